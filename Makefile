@@ -1,0 +1,46 @@
+PYTHON ?= python3
+EXTRAS ?= dev
+
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+# A Python without a file of its own gets the newest versions that setup.cfg allows.
+CONSTRAINTS := $(wildcard constraints/$(VERSION).txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv compare test test-all lint bench freeze clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+.venv: .venv/installed ## The environment: make .venv [PYTHON=python3.13] [EXTRAS=dev,notebooks,gpu]
+
+.venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("agentic_rl needs Python 3.11 or newer; name one: make PYTHON=python3.13")'
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --disable-pip-version-check --quiet -e '.[$(EXTRAS)]' $(addprefix -c ,$(CONSTRAINTS))
+	@touch $@
+
+compare: .venv ## Supervised learning against reinforcement learning, in minutes
+	.venv/bin/python -m experiments.sl_vs_rl
+
+test: .venv ## The fast tests
+	.venv/bin/python -m pytest -n 2 --dist worksteal
+
+test-all: .venv ## All tests, also those that learn
+	.venv/bin/python -m pytest -n 2 --dist worksteal -m ""
+
+lint: .venv ## Style and formatting
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+bench: .venv ## How fast the loop is on this machine
+	.venv/bin/python benchmarks/loop.py
+
+freeze: ## Renew the exact versions for one Python: make freeze PYTHON=python3.13
+	$(PYTHON) -m venv --clear .cache/freeze
+	.cache/freeze/bin/python -m pip install --quiet -e '.[dev,notebooks]'
+	.cache/freeze/bin/python -m pip check
+	.cache/freeze/bin/python -m pip freeze --all --exclude-editable --exclude pip > constraints/$(VERSION).txt
+
+clean: ## Remove the environment and all caches, but no results
+	rm -rf .venv .cache *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +

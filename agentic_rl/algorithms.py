@@ -1,0 +1,90 @@
+"""The table: every algorithm is a row that says who acts, whose labels, which values, what credit, which surrogate.
+
+Supervised learning and reinforcement learning are one loop; read down a column to see where they part. A row fixes the type of
+each part; its knobs are the parts' fields. To add an algorithm, add a row.
+"""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+from agentic_rl import losses, values
+from agentic_rl.acting import Expert, Learner
+from agentic_rl.config import check, config
+from agentic_rl.credit.gae import GAE
+from agentic_rl.credit.group import GroupRelative, LeaveOneOut
+from agentic_rl.credit.returns import RewardToGo
+from agentic_rl.credit.supervised import Imitation, SuccessOnly
+from agentic_rl.optimizer import Adam
+
+
+@config
+class Algorithm:
+    """One row: the five cells, and how a batch is drawn and used."""
+
+    actor: Any  # who acts
+    labels: Literal["own", "expert"]  # whose actions are trained on: those taken, or what the expert would have done there
+    values: Any
+    credit: Any
+    surrogate: Any
+    optimizer: Any = Adam()
+    aggregation: losses.Aggregation = "token_mean"
+    problems: int = 32  # drawn per update, over all devices
+    attempts: int = 8  # episodes at each problem
+    epochs: int = 1  # passes over the batch
+    minibatches: int = 1  # gradient steps per pass
+    kl_coefficient: float = 0.0  # of KL(policy ‖ policy at the start of training), estimated by k3
+    entropy_coefficient: float = 0.0  # of the entropy bonus
+
+    def __post_init__(self):
+        name = type(self.credit).__name__
+        episodes = self.problems * self.attempts
+        check(min(self.problems, self.attempts, self.epochs, self.minibatches) >= 1, "problems, attempts, epochs and minibatches must be 1 or more.")
+        check(episodes % self.minibatches == 0, f"minibatches ({self.minibatches}) must divide the {episodes} episodes of an update.")
+        check(
+            self.attempts >= self.credit.min_attempts,
+            f"{name} compares attempts at the same problem: set --algorithm.attempts to {self.credit.min_attempts} or more, not {self.attempts}.",
+        )
+        has_critic = isinstance(self.values, values.Critic)
+        check(has_critic or not self.credit.reads_value, f"{name} needs values: add --values critic, or choose another --credit.")
+        supervised = isinstance(self.actor, Expert) or self.labels == "expert"
+        check(
+            not (supervised and isinstance(self.surrogate, losses.ClippedRatio)),
+            "ClippedRatio compares with the policy that acted, but here the expert's actions are trained on: use --surrogate log_likelihood.",
+        )
+        check(not (self.labels == "expert" and has_critic), "A critic values the actions taken, but here the expert's labels are trained on: use --values no_value.")
+
+    @property
+    def is_on_policy(self) -> bool:
+        """Is what is trained on what the policy itself did?"""
+        return isinstance(self.actor, Learner) and self.labels == "own"
+
+
+def _row(actor, labels, values_, credit, surrogate, **knobs) -> Algorithm:
+    return Algorithm(actor, labels, values_, credit, surrogate, **knobs)
+
+
+_LIKELIHOOD, _CLIP, _NONE = losses.LogLikelihood(), losses.ClippedRatio(), values.NoValue()
+_OFTEN = dict(epochs=2, minibatches=4)  # a surrogate that looks at the ratio allows several steps on a batch
+_LONE = dict(problems=256, attempts=1)
+
+#                  who acts   labels    values           credit          surrogate
+SFT       = _row(Expert(),  "own",    _NONE,           Imitation(),     _LIKELIHOOD, **_LONE, optimizer=Adam(learning_rate=1e-3))  # fmt: skip
+DAGGER    = _row(Learner(), "expert", _NONE,           Imitation(),     _LIKELIHOOD, **_LONE, optimizer=Adam(learning_rate=1e-3))  # fmt: skip
+RFT       = _row(Learner(), "own",    _NONE,           SuccessOnly(),   _LIKELIHOOD)  # fmt: skip
+REINFORCE = _row(Learner(), "own",    _NONE,           RewardToGo(),    _LIKELIHOOD)  # fmt: skip
+RLOO      = _row(Learner(), "own",    _NONE,           LeaveOneOut(),   _LIKELIHOOD)  # fmt: skip
+GRPO      = _row(Learner(), "own",    _NONE,           GroupRelative(), _CLIP, **_OFTEN, aggregation="sequence_mean")  # fmt: skip
+PPO       = _row(Learner(), "own",    values.Critic(), GAE(),           _CLIP, **_OFTEN, **_LONE)  # fmt: skip
+
+
+def rows() -> dict[str, Algorithm]:
+    """The rows of the table by their lower-case names."""
+    return {name.lower(): row for name, row in globals().items() if isinstance(row, Algorithm)}
+
+
+def swap(algorithm: Algorithm, **parts: Any) -> Algorithm:
+    """The row with some of its parts replaced; incompatible parts are refused.
+
+    Raises: ConfigError with a sentence on what does not fit.
+    """
+    return replace(algorithm, **parts)

@@ -1,0 +1,99 @@
+"""Everything one can choose is a frozen dataclass whose fields are its knobs; this file makes such a class and stores it.
+
+Float fields (and nested configs) are pytree data, so one compiled program serves a sweep over learning rates and lambdas; all
+other fields are static. A folder is its own registry: `named` lists the config classes of a package by their snake_case names.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
+from types import ModuleType
+from typing import Any, get_origin
+
+import jax
+
+STATIC = (int, bool, str, tuple)
+
+
+class ConfigError(ValueError):
+    """A user's mistake, said in one sentence that tells what to do."""
+
+
+def config(cls: type) -> type:
+    """The class as a frozen, hashable dataclass and pytree: floats and nested configs are leaves, the rest is static."""
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    static = [f.name for f in dataclasses.fields(cls) if f.type in STATIC or get_origin(f.type) is not None]
+    data = [f.name for f in dataclasses.fields(cls) if f.name not in static]
+
+    def unflatten(aux, leaves):
+        new = object.__new__(cls)  # not through __init__: its range checks are for numbers, not for tracers
+        for name, value in zip(static + data, (*aux, *leaves)):
+            object.__setattr__(new, name, value)
+        return new
+
+    jax.tree_util.register_pytree_with_keys(
+        cls,
+        lambda x: ([(jax.tree_util.GetAttrKey(n), getattr(x, n)) for n in data], tuple(getattr(x, n) for n in static)),
+        unflatten,
+        lambda x: ([getattr(x, n) for n in data], tuple(getattr(x, n) for n in static)),
+    )
+    return cls
+
+
+def check(condition: bool, sentence: str) -> None:
+    """Nothing, if `condition` holds.
+
+    Raises: ConfigError with `sentence`, which says what is wrong and what to do.
+    """
+    if not condition:
+        raise ConfigError(sentence)
+
+
+def to_json(value: Any) -> Any:
+    """The config as plain dicts, each with its class under "class"; `from_json` reads it back."""
+    if not dataclasses.is_dataclass(value):
+        return list(value) if isinstance(value, tuple) else value
+    fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
+
+
+def from_json(value: Any) -> Any:
+    """The config that `to_json` wrote.
+
+    Raises: ConfigError if a class or a field no longer exists.
+    """
+    if isinstance(value, list):
+        return tuple(value)
+    if not isinstance(value, dict):
+        return value
+    module, _, name = value["class"].rpartition(".")
+    check(module.split(".")[0] in ("agentic_rl", "experiments"), f"config.json names the class {value['class']}, which is not of this package.")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+        return cls(**{k: from_json(v) for k, v in value.items() if k != "class"})
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(f"config.json was written by another version of this package ({error}); use that version.") from None
+
+
+def snake_case(name: str) -> str:
+    """`LeaveOneOut` -> `leave_one_out`.
+
+    >>> snake_case("LeaveOneOut"), snake_case("GAE")
+    ('leave_one_out', 'gae')
+    """
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def named(package: ModuleType) -> dict[str, type]:
+    """The config classes that a module, or the modules of a folder, define, by snake_case name."""
+    names = [package.__name__]
+    if hasattr(package, "__path__"):
+        names += [f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__)]
+    found = {}
+    for module in map(importlib.import_module, names):
+        for name, cls in inspect.getmembers(module, dataclasses.is_dataclass):
+            if inspect.isclass(cls) and cls.__module__ == module.__name__ and not name.startswith("_"):
+                found[snake_case(name)] = cls
+    return found

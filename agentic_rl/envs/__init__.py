@@ -1,0 +1,1 @@
+"""The tasks. Each file of this folder is one task, and its class name in snake_case is the task's name on the command line."""

@@ -1,0 +1,176 @@
+"""Follow a chain of symbols without a mistake, or find back to it: how errors compound over a horizon (after Ross & Bagnell 2010).
+
+One episode at the default knobs but three turns, and one in which the chain slips by itself and the expert finds back; an
+observation shows a symbol and whether one is on track, the action is the symbol's value:
+
+>>> from agentic_rl.rollout import transcript
+>>> print(transcript(ChainPit(num_turns=3), problem=0))
+follow the chain
+n9 OK -> v0
+n8 OK -> v1
+n9 OK -> v0
+success, return 1.0
+>>> print(transcript(ChainPit(num_turns=5, mode="demoed_recover"), problem=0))
+follow the chain
+n6 OK -> v0
+n3 FAIL -> WAIT
+n1 FAIL -> WAIT
+n12 OK -> v2
+n2 OK -> v3
+success, return 1.0
+"""
+
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from agentic_rl import tokens
+from agentic_rl.config import check, config
+from agentic_rl.types import Spec, TimeStep
+
+SYMBOLS = 16
+SCRAMBLED = (11, 2, 7, 14, 4, 9, 0, 13, 5, 8, 3, 15, 6, 1, 12, 10)  # the rule to be learned: symbol -> value, modulo num_values
+
+
+class State(NamedTuple):
+    """The instance (symbols, rule, slip) and where one is."""
+
+    symbol: Int[Array, " T"]
+    rule: Int[Array, "16"]  # symbol -> value
+    slip: Int[Array, ""]  # the chain is off track at this turn, whatever was done; 0: never
+    turn: Int[Array, ""]
+    off: Int[Array, ""]  # WAITs in a row that lead back on track; 0: on track
+
+
+@config
+class ChainPit:
+    """On track, the only right action is the symbol's value by a fixed rule; any other leads off track.
+
+    mode: what being off track means. `pit`: the episode is over. `drift`: there is no way back, and the symbols mean nothing.
+    `unseen_recover`: `recovery_turns` WAITs in a row lead back, but the expert never strays, so that its demonstrations hold
+    none. `demoed_recover`: the same, and every episode slips off track once, at a turn drawn with the instance.
+    reward: `terminal` (1 if on track at the end, which is also the success) or `per_step_cost` (-1 for each turn that leaves one
+    off track; the pit charges all the turns that it takes away).
+    """
+
+    num_turns: int = 12
+    num_values: int = 4
+    mode: Literal["pit", "drift", "unseen_recover", "demoed_recover"] = "pit"
+    recovery_turns: int = 2  # in the modes that recover
+    rule: Literal["weights", "prompt"] = "weights"  # one rule for all episodes, or one of its own in each prompt
+    reward: Literal["terminal", "per_step_cost"] = "terminal"
+
+    def __post_init__(self):
+        check(self.num_turns >= 1, f"num_turns must be at least 1, not {self.num_turns}.")
+        check(2 <= self.num_values <= 16, f"num_values must be 2 to 16 (an answer is one token), not {self.num_values}.")
+        check(self.recovery_turns >= 1, f"recovery_turns must be at least 1, not {self.recovery_turns}.")
+        room = self.num_turns > self.recovery_turns or self.mode != "demoed_recover"
+        check(room, f"demoed_recover needs num_turns above recovery_turns ({self.recovery_turns}), not {self.num_turns}.")
+
+    @property
+    def _recovers(self) -> bool:
+        return self.mode in ("unseen_recover", "demoed_recover")
+
+    @property
+    def _depth(self) -> int:
+        """How many WAITs off track a mistake leads: more than there are turns where nothing leads back."""
+        return self.recovery_turns if self._recovers else self.num_turns + 1
+
+    @property
+    def spec(self) -> Spec:
+        choices = tuple(range(tokens.VALUE, tokens.VALUE + self.num_values)) + (tokens.WAIT,) * (self.mode != "pit")
+        return Spec(1 + 2 * SYMBOLS * (self.rule == "prompt"), 3, 1, self.num_turns, choices)
+
+    def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+        symbol, rule, slip = (jax.random.fold_in(key, i) for i in range(3))
+        symbol = jax.random.randint(symbol, (self.num_turns,), 0, SYMBOLS)
+        drawn = jax.random.randint(rule, (SYMBOLS,), 0, self.num_values)
+        rule = drawn if self.rule == "prompt" else jnp.array(SCRAMBLED) % self.num_values
+        slips = self.mode == "demoed_recover"
+        slip = jax.random.randint(slip, (), 1, self.num_turns - self.recovery_turns + 1) if slips else jnp.int32(0)
+        state = State(symbol, rule, slip, jnp.int32(0), jnp.int32(0))
+        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    def prompt(self, state: State) -> Int[Array, " P"]:
+        pairs = jnp.stack([tokens.entity(jnp.arange(SYMBOLS)), tokens.value(state.rule)], axis=1)
+        return jnp.concatenate([jnp.array([tokens.BOS]), pairs.ravel()])[: self.spec.prompt_length]
+
+    def _symbol(self, state: State) -> Int[Array, ""]:
+        return state.symbol[jnp.minimum(state.turn, self.num_turns - 1)]
+
+    def _observe(self, state: State) -> Int[Array, " O"]:
+        verdict = jnp.where(state.off > 0, tokens.FAIL, tokens.OK)
+        return jnp.stack([jnp.int32(tokens.OBS), tokens.entity(self._symbol(state)), verdict])
+
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+        return self._move(state, action)
+
+    def _move(self, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+        turn, right = state.turn + 1, (action == self.expert(state))[0]
+        back = jnp.maximum(state.off - 1, 0) if self._recovers else state.off
+        off = jnp.where(right, back, self._depth)
+        off = jnp.where(turn == state.slip, self._depth, off)
+        after = state._replace(turn=turn, off=off)
+        pit = (off > 0) & (self.mode == "pit")
+        done = (turn >= self.num_turns) | pit
+        success = done & (off == 0)
+        lost = jnp.where(pit, self.num_turns - state.turn, off > 0)
+        reward = (-lost).astype(jnp.float32) if self.reward == "per_step_cost" else success.astype(jnp.float32)
+        return after, TimeStep(self._observe(after), reward, done, success)
+
+    def expert(self, state: State) -> Int[Array, " A"]:
+        """The symbol's value; off track WAIT, in `drift` too, where nothing matters and a label shall teach nothing."""
+        return jnp.where(state.off > 0, tokens.WAIT, tokens.value(state.rule[self._symbol(state)]))[None]
+
+    def anchor(self, state: State) -> Int[Array, ""]:
+        return (state.turn * (self._depth + 1) + state.off) * SYMBOLS + self._symbol(state)
+
+    def potential(self, state: State) -> Float[Array, ""]:
+        """The expert's return from here."""
+        left = jnp.maximum(self.num_turns - state.turn, 0)
+        if self.mode == "pit":
+            left = jnp.where(state.off > 0, 0, left)
+        if self.reward == "terminal":
+            return jnp.where((left > 0) & (state.off <= left), 1.0, 0.0)
+        will_slip = state.slip > state.turn
+        until_slip = jnp.where(will_slip, state.slip - state.turn - 1, left)
+        still_off = jnp.minimum(jnp.maximum(state.off - 1, 0), jnp.minimum(left, until_slip))
+        return (-still_off - will_slip * self.recovery_turns).astype(jnp.float32)
+
+    def is_key(self, state: State) -> Bool[Array, ""]:
+        """A turn at which a mistake lowers the expert's return from there."""
+        good, bad = (self._move(state, a) for a in (self.expert(state), jnp.array([tokens.PAD])))
+        return good[1].reward + self.potential(good[0]) > bad[1].reward + self.potential(bad[0])
+
+    def longer(self, factor: int) -> "ChainPit":
+        """The same task with `factor` times as many turns."""
+        return replace(self, num_turns=self.num_turns * factor)
+
+    def chance(self) -> float:
+        """Success of uniformly random actions: the chain of turns off track, averaged over where it slips."""
+        p = 1 / len(self.spec.choices)
+        if not self._recovers:
+            return p**self.num_turns
+        slips = range(1, self.num_turns - self.recovery_turns + 1) if self.mode == "demoed_recover" else [0]
+        return float(np.mean([self._on_track(p, slip) for slip in slips]))
+
+    def _on_track(self, p: float, slip: int) -> float:
+        """The probability to be on track at the end, if each action is right with probability `p`."""
+        on, lost = np.eye(self._depth + 1)[[0, -1]]
+        at = on
+        for turn in range(1, self.num_turns + 1):
+            at = p * np.append(at[1:], 0) + p * at[0] * on + (1 - p) * lost
+            if turn == slip:
+                at = lost
+        return at[0]
+
+    def render_prompt(self, prompt) -> str:
+        pairs = ", ".join(f"{tokens.text([n])}={tokens.text([v])}" for n, v in prompt[1:].reshape(-1, 2))
+        return f"follow the chain{', where ' if pairs else ''}{pairs}"
+
+    def render_turn(self, observation, action) -> str:
+        return f"{tokens.text(observation[1:])} -> {tokens.text(action)}"

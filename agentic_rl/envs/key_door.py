@@ -1,0 +1,139 @@
+"""Pick the key that the forecast names, pass a conveyor of apples, open the door: a reward long after the choice that decides it.
+
+One episode at the default knobs but a delay of four; an observation shows the cell, the keys in hand and a clock:
+
+>>> from agentic_rl.rollout import transcript
+>>> print(transcript(KeyDoor(delay=4), problem=2))
+the forecast is n2
+KEY EMPTY v0 -> n2
+EMPTY n2 v1 -> WAIT
+RIGHT n2 v2 -> RIGHT
+LEFT n2 v3 -> LEFT
+EMPTY n2 v4 -> WAIT
+DOOR n2 v5 -> OPEN
+success, return 1.2
+
+After bsuite's umbrella chain (1908.03568) and the conveyor of COCOA (2306.16803).
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from agentic_rl import tokens
+from agentic_rl.config import check, config
+from agentic_rl.types import Spec, TimeStep
+
+COLOURS = 4
+
+
+class State(NamedTuple):
+    """The instance (keys, cells) and what one holds."""
+
+    key: Int[Array, " M"]  # the tokens of the keys that open the door
+    cell: Int[Array, " T"]  # KEY ..., then LEFT, RIGHT (where an apple is) or EMPTY ..., then DOOR
+    turn: Int[Array, ""]
+    held: Int[Array, " M"]  # the tokens of the keys picked so far; EMPTY: none
+
+
+@config
+class KeyDoor:
+    """Pick `num_keys` keys, one a turn, let `delay` cells pass by, then OPEN: 1 if the keys are the forecast's, in its order.
+
+    On the way LEFT and RIGHT take the apple on that side. Any other action does nothing, and nothing stops the conveyor.
+    """
+
+    delay: int = 8
+    num_keys: int = 1
+    apple_reward: float = 0.1
+    apple_noise: float = 0.0  # standard deviation of an apple's reward
+    hide_inventory: bool = False  # observations do not show the keys in hand
+    demo_skips_apples: bool = False  # the expert leaves the apples
+    switched: bool = False  # the key of each forecast colour is the one two colours on
+
+    def __post_init__(self):
+        check(self.delay >= 0, f"delay must be 0 or more turns, not {self.delay}.")
+        check(1 <= self.num_keys <= 3, f"num_keys must be 1 to 3, not {self.num_keys}.")
+
+    @property
+    def spec(self) -> Spec:
+        keys = tuple(range(tokens.ENTITY, tokens.ENTITY + COLOURS))
+        choices = keys + (tokens.LEFT, tokens.RIGHT, tokens.OPEN, tokens.WAIT)
+        return Spec(1 + self.num_keys, 3 + self.num_keys, 1, self.num_keys + self.delay + 1, choices)
+
+    def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+        colour = jax.random.randint(jax.random.fold_in(key, 0), (self.num_keys,), 0, COLOURS)
+        kinds = jnp.array([tokens.LEFT, tokens.RIGHT, tokens.EMPTY])
+        conveyor = jax.random.choice(jax.random.fold_in(key, 1), kinds, (self.delay,))
+        cell = jnp.concatenate([jnp.full(self.num_keys, tokens.KEY), conveyor, jnp.array([tokens.DOOR])])
+        state = State(tokens.entity(colour), cell, jnp.int32(0), jnp.full(self.num_keys, tokens.EMPTY))
+        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    def prompt(self, state: State) -> Int[Array, " P"]:
+        colour = (state.key - tokens.ENTITY + 2 * self.switched) % COLOURS
+        return jnp.concatenate([jnp.array([tokens.BOS]), tokens.entity(colour)])
+
+    def _cell(self, state: State) -> Int[Array, ""]:
+        return state.cell[jnp.minimum(state.turn, self.spec.num_turns - 1)]
+
+    def _observe(self, state: State) -> Int[Array, " O"]:
+        held = jnp.full_like(state.held, tokens.EMPTY) if self.hide_inventory else state.held
+        clock = tokens.value(jnp.minimum(state.turn, 15))
+        return jnp.concatenate([jnp.stack([jnp.int32(tokens.OBS), self._cell(state)]), held, clock[None]])
+
+    def _is_right(self, state: State) -> Bool[Array, ""]:
+        """All keys picked so far are the right ones."""
+        return jnp.all((state.held == state.key) | (jnp.arange(self.num_keys) >= state.turn))
+
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+        cell, token = self._cell(state), action[0]
+        is_key = (token >= tokens.ENTITY) & (token < tokens.ENTITY + COLOURS)
+        held = jnp.where(is_key & (jnp.arange(self.num_keys) == state.turn), token, state.held)
+        eats = ((cell == tokens.LEFT) | (cell == tokens.RIGHT)) & (token == cell)
+        apple = self.apple_reward + self.apple_noise * jax.random.normal(key)
+        success = (cell == tokens.DOOR) & (token == tokens.OPEN) & self._is_right(state)
+        state = state._replace(turn=state.turn + 1, held=held)
+        done = state.turn >= self.spec.num_turns
+        reward = jnp.where(eats, apple, success).astype(jnp.float32)
+        return state, TimeStep(self._observe(state), reward, done, success)
+
+    def expert(self, state: State) -> Int[Array, " A"]:
+        cell, wanted = self._cell(state), state.key[jnp.minimum(state.turn, self.num_keys - 1)]
+        is_apple = ((cell == tokens.LEFT) | (cell == tokens.RIGHT)) & (not self.demo_skips_apples)
+        on_the_way = jnp.where(is_apple, cell, tokens.WAIT)
+        return jnp.where(cell == tokens.KEY, wanted, jnp.where(cell == tokens.DOOR, tokens.OPEN, on_the_way))[None]
+
+    def anchor(self, state: State) -> Int[Array, ""]:
+        held = jnp.where(state.held == tokens.EMPTY, COLOURS, state.held - tokens.ENTITY)
+        kind = self._cell(state) - tokens.LEFT
+        return (state.turn * 8 + kind) * 5**self.num_keys + jnp.sum(held * 5 ** jnp.arange(self.num_keys))
+
+    def potential(self, state: State) -> Float[Array, ""]:
+        """The expert's expected return from here."""
+        is_apple = (state.cell == tokens.LEFT) | (state.cell == tokens.RIGHT)
+        left = jnp.sum(is_apple & (jnp.arange(self.spec.num_turns) >= state.turn))
+        apples = 0.0 if self.demo_skips_apples else self.apple_reward * left
+        return apples + (self._is_right(state) & (state.turn < self.spec.num_turns))
+
+    def is_key(self, state: State) -> Bool[Array, ""]:
+        """Picking a key, and the door: where the 1 is won or lost (until it is lost). Apples do not count."""
+        cell = self._cell(state)
+        ahead = state.turn < self.spec.num_turns
+        return ((cell == tokens.KEY) | (cell == tokens.DOOR)) & self._is_right(state) & ahead
+
+    def longer(self, factor: int) -> "KeyDoor":
+        """The same task with `factor` times the delay."""
+        return replace(self, delay=self.delay * factor)
+
+    def chance(self) -> float:
+        """Success of uniformly random actions: every pick and the door."""
+        return len(self.spec.choices) ** -(self.num_keys + 1)
+
+    def render_prompt(self, prompt) -> str:
+        return f"the forecast is {tokens.text(prompt[1:])}"
+
+    def render_turn(self, observation, action) -> str:
+        return f"{tokens.text(observation[1:])} -> {tokens.text(action)}"

@@ -1,0 +1,150 @@
+"""Keep a running sum over many turns: knowledge and plan are given, only long execution is hard (after Sinha et al., 2509.09677).
+
+One episode at the default knobs but three turns; an observation shows one's own last answer and the next number,
+the action is the new sum:
+
+>>> from agentic_rl.rollout import transcript
+>>> print(transcript(RunningSum(num_turns=3), problem=0))
+start with 7
+7 + 7 -> 4
+4 + 7 -> 1
+1 + 8 -> 9
+success, return 1.0
+"""
+
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from agentic_rl import tokens
+from agentic_rl.config import check, config
+from agentic_rl.types import Spec, TimeStep
+
+
+class State(NamedTuple):
+    """The instance (start, numbers, dictionary) and how far one has come."""
+
+    start: Int[Array, ""]
+    number: Int[Array, "T K"]  # what to add at each turn
+    dictionary: Int[Array, "16"]  # entity -> number; the identity where there is no dictionary
+    turn: Int[Array, ""]
+    last: Int[Array, ""]  # one's own last answer (at first: start)
+    total: Int[Array, ""]  # the true sum so far
+    num_right: Int[Array, ""]
+    was_right: Bool[Array, ""]  # the last answer, by the judge
+
+
+@config
+class RunningSum:
+    """Each turn, add `numbers_per_turn` numbers to the last answer, modulo `modulus`; by default all answers must be right.
+
+    reward: `all` (1 at the end if every answer was right), `final` (1 if the last one is the true sum), `per_turn` (1/T each).
+    judge: an answer is right if it follows from one's own last answer (`local`, a pure measure of per-turn skill) or if it is
+    the true sum (`global`); with reward `all` both give the same success.
+    """
+
+    num_turns: int = 8
+    modulus: int = 10
+    numbers_per_turn: int = 1
+    dictionary: bool = False  # numbers come as entities, to be looked up in a table given in the prompt
+    feedback: bool = False  # each observation says whether the last answer was right
+    reward: Literal["all", "final", "per_turn"] = "all"
+    judge: Literal["local", "global"] = "local"
+
+    def __post_init__(self):
+        check(2 <= self.modulus <= 16, f"modulus must be 2 to 16 (answers are one token), not {self.modulus}.")
+        check(self.num_turns >= 1, f"num_turns must be at least 1, not {self.num_turns}.")
+        check(1 <= self.numbers_per_turn <= 8, f"numbers_per_turn must be 1 to 8, not {self.numbers_per_turn}.")
+
+    @property
+    def spec(self) -> Spec:
+        choices = tuple(range(tokens.VALUE, tokens.VALUE + self.modulus))
+        return Spec(2 + 32 * self.dictionary, 1 + self.numbers_per_turn + self.feedback, 1, self.num_turns, choices)
+
+    def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+        start, number, dictionary = (jax.random.fold_in(key, i) for i in range(3))
+        start = jax.random.randint(start, (), 0, self.modulus)
+        size = 16 if self.dictionary else self.modulus
+        number = jax.random.randint(number, (self.num_turns, self.numbers_per_turn), 0, size)
+        table = jax.random.randint(dictionary, (16,), 0, self.modulus) if self.dictionary else jnp.arange(16)
+        state = State(start, number, table, jnp.int32(0), start, start, jnp.int32(0), jnp.bool_(True))
+        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    def prompt(self, state: State) -> Int[Array, " P"]:
+        head = jnp.stack([jnp.int32(tokens.BOS), tokens.value(state.start)])
+        pairs = jnp.stack([tokens.entity(jnp.arange(16)), tokens.value(state.dictionary)], axis=1)
+        return jnp.concatenate([head, pairs.ravel()]) if self.dictionary else head
+
+    def _observe(self, state: State) -> Int[Array, " O"]:
+        shown = state.number[jnp.minimum(state.turn, self.num_turns - 1)]
+        shown = tokens.entity(shown) if self.dictionary else tokens.value(shown)
+        seen = jnp.concatenate([tokens.value(state.last)[None], shown])
+        verdict = jnp.where(state.was_right, tokens.OK, tokens.FAIL)
+        marker = jnp.where(state.turn > 0, verdict, tokens.OBS)
+        return jnp.concatenate([marker[None], seen]) if self.feedback else seen
+
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+        answer = action[0] - tokens.VALUE
+        legal = (answer >= 0) & (answer < self.modulus)
+        total = (state.total + self._increment(state)) % self.modulus
+        right = legal & (action[0] == self._right(state))
+        state = state._replace(
+            turn=state.turn + 1, last=jnp.where(legal, answer, state.last), total=total,
+            num_right=state.num_right + right, was_right=right,
+        )  # fmt: skip
+        done = state.turn >= self.num_turns
+        success = done & (legal & (answer == total) if self.reward == "final" else state.num_right == self.num_turns)
+        reward = right / self.num_turns if self.reward == "per_turn" else success
+        return state, TimeStep(self._observe(state), reward.astype(jnp.float32), done, success)
+
+    def _increment(self, state: State) -> Int[Array, ""]:
+        return state.dictionary[state.number[jnp.minimum(state.turn, self.num_turns - 1)]].sum()
+
+    def _right(self, state: State) -> Int[Array, ""]:
+        before = state.total if self.judge == "global" else state.last
+        return tokens.value((before + self._increment(state)) % self.modulus)
+
+    def expert(self, state: State) -> Int[Array, " A"]:
+        if self.reward == "final":
+            return tokens.value((state.total + self._increment(state)) % self.modulus)[None]
+        return self._right(state)[None]
+
+    def anchor(self, state: State) -> Int[Array, ""]:
+        right = state.num_right == state.turn
+        return ((state.turn * 2 + right) * 16 + state.last) * 16 + state.total
+
+    def potential(self, state: State) -> Float[Array, ""]:
+        """The expert's expected return from here."""
+        if self.reward == "per_turn":
+            return jnp.maximum(1.0 - state.turn / self.num_turns, 0.0)
+        if self.reward == "final":
+            return jnp.where(state.turn < self.num_turns, 1.0, 0.0)
+        return jnp.where((state.num_right == state.turn) & (state.turn < self.num_turns), 1.0, 0.0)
+
+    def is_key(self, state: State) -> Bool[Array, ""]:
+        """With reward `all`, every turn until the first error; with `final` the last turn alone decides; else all."""
+        if self.reward == "final":
+            return state.turn == self.num_turns - 1
+        return (state.num_right == state.turn) if self.reward == "all" else jnp.bool_(True)
+
+    def longer(self, factor: int) -> "RunningSum":
+        """The same task with `factor` times as many turns."""
+        return replace(self, num_turns=self.num_turns * factor)
+
+    def chance(self) -> float:
+        """Success of uniformly random answers."""
+        return self.modulus ** -(1 if self.reward == "final" else self.num_turns)
+
+    def render_prompt(self, prompt) -> str:
+        pairs = ", ".join(f"{tokens.text([n])}={v - tokens.VALUE}" for n, v in prompt[2:].reshape(-1, 2))
+        return f"start with {prompt[1] - tokens.VALUE}" + (f", where {pairs}" if self.dictionary else "")
+
+    def render_turn(self, observation, action) -> str:
+        def show(token):
+            return str(token - tokens.VALUE) if tokens.VALUE <= token < tokens.ENTITY else tokens.text([token])
+
+        marker = {tokens.OK: "right; ", tokens.FAIL: "wrong; "}.get(int(observation[0]), "") if self.feedback else ""
+        return f"{marker}{' + '.join(show(t) for t in observation[self.feedback:])} -> {show(action[0])}"

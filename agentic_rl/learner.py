@@ -1,0 +1,222 @@
+"""One update, as every device runs it: collect, gather, credit, then epochs of minibatches.
+
+The trajectory (never the cache) is gathered from all devices before anything is computed across episodes; a device then
+trains on its rows of each minibatch, with token counts of the whole minibatch. So the update is the same on 1, 2 or 4 devices.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from agentic_rl import layout, losses, metrics, optimizer, parallel, policy, problems
+from agentic_rl.acting import Expert
+from agentic_rl.algorithms import Algorithm
+from agentic_rl.policy import Policy
+from agentic_rl.rollout import Sampler, rollout
+from agentic_rl.types import Environment, Trajectory
+from agentic_rl.values import Critic
+
+INIT, PLAY, SHUFFLE, DEMONSTRATE = range(4)  # streams of random numbers
+
+
+class State(NamedTuple):
+    """What an update changes."""
+
+    params: Any
+    optimizer: Any
+    reference: Any  # the policy that KL is measured from; () where no term asks for it
+    step: Int[Array, ""]  # updates done
+    drawn: Int[Array, ""]  # problems drawn so far: the next one's id
+
+
+class Setup(NamedTuple):
+    """What is static in an update."""
+
+    policy: Policy
+    total: int  # updates of the whole run, for the learning rate's schedule
+    micro_batch: int  # sequences per forward and backward pass at most; 0: all at once
+    has_kl: bool
+    has_entropy: bool
+
+
+class Batch(NamedTuple):
+    """Episodes flattened to rows, with all that the loss reads."""
+
+    token: Int[Array, "B L"]
+    valid: Bool[Array, "B L"]
+    target: Int[Array, "B T A"]
+    mask: Bool[Array, "B T A"]
+    old_log_prob: Float[Array, "B T A"]
+    reference_log_prob: Float[Array, "B T A"]
+    credit: Float[Array, "B T A"]
+    old_value: Float[Array, "B T A"]
+    value_target: Float[Array, "B T A"]
+
+
+def setup(policy_: Policy, algorithm: Algorithm, total: int, micro_batch: int) -> Setup:
+    """Which terms exist is decided here, on the host: a coefficient of 0 costs nothing."""
+    return Setup(policy_, total, micro_batch, float(algorithm.kl_coefficient) != 0, float(algorithm.entropy_coefficient) != 0)
+
+
+def init(setup: Setup, algorithm: Algorithm, params: Any, drawn: Int[Array, ""] | int = 0) -> State:
+    """The state before the first update from `params`."""
+    reference = jax.tree.map(jnp.copy, params) if setup.has_kl else ()
+    return State(params, optimizer.init(algorithm.optimizer, params), reference, jnp.int32(0), jnp.int32(drawn))
+
+
+def update(
+    setup: Setup, task: Environment, algorithm: Algorithm, key: PRNGKeyArray, state: State, seed_axis: str | tuple = ()
+) -> tuple[State, dict[str, Float[Array, ""]]]:
+    """The state after one update, and its metrics. Runs on each device; both are the same on all of them."""
+    trajectory = collect(setup, task, algorithm, key, state, seed_axis)
+    value = algorithm.values(setup.policy, state.params, task.spec, trajectory)
+    trajectory, before, after = parallel.gather((trajectory, value.before, value.after))
+    value = value._replace(before=before, after=after)
+    batch = make_batch(algorithm, trajectory, value)
+    new_state, log = train(setup, task.spec, algorithm, jax.random.fold_in(jax.random.fold_in(key, SHUFFLE), state.step), state, batch)
+    log |= metrics.episode_metrics(trajectory) | credit_metrics(batch, value, trajectory)
+    log |= budget(setup, task.spec, algorithm, state, trajectory, batch)
+    return new_state._replace(step=state.step + 1, drawn=state.drawn + algorithm.problems), log
+
+
+def collect(setup: Setup, task: Environment, algorithm: Algorithm, key: PRNGKeyArray, state: State, seed_axis=()) -> Trajectory:
+    """This device's share of the update's episodes, with the reference's log-probabilities if a KL term asks for them."""
+    problem = state.drawn + jnp.arange(algorithm.problems)
+    actor, stream = algorithm.actor, DEMONSTRATE
+    if isinstance(actor, Expert):
+        problem = problem % actor.num_demos if actor.num_demos else problem
+    else:
+        actor, stream = Sampler(setup.policy, state.params), PLAY
+    problem = parallel.my_part(problem)
+    trajectory = rollout(task, actor, jax.random.fold_in(key, stream), problem, algorithm.attempts, axis_name=seed_axis)
+    if not setup.has_kl:
+        return trajectory
+    batch = make_batch(algorithm, trajectory, None)
+    log_prob, _, _ = predict(setup, task.spec, algorithm, state.reference, batch)
+    return trajectory._replace(reference_log_prob=log_prob.reshape(trajectory.mask.shape))
+
+
+def make_batch(algorithm: Algorithm, trajectory: Trajectory, value: Any) -> Batch:
+    """The rows to train on; without `value`, only what a forward pass reads."""
+    branched = algorithm.labels == "expert"
+    token, valid = layout.tokens(trajectory, branched)
+    target, mask = (trajectory.label, trajectory.label_mask) if branched else (trajectory.action, trajectory.mask)
+    credit = old_value = value_target = jnp.zeros(mask.shape)
+    if value is not None:
+        credit = algorithm.credit(trajectory, value)
+        credit = jnp.where(mask, credit[..., None] if credit.ndim == 3 else credit, 0.0)
+        old_value = value.before
+    if value is not None and isinstance(algorithm.values, Critic):
+        value_target = algorithm.values.target(value, trajectory.mask)
+    batch = Batch(token, valid, target, mask, trajectory.log_prob, trajectory.reference_log_prob, credit, old_value, value_target)
+    return jax.tree.map(lambda x: x.reshape((-1,) + x.shape[2:]), batch)
+
+
+def predict(setup: Setup, spec, algorithm: Algorithm, params, batch: Batch):
+    """Log-probability of each target token, logits and values, from one teacher-forced pass."""
+    logits, value = policy.apply(setup.policy, params, spec, batch.token, batch.valid, algorithm.labels == "expert")
+    log_prob = jax.nn.log_softmax(logits)
+    return jnp.take_along_axis(log_prob, batch.target[..., None], axis=-1)[..., 0], logits, value
+
+
+def loss(setup: Setup, spec, algorithm: Algorithm, params, batch: Batch, weight, share):
+    """Σ weight · (−objective + terms) over the rows given, and each diagnostic's Σ share · diagnostic."""
+    log_prob, logits, value = predict(setup, spec, algorithm, params, batch)
+    per_token = -algorithm.surrogate(log_prob, batch.old_log_prob, batch.credit)
+    entropy = losses.entropy(logits)
+    log = {"entropy": entropy, "nll": -log_prob}
+    if algorithm.is_on_policy:
+        log["kl_old"] = losses.kl_k3(log_prob, batch.old_log_prob)
+        log["ratio_gap"] = jnp.abs(jnp.expm1(log_prob - batch.old_log_prob))
+        log |= algorithm.surrogate.diagnostics(log_prob, batch.old_log_prob, batch.credit)
+    if setup.has_kl:
+        log["kl_reference"] = losses.kl_k3(log_prob, batch.reference_log_prob)
+        per_token += algorithm.kl_coefficient * log["kl_reference"]
+    if setup.has_entropy:
+        per_token -= algorithm.entropy_coefficient * entropy
+    if isinstance(algorithm.values, Critic):
+        log["value_loss"] = losses.value_loss(value, batch.old_value, batch.value_target, algorithm.values.clip)
+        per_token += algorithm.values.coefficient * log["value_loss"]
+    log["loss"] = per_token
+
+    def add(x, w):
+        return jnp.where(batch.mask, w * x, 0.0).sum()
+
+    return add(per_token, weight), {name: add(x, share) for name, x in log.items()}
+
+
+def gradient(setup: Setup, spec, algorithm: Algorithm, params, rows: Batch):
+    """Gradient and diagnostics of one minibatch, summed over micro-batches and devices.
+
+    Micro-batches keep temporaries in the processor's cache; on a CPU that is half of the speed.
+    """
+    weight = losses.token_weight(rows.mask, algorithm.aggregation)
+    share = losses.token_weight(rows.mask, "token_mean")
+    mine = parallel.my_part((rows, weight, share))
+    count = len(mine[1])
+    size = max(d for d in range(1, count + 1) if count % d == 0 and d <= (setup.micro_batch or count))
+    pieces = jax.tree.map(lambda x: x.reshape((count // size, size) + x.shape[1:]), mine)
+    differentiate = jax.grad(lambda p, piece: loss(setup, spec, algorithm, p, *piece), has_aux=True)
+    if count == size:
+        return parallel.total(differentiate(params, jax.tree.map(lambda x: x[0], pieces)))
+
+    def add(so_far, piece):
+        return jax.tree.map(jnp.add, so_far, differentiate(params, piece)), None
+
+    shapes = jax.eval_shape(differentiate, params, jax.tree.map(lambda x: x[0], pieces))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return parallel.total(jax.lax.scan(add, zeros, pieces)[0])
+
+
+def train(setup: Setup, spec, algorithm: Algorithm, key: PRNGKeyArray, state: State, batch: Batch) -> tuple[State, dict]:
+    """`epochs` passes over the batch in `minibatches` random parts each; diagnostics are means over the gradient steps."""
+    count, parts = len(batch.token), algorithm.minibatches
+    order = jax.vmap(lambda e: jax.random.permutation(jax.random.fold_in(key, e), count))(jnp.arange(algorithm.epochs))
+    order = order.reshape(algorithm.epochs * parts, count // parts)
+
+    def step(carry, chosen):
+        params, optimizer_state = carry
+        slope, log = gradient(setup, spec, algorithm, params, jax.tree.map(lambda x: x[chosen], batch))
+        log["gradient_norm"] = jnp.sqrt(sum(jnp.vdot(x, x) for x in jax.tree.leaves(slope)))
+        carry = optimizer.step(algorithm.optimizer, slope, optimizer_state, params, state.step, setup.total)
+        return carry, log
+
+    (params, optimizer_state), log = jax.lax.scan(step, (state.params, state.optimizer), order)
+    first = {"ratio_gap_first_minibatch": log["ratio_gap"][0]} if "ratio_gap" in log else {}
+    log = {name: x.mean() for name, x in log.items()} | first
+    return state._replace(params=params, optimizer=optimizer_state), log
+
+
+def credit_metrics(batch: Batch, value, trajectory: Trajectory) -> dict[str, Float[Array, ""]]:
+    """Mean and standard deviation of credit over trained tokens; how much of the return's variance the critic explains."""
+    count = jnp.maximum(batch.mask.sum(), 1)
+    mean = batch.credit.sum() / count
+    std = jnp.sqrt(jnp.where(batch.mask, (batch.credit - mean) ** 2, 0.0).sum() / count)
+    return {"credit_mean": mean, "credit_std": std}
+
+
+def budget(setup: Setup, spec, algorithm: Algorithm, state: State, trajectory: Trajectory, batch: Batch) -> dict[str, Float[Array, ""]]:
+    """What this update cost. A demonstration that was seen before costs no new steps and no new labels.
+
+    FLOPs: 2 per weight and token read or written in a rollout, 6 per weight and token trained on, context included.
+    """
+    alive = trajectory.mask.any(-1)
+    is_expert = isinstance(algorithm.actor, Expert)
+    is_new = jnp.ones(algorithm.problems, bool)
+    if is_expert and algorithm.actor.num_demos:
+        is_new = state.drawn + jnp.arange(algorithm.problems) < algorithm.actor.num_demos
+    turns = jnp.where(is_new[:, None, None], alive, False).sum()
+    labels = jnp.where(is_new[:, None, None, None], trajectory.label_mask, False).sum()
+    played = spec.prompt_length * algorithm.problems + alive.sum() * (spec.observation_length + spec.action_length)
+    passes = isinstance(algorithm.values, Critic) + setup.has_kl
+    trained = batch.token.size * (6 * algorithm.epochs + 2 * passes)
+    weights = sum(x.size for x in jax.tree.leaves(state.params))
+    return {
+        "env_steps": turns,
+        "generated_tokens": 0 if is_expert else trajectory.mask.sum(),
+        "trained_tokens": batch.mask.sum() * algorithm.epochs,
+        "expert_labels": labels if is_expert or algorithm.labels == "expert" else 0,
+        "flops": weights * (trained + (0.0 if is_expert else 2.0) * played),
+    }

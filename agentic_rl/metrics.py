@@ -1,0 +1,36 @@
+"""What episodes tell: success, return, accuracy. Functions of a Trajectory; means over its episodes."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from agentic_rl.types import Trajectory
+
+
+def agrees(trajectory: Trajectory) -> Bool[Array, "N G T"]:
+    """True where the whole action is the expert's (False after the end)."""
+    same = (trajectory.action == trajectory.label) & (trajectory.mask == trajectory.label_mask)
+    return same.all(-1) & trajectory.mask.any(-1)
+
+
+def per_turn_accuracy(trajectory: Trajectory) -> Float[Array, ""]:
+    """The share of key decisions made as the expert would, among those before an episode's first error.
+
+    One minus the hazard: were it constant, an episode of T key decisions would succeed with probability accuracy^T.
+    """
+    key, right = trajectory.is_key, agrees(trajectory)
+    errors_so_far = jnp.cumsum(key & ~right, axis=-1) - (key & ~right)
+    at_risk = key & (errors_so_far == 0)
+    return (right & at_risk).sum() / jnp.maximum(at_risk.sum(), 1)
+
+
+def episode_metrics(trajectory: Trajectory) -> dict[str, Float[Array, ""]]:
+    """Means over episodes: success, return, per-turn accuracy, turns, and the share of groups whose attempts all fared alike."""
+    total = trajectory.reward.sum(-1)
+    turns = trajectory.mask.any(-1).sum(-1)
+    return {
+        "success": trajectory.success.mean(),
+        "return": total.mean(),
+        "per_turn_accuracy": per_turn_accuracy(trajectory),
+        "turns": turns.mean(),
+        "zero_variance_groups": (total == total[:, :1]).all(1).mean(),
+    }

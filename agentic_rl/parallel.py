@@ -1,0 +1,99 @@
+"""Devices: the only module that knows how many there are.
+
+A per-device function `f(*inputs) -> outputs` gets the same inputs on every device and must return the same outputs; it learns its
+place by `lax.axis_index(AXIS)` and talks by collectives over AXIS. `pmap` and `shard_map` launch the same function.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+from agentic_rl.config import check
+
+AXIS = "device"
+Launcher = Literal["pmap", "shard_map"]
+
+
+def prepare(devices: int) -> None:
+    """On a machine without accelerators, make `devices` virtual CPU devices (0: one per core). Call before anything runs."""
+    if "cpu" in (jax.config.jax_platforms or "cpu"):
+        jax.config.update("jax_num_cpu_devices", devices or len(os.sched_getaffinity(0)))
+
+
+def choose(devices: int) -> list[jax.Device]:
+    """The first `devices` devices (0: all).
+
+    Raises: ConfigError if there are fewer.
+    """
+    found = jax.devices()
+    check(devices <= len(found), f"--devices {devices} asks for more than the {len(found)} there are; ask for at most {len(found)}.")
+    return found[: devices or len(found)]
+
+
+def launch(f: Callable, devices: list[jax.Device], launcher: Launcher, donate: tuple[int, ...] = ()) -> Callable:
+    """`f` compiled to run on all `devices` at once; inputs and outputs are replicated, those in `donate` are used up.
+
+    Outputs are ready when it returns: on jax <= 0.11.2 collectives of unawaited programs can deadlock on CPU devices.
+    """
+    if launcher == "pmap":
+        program = _pmap(f, devices, donate)
+    else:
+        mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+        everywhere = PartitionSpec()
+        mapped = jax.shard_map(f, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
+        program = jax.jit(mapped, donate_argnums=donate)
+    return lambda *inputs: jax.block_until_ready(program(*inputs))
+
+
+def _pmap(f: Callable, devices: list[jax.Device], donate: tuple[int, ...]) -> Callable:
+    """pmap maps over at least one axis: each device's number, which `f` does not need."""
+    number = np.arange(len(devices))
+
+    def numbered(number, inputs):
+        return f(*inputs)
+
+    mapped = jax.pmap(numbered, AXIS, in_axes=(0, None), out_axes=None, devices=devices)
+    return lambda *inputs: mapped(number, inputs)
+
+
+def place(tree: Any, devices: list[jax.Device]) -> Any:
+    """A copy of every leaf on each of the devices, where `launch`'s programs want and leave their data."""
+    mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, PartitionSpec()))
+
+
+def over_seeds(f: Callable, inputs: Any, at_once: int) -> Any:
+    """`f(input, seed_axis)` for each seed of `inputs`' leading axis, `at_once` of them vmapped over the axis "seed".
+
+    One at a time is faster on a CPU, and bitwise what a run with one seed computes; all at once is faster on a GPU.
+    """
+    if at_once == 1:
+        return jax.lax.map(lambda x: f(x, ()), inputs)
+    folded = jax.tree.map(lambda x: x.reshape((-1, at_once) + x.shape[1:]), inputs)
+    outputs = jax.lax.map(jax.vmap(lambda x: f(x, "seed"), axis_name="seed"), folded)
+    return jax.tree.map(lambda x: x.reshape((-1,) + x.shape[2:]), outputs)
+
+
+def gather(tree: Any) -> Any:
+    """Every leaf with the devices' parts joined along the leading axis, in the devices' order."""
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree)
+
+
+def my_part(tree: Any) -> Any:
+    """This device's part of every leaf's leading axis."""
+    count, index = device_count(), jax.lax.axis_index(AXIS)
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, index * (len(x) // count), len(x) // count), tree)
+
+
+def total(tree: Any) -> Any:
+    """Every leaf summed over the devices."""
+    return jax.lax.psum(tree, AXIS)
+
+
+def device_count() -> int:
+    """How many devices run the function being traced."""
+    return jax.lax.psum(1, AXIS)

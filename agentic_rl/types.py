@@ -1,0 +1,89 @@
+"""The words and axes of the house, said once.
+
+Axes: N problems, G attempts at each problem, T turns, A tokens of an action, O tokens of an observation, P tokens of the
+prompt, V vocabulary, B sequences (N·G, flattened), L positions of a sequence.
+
+An episode is a finite conversation: `prompt [P]`, then T turns of `observation [O]` (written by the task, never trained on) and
+`action [A]` (written by the policy, ended by END or by being A tokens long). A=1 is a classic token MDP; T=1 is single-turn
+"prompt -> completion"; both large is an agent. `reward[t]` follows `action[t]`. After `done` a task absorbs: zero reward and a
+False mask. Running out of turns is failure. There is no auto-reset, no truncation flag and no discount array.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+State = Any
+
+
+class Spec(NamedTuple):
+    """The static layout of a task's episodes."""
+
+    prompt_length: int  # P, at least 1
+    observation_length: int  # O, at least 1
+    action_length: int  # A, at least 1
+    num_turns: int  # T, at least 1
+    choices: tuple[int, ...]  # the tokens a sensible action is made of: what a random policy draws from
+    end: int = 2  # the token that ends an action early (tokens.END); -1: none does
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of a whole episode: P + T·(O + A)."""
+        return self.prompt_length + self.num_turns * (self.observation_length + self.action_length)
+
+
+class TimeStep(NamedTuple):
+    """What a task says at the start (reward 0) and after each action."""
+
+    observation: Int[Array, " O"]  # what the policy reads before its next action
+    reward: Float[Array, ""]  # caused by the action just taken
+    done: Bool[Array, ""]  # the episode is over; it absorbs
+    success: Bool[Array, ""]  # the verifier's verdict: the goal is reached (final once done)
+
+
+class Trajectory(NamedTuple):
+    """Finished episodes. G is an axis, never an id: a group's mean is `mean(axis=1)`."""
+
+    prompt: Int[Array, "N G P"]
+    observation: Int[Array, "N G T O"]
+    action: Int[Array, "N G T A"]  # PAD where masked
+    mask: Bool[Array, "N G T A"]  # False after END within a turn, and after the episode's end
+    log_prob: Float[Array, "N G T A"]  # of the policy that acted, when it acted; 0 for an expert
+    reference_log_prob: Float[Array, "N G T A"]  # of the reference policy; 0 where no loss term asks for it
+    label: Int[Array, "N G T A"]  # what the expert would have done there
+    label_mask: Bool[Array, "N G T A"]
+    reward: Float[Array, "N G T"]
+    success: Bool[Array, "N G"]
+    anchor: Int[Array, "N G T"]  # identity of the task state before the action: what GiGPO groups by
+    is_key: Bool[Array, "N G T"]  # ground truth: does the choice made here change the expected return?
+
+
+class Value(NamedTuple):
+    """Expected (discounted) return before and after each token; `after` holds the turn's reward if the token ends its turn."""
+
+    before: Float[Array, "N G T A"]
+    after: Float[Array, "N G T A"]
+    discount: Float[Array, ""]  # per token, the one that both were computed with
+
+
+class Environment(Protocol):
+    """A task: a frozen dataclass whose fields are its difficulty knobs. One instance of everything; batch it with `vmap`.
+
+    The instance is drawn by `reset`'s key alone and is wholly in the state; `step`'s key is for random transitions.
+    Off its own path too, `expert` does what is best from the given state, so that it can relabel a policy's episodes (DAgger).
+    Every action that is not legal has one and the same outcome.
+    """
+
+    @property
+    def spec(self) -> Spec: ...
+    def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]: ...
+    def prompt(self, state: State) -> Int[Array, " P"]: ...
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]: ...
+    def expert(self, state: State) -> Int[Array, " A"]: ...
+    def anchor(self, state: State) -> Int[Array, ""]: ...
+    def potential(self, state: State) -> Float[Array, ""]: ...
+    def is_key(self, state: State) -> Bool[Array, ""]: ...
+    def longer(self, factor: int) -> "Environment": ...
+    def chance(self) -> float: ...
+    def render_prompt(self, prompt) -> str: ...
+    def render_turn(self, observation, action) -> str: ...

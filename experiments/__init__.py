@@ -1,0 +1,1 @@
+"""Programs that people run: `python -m experiments.<name> --help`. Only here is anything printed."""

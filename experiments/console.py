@@ -1,0 +1,74 @@
+"""The terminal: one sentence for a user's mistake, a line of progress, and an orderly end on Ctrl-C or SIGTERM."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+
+from agentic_rl.config import ConfigError
+from agentic_rl.train import Progress
+
+
+def main(program: Callable[[list[str]], int | None]) -> None:
+    """Runs `program` on the command line's arguments; a ConfigError ends it with its sentence and exit code 2."""
+    try:
+        sys.exit(program(sys.argv[1:]))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def keep_compiled_programs() -> None:
+    """Compiled programs are kept on disk, so that only the first start of a program waits for the compiler."""
+    jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "agentic_rl"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def stopper() -> Callable[[], bool]:
+    """A function that turns True once Ctrl-C or SIGTERM came; a second Ctrl-C ends the program at once."""
+    received = []
+
+    def note(number, frame):
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        print("\nstopping after this chunk; its state will be saved ...", file=sys.stderr)
+
+    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGTERM, note)
+    return lambda: bool(received)
+
+
+class ProgressLine:
+    """Shows Progress: on a terminal one line that renews itself, elsewhere a new line for every tenth of the way."""
+
+    def __init__(self, title: str):
+        self.title = title
+        self._tenth = -1
+
+    def __call__(self, progress: Progress) -> None:
+        left = (progress.total - progress.step) / max(progress.steps_per_second, 1e-9)
+        success = "" if progress.success != progress.success else f" | success {progress.success:.3f}"
+        line = (
+            f"{self.title} | {progress.phase} {progress.step}/{progress.total} | {progress.steps_per_second:.2f} updates/s"
+            f" | {progress.tokens_per_second:,.0f} tokens/s | {clock(left)} left{success}"
+        )
+        last = progress.step >= progress.total
+        if sys.stderr.isatty():
+            print(f"\r\033[K{line}", end="\n" if last else "", file=sys.stderr, flush=True)
+        elif last or progress.step * 10 // progress.total != self._tenth:
+            print(line, file=sys.stderr, flush=True)
+        self._tenth = progress.step * 10 // progress.total
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds.
+
+    >>> clock(75.2)
+    '1:15'
+    """
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

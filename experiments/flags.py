@@ -1,0 +1,129 @@
+"""Command lines: two names pick a row and a task, the fields of what they picked become flags."""
+
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+from difflib import get_close_matches
+from typing import Any
+
+import tyro
+
+from agentic_rl import algorithms, credit, envs, losses, optimizer, values
+from agentic_rl.acting import Expert
+from agentic_rl.config import ConfigError, check, named
+from agentic_rl.train import Run, WarmStart
+
+PARTS = {"credit": credit, "surrogate": losses, "values": values, "optimizer": optimizer}
+SHORT = {"--num-demos": "--{}.num-demos", "--expert-noise": "--{}.noise"}  # of the demonstrations, wherever they are used
+
+
+def choices() -> str:
+    """The names that a command line may use, as text."""
+    lines = {"algorithms": algorithms.rows(), "tasks": named(envs)} | {f"--{part}": named(package) for part, package in PARTS.items()}
+    return "\n".join(f"{what:12} {' '.join(sorted(names))}" for what, names in lines.items())
+
+
+def take(arguments: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """The value that follows `flag` (None if it is not there), and the other arguments.
+
+    >>> take(["grpo", "--credit", "gae", "--seeds", "2"], "--credit")
+    ('gae', ['grpo', '--seeds', '2'])
+    """
+    joined = [part for a in arguments for part in (a.split("=", 1) if a.startswith(flag + "=") else [a])]
+    if flag not in joined:
+        return None, arguments
+    at = joined.index(flag)
+    check(at + 1 < len(joined), f"{flag} needs a value.")
+    return joined[at + 1], joined[:at] + joined[at + 2 :]
+
+
+def look_up(kind: str, name: str, known: dict[str, Any]) -> Any:
+    """What `name` names.
+
+    Raises: ConfigError with the choices.
+    """
+    near = get_close_matches(name, known, 1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    check(name in known, f"There is no {kind} called {name}{hint}; choose one of: {', '.join(sorted(known))}.")
+    return known[name]
+
+
+def row_of(arguments: list[str]) -> tuple[algorithms.Algorithm, list[str]]:
+    """The row that the first argument names, its parts swapped as asked, and the other arguments."""
+    row, rest = look_up("algorithm", arguments[0], algorithms.rows()), arguments[1:]
+    parts = {}
+    for part, package in PARTS.items():
+        name, rest = take(rest, f"--{part}")
+        if name is not None:
+            parts[part] = look_up(part, name, named(package))()
+    return algorithms.swap(row, **parts), rest
+
+
+def parse(command: type, arguments: list[str]) -> Any:
+    """`command`, a dataclass whose first field is a `run`, from `<algorithm> <task> [flags]`.
+
+    Raises: ConfigError, before anything is compiled, with what is wrong and what to do.
+    """
+    check(bool(arguments), f"Name an algorithm and a task.\n{choices()}")
+    row, rest = row_of(arguments)
+    check(bool(rest), f"Name a task, too.\n{choices()}")
+    task, rest = look_up("task", rest[0], named(envs))(), rest[1:]
+    supervised = isinstance(row.actor, Expert)
+    rest = [_long(flag, "algorithm.actor" if supervised else "warm-start") for flag in rest]
+    warm = WarmStart() if supervised else WarmStart(updates=100, num_demos=64)
+    return from_flags(command, command(Run(task, row, warm_start=warm)), rest)
+
+
+def _long(flag: str, owner: str) -> str:
+    """The flag itself, or what a short one stands for: the demonstrations are the actor's, or else the warm start's."""
+    name, equals, value = flag.partition("=")
+    return SHORT[name].format(owner) + equals + value if name in SHORT else flag
+
+
+def from_flags(command: type, default: Any, arguments: list[str]) -> Any:
+    """`default` changed by flags; tyro's error box becomes one sentence.
+
+    Raises: ConfigError.
+    """
+    box = io.StringIO()
+    program = f"python -m {sys.modules['__main__'].__spec__.name}" if sys.modules["__main__"].__spec__ else sys.argv[0]
+    try:
+        with contextlib.redirect_stderr(box):
+            parsed, unknown = tyro.cli(command, default=default, args=arguments, return_unknown_args=True, prog=program)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise ConfigError(_sentence(box.getvalue())) from None
+    if unknown:
+        raise ConfigError(_unknown(unknown[0], default))
+    return parsed
+
+
+def _sentence(box: str) -> str:
+    """What the first part of tyro's box says."""
+    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
+    rule = next((i for i, line in enumerate(lines) if set(line) == {"─"}), len(lines))
+    return re.sub(r"^Error parsing run\.\S+: ", "", " ".join(lines[:rule])) + ("" if lines else box)
+
+
+def _unknown(flag: str, default: Any) -> str:
+    """Why there is no such flag, and where there is one."""
+    name = flag.lstrip("-").split("=")[0].rsplit(".", 1)[-1].replace("-", "_").rstrip("_")
+    owners = [
+        f"--{part} {cls_name}" for part, package in PARTS.items() for cls_name, cls in named(package).items()
+        if name in [f.name.rstrip("_") for f in dataclasses.fields(cls)]
+    ]  # fmt: skip
+    near = get_close_matches(flag.split("=")[0], [f"--{n}" for n in _names(default)], 1)
+    hint = f"; {' and '.join(owners)} would have one" if owners else f"; did you mean {near[0]}?" if near else "; --help lists all"
+    return f"This run has no flag {flag}{hint}."
+
+
+def _names(config: Any, prefix: str = "") -> list[str]:
+    """The flags of a config and of the configs in it."""
+    names = []
+    for field in dataclasses.fields(config):
+        value, path = getattr(config, field.name), f"{prefix}{field.name}".replace("_", "-")
+        names += _names(value, "" if field.name == "run" else f"{path}.") if dataclasses.is_dataclass(value) else [path]
+    return names

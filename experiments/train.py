@@ -1,0 +1,120 @@
+"""Train one algorithm on one task: `python -m experiments.train <algorithm> <task> [flags]`.
+
+    python -m experiments.train grpo running_sum
+    python -m experiments.train ppo running_sum --task.num-turns 16 --algorithm.credit.lambda_ 0.9 --seeds 5
+    python -m experiments.train rloo key_door --credit reward_to_go --surrogate clipped_ratio
+    python -m experiments.train sft running_sum --num-demos 200 --expert-noise 0.05
+    python -m experiments.train --resume runs/grpo-running_sum
+
+The two names pick a row of the table and a task, whose fields become the flags: `train grpo running_sum --help` lists them.
+--credit, --surrogate, --values and --optimizer swap a part of the row by its name.
+"""
+
+import dataclasses
+import json
+import time
+
+from typing import Annotated
+
+import jax
+import tyro
+
+from agentic_rl import parallel, policy
+from agentic_rl.config import check, from_json, to_json
+from agentic_rl.records import RunDirectory
+from agentic_rl.rollout import Sampler, episode_text, rollout
+from agentic_rl.train import BUDGET, Machine, Run, train
+from experiments import console
+from experiments.flags import choices, parse, take
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """What `train` is asked for besides the run itself."""
+
+    run: Annotated[Run, tyro.conf.arg(name="")]
+    run_dir: str = ""  # where the records go; default: runs/<algorithm>-<task>-<time>
+    print_config: bool = False  # show the resolved run, its size and memory, and stop
+    quick: bool = False  # a smoke test: a few small updates
+
+
+def main(arguments: list[str]) -> int:
+    resume, arguments = take(arguments, "--resume")
+    if resume is not None:
+        check(not arguments, f"--resume takes its whole config from {resume}; leave out {' '.join(arguments)}.")
+        directory = RunDirectory.open(resume)
+        return execute(from_json(directory.config), directory)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__ + "\n" + choices())
+        return 0 if arguments else 2
+    command = parse(Command, arguments)
+    run = quick(command.run) if command.quick else command.run
+    if command.print_config:
+        print(json.dumps(to_json(run), indent=2), "\n" + describe(run), sep="\n")
+        return 0
+    name = command.run_dir or f"runs/{arguments[0]}-{arguments[1]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    parallel.prepare(run.devices)
+    Machine(run)
+    directory = RunDirectory.create(name, to_json(run))
+    check(not directory.metrics, f"{name} already holds this run; continue it with --resume {name}, or choose another --run-dir.")
+    return execute(run, directory)
+
+
+def quick(run: Run) -> Run:
+    """The run, cut down to seconds."""
+    chunk = 5
+    warm = dataclasses.replace(run.warm_start, updates=min(run.warm_start.updates, chunk))
+    sizes = dict(updates=2 * chunk, chunk=chunk, eval_every=chunk, eval_episodes=64, checkpoint_every=chunk)
+    return dataclasses.replace(run, warm_start=warm, **sizes)
+
+
+def execute(run: Run, directory: RunDirectory) -> int:
+    """Trains, shows progress, and ends with the result."""
+    console.keep_compiled_programs()
+    parallel.prepare(run.devices)
+    print(describe(run), f"records in {directory.path}", "compiling ...", sep="\n")
+    with directory:
+        result = train(run, directory, console.ProgressLine(type(run.task).__name__), console.stopper())
+        if not result.finished:
+            print(f"stopped; continue with: python -m experiments.train --resume {directory.path}")
+            return 130
+        last = result.rows[-1]
+        scores = {name: last[name] for name in last if name.startswith("eval_")}
+        directory.log_episodes(run.updates, episodes(run, result.state))
+        directory.finish(scores | {name: last[name] for name in BUDGET})
+    before = result.rows[0]
+    print(f"success on unseen problems: {mean(before['eval_success']):.3f} before, {mean(last['eval_success']):.3f} after {run.updates} updates")
+    print(f"curves: tensorboard --logdir {directory.path}    more: python -m experiments.evaluate {directory.path}")
+    return 0
+
+
+def mean(values: list[float]) -> float:
+    """The mean over seeds."""
+    return sum(values) / len(values)
+
+
+def episodes(run: Run, state, count: int = 3) -> list[str]:
+    """A few episodes of the first seed's policy, as text."""
+    params = jax.tree.map(lambda x: jax.device_get(x)[0], state.params)
+    trajectory = rollout(run.task, Sampler(run.policy, params), jax.random.key(run.seed), jax.numpy.arange(count), split="test")
+    return [episode_text(run.task, trajectory, n) for n in range(count)]
+
+
+def describe(run: Run) -> str:
+    """Size, context and memory of the run, in a line each."""
+    weights, spec = policy.num_params(run.policy), run.task.spec
+    sequences = run.algorithm.problems * run.algorithm.attempts
+    cache = 2 * run.policy.layers * sequences * spec.context_length * run.policy.width
+    activations = (run.micro_batch or sequences) * spec.context_length * run.policy.layers * (12 * run.policy.width + 4 * run.policy.mlp)
+    copies = (4 + (run.algorithm.kl_coefficient != 0)) * run.seeds
+    megabytes = 4 * (weights * copies + cache + activations) / 1e6
+    return (
+        f"policy: {weights:,} parameters, {run.policy.context} context\n"
+        f"episode: {spec.context_length} tokens ({spec.prompt_length} of prompt, {spec.num_turns} turns of {spec.observation_length} + {spec.action_length})\n"
+        f"update: {sequences} episodes ({run.algorithm.problems} problems x {run.algorithm.attempts} attempts), {run.seeds} seed{'s' * (run.seeds > 1)}\n"
+        f"memory: about {megabytes:,.0f} MB for weights, optimizer, cache and activations"
+    )
+
+
+if __name__ == "__main__":
+    console.main(main)

@@ -1,0 +1,14 @@
+"""Four virtual CPU devices, and one compilation cache that workers and later runs share (compiling is most of the tests' time)."""
+
+from pathlib import Path
+
+import hypothesis
+import jax
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+# A first example compiles, which no deadline should count; a suite that draws afresh each run fails by chance.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.load_profile("tests")
