@@ -23,15 +23,15 @@ class Algorithm:
 
     actor: Any  # who acts
     labels: Literal["own", "expert"]  # whose actions are trained on: those taken, or what the expert would have done there
-    values: Any
-    credit: Any
-    surrogate: Any
+    values: Any  # the expected return before and after each token, for the credits that read it
+    credit: Any  # the weight of each action in the loss
+    surrogate: Any  # what is maximised
     optimizer: Any = Adam()
-    aggregation: losses.Aggregation = "token_mean"
+    aggregation: losses.Aggregation = "token_mean"  # from tokens to a loss: whether long episodes weigh more
     problems: int = 32  # drawn per update, over all devices
     attempts: int = 8  # episodes at each problem
     epochs: int = 1  # passes over the batch
-    minibatches: int = 1  # gradient steps per pass
+    minibatches: int = 4  # gradient steps per pass; 1: strictly on-policy
     kl_coefficient: float = 0.0  # of KL(policy ‖ policy at the start of training), estimated by k3
     entropy_coefficient: float = 0.0  # of the entropy bonus
 
@@ -64,17 +64,16 @@ def _row(actor, labels, values_, credit, surrogate, **knobs) -> Algorithm:
 
 
 _LIKELIHOOD, _CLIP, _NONE = losses.LogLikelihood(), losses.ClippedRatio(), values.NoValue()
-_OFTEN = dict(epochs=2, minibatches=4)  # a surrogate that looks at the ratio allows several steps on a batch
-_LONE = dict(problems=256, attempts=1)
+_LONE = dict(problems=256, attempts=1)  # no group is needed: every episode is at a problem of its own
 
-#                  who acts   labels    values           credit          surrogate
-SFT       = _row(Expert(),  "own",    _NONE,           Imitation(),     _LIKELIHOOD, **_LONE, optimizer=Adam(learning_rate=1e-3))  # fmt: skip
-DAGGER    = _row(Learner(), "expert", _NONE,           Imitation(),     _LIKELIHOOD, **_LONE, optimizer=Adam(learning_rate=1e-3))  # fmt: skip
+#                  who acts   labels    values           credit           surrogate
+SFT       = _row(Expert(),  "own",    _NONE,           Imitation(),     _LIKELIHOOD, **_LONE)  # fmt: skip
+DAGGER    = _row(Learner(), "expert", _NONE,           Imitation(),     _LIKELIHOOD, **_LONE)  # fmt: skip
 RFT       = _row(Learner(), "own",    _NONE,           SuccessOnly(),   _LIKELIHOOD)  # fmt: skip
 REINFORCE = _row(Learner(), "own",    _NONE,           RewardToGo(),    _LIKELIHOOD)  # fmt: skip
 RLOO      = _row(Learner(), "own",    _NONE,           LeaveOneOut(),   _LIKELIHOOD)  # fmt: skip
-GRPO      = _row(Learner(), "own",    _NONE,           GroupRelative(), _CLIP, **_OFTEN, aggregation="sequence_mean")  # fmt: skip
-PPO       = _row(Learner(), "own",    values.Critic(), GAE(),           _CLIP, **_OFTEN, **_LONE)  # fmt: skip
+GRPO      = _row(Learner(), "own",    _NONE,           GroupRelative(), _CLIP, aggregation="sequence_mean")  # fmt: skip
+PPO       = _row(Learner(), "own",    values.Critic(), GAE(),           _CLIP, **_LONE)  # fmt: skip
 
 
 def rows() -> dict[str, Algorithm]:

@@ -17,9 +17,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from agentic_rl.config import check
 from agentic_rl.types import Spec, Trajectory
 
 Context = Literal["history", "markov"]
+LIMIT = 4096  # tokens of an episode: attention is dense, so a layer's scores for 32 sequences of 4 heads already take 8 GB
+
+
+def check_length(spec: Spec) -> None:
+    """Nothing, if an episode is at most LIMIT tokens long.
+
+    Raises: ConfigError with its length and what to shorten.
+    """
+    block = spec.observation_length + spec.action_length
+    shape = f"{spec.prompt_length} of prompt and {spec.num_turns} turns of {block}"
+    sentence = f"An episode of {spec.context_length} tokens ({shape}) is longer than the {LIMIT} that dense attention is good for"
+    check(spec.context_length <= LIMIT, f"{sentence}; ask for fewer turns, a shorter prompt or a shorter horizon.")
 
 
 def start_of_turn(spec: Spec, turn):

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from agentic_rl import layout, losses, metrics, optimizer, parallel, policy, problems
 from agentic_rl.acting import Expert
 from agentic_rl.algorithms import Algorithm
+from agentic_rl.credit.gae import gae
 from agentic_rl.policy import Policy
 from agentic_rl.rollout import Sampler, rollout
-from agentic_rl.types import Environment, Trajectory
+from agentic_rl.types import Environment, Trajectory, Value
 from agentic_rl.values import Critic
 
 INIT, PLAY, SHUFFLE, DEMONSTRATE = range(4)  # streams of random numbers
@@ -68,7 +69,7 @@ def init(setup: Setup, algorithm: Algorithm, params: Any, drawn: Int[Array, ""] 
 
 def update(
     setup: Setup, task: Environment, algorithm: Algorithm, key: PRNGKeyArray, state: State, seed_axis: str | tuple = ()
-) -> tuple[State, dict[str, Float[Array, ""]]]:
+) -> tuple[State, dict[str, Num[Array, ""]]]:
     """The state after one update, and its metrics. Runs on each device; both are the same on all of them."""
     trajectory = collect(setup, task, algorithm, key, state, seed_axis)
     value = algorithm.values(setup.policy, state.params, task.spec, trajectory)
@@ -76,7 +77,7 @@ def update(
     value = value._replace(before=before, after=after)
     batch = make_batch(algorithm, trajectory, value)
     new_state, log = train(setup, task.spec, algorithm, jax.random.fold_in(jax.random.fold_in(key, SHUFFLE), state.step), state, batch)
-    log |= metrics.episode_metrics(trajectory) | credit_metrics(batch, value, trajectory)
+    log |= metrics.episode_metrics(trajectory) | credit_metrics(batch, value, trajectory, isinstance(algorithm.values, Critic))
     log |= budget(setup, task.spec, algorithm, state, trajectory, batch)
     return new_state._replace(step=state.step + 1, drawn=state.drawn + algorithm.problems), log
 
@@ -189,15 +190,23 @@ def train(setup: Setup, spec, algorithm: Algorithm, key: PRNGKeyArray, state: St
     return state._replace(params=params, optimizer=optimizer_state), log
 
 
-def credit_metrics(batch: Batch, value, trajectory: Trajectory) -> dict[str, Float[Array, ""]]:
+def credit_metrics(batch: Batch, value: Value, trajectory: Trajectory, has_critic: bool) -> dict[str, Float[Array, ""]]:
     """Mean and standard deviation of credit over trained tokens; how much of the return's variance the critic explains."""
     count = jnp.maximum(batch.mask.sum(), 1)
     mean = batch.credit.sum() / count
     std = jnp.sqrt(jnp.where(batch.mask, (batch.credit - mean) ** 2, 0.0).sum() / count)
-    return {"credit_mean": mean, "credit_std": std}
+    log = {"credit_mean": mean, "credit_std": std}
+    return log | ({"explained_variance": explained_variance(value, trajectory.mask)} if has_critic else {})
 
 
-def budget(setup: Setup, spec, algorithm: Algorithm, state: State, trajectory: Trajectory, batch: Batch) -> dict[str, Float[Array, ""]]:
+def explained_variance(value: Value, mask: Bool[Array, "N G T A"]) -> Float[Array, ""]:
+    """1 − Var(G − V) / Var(G) over unmasked tokens, G the (discounted) reward to go; 0 where all returns are alike."""
+    to_go = value.before + gae(value, mask, 1.0)
+    unexplained, variance = (jnp.var(x, where=mask) for x in (to_go - value.before, to_go))
+    return jnp.where(variance > 1e-8, 1 - unexplained / jnp.maximum(variance, 1e-8), 0.0)
+
+
+def budget(setup: Setup, spec, algorithm: Algorithm, state: State, trajectory: Trajectory, batch: Batch) -> dict[str, Num[Array, ""]]:
     """What this update cost. A demonstration that was seen before costs no new steps and no new labels.
 
     FLOPs: 2 per weight and token read or written in a rollout, 6 per weight and token trained on, context included.
@@ -212,11 +221,11 @@ def budget(setup: Setup, spec, algorithm: Algorithm, state: State, trajectory: T
     played = spec.prompt_length * algorithm.problems + alive.sum() * (spec.observation_length + spec.action_length)
     passes = isinstance(algorithm.values, Critic) + setup.has_kl
     trained = batch.token.size * (6 * algorithm.epochs + 2 * passes)
-    weights = sum(x.size for x in jax.tree.leaves(state.params))
+    weights, nothing = sum(x.size for x in jax.tree.leaves(state.params)), jnp.int32(0)
     return {
         "env_steps": turns,
-        "generated_tokens": 0 if is_expert else trajectory.mask.sum(),
+        "generated_tokens": nothing if is_expert else trajectory.mask.sum(),
         "trained_tokens": batch.mask.sum() * algorithm.epochs,
-        "expert_labels": labels if is_expert or algorithm.labels == "expert" else 0,
+        "expert_labels": labels if is_expert or algorithm.labels == "expert" else nothing,
         "flops": weights * (trained + (0.0 if is_expert else 2.0) * played),
     }

@@ -30,8 +30,8 @@ class LogLikelihood:
 class ClippedRatio:
     """min(ρ·credit, clip(ρ, 1−low, 1+high)·credit), ρ = π/π_old. (PPO: 1707.06347, eq. 7; two bounds: DAPO, 2503.14476)"""
 
-    clip_low: float = 0.2
-    clip_high: float = 0.2
+    clip_low: float = 0.2  # the ratio counts from 1 - clip_low
+    clip_high: float = 0.2  # to 1 + clip_high
 
     def __call__(
         self, log_prob: Float[Array, "*b"], old_log_prob: Float[Array, "*b"], credit: Float[Array, "*b"]

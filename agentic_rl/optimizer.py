@@ -24,12 +24,12 @@ def schedule(step: Int[Array, ""], total: int, warmup: int, decay: Decay) -> Flo
 class Adam:
     """Adam with decoupled weight decay. (1412.6980, 1711.05101)"""
 
-    learning_rate: float = 3e-4
-    warmup: int = 10  # updates
-    decay: Decay = "constant"
+    learning_rate: float = 3e-4  # at its highest, behind the warm-up
+    warmup: int = 10  # updates over which the learning rate rises
+    decay: Decay = "constant"  # of the learning rate, to 0 at the last update
     max_grad_norm: float = 0.5  # global norm; a group with one failure pushes hard on mostly right tokens
-    b1: float = 0.9
-    b2: float = 0.95
+    b1: float = 0.9  # memory of the mean gradient
+    b2: float = 0.95  # memory of the mean squared gradient
     weight_decay: float = 0.0
 
     def transform(self, rate: Float[Array, ""]) -> optax.GradientTransformation:
@@ -46,10 +46,10 @@ class Adam:
 class Sgd:
     """Plain gradient descent: for tests and theory, where a step must be proportional to its gradient."""
 
-    learning_rate: float = 0.1
-    warmup: int = 0
-    decay: Decay = "constant"
-    max_grad_norm: float = 1e9
+    learning_rate: float = 0.1  # at its highest, behind the warm-up
+    warmup: int = 0  # updates over which the learning rate rises
+    decay: Decay = "constant"  # of the learning rate, to 0 at the last update
+    max_grad_norm: float = 1e9  # global norm
 
     def transform(self, rate: Float[Array, ""]) -> optax.GradientTransformation:
         """The optax chain at this learning rate."""

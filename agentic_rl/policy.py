@@ -27,15 +27,15 @@ Params = Any
 class Policy:
     """The size of the network; all of it is static."""
 
-    width: int = 64
+    width: int = 64  # of the residual stream
     layers: int = 2
-    heads: int = 4
-    mlp: int = 256
-    context: Literal["history", "markov"] = "history"
+    heads: int = 4  # of the attention
+    mlp: int = 256  # hidden units of each layer's gated MLP
+    context: Literal["history", "markov"] = "history"  # what an action sees: the whole episode so far, or the prompt and its own turn
     tied: bool = True  # the output head is the embedding
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the computation; weights and logits stay float32
     remat: bool = False  # recompute each block in the backward pass: less memory, a third more work
-    rope_base: int = 10_000
+    rope_base: int = 10_000  # larger: slower rotations, for longer episodes
 
     def __post_init__(self):
         check(min(self.width, self.layers, self.heads, self.mlp) > 0, "width, layers, heads and mlp must be positive.")

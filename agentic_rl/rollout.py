@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import acting, layout, policy, problems, tokens
 from agentic_rl.policy import Policy
@@ -100,23 +100,26 @@ def _until_end(spec: Spec, action: Int[Array, "B A"]):
     return jnp.cumsum(ends, axis=-1) - ends == 0
 
 
+def _unless(done: Bool[Array, " B"], new, old):
+    """`old` where an episode is done, `new` elsewhere."""
+    return jax.tree.map(lambda x, y: jnp.where(done.reshape((-1,) + (1,) * (x.ndim - 1)), y, x), new, old)
+
+
 def _advance(task, keys, progress: _Progress, action, log_prob) -> _Progress:
     """The task's answer to `action`, and the turn written into the record. What is done stays as it is."""
     spec, t, done = task.spec, progress.turn, progress.step.done
     mask = _until_end(spec, action) & ~done[:, None]
     action = jnp.where(mask, action, tokens.PAD)
     label = jax.vmap(task.expert)(progress.state)
-    label_mask = _until_end(spec, label) & ~done[:, None]
-    state, step = jax.vmap(task.step)(_fold(keys, spec.action_length), progress.state, action)
-    state, step = jax.tree.map(
-        lambda old, new: jnp.where(done.reshape((-1,) + (1,) * (new.ndim - 1)), old, new), (progress.state, progress.step), (state, step)
-    )
+    label_mask = _until_end(spec, label)
+    after = jax.vmap(task.step)(_fold(keys, spec.action_length), progress.state, action)
+    state, step = _unless(done, after, (progress.state, progress.step))
     written = Trajectory(
         prompt=(), observation=progress.step.observation, action=action, mask=mask, log_prob=log_prob * mask,
         reference_log_prob=jnp.zeros_like(log_prob), label=jnp.where(label_mask, label, tokens.PAD), label_mask=label_mask,
-        reward=jnp.where(done, 0.0, step.reward), success=(),
-        anchor=jax.vmap(task.anchor)(progress.state), is_key=jax.vmap(task.is_key)(progress.state) & ~done,
+        reward=step.reward, success=(), anchor=jax.vmap(task.anchor)(progress.state), is_key=jax.vmap(task.is_key)(progress.state),
     )  # fmt: skip
+    written = _unless(done, written, jax.tree.map(jnp.zeros_like, written))  # as if the loop had ended: others may play on
     record = jax.tree.map(lambda all_, new: all_.at[t].set(new), progress.record, written)
     cache = progress.cache
     if cache and cache.valid.shape[1] == spec.context_length:
@@ -137,7 +140,7 @@ def _act(task, actor, keys, prompt, progress: _Progress):
     """An action for every episode, the log-probability of each of its tokens, and the cache."""
     spec = task.spec
     if not isinstance(actor, Sampler):
-        action = jax.vmap(lambda k, s: actor.act(task, k, s))(keys, progress.state)
+        action = jax.vmap(lambda k, s: actor.act(task, k, s))(_fold(keys, 0), progress.state)
         return action, jnp.zeros(action.shape), progress.cache
     markov = actor.policy.context == "markov"
     index = layout.start_of_turn(spec, 0 if markov else progress.turn)
@@ -166,11 +169,16 @@ def _sample(keys, logits: Float[Array, "B V"], temperature):
 
 
 def episode_text(task: Environment, trajectory: Trajectory, problem: int = 0, attempt: int = 0) -> str:
-    """One episode as people read it: the prompt, a line per turn, the outcome."""
+    """One episode as people read it: the prompt, a line per turn (where it differs, with the expert's action), the outcome."""
     one = jax.tree.map(lambda x: jax.device_get(x)[problem, attempt], trajectory)
-    turns = [task.render_turn(o, a) for o, a, m in zip(one.observation, one.action, one.mask) if m.any()]
+    turns = [_turn_text(task, *turn) for *turn, m in zip(one.observation, one.action, one.label, one.mask) if m.any()]
     outcome = f"{'success' if one.success else 'failure'}, return {round(float(one.reward.sum()), 3)}"
     return "\n".join([task.render_prompt(one.prompt), *turns, outcome])
+
+
+def _turn_text(task: Environment, observation, action, label) -> str:
+    shown, expert = (task.render_turn(observation, a) for a in (action, label))
+    return shown if (action == label).all() else f"{shown}   (expert: {expert.rpartition('-> ')[2]})"
 
 
 def transcript(task: Environment, problem: int = 0, seed: int = 0) -> str:

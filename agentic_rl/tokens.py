@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Iterable
+from typing import SupportsInt
 
 CONTROL = ("PAD BOS END OBS ACT THINK OK FAIL DONE SUBMIT UNDO WAIT CHECK REPLAN ERR NOTE").split()
 PAD, BOS, END, OBS, ACT, THINK, OK, FAIL, DONE, SUBMIT, UNDO, WAIT, CHECK, REPLAN, ERR, NOTE = range(16)
@@ -26,6 +27,6 @@ def entity(index):
     return ENTITY + index
 
 
-def text(ids: Iterable[int]) -> str:
+def text(ids: Iterable[SupportsInt]) -> str:
     """The names of `ids`, separated by spaces."""
     return " ".join(NAMES[int(i)] for i in ids)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agentic_rl import algorithms, learner, parallel, policy
+from agentic_rl import algorithms, layout, learner, parallel, policy
 from agentic_rl.acting import Expert
 from agentic_rl.algorithms import Algorithm
 from agentic_rl.config import ConfigError, check, config, from_json
@@ -26,11 +26,14 @@ BUDGET = ("env_steps", "generated_tokens", "trained_tokens", "expert_labels", "f
 class WarmStart:
     """A short supervised phase before the run (or another run's weights), so that rewards are found at all."""
 
-    updates: int = 0  # 0: none
-    num_demos: int = 0  # fixed demonstrations; 0: fresh ones in every update
+    updates: int = 0  # of behaviour cloning, before the run's own; 0: none
+    num_demos: int = 0  # demonstrations, drawn from again and again; 0: fresh ones in every update
     noise: float = 0.0  # probability that a demonstrated action is random
-    learning_rate: float = 1e-3
-    checkpoint: str = ""  # a run directory to take the weights from, instead
+    learning_rate: float = 1e-3  # of the cloning
+    checkpoint: str = ""  # the directory of a run to take the weights from; then nothing is cloned
+
+    def __post_init__(self):
+        check(self.updates >= 0, f"--warm-start.updates must be 0 (none) or more, not {self.updates}.")
 
     @property
     def algorithm(self) -> Algorithm:
@@ -48,25 +51,30 @@ class Run:
     algorithm: Algorithm
     policy: Policy = Policy()
     warm_start: WarmStart = WarmStart()
-    updates: int = 200
+    updates: int = 200  # after the warm start; each collects a batch and trains on it
     seeds: int = 1  # independent runs in one, with seeds `seed`, `seed` + 1, ...
-    seed: int = 0
+    seed: int = 0  # of initial weights, problems and actions
     eval_every: int = 20  # updates between evaluations on the test split
-    eval_episodes: int = 256
+    eval_episodes: int = 256  # in each evaluation, one at each problem
     checkpoint_every: int = 100  # updates between checkpoints
-    chunk: int = 10  # updates per call to the device
-    devices: int = 0  # 0: all accelerators, or one virtual device per CPU core
-    launcher: parallel.Launcher = "pmap"
+    chunk: int = 10  # updates per call to the device; between calls come logs, evaluations, checkpoints and Ctrl-C
+    devices: int = 0  # 0: all accelerators, or one virtual device per CPU core (fewer if they cannot share the batch evenly)
+    launcher: parallel.Launcher = "pmap"  # what runs one program on all devices
     micro_batch: int = 32  # sequences per forward and backward pass on a device; 0: all at once
     seeds_at_once: int = 0  # 0: one on a CPU, all elsewhere
 
     def __post_init__(self):
         for name in ("updates", "seeds", "eval_every", "eval_episodes", "checkpoint_every", "chunk"):
             check(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be 1 or more, not {getattr(self, name)}.")
-        phases = {"updates": self.updates, "warm-start.updates": self.warm_start.updates}
-        for name, value in phases.items() | {("eval-every", self.eval_every), ("checkpoint-every", self.checkpoint_every)}:
+        for name in ("devices", "micro_batch", "seeds_at_once"):
+            check(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must be 0 or more, not {getattr(self, name)}.")
+        counts = {"updates": self.updates, "warm-start.updates": self.warm_start.updates}
+        for name, value in (counts | {"eval-every": self.eval_every, "checkpoint-every": self.checkpoint_every}).items():
             low = value // self.chunk * self.chunk
-            check(value % self.chunk == 0, f"--{name} ({value}) must be a multiple of --chunk ({self.chunk}): use {low or self.chunk} or {low + self.chunk}.")
+            use = f"{low} or {low + self.chunk}" if low else str(self.chunk)
+            check(
+                value % self.chunk == 0, f"--{name} ({value}) must be a multiple of --chunk ({self.chunk}): use {use}, or another --chunk."
+            )
         check(self.seeds % (self.seeds_at_once or 1) == 0, f"--seeds-at-once ({self.seeds_at_once}) must divide --seeds ({self.seeds}).")
 
 
@@ -101,7 +109,11 @@ def _program(setup: learner.Setup, chunk: int, at_once: int, devices: tuple, lau
     def f(task, algorithm, seed, state):
         def one(seed_and_state, seed_axis):
             key = jax.random.key(seed_and_state[0])
-            update = lambda state, _: learner.update(setup, task, algorithm, key, state, seed_axis)  # noqa: E731
+
+            def update(state, _):  # to XLA a chunk of 1 is no loop: without the barriers it would fuse, and round, otherwise
+                state = jax.lax.optimization_barrier(state)
+                return jax.lax.optimization_barrier(learner.update(setup, task, algorithm, key, state, seed_axis))
+
             return jax.lax.scan(update, seed_and_state[1], None, length=chunk)
 
         return parallel.over_seeds(one, (seed, state), at_once)
@@ -116,13 +128,16 @@ class Machine:
     run: Run
 
     def __post_init__(self):
-        run = self.run
-        self.devices = parallel.choose(run.devices)
+        run, found, counts = self.run, parallel.choose(self.run.devices), _shared(self.run)
+        layout.check_length(run.task.spec)
+        most = max(n for n in range(1, len(found) + 1) if all(count % n == 0 for count in counts.values()))
+        self.devices = found if run.devices else found[:most]
         self.at_once = run.seeds_at_once or (1 if self.devices[0].platform == "cpu" else run.seeds)
-        for what, count in (("algorithm.problems", run.algorithm.problems), ("eval-episodes", run.eval_episodes)):
-            check(count % len(self.devices) == 0, f"--{what} ({count}) must be a multiple of the {len(self.devices)} devices; change it or --devices.")
-        rows = run.algorithm.problems * run.algorithm.attempts // run.algorithm.minibatches
-        check(rows % len(self.devices) == 0, f"A minibatch of {rows} episodes cannot be shared by {len(self.devices)} devices; change --algorithm.minibatches or --devices.")
+        for what, count in counts.items():
+            check(
+                count % len(self.devices) == 0,
+                f"{what} ({count}) must be a multiple of the {len(self.devices)} devices; change that or --devices.",
+            )
         self.seed = self.place(np.arange(run.seed, run.seed + run.seeds))
 
     def place(self, tree):
@@ -135,8 +150,13 @@ class Machine:
         return setup, _program(setup, self.run.chunk, self.at_once, tuple(self.devices), self.run.launcher)
 
     def evaluate(self, params, task=None, episodes: int = 0, attempts: int = 1, split="test", temperature: float = 1.0):
-        """{metric: [S]} of the weights `params` [S, ...] on the run's task (or another layout of it)."""
-        episodes = episodes or self.run.eval_episodes
+        """{metric: [S]} of the weights `params` [S, ...] on the run's task (or another layout of it), over `episodes` problems.
+
+        Raises: ConfigError if an episode is too long, or the devices cannot share the problems evenly.
+        """
+        episodes, count = episodes or self.run.eval_episodes, len(self.devices)
+        layout.check_length((task or self.run.task).spec)
+        check(episodes % count == 0, f"{episodes} problems cannot be shared evenly by {count} devices; ask for a multiple of {count}.")
         f = evaluator(self.run.policy, episodes, attempts, split, tuple(self.devices), self.run.launcher, self.at_once)
         return {k: np.asarray(v) for k, v in f(task or self.run.task, self.seed, params, np.float32(temperature)).items()}
 
@@ -150,6 +170,14 @@ class Machine:
         """The state of every seed before the first update."""
         state = jax.vmap(lambda p: learner.init(setup, algorithm, p, drawn))(params)
         return self.place(jax.device_get(state))
+
+
+def _shared(run: Run) -> dict[str, int]:
+    """What the devices share evenly, by the flags that say how much it is."""
+    row, problems = run.algorithm, "--algorithm.problems"
+    minibatch = {f"{problems} x --algorithm.attempts / --algorithm.minibatches": row.problems * row.attempts // row.minibatches}
+    warm = {"the warm start's batch": run.warm_start.algorithm.problems} if run.warm_start.updates else {}
+    return {problems: row.problems, "--eval-episodes": run.eval_episodes} | minibatch | warm
 
 
 class Spent(dict):
@@ -181,7 +209,7 @@ def warm_start(run: Run, machine: Machine, on_progress: Callable[[Progress], Non
     """The weights that the run starts from, how many problems were drawn for them, and what they cost."""
     spent = Spent.nothing(run.seeds)
     if run.warm_start.checkpoint:
-        return *_load_start(run, machine), spent
+        return load_start(run, machine)
     params, algorithm = machine.fresh_params(), run.warm_start.algorithm
     if not run.warm_start.updates:
         return params, 0, spent
@@ -197,7 +225,9 @@ def warm_start(run: Run, machine: Machine, on_progress: Callable[[Progress], Non
     return state.params, run.warm_start.updates * algorithm.problems, spent
 
 
-def _progress(phase: str, step: int, start: int, total: int, clock: float, spent: Spent, success: float, tokens_before: int = 0) -> Progress:
+def _progress(
+    phase: str, step: int, start: int, total: int, clock: float, spent: Spent, success: float, tokens_before: int = 0
+) -> Progress:
     seconds = time.monotonic() - clock
     tokens = sum(spent["trained_tokens"]) - tokens_before
     return Progress(phase, step, total, seconds, (step - start) / seconds, tokens / seconds, success)
@@ -225,13 +255,18 @@ def _template(run: Run) -> learner.State:
     return jax.eval_shape(jax.vmap(init), jnp.arange(run.seeds))
 
 
-def _load_start(run: Run, machine: "Machine") -> tuple[Any, int]:
-    """The weights of the run that the warm start names, and how many problems they have seen."""
+def load_start(run: Run, machine: "Machine") -> tuple[Any, int, "Spent"]:
+    """The weights of the run that the warm start names, how many problems they have seen, and what they cost.
+
+    Raises: ConfigError as `load` does, or if they do not fit the run.
+    """
     path = run.warm_start.checkpoint
     other, state = load(path)
     check(other.policy == run.policy, f"{path} trained another network ({other.policy}); give the same --policy flags.")
     check(other.seeds >= run.seeds, f"{path} has {other.seeds} seeds and the run wants {run.seeds}; ask for at most {other.seeds}.")
-    return machine.place(jax.tree.map(lambda x: x[: run.seeds], state.params)), int(state.drawn[0])
+    params = jax.tree.map(lambda x: x[: run.seeds], state.params)
+    last = RunDirectory.open(path).metrics[-1]
+    return machine.place(params), int(state.drawn[0]), Spent({name: last[name][: run.seeds] for name in BUDGET})
 
 
 def train(

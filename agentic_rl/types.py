@@ -9,7 +9,7 @@ An episode is a finite conversation: `prompt [P]`, then T turns of `observation 
 False mask. Running out of turns is failure. There is no auto-reset, no truncation flag and no discount array.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -66,6 +66,7 @@ class Value(NamedTuple):
     discount: Float[Array, ""]  # per token, the one that both were computed with
 
 
+@runtime_checkable
 class Environment(Protocol):
     """A task: a frozen dataclass whose fields are its difficulty knobs. One instance of everything; batch it with `vmap`.
 

@@ -1,21 +1,31 @@
-"""The terminal: one sentence for a user's mistake, a line of progress, and an orderly end on Ctrl-C or SIGTERM."""
+"""The terminal: one sentence for a user's mistake, tables, a line of progress, and an orderly end on Ctrl-C or SIGTERM."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from agentic_rl.config import ConfigError
 from agentic_rl.train import Progress
+from experiments.statistics import Record
 
 
 def main(program: Callable[[list[str]], int | None]) -> None:
-    """Runs `program` on the command line's arguments; a ConfigError ends it with its sentence and exit code 2."""
+    """Runs `program` on the command line's arguments; a user's mistake or the disk's refusal ends it with a sentence and exit code 2."""
     try:
-        sys.exit(program(sys.argv[1:]))
-    except ConfigError as error:
+        code = program(sys.argv[1:])
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:  # a reader such as `head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ConfigError, OSError) as error:
+        sys.unraisablehook = lambda _: None  # threads that a damaged checkpoint cut short would print tracebacks
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -63,6 +73,14 @@ class ProgressLine:
         elif last or progress.step * 10 // progress.total != self._tenth:
             print(line, file=sys.stderr, flush=True)
         self._tenth = progress.step * 10 // progress.total
+
+
+def show(records: list[Record], title: str) -> None:
+    """Prints records as a table; where there is no terminal to be as wide as, no line is broken."""
+    table = Table(*records[0], title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for record in records:
+        table.add_row(*map(str, record.values()))
+    Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
 
 
 def clock(seconds: float) -> str:

@@ -36,7 +36,7 @@ BUDGETS = {
 
 HORIZON_LEGEND = [
     Line2D([], [], color="black", marker="o", linestyle="none", label="measured, 95% interval"),
-    Line2D([], [], color="black", linewidth=1.2, label="pᵀ: accuracy per turn stays p"),
+    Line2D([], [], color="black", linewidth=1.2, label="pᵀ: accuracy per decision stays p"),
     Line2D([], [], color="#888888", linewidth=0.8, linestyle="--", label="trained length (p measured here)"),
     Line2D([], [], color="#cccccc", linewidth=0.8, label="the other rows"),
 ]
@@ -96,7 +96,7 @@ def _curve(panel: Axes, x: Float[np.ndarray, " updates"], y: Float[np.ndarray, "
 def success_against_horizon(results: list[Record], mode: str = "sampled") -> Figure:
     """Success at each length of the task, one panel per row and task: mean over seeds with Student's 95% interval.
 
-    The curve is pᵀ, the success over T turns of constant per-turn accuracy p, the one measured at the trained length.
+    The curve is pᴷ, the success over the episode's K key decisions of constant accuracy p, the one measured at the trained length.
     """
     results = select(results, mode=mode)
     tasks, rows = distinct(results, "task"), distinct(results, "row")
@@ -122,7 +122,8 @@ def _horizon_panel(panel: Axes, results: list[Record], row: str, style: dict) ->
     mean, low, high = t_interval(y)
     accuracy = np.mean([r["per_turn"] for r in select(results, row=row, horizon=1)])
     turns = np.geomspace(x[0], x[-1], 50)
-    panel.plot(turns, accuracy**turns, color=style["color"], linewidth=1.2)
+    decisions = np.interp(turns, x, [select(results, row=row, num_turns=t)[0]["decisions"] for t in x])
+    panel.plot(turns, accuracy**decisions, color=style["color"], linewidth=1.2)
     panel.errorbar(x, mean, [mean - low, high - mean], **style | {"linestyle": "none"}, capsize=2.5)
     panel.axvline(x[0], color="#888888", linewidth=0.8, linestyle="--", zorder=1)
     panel.set_xscale("log", base=2)

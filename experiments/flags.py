@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import re
 import sys
 from difflib import get_close_matches
@@ -72,7 +73,7 @@ def parse(command: type, arguments: list[str]) -> Any:
     task, rest = look_up("task", rest[0], named(envs))(), rest[1:]
     supervised = isinstance(row.actor, Expert)
     rest = [_long(flag, "algorithm.actor" if supervised else "warm-start") for flag in rest]
-    warm = WarmStart() if supervised else WarmStart(updates=100, num_demos=64)
+    warm = WarmStart() if supervised else WarmStart(updates=30, num_demos=48)
     return from_flags(command, command(Run(task, row, warm_start=warm)), rest)
 
 
@@ -102,10 +103,11 @@ def from_flags(command: type, default: Any, arguments: list[str]) -> Any:
 
 
 def _sentence(box: str) -> str:
-    """What the first part of tyro's box says."""
-    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    rule = next((i for i, line in enumerate(lines) if set(line) == {"─"}), len(lines))
-    return re.sub(r"^Error parsing run\.\S+: ", "", " ".join(lines[:rule])) + ("" if lines else box)
+    """What the first part of tyro's box says; below its title, parts are separated by rules, drawn as the terminal's encoding allows."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    start = next((i for i, line in enumerate(lines) if re.search(r"\w", line)), 0)
+    part = itertools.takewhile(lambda line: re.search(r"\w", line), lines[start:])
+    return re.sub(r"^Error parsing ((?!-)\S+: )?", "", " ".join(part)).rstrip(".") + "."
 
 
 def _unknown(flag: str, default: Any) -> str:
@@ -116,8 +118,8 @@ def _unknown(flag: str, default: Any) -> str:
         if name in [f.name.rstrip("_") for f in dataclasses.fields(cls)]
     ]  # fmt: skip
     near = get_close_matches(flag.split("=")[0], [f"--{n}" for n in _names(default)], 1)
-    hint = f"; {' and '.join(owners)} would have one" if owners else f"; did you mean {near[0]}?" if near else "; --help lists all"
-    return f"This run has no flag {flag}{hint}."
+    hint = f"; {' and '.join(owners)} would have one" if owners else f" (did you mean {near[0]}?)" if near else "; --help lists all"
+    return f"There is no flag {flag} here{hint}."
 
 
 def _names(config: Any, prefix: str = "") -> list[str]:

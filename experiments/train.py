@@ -13,29 +13,32 @@ The two names pick a row of the table and a task, whose fields become the flags:
 import dataclasses
 import json
 import time
-
 from typing import Annotated
 
-import jax
 import tyro
 
 from agentic_rl import parallel, policy
 from agentic_rl.config import check, from_json, to_json
 from agentic_rl.records import RunDirectory
-from agentic_rl.rollout import Sampler, episode_text, rollout
-from agentic_rl.train import BUDGET, Machine, Run, train
+from agentic_rl.train import BUDGET, Machine, Run, load_start, train
 from experiments import console
 from experiments.flags import choices, parse, take
+from experiments.watch import actor, episodes
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """What `train` is asked for besides the run itself."""
+    """Train this algorithm on this task.
+
+    --credit, --surrogate, --values and --optimizer NAME swap a part of the algorithm for another, whose fields then are the
+    flags; `python -m experiments.train --help` lists the names. --num-demos and --expert-noise are short for the flags of the
+    demonstrations, be they the algorithm's or the warm start's.
+    """
 
     run: Annotated[Run, tyro.conf.arg(name="")]
     run_dir: str = ""  # where the records go; default: runs/<algorithm>-<task>-<time>
     print_config: bool = False  # show the resolved run, its size and memory, and stop
-    quick: bool = False  # a smoke test: a few small updates
+    quick: bool = False  # a smoke test: 10 updates, whatever the flags of length say
 
 
 def main(arguments: list[str]) -> int:
@@ -43,6 +46,9 @@ def main(arguments: list[str]) -> int:
     if resume is not None:
         check(not arguments, f"--resume takes its whole config from {resume}; leave out {' '.join(arguments)}.")
         directory = RunDirectory.open(resume)
+        if directory.result:
+            print(f"{resume} is finished: {directory.result}\nmore: python -m experiments.evaluate {resume}")
+            return 0
         return execute(from_json(directory.config), directory)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__ + "\n" + choices())
@@ -54,7 +60,9 @@ def main(arguments: list[str]) -> int:
         return 0
     name = command.run_dir or f"runs/{arguments[0]}-{arguments[1]}-{time.strftime('%Y%m%d-%H%M%S')}"
     parallel.prepare(run.devices)
-    Machine(run)
+    machine = Machine(run)
+    if run.warm_start.checkpoint:
+        load_start(run, machine)  # now, so that a wrong one leaves no directory behind
     directory = RunDirectory.create(name, to_json(run))
     check(not directory.metrics, f"{name} already holds this run; continue it with --resume {name}, or choose another --run-dir.")
     return execute(run, directory)
@@ -80,10 +88,11 @@ def execute(run: Run, directory: RunDirectory) -> int:
             return 130
         last = result.rows[-1]
         scores = {name: last[name] for name in last if name.startswith("eval_")}
-        directory.log_episodes(run.updates, episodes(run, result.state))
+        directory.log_episodes(run.updates, episodes(run.task, actor(run, result.state), run.seed, count=3))
         directory.finish(scores | {name: last[name] for name in BUDGET})
     before = result.rows[0]
-    print(f"success on unseen problems: {mean(before['eval_success']):.3f} before, {mean(last['eval_success']):.3f} after {run.updates} updates")
+    start, end = mean(before["eval_success"]), mean(last["eval_success"])
+    print(f"success on unseen problems: {start:.3f} before, {end:.3f} after {run.updates} updates")
     print(f"curves: tensorboard --logdir {directory.path}    more: python -m experiments.evaluate {directory.path}")
     return 0
 
@@ -93,25 +102,21 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def episodes(run: Run, state, count: int = 3) -> list[str]:
-    """A few episodes of the first seed's policy, as text."""
-    params = jax.tree.map(lambda x: jax.device_get(x)[0], state.params)
-    trajectory = rollout(run.task, Sampler(run.policy, params), jax.random.key(run.seed), jax.numpy.arange(count), split="test")
-    return [episode_text(run.task, trajectory, n) for n in range(count)]
-
-
 def describe(run: Run) -> str:
     """Size, context and memory of the run, in a line each."""
     weights, spec = policy.num_params(run.policy), run.task.spec
     sequences = run.algorithm.problems * run.algorithm.attempts
     cache = 2 * run.policy.layers * sequences * spec.context_length * run.policy.width
-    activations = (run.micro_batch or sequences) * spec.context_length * run.policy.layers * (12 * run.policy.width + 4 * run.policy.mlp)
+    per_token = run.policy.layers * (12 * run.policy.width + 4 * run.policy.mlp)
+    activations = (run.micro_batch or sequences) * spec.context_length * per_token
     copies = (4 + (run.algorithm.kl_coefficient != 0)) * run.seeds
     megabytes = 4 * (weights * copies + cache + activations) / 1e6
     return (
         f"policy: {weights:,} parameters, {run.policy.context} context\n"
-        f"episode: {spec.context_length} tokens ({spec.prompt_length} of prompt, {spec.num_turns} turns of {spec.observation_length} + {spec.action_length})\n"
-        f"update: {sequences} episodes ({run.algorithm.problems} problems x {run.algorithm.attempts} attempts), {run.seeds} seed{'s' * (run.seeds > 1)}\n"
+        f"episode: {spec.context_length} tokens ({spec.prompt_length} of prompt, {spec.num_turns} turns of"
+        f" {spec.observation_length} + {spec.action_length})\n"
+        f"update: {sequences} episodes ({run.algorithm.problems} problems x {run.algorithm.attempts} attempts),"
+        f" {run.seeds} seed{'s' * (run.seeds > 1)}\n"
         f"memory: about {megabytes:,.0f} MB for weights, optimizer, cache and activations"
     )
 

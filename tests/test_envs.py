@@ -295,6 +295,11 @@ def test_longer_multiplies_the_horizon(task, horizon):
     assert (horizon(task), horizon(task.longer(2))) == (3, 6)
 
 
+def test_the_expert_sorts_the_prompt():
+    turns, fact = walk(SortDigits())
+    assert (turns.action[:32, 0] == np.sort(fact.prompt[:32, 0, 1:])).all()
+
+
 def test_sorting_earns_the_share_of_right_digits():
     task = SortDigits(num_digits=4)
     one_wrong = play(task, always(task, EXPERT)).action.copy()

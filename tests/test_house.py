@@ -6,15 +6,16 @@ from pathlib import Path
 LAYERS = (
     {"__init__", "config", "types", "tokens"},
     {"envs", "problems", "layout", "policy", "acting", "credit", "losses", "optimizer", "metrics", "parallel"}
-    | {"records", "checkpoints", "tensorboard"},
+    | {"records", "checkpoints", "tensorboard", "provenance"},
     {"rollout"},
     {"values", "evaluate"},
     {"algorithms", "learner"},
     {"train"},
 )  # bottom to top: a module may import from its own layer and from those below
 STRICT = {"credit": {"config", "types"}, "envs": {"config", "types", "tokens"}}  # all they may import besides their own files
-DEVICES = {"pmap", "shard_map", "jax.devices", "jax.local_devices", "jax.device_count", "jax.local_device_count"}
-DISK = {"open", "mkdir", "write_text", "write_bytes", "savez", "savefig", "orbax", "tensorboardX"}
+# A leading dot: as an attribute of anything.
+DEVICES = {".pmap", ".shard_map", "jax.devices", "jax.local_devices", "jax.device_count", "jax.local_device_count"}
+DISK = {"open", ".mkdir", ".write_text", ".write_bytes", ".savez", ".savefig", "orbax", "tensorboardX"}
 
 PACKAGE = Path(__file__).parents[1] / "agentic_rl"
 TREES = {path.relative_to(PACKAGE).with_suffix(""): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
@@ -40,11 +41,12 @@ def layer(module: str) -> int:
 
 
 def mentions(words: set[str], allowed: set[str]) -> list[str]:
-    """A sentence for each module, other than `allowed`, in which one of `words` is a name, a part of a dotted name, or an import."""
+    """A sentence for each module, other than `allowed`, in which one of `words` occurs as a name or is imported."""
     found = []
     for path, tree in TREES.items():
         dotted = imports(tree) | {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Name | ast.Attribute)}
-        used = words & (dotted | {part for name in dotted for part in name.split(".")})
+        heads, attributes = {name.split(".")[0] for name in dotted}, {f".{part}" for name in dotted for part in name.split(".")[1:]}
+        used = words & (dotted | heads | attributes)
         found += [f"{path} mentions {', '.join(sorted(used))}"] if used and path.parts[0] not in allowed else []
     return found
 

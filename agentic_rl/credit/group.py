@@ -35,7 +35,7 @@ class GroupRelative:
     (Dr. GRPO, 2503.20783)
     """
 
-    eps: float = 1e-4
+    eps: float = 1e-4  # added to the standard deviation
     ddof: int = 1  # 1: sample standard deviation (TRL, verl, Tunix); 0: population
 
     min_attempts: ClassVar[int] = 2

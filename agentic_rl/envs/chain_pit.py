@@ -25,7 +25,6 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
@@ -151,22 +150,8 @@ class ChainPit:
         return replace(self, num_turns=self.num_turns * factor)
 
     def chance(self) -> float:
-        """Success of uniformly random actions: the chain of turns off track, averaged over where it slips."""
-        p = 1 / len(self.spec.choices)
-        if not self._recovers:
-            return p**self.num_turns
-        slips = range(1, self.num_turns - self.recovery_turns + 1) if self.mode == "demoed_recover" else [0]
-        return float(np.mean([self._on_track(p, slip) for slip in slips]))
-
-    def _on_track(self, p: float, slip: int) -> float:
-        """The probability to be on track at the end, if each action is right with probability `p`."""
-        on, lost = np.eye(self._depth + 1)[[0, -1]]
-        at = on
-        for turn in range(1, self.num_turns + 1):
-            at = p * np.append(at[1:], 0) + p * at[0] * on + (1 - p) * lost
-            if turn == slip:
-                at = lost
-        return at[0]
+        """Success of uniformly random actions: as many as lead back on track must be right at the end, whatever came before."""
+        return len(self.spec.choices) ** -min(self.num_turns, self._depth)
 
     def render_prompt(self, prompt) -> str:
         pairs = ", ".join(f"{tokens.text([n])}={tokens.text([v])}" for n, v in prompt[1:].reshape(-1, 2))

@@ -147,4 +147,4 @@ class RunningSum:
             return str(token - tokens.VALUE) if tokens.VALUE <= token < tokens.ENTITY else tokens.text([token])
 
         marker = {tokens.OK: "right; ", tokens.FAIL: "wrong; "}.get(int(observation[0]), "") if self.feedback else ""
-        return f"{marker}{' + '.join(show(t) for t in observation[self.feedback:])} -> {show(action[0])}"
+        return f"{marker}{' + '.join(show(t) for t in observation[self.feedback :])} -> {show(action[0])}"

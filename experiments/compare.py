@@ -1,0 +1,110 @@
+"""Compare runs by what they logged: `python -m experiments.compare RUN_DIR... [--out DIR]`.
+
+    python -m experiments.compare runs/*
+    python -m experiments.compare runs/grpo runs/rloo --out results/grpo-rloo
+
+A run is called by the name of its directory. Unfinished runs are compared as far as they have come.
+"""
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from agentic_rl.config import check, from_json, snake_case
+from agentic_rl.records import RunDirectory
+from agentic_rl.train import BUDGET, Run
+from experiments import console, figures, report
+from experiments.evaluate import interval
+from experiments.flags import from_flags
+from experiments.statistics import Record, distinct
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """Compare runs: success before and after, what it cost, and with --out the learning curves."""
+
+    run_dirs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN_DIR...")]  # as `train` printed them
+    out: str = ""  # where to write table.md, curves.csv and the learning curves as PNG and SVG; by default nowhere
+
+
+def main(arguments: list[str]) -> int:
+    command = from_flags(Command, Command(()), arguments)
+    check(bool(command.run_dirs), "Name the directories of one run or more, such as runs/*.")
+    directories = {name: RunDirectory.open(path) for name, path in names(command.run_dirs).items()}
+    runs = {name: from_json(directory.config) for name, directory in directories.items()}
+    lines = [line(name, runs[name], directories[name]) for name in runs]
+    console.show(lines, "success on unseen problems: means over seeds [95% interval]; budgets: means over seeds")
+    curves = [record for name in runs for record in curve(name, runs[name], directories[name])]
+    for sentence in cautions(runs, curves):
+        print(sentence)
+    if command.out:
+        keep(Path(command.out), lines, curves)
+    return 0
+
+
+def names(paths: tuple[str, ...]) -> dict[str, Path]:
+    """Each directory, once, by its name; by its path where another one has the same name.
+
+    >>> list(names(("/a/x", "/b/x", "/b/y", "/b/y/")))
+    ['/a/x', '/b/x', 'y']
+    """
+    found = list(dict.fromkeys(Path(path).absolute() for path in paths))
+    count = Counter(path.name for path in found)
+    return {path.name if count[path.name] == 1 else str(path): path for path in found}
+
+
+def line(name: str, run: Run, directory: RunDirectory) -> Record:
+    """One run's line of the table; of a run that has logged nothing, what it is."""
+    rows = directory.metrics
+    scores = [interval(row["eval_success"]) for row in rows if "eval_success" in row] or [""]
+    done = f"{rows[-1]['step'] if rows else 0}/{run.updates}" + ("" if directory.result else " (unfinished)")
+    parts = {"acts": run.algorithm.actor, "credit": run.algorithm.credit}
+    cells = {what: snake_case(type(part).__name__) for what, part in parts.items()}
+    spent = {what.replace("_", " "): f"{sum(rows[-1][what]) / run.seeds:,.4g}" if rows else "" for what in BUDGET}
+    head = {"run": name, "task": task_name(run.task)} | cells | {"seeds": run.seeds, "updates": done}
+    return head | {"before": scores[0], "after": scores[-1]} | spent
+
+
+def task_name(task: Any) -> str:
+    """The task's name and those of its knobs that are not at their default.
+
+    >>> from agentic_rl.envs.running_sum import RunningSum
+    >>> task_name(RunningSum(num_turns=16))
+    'running_sum(num_turns=16)'
+    """
+    knobs = {f.name: getattr(task, f.name) for f in dataclasses.fields(task) if getattr(task, f.name) != f.default}
+    return snake_case(type(task).__name__) + (f"({', '.join(f'{k}={v}' for k, v in knobs.items())})" if knobs else "")
+
+
+def curve(name: str, run: Run, directory: RunDirectory) -> list[Record]:
+    """A record for every evaluation and seed, as `figures.learning_curves` wants them."""
+    evaluations = [row for row in directory.metrics if "eval_success" in row]
+    return [
+        {"task": task_name(run.task), "row": name, "seed": run.seed + s, "update": row["step"], "success": row["eval_success"][s]}
+        | {what: row[what][s] for what in BUDGET}
+        for row in evaluations for s in range(run.seeds)
+    ]  # fmt: skip
+
+
+def cautions(runs: dict[str, Run], curves: list[Record]) -> list[str]:
+    """Sentences on what cannot be compared."""
+    tasks = {task_name(run.task) for run in runs.values()}
+    empty = [name for name in runs if name not in distinct(curves, "row")]
+    different = f"These runs are of different tasks ({', '.join(sorted(tasks))}): their successes do not compare."
+    return [different] * (len(tasks) > 1) + [f"{name} has logged nothing yet." for name in empty]
+
+
+def keep(folder: Path, lines: list[Record], curves: list[Record]) -> None:
+    """Writes the table, and the learning curves as numbers and pictures."""
+    report.write(folder / "table.md", report.markdown(lines) + "\n")
+    report.write_csv(folder / "curves.csv", curves)
+    if curves:
+        figures.save(figures.learning_curves(curves), folder / "learning_curves.png")
+    print(f"table.md, curves.csv{' and learning_curves.png and .svg' if curves else ''} in {folder}")
+
+
+if __name__ == "__main__":
+    console.main(main)

@@ -1,0 +1,122 @@
+"""Evaluate a trained run: `python -m experiments.evaluate RUN_DIR [flags]`.
+
+    python -m experiments.evaluate runs/grpo-running_sum
+    python -m experiments.evaluate runs/grpo-running_sum --horizons 1,2,4,8 --splits test --attempts 16
+
+Prints a table and writes `evaluation.json`, one record per seed and line of the table, into the run's directory.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from agentic_rl import layout, parallel
+from agentic_rl.config import check
+from agentic_rl.train import Machine, Run, load
+from experiments import console
+from experiments.flags import from_flags
+from experiments.report import write
+from experiments.statistics import Record, distinct, pass_at_k, select, t_interval
+
+SCORES = ("success", "return", "per_turn_accuracy")
+SPLITS = ("train", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """Evaluate the newest checkpoint of a run: greedy and sampled, on unseen and on training problems, over longer horizons."""
+
+    run_dir: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN_DIR")]  # as `train` printed it
+    episodes: int = 1024  # in each line of the table; sampled ones are attempts at fewer problems
+    temperature: float = 1.0  # of the sampled episodes; 1: as trained
+    attempts: int = 8  # sampled episodes at each problem, from which pass@1, pass@2, pass@4, ... are estimated
+    horizons: str = "1,2,4"  # how many times as long as in training
+    splits: str = "test,train"  # test: instances that training never draws
+    devices: int = 0  # 0: all accelerators, or one virtual device per CPU core
+
+    def __post_init__(self):
+        check(min(self.episodes, self.attempts) >= 1, "--episodes and --attempts must be 1 or more.")
+        check(self.episodes % self.attempts == 0, f"--episodes ({self.episodes}) must be a multiple of --attempts ({self.attempts}).")
+        check(self.temperature > 0, f"--temperature must be above 0, not {self.temperature}; greedy episodes are evaluated anyway.")
+        horizons = self.horizons.split(",")
+        check(all(h.isdecimal() and int(h) for h in horizons), f"--horizons are whole numbers such as 1,2,4, not {self.horizons}.")
+        known = set(self.splits.split(",")) <= set(SPLITS)
+        check(known, f"--splits are {' and '.join(SPLITS)}, separated by a comma, not {self.splits}.")
+
+
+def main(arguments: list[str]) -> int:
+    check(bool(arguments), "Name the directory of a run, such as runs/grpo-running_sum.")
+    command = from_flags(Command, Command(tyro.MISSING), arguments)
+    parallel.prepare(command.devices)
+    run, state = load(command.run_dir)
+    tasks = {int(h): run.task.longer(int(h)) for h in command.horizons.split(",")}
+    for task in tasks.values():
+        layout.check_length(task.spec)
+    console.keep_compiled_programs()
+    machine = Machine(dataclasses.replace(run, devices=command.devices))
+    records = measure(command, run, machine, machine.place(state.params), tasks)
+    updates = int(state.step[0])
+    console.show(table(records), f"{Path(command.run_dir).name} after {updates} updates; {note(command, run)}")
+    path = Path(command.run_dir) / "evaluation.json"
+    write(path, json.dumps([{"update": updates} | r for r in records], indent=2) + "\n")
+    print(f"records in {path}")
+    return 0
+
+
+def measure(command: Command, run: Run, machine: Machine, params, tasks: dict) -> list[Record]:
+    """A record for every split, horizon, mode and seed."""
+    records = []
+    modes = {"greedy": (0.0, 1), "sampled": (command.temperature, command.attempts)}
+    for split in command.splits.split(","):
+        for horizon, task in tasks.items():
+            for mode, (temperature, attempts) in modes.items():
+                cell = {"split": split, "horizon": horizon, "num_turns": task.spec.num_turns, "mode": mode, "temperature": temperature}
+                with Console(stderr=True).status(f"{split} {horizon}x {mode} ..."):
+                    log = machine.evaluate(params, task, command.episodes // attempts, attempts, split, temperature)
+                records += [cell | {"seed": run.seed + s} | scores(log, s, attempts) for s in range(run.seeds)]
+    return records
+
+
+def scores(log: dict[str, np.ndarray], seed: int, attempts: int) -> Record:
+    """One seed's means over its episodes, and pass@1, pass@2, pass@4, ... up to all attempts, means over its problems."""
+    chances = sorted({2**i for i in range(attempts.bit_length())} | {attempts}) if attempts > 1 else []
+    passes = {f"pass@{k}": float(pass_at_k(attempts, log["num_success"][seed], k).mean()) for k in chances}
+    return {name: float(log[name][seed]) for name in SCORES} | passes
+
+
+def table(records: list[Record]) -> list[Record]:
+    """A line for every split, horizon and mode: means over seeds with their intervals."""
+    columns = list(dict.fromkeys(name for r in records for name in r if name in SCORES or name.startswith("pass@")))
+    lines = []
+    for split in distinct(records, "split"):
+        for horizon in distinct(records, "horizon"):
+            for mode in distinct(records, "mode"):
+                seeds = select(records, split=split, horizon=horizon, mode=mode)
+                head = {"split": split, "horizon": f"{horizon}x", "turns": seeds[0]["num_turns"], "actions": mode}
+                lines.append(head | {name: interval([r[name] for r in seeds]) if name in seeds[0] else "" for name in columns})
+    return lines
+
+
+def interval(sample: list[float]) -> str:
+    """The mean over seeds and, with two or more, Student's 95% interval.
+
+    >>> interval([0.5]), interval([0.4, 0.5, 0.6])
+    ('0.500', '0.500 [0.252, 0.748]')
+    """
+    mean, low, high = t_interval(np.array(sample))
+    return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def note(command: Command, run: Run) -> str:
+    """What the numbers are means over."""
+    seeds = f"means over {run.seeds} seeds [95% interval]" if run.seeds > 1 else "one seed, hence no intervals"
+    return f"{seeds}; {command.episodes} episodes a line, sampled at temperature {command.temperature:g}"
+
+
+if __name__ == "__main__":
+    console.main(main)

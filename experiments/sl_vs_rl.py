@@ -1,0 +1,273 @@
+"""What does supervised learning give an agent, and what does reinforcement learning's credit assignment add?
+
+Every row of the table starts from the same warm start (behaviour cloning of a few fixed demonstrations) and gets the same number
+of updates of 256 episodes. `sft` goes on with the demonstrations it has, `sft_fresh` buys new ones in every update, `dagger` buys
+the expert's labels on its own episodes, the others see rewards only. Success is measured on unseen problems, at the trained
+horizon and at 2 and 4 times that.
+
+Predictions (the rules are in `verdicts`, and were written before the runs that they judge): cloning's success falls with the
+horizon, as the exponential of its per-turn accuracy; RL from the same checkpoint repairs it, with no label; DAgger repairs it
+too, and pays in labels. Sources: Ross & Bagnell 2010 and 1011.0686 (compounding errors, DAgger), 2509.09677 (long execution).
+
+    python -m experiments.sl_vs_rl                         # running_sum, 5 seeds: about 10 minutes on 2 cores
+    python -m experiments.sl_vs_rl --tasks chain_pit,key_door,running_sum
+    python -m experiments.sl_vs_rl --full                  # the three tasks, 10 seeds; made results/sl_vs_rl
+    python -m experiments.sl_vs_rl --quick                 # a smoke test
+
+Interrupted, the same command continues. `--help` lists the flags.
+"""
+
+import dataclasses
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from agentic_rl import algorithms, envs, parallel, provenance
+from agentic_rl.acting import Expert
+from agentic_rl.config import check, named, snake_case, to_json
+from agentic_rl.policy import Policy
+from agentic_rl.records import RunDirectory
+from agentic_rl.rollout import rollout
+from agentic_rl.train import BUDGET, Machine, Run, WarmStart, train
+from experiments import console, figures, report, statistics
+from experiments.flags import from_flags, look_up
+from experiments.statistics import Record, scores, select
+
+DEMOS = {"running_sum": 48, "chain_pit": 3, "key_door": 3}  # so few that cloning them leaves something to repair
+ROWS = "sft,sft_fresh,dagger,rft,reinforce,rloo,grpo,ppo"
+HORIZONS = (1, 2, 4)
+QUESTION = (
+    "Every row starts from the same warm start, cloning of a few fixed demonstrations, and gets the same number of updates of 256 episodes. "
+    "The rows differ in who acts, whose labels are trained on, and what credit each action gets."
+)
+CURVES = "Success on unseen problems against environment steps, generated tokens and expert labels, the warm start's included: means over seeds."
+HORIZON = "Success against the length of the episode, one panel per row; the line is constant per-turn accuracy to the power of the decisions."
+GREEDY = "The same policies, taking their likeliest action instead of sampling."
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """The comparison's size. The budget of every row: `updates` updates of 256 episodes."""
+
+    tasks: str = "running_sum"  # names of tasks, separated by commas
+    rows: str = ROWS  # which rows of the table
+    seeds: int = 5
+    updates: int = 100
+    warm_updates: int = 30  # of cloning, before
+    episodes: int = 1024  # of the final evaluation, for each seed, horizon and mode
+    out: str = "runs/sl_vs_rl"
+    full: bool = False  # the three tasks with 10 seeds, into results/sl_vs_rl
+    quick: bool = False  # a smoke test: a tiny policy, few updates
+    policy: Policy = Policy(context="markov")  # its answer depends on the turn at hand alone, so that lengths beyond training are fair
+    devices: int = 0
+
+
+def main(arguments: list[str]) -> int:
+    command = from_flags(Command, Command(), arguments)
+    if command.full:
+        command = replace(command, tasks="running_sum,chain_pit,key_door", seeds=10, out="results/sl_vs_rl")
+    if command.quick:
+        command = replace(command, seeds=2, updates=10, warm_updates=10, episodes=64, rows="sft,dagger,grpo,ppo", out=command.out + "_quick")
+    parallel.prepare(command.devices)
+    console.keep_compiled_programs()
+    tasks = {name: look_up("task", name, named(envs))() for name in command.tasks.split(",")}
+    rows = {name: look_up("row", name, table()) for name in command.rows.split(",")}
+    check(command.seeds >= 2, f"Intervals need at least 2 seeds, not {command.seeds}.")
+    should_stop = console.stopper()
+    results, curves = [], []
+    for task_name, task in tasks.items():
+        for row_name, run in cells(command, task_name, task, rows).items():
+            cell = Path(command.out) / "runs" / task_name / row_name
+            finished = execute(run, cell, task_name, row_name, command.episodes, should_stop)
+            if finished is None:
+                print(f"stopped; the same command continues from {cell}")
+                return 130
+            results += finished
+            curves += curve(cell, task_name, row_name)
+            print(line(finished), flush=True)
+    write(command, tasks, rows, results, curves)
+    return 0
+
+
+def table() -> dict[str, algorithms.Algorithm]:
+    """The rows that can be compared: those of the table as they are, and cloning of fresh demonstrations."""
+    rows = algorithms.rows()
+    return rows | {"sft_fresh": rows["sft"]}
+
+
+def cells(command: Command, task_name: str, task: Any, rows: dict[str, algorithms.Algorithm]) -> dict[str, Run]:
+    """The runs on one task: the warm start first, then each row from it."""
+    policy = replace(command.policy, width=16, layers=1, heads=2, mlp=32) if command.quick else command.policy
+    sizes = dict(policy=policy, seeds=command.seeds, devices=command.devices, eval_every=10, eval_episodes=command.episodes // 4)
+    cloning = WarmStart(num_demos=DEMOS.get(task_name, 48)).algorithm
+    warm = Run(task, cloning, updates=command.warm_updates, **sizes)
+    start = str(Path(command.out) / "runs" / task_name / "warm_start")
+    runs = {"warm_start": warm}
+    for name, row in rows.items():
+        row = replace(row, actor=cloning.actor) if name == "sft" else row
+        run = Run(task, row, updates=command.updates, **sizes)
+        runs[name] = replace(run, warm_start=replace(run.warm_start, checkpoint=start))
+    return runs
+
+
+def execute(run: Run, cell: Path, task_name: str, row_name: str, episodes: int, should_stop) -> list[Record] | None:
+    """The final scores of a run, from its directory if it has finished; None if it was stopped."""
+    with RunDirectory.create(cell, to_json(run)) as directory:
+        if directory.result is None:
+            outcome = train(run, directory, console.ProgressLine(f"{task_name} {row_name}"), should_stop)
+            if not outcome.finished:
+                return None
+            directory.finish({"scores": final_scores(run, outcome, task_name, row_name, episodes)})
+        return directory.result["scores"]
+
+
+def final_scores(run: Run, outcome, task_name: str, row_name: str, episodes: int) -> list[Record]:
+    """One record per seed, horizon and mode of acting."""
+    machine, records = Machine(run), []
+    for horizon in HORIZONS:
+        task = run.task.longer(horizon)
+        decisions = num_decisions(task)
+        for mode, temperature in (("sampled", 1.0), ("greedy", 0.0)):
+            log = machine.evaluate(outcome.state.params, task, episodes, temperature=temperature)
+            for i in range(run.seeds):
+                measured = {"success": log["success"][i], "per_turn": log["per_turn_accuracy"][i], "episode_return": log["return"][i]}
+                labels = {"task": task_name, "row": row_name, "seed": run.seed + i, "horizon": horizon, "num_turns": task.spec.num_turns}
+                spent = {name: outcome.rows[-1][name][i] for name in BUDGET} | {"updates": run.updates}
+                records.append(labels | {"decisions": decisions, "mode": mode} | {k: float(v) for k, v in measured.items()} | spent)
+    return records
+
+
+@lru_cache
+def num_decisions(task: Any) -> float:
+    """Key decisions in an episode of the expert, on average."""
+    demos = jax.jit(lambda: rollout(task, Expert(), jax.random.key(0), jnp.arange(64)))()
+    return float(demos.is_key.sum(-1).mean())
+
+
+def curve(cell: Path, task_name: str, row_name: str) -> list[Record]:
+    """Success on unseen problems against what was spent, from a run's log."""
+    rows = [row for row in RunDirectory.open(cell).metrics if "eval_success" in row]
+    return [
+        {"task": task_name, "row": row_name, "seed": seed, "update": row["step"]}
+        | {name: row[name][seed] for name in BUDGET} | {"seconds": row["time"] - rows[0]["time"], "success": row["eval_success"][seed]}
+        for row in rows for seed in range(len(row["eval_success"]))
+    ]  # fmt: skip
+
+
+def line(finished: list[Record]) -> str:
+    """A finished row's mean success at each horizon, in a line."""
+    success = [scores(select(finished, horizon=h, mode="sampled"), "success").mean() for h in HORIZONS]
+    text = "   ".join(f"{h}x {value:.3f}" for h, value in zip(HORIZONS, success))
+    return f"{finished[0]['task']:12} {finished[0]['row']:11} success at the trained horizon {text}"
+
+
+def cell_table(rows: dict[str, algorithms.Algorithm]) -> list[Record]:
+    """Who acts, and what credit each action gets: the rows as a table."""
+
+    def name(part):
+        return snake_case(type(part).__name__)
+
+    fresh = {"sft": "expert, fixed demos", "sft_fresh": "expert, fresh demos"}
+    return [
+        {
+            "row": row, "acts": fresh.get(row, name(a.actor)), "labels": "the expert's" if a.labels == "expert" else "own",
+            "values": "–" if name(a.values) == "no_value" else name(a.values), "credit": name(a.credit), "surrogate": name(a.surrogate),
+        }
+        for row, a in rows.items()
+    ]  # fmt: skip
+
+
+def verdicts(results: list[Record], task: str) -> list[report.Verdict]:
+    """The predictions, judged on one task by paired t intervals over the seeds (sampled actions)."""
+    results = select(results, task=task, mode="sampled")
+
+    def success(row, horizon=1):
+        return scores(select(results, row=row, horizon=horizon), "success")[0]
+
+    def above(claim, rule, difference):
+        t = statistics.paired_t(difference)
+        evidence = f"{t.mean:+.3f} [{t.low:+.3f}, {t.high:+.3f}] over {len(difference)} seeds, p = {t.p:.2g}."
+        return report.Verdict(f"{task}: {claim}", f"{rule}: the 95% paired t interval lies above 0.", report.outcome(t.low, t.high), evidence)
+
+    have = statistics.distinct(results, "row")
+    judged = [above("cloning's success falls with the horizon", "sft's success at 1x minus at 4x", success("sft") - success("sft", 4))]
+    judged.append(compounding(results, task))
+    for row in ("grpo", "rloo", "ppo"):
+        if row in have:
+            judged.append(above(f"{row} lifts the warm start, with rewards only", f"{row} minus warm start", success(row) - success("warm_start")))
+    if "grpo" in have:
+        judged.append(above("RL repairs what cloning leaves", "grpo minus sft", success("grpo") - success("sft")))
+        judged.append(above("the repair lasts beyond the trained horizon", "grpo minus sft, at 4x", success("grpo", 4) - success("sft", 4)))
+    if "dagger" in have:
+        labels = scores(select(results, row="dagger", horizon=1), "expert_labels")[0] - scores(select(results, row="sft", horizon=1), "expert_labels")[0]
+        judged.append(above("DAgger repairs it, too", "dagger minus sft", success("dagger") - success("sft")))
+        judged[-1] = judged[-1]._replace(evidence=f"{judged[-1].evidence} It paid {labels.mean():,.0f} more expert labels.")
+    return judged
+
+
+def compounding(results: list[Record], task: str, margin: float = 0.1) -> report.Verdict:
+    """Is cloning's success at twice the horizon what its per-turn accuracy at the trained one foretells?"""
+    one, two = (select(results, row="sft", horizon=h) for h in (1, 2))
+    foretold = scores(one, "per_turn")[0] ** scores(two, "decisions")[0]
+    t = statistics.paired_t(scores(two, "success")[0] - foretold)
+    inside, outside = -margin < t.low and t.high < margin, t.low > margin or t.high < -margin
+    return report.Verdict(
+        f"{task}: cloning's errors compound at a constant rate",
+        f"sft's success at 2x minus (its per-turn accuracy at 1x)^turns: the 95% interval lies within ±{margin} (equivalence), or, for falsified, outside.",
+        "supported" if inside else "falsified" if outside else "inconclusive",
+        f"{t.mean:+.3f} [{t.low:+.3f}, {t.high:+.3f}]; foretold {foretold.mean():.3f}.",
+    )
+
+
+def write(command: Command, tasks, rows, results: list[Record], curves: list[Record]) -> None:
+    """The table and the verdicts to the terminal; CSVs, figures and the page to the disk."""
+    out = Path(command.out)
+    report.write_csv(out / "results.csv", results)
+    report.write_csv(out / "curves.csv", curves)
+    judged = [v for task in tasks for v in verdicts(results, task)]
+    report.write_csv(out / "verdicts.csv", [v._asdict() for v in judged])
+    pictures = {
+        "learning_curves": report.Picture(figures.learning_curves([r for r in curves if r["row"] != "warm_start"]), CURVES),
+        "success_against_horizon": report.Picture(figures.success_against_horizon(results), HORIZON),
+        "rows": report.Picture(figures.algorithm_table(cell_table(rows)), "Who acts and what credit each action gets; shaded, the two cells that differ."),
+    }
+    for name, picture in pictures.items():
+        figures.save(picture.figure, out / name)
+    per_task = {task: report.table(select(results, task=task)) for task in tasks}
+    sections = [report.Section("The comparison", [QUESTION, pictures["rows"]])]
+    sections += [report.Section(f"Results on {task}", [cells_, report.note(select(results, task=task))]) for task, cells_ in per_task.items()]
+    sections.append(report.Section("Verdicts", judged))
+    sections.append(report.Section("Success against horizon", [pictures["success_against_horizon"]]))
+    sections.append(report.Section("Learning curves", [pictures["learning_curves"]]))
+    sections.append(report.Section("Greedy actions", [GREEDY] + [report.table(select(results, task=task), "greedy") for task in tasks]))
+    report.write(out / "report.html", report.html("Supervised learning against reinforcement learning", made_by(command, results), sections))
+    for task, cells_ in per_task.items():
+        print(f"\n{task}\n{report.text(cells_)}\n{report.note(select(results, task=task))}")
+    print("\n" + "\n".join(f"{v.outcome:13} {v.claim}: {v.evidence}" for v in judged))
+    print(f"\nreport: {out}/report.html    runs: tensorboard --logdir {out}/runs")
+
+
+def made_by(command: Command, results: list[Record]) -> dict[str, Any]:
+    """What a reader needs to make the page again."""
+    made = provenance.made_by()
+    git = made["git"]
+    size = "--full" if command.full else "--quick" if command.quick else f"--tasks {command.tasks} --seeds {command.seeds}"
+    return {
+        "command": f"python -m experiments.sl_vs_rl {size}",
+        "commit": f"{git['commit']}{' with uncommitted changes' * git['dirty']}" if git else "none",
+        "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+        "seeds": ", ".join(map(str, statistics.distinct(results, "seed"))),
+        "budget": f"{command.updates} updates of 256 episodes for each row, after {command.warm_updates} of cloning that all share",
+        "demonstrations": ", ".join(f"{task}: {DEMOS.get(task, 48)}" for task in command.tasks.split(",")),
+        "learning rate": f"{algorithms.GRPO.optimizer.learning_rate:g} for every row, not tuned for any",
+        "device": "{count} x {kind}".format(**made["devices"]),
+        "date": made["date"],
+    }
+
+
+if __name__ == "__main__":
+    console.main(main)

@@ -1,0 +1,96 @@
+"""Watch episodes in the terminal: `python -m experiments.watch <task> [flags]`, or `--policy RUN_DIR` for a trained policy.
+
+    python -m experiments.watch running_sum
+    python -m experiments.watch chain_pit --policy random --task.mode drift --episodes 5
+    python -m experiments.watch --policy runs/grpo-running_sum
+    python -m experiments.watch --policy runs/grpo-running_sum --task.num-turns 16
+
+A turn in which the expert would have done something else says what. `watch <task> --help` lists the task's flags.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+from rich.text import Text
+
+from agentic_rl import acting, envs, layout
+from agentic_rl.config import check, named
+from agentic_rl.rollout import Sampler, episode_text, rollout
+from agentic_rl.train import Run, load
+from agentic_rl.types import Environment
+from experiments import console
+from experiments.flags import from_flags, look_up, take
+
+ACTORS = {"expert": acting.Expert(), "random": acting.Random()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """Print episodes of this task, on problems of the test split."""
+
+    task: Any
+    policy: str = "expert"  # who acts: expert, random, or the directory of a run (the first of its seeds)
+    episodes: int = 3
+    seed: int = 0  # of the problems and the actions
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"{__doc__}\ntasks        {' '.join(sorted(named(envs)))}")
+        return 0 if arguments else 2
+    policy, arguments = take(arguments, "--policy")
+    run, state = (None, None) if policy in (None, *ACTORS) else load(policy)
+    command = parse(run, policy or "expert", arguments)
+    check(command.episodes >= 1, f"--episodes must be 1 or more, not {command.episodes}.")
+    layout.check_length(command.task.spec)
+    console.keep_compiled_programs()
+    show(episodes(command.task, actor(run, state) if run else ACTORS[command.policy], command.seed, command.episodes))
+    return 0
+
+
+def parse(run: Run | None, policy: str, arguments: list[str]) -> Command:
+    """The command; without the name of a task, it is the run's own.
+
+    Raises: ConfigError if there is neither.
+    """
+    if arguments and not arguments[0].startswith("-"):
+        task, arguments = look_up("task", arguments[0], named(envs))(), arguments[1:]
+    else:
+        check(run is not None, f"Name a task: {', '.join(sorted(named(envs)))}.")
+        task = run.task
+    return from_flags(Command, Command(task, policy), arguments)
+
+
+def actor(run: Run, state) -> Sampler:
+    """The policy of the run's first seed."""
+    return Sampler(run.policy, jax.tree.map(lambda x: jax.device_get(x)[0], state.params))
+
+
+def episodes(task: Environment, actor: Sampler | acting.Expert | acting.Random, seed: int, count: int) -> list[str]:
+    """Episodes at the first `count` test problems of the seed, as text."""
+    play = jax.jit(lambda key: rollout(task, actor, key, jnp.arange(count), split="test"))
+    trajectory = play(jax.random.key(seed))
+    return [episode_text(task, trajectory, n) for n in range(count)]
+
+
+def show(texts: list[str]) -> None:
+    """Prints episodes, an empty line between them; in colour on a terminal."""
+    lines = "\n\n".join(texts).splitlines()
+    Console(highlight=False, soft_wrap=True).print(*(Text(line, style(line)) for line in lines), sep="\n")
+
+
+def style(line: str) -> str:
+    """The colour of an episode's line: red where the expert would have done something else.
+
+    >>> style("7 + 3 -> 1   (expert: 0)"), style("7 + 3 -> 0"), style("success, return 1.0")
+    ('red', '', 'bold green')
+    """
+    outcomes = {"success,": "bold green", "failure,": "bold red"}
+    return outcomes.get(line.split(" ")[0], "red" if "(expert: " in line else "")
+
+
+if __name__ == "__main__":
+    console.main(main)

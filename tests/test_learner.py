@@ -1,0 +1,250 @@
+"""One update: what it computes, what it must not depend on, and what it costs."""
+
+from dataclasses import replace
+from functools import cache
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ragged import Ragged, babbler
+
+from agentic_rl import algorithms, learner, optimizer, parallel, policy
+from agentic_rl.acting import Expert
+from agentic_rl.optimizer import Adam, Sgd, schedule
+from agentic_rl.policy import Policy
+from agentic_rl.values import from_state_values
+
+TASK, SIZE = Ragged(), Policy(width=8, layers=1, heads=2, mlp=8)
+SMALL = dict(problems=8, attempts=2, optimizer=Sgd(learning_rate=0.5))
+# All that looks across episodes at once: whitened credit, a critic, KL and entropy, over several steps on one batch.
+PPO = replace(algorithms.PPO, **SMALL, epochs=2, minibatches=4, kl_coefficient=0.1, entropy_coefficient=0.01)
+ONE_STEP = dict(epochs=1, minibatches=1)
+PARAMS, OTHERS = babbler(SIZE), babbler(SIZE, seed=7)
+
+
+@cache
+def program(setup, devices, launcher):
+    def update(algorithm, state):
+        return learner.update(setup, TASK, algorithm, jax.random.key(0), state)
+
+    return parallel.launch(update, parallel.choose(devices), launcher)
+
+
+def start(algorithm, micro_batch=0):
+    """Set-up and state before the first update."""
+    setup = learner.setup(SIZE, algorithm, 4, micro_batch)
+    return setup, learner.init(setup, algorithm, PARAMS)
+
+
+def updated(algorithm, devices=1, launcher="pmap", micro_batch=0, **changes):
+    """State and metrics after an update of the first state with `changes`."""
+    setup, state = start(algorithm, micro_batch)
+    state = parallel.place(state._replace(**changes), parallel.choose(devices))
+    return jax.device_get(program(setup, devices, launcher)(algorithm, state))
+
+
+def on_one_device(f, *inputs):
+    """`f` jitted, with an axis of one device around it."""
+    mapped = jax.jit(jax.vmap(lambda _, inputs: f(*inputs), in_axes=(0, None), axis_name=parallel.AXIS))
+    return jax.tree.map(lambda x: x[0], mapped(jnp.arange(1), inputs))
+
+
+@cache
+def played(algorithm=PPO):
+    """A batch of the first policy's episodes, the critic's values of them, and both as rows to train on."""
+    setup, state = start(algorithm)
+    trajectory = on_one_device(lambda s: learner.collect(setup, TASK, algorithm, jax.random.key(0), s), state)
+    value = algorithm.values(SIZE, PARAMS, TASK.spec, trajectory)
+    return trajectory, value, learner.make_batch(algorithm, trajectory, value)
+
+
+def test_the_batch_of_these_tests_is_ragged():
+    mask = np.asarray(played()[0].mask)
+    assert {1, 2, 3} <= set(mask.sum(-1).ravel()) and len(set(mask.any(-1).sum(-1).ravel())) >= 2
+    assert mask.sum(-1)[:4].sum() != mask.sum(-1)[4:].sum()  # of the tokens, two devices get unlike shares
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_an_update_is_the_same_on_one_device_and_on_several(devices):
+    one, log = updated(PPO, reference=OTHERS)
+    many, log_many = updated(PPO, devices, reference=OTHERS)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.params, jax.device_get(PARAMS))
+    assert max(jax.tree.leaves(moved)) > 0.1
+    chex.assert_trees_all_close(one.params, many.params, rtol=0, atol=1e-6)
+    chex.assert_trees_all_close(log, log_many, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_pmap_and_shard_map_agree_bitwise(devices):
+    chex.assert_trees_all_equal(updated(PPO, devices, reference=OTHERS), updated(PPO, devices, "shard_map", reference=OTHERS))
+
+
+def test_micro_batches_change_nothing_but_rounding():
+    whole, _ = updated(PPO, reference=OTHERS)
+    pieces, _ = updated(PPO, micro_batch=3, reference=OTHERS)  # minibatches of 4 rows: pieces of 2
+    chex.assert_trees_all_close(whole.params, pieces.params, rtol=0, atol=1e-6)
+
+
+def mean_loss(algorithm, params, rows):
+    """The loss as papers write it, row by row: clipped ratio, value, KL and entropy terms, then their mean over tokens."""
+    logits, value = policy.apply(SIZE, params, TASK.spec, rows.token, rows.valid)
+    log_prob = jax.nn.log_softmax(logits)
+    entropy = -(jnp.exp(log_prob) * log_prob).sum(-1)
+    log_prob = jnp.take_along_axis(log_prob, rows.target[..., None], -1)[..., 0]
+    ratio, away = jnp.exp(log_prob - rows.old_log_prob), rows.reference_log_prob - log_prob
+    near = rows.old_value + jnp.clip(value - rows.old_value, -algorithm.values.clip, algorithm.values.clip)
+    errors = 0.5 * jnp.maximum((value - rows.value_target) ** 2, (near - rows.value_target) ** 2)
+    token = -jnp.minimum(ratio * rows.credit, jnp.clip(ratio, 0.8, 1.2) * rows.credit)
+    token += algorithm.values.coefficient * errors + 0.1 * (jnp.exp(away) - away - 1) - 0.01 * entropy
+    by_row = [token[i][np.asarray(rows.mask[i])] for i in range(len(token))]
+    if algorithm.aggregation == "token_mean":
+        return jnp.concatenate(by_row).mean()
+    if algorithm.aggregation == "sequence_mean":
+        return jnp.stack([row.mean() for row in by_row]).mean()
+    return jnp.stack([row.sum() / (TASK.spec.num_turns * TASK.spec.action_length) for row in by_row]).mean()
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "constant"])
+def test_the_gradient_over_devices_and_micro_batches_is_that_of_the_mean_loss(aggregation):
+    algorithm = replace(PPO, aggregation=aggregation)
+    setup, rows = learner.setup(SIZE, algorithm, 4, 2), played()[2]
+    expected, direct = jax.value_and_grad(lambda p: mean_loss(algorithm, p, rows))(OTHERS)
+    f = parallel.launch(lambda p, b: learner.gradient(setup, TASK.spec, algorithm, p, b), parallel.choose(2), "pmap")
+    slope, log = f(OTHERS, rows)
+    chex.assert_trees_all_close(slope, direct, rtol=1e-4, atol=1e-6)
+    if aggregation == "token_mean":
+        np.testing.assert_allclose(log["loss"], expected, rtol=1e-5)
+
+
+def test_the_first_minibatch_sees_the_ratio_one():
+    _, log = updated(PPO, reference=OTHERS)
+    assert log["ratio_gap_first_minibatch"] < 1e-5 < log["ratio_gap"]
+
+
+def test_kl_to_the_reference_is_zero_at_the_first_step_of_a_run_and_not_after():
+    first, log = updated(replace(PPO, **ONE_STEP))
+    assert abs(log["kl_reference"]) < 1e-6
+    _, log = updated(replace(PPO, **ONE_STEP), params=first.params)
+    assert log["kl_reference"] > 1e-5
+
+
+def test_the_order_of_the_problems_does_not_change_a_full_batch_update():
+    algorithm = replace(PPO, **ONE_STEP)
+    setup, state = start(algorithm)
+    trajectory, value, _ = played()
+    order = jnp.array([3, 1, 7, 0, 2, 6, 5, 4])
+
+    def step(trajectory, before, after):
+        batch = learner.make_batch(algorithm, trajectory, value._replace(before=before, after=after))
+        return learner.train(setup, TASK.spec, algorithm, jax.random.key(1), state, batch)[0].params
+
+    inputs = (trajectory, value.before, value.after)
+    shuffled = jax.tree.map(lambda x: x[order], inputs)
+    chex.assert_trees_all_close(on_one_device(step, *inputs), on_one_device(step, *shuffled), rtol=0, atol=1e-6)
+
+
+def gradient_step(config, gradient, update=0, total=10):
+    """What one step adds to parameters of 1."""
+    params = jax.tree.map(jnp.ones_like, gradient)
+    new, _ = optimizer.step(config, gradient, optimizer.init(config, params), params, jnp.int32(update), total)
+    return jax.tree.map(lambda a, b: a - b, new, params)
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+    gradient = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([4.0])}  # norm 5
+    clipped = gradient_step(Sgd(learning_rate=1.0, max_grad_norm=0.5), gradient)
+    chex.assert_trees_all_close(clipped, {"a": jnp.array([-0.3, 0.0]), "b": jnp.array([-0.4])}, atol=1e-6)
+    short = gradient_step(Sgd(learning_rate=1.0, max_grad_norm=6.0), gradient)
+    chex.assert_trees_all_close(short, {"a": jnp.array([-3.0, 0.0]), "b": jnp.array([-4.0])}, atol=1e-6)
+
+
+def test_the_first_step_of_adam_is_the_learning_rate_and_weight_decay_is_decoupled():
+    gradient = {"a": jnp.array([0.3, -0.2])}
+    step = gradient_step(Adam(learning_rate=0.1, warmup=0), gradient)
+    np.testing.assert_allclose(step["a"], [-0.1, 0.1], rtol=1e-5)
+    step = gradient_step(Adam(learning_rate=0.1, warmup=0, weight_decay=0.5), gradient)
+    np.testing.assert_allclose(step["a"], [-0.15, 0.05], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "step, warmup, decay, factor",
+    [(0, 0, "constant", 1), (0, 4, "constant", 1 / 4), (2, 4, "linear", 3 / 4), (3, 4, "cosine", 1), (9, 4, "constant", 1)]
+    + [(0, 0, "linear", 1), (5, 0, "linear", 1 / 2), (7, 4, "linear", 1 / 2), (10, 0, "linear", 0), (12, 0, "linear", 0)]
+    + [(5, 0, "cosine", 1 / 2), (7, 4, "cosine", 1 / 2), (10, 4, "cosine", 0)],
+)  # fmt: skip
+def test_the_learning_rate_rises_linearly_and_decays_to_zero(step, warmup, decay, factor):
+    np.testing.assert_allclose(schedule(jnp.int32(step), 10, warmup, decay), factor, atol=1e-6)
+
+
+def test_an_update_takes_the_learning_rate_of_its_own_step():
+    early, _ = updated(replace(PPO, optimizer=Sgd(learning_rate=0.5, warmup=2)), reference=OTHERS)
+    halved, _ = updated(replace(PPO, optimizer=Sgd(learning_rate=0.25)), reference=OTHERS)
+    chex.assert_trees_all_close(early.params, halved.params, rtol=0, atol=1e-6)
+
+
+WEIGHTS = sum(x.size for x in jax.tree.leaves(PARAMS))
+LENGTH = TASK.spec.context_length
+
+
+def test_fixed_demonstrations_are_paid_for_once():
+    sft = replace(algorithms.SFT, **SMALL, actor=Expert(num_demos=12))
+    first, log = updated(sft)
+    state, again = updated(sft, step=first.step, drawn=first.drawn)
+    _, third = updated(sft, step=state.step, drawn=state.drawn)
+    turns = 2 * 3  # attempts x turns: a demonstration never leaves early, and an action is a digit and END
+    assert [x["env_steps"] for x in (log, again, third)] == [8 * turns, 4 * turns, 0]
+    assert [x["expert_labels"] for x in (log, again, third)] == [16 * turns, 8 * turns, 0]
+    assert [x["trained_tokens"] for x in (log, again, third)] == [16 * turns] * 3
+    assert log["generated_tokens"] == 0 and state.drawn == 16
+    np.testing.assert_allclose(log["flops"], 6 * WEIGHTS * 16 * LENGTH, rtol=1e-6)
+
+
+def test_dagger_pays_for_a_label_at_every_turn_the_policy_plays():
+    dagger = replace(algorithms.DAGGER, **SMALL)
+    trajectory = played(dagger)[0]
+    turns = trajectory.mask.any(-1).sum()
+    _, log = updated(dagger)
+    assert log["expert_labels"] == 2 * turns == log["trained_tokens"]  # a digit and END
+    assert log["env_steps"] == turns < 16 * 3
+    assert log["generated_tokens"] == trajectory.mask.sum()
+
+
+def test_reinforcement_learning_pays_for_its_own_steps_and_no_labels():
+    trajectory, _, _ = played()
+    _, log = updated(PPO, reference=OTHERS)
+    turns, said = trajectory.mask.any(-1).sum(), trajectory.mask.sum()
+    assert (log["env_steps"], log["generated_tokens"], log["expert_labels"]) == (turns, said, 0)
+    assert log["trained_tokens"] == 2 * said  # two epochs
+    played_tokens = 8 * 2 + turns * (1 + 3)  # each prompt once, then observations and actions
+    trained = 16 * LENGTH * (6 * 2 + 2 * 2)  # two epochs; forward passes of the critic and of the reference
+    np.testing.assert_allclose(log["flops"], WEIGHTS * (2 * played_tokens + trained), rtol=1e-5)
+
+
+def reward_to_go(trajectory):
+    """The undiscounted reward from each token's turn on, [N, G, T, A]."""
+    return np.cumsum(np.asarray(trajectory.reward)[..., ::-1], -1)[..., ::-1, None].repeat(TASK.spec.action_length, -1)
+
+
+def test_explained_variance_is_one_for_a_perfect_critic_zero_for_a_constant_and_negative_for_a_wrong_one():
+    trajectory, _, _ = played()
+    to_go = jnp.asarray(reward_to_go(trajectory))
+    critics = (to_go, jnp.full_like(to_go, 3.0), -to_go)
+    values = [from_state_values(before, trajectory.reward, trajectory.mask, 1.0) for before in critics]
+    np.testing.assert_allclose([learner.explained_variance(v, trajectory.mask) for v in values], [1, 0, -3], atol=1e-5)
+
+
+def test_explained_variance_is_zero_where_all_returns_are_alike():
+    trajectory, value, _ = played()
+    flat = from_state_values(value.before, jnp.zeros_like(trajectory.reward), trajectory.mask, 1.0)
+    assert learner.explained_variance(flat, trajectory.mask) == 0
+
+
+def test_an_update_with_a_critic_logs_the_variance_it_explains_of_the_tokens_written():
+    trajectory, value, _ = played()
+    _, log = updated(PPO, reference=OTHERS)
+    mask, to_go = np.asarray(trajectory.mask), reward_to_go(trajectory)
+    error = to_go - np.asarray(value.before)
+    np.testing.assert_allclose(log["explained_variance"], 1 - error[mask].var() / to_go[mask].var(), rtol=1e-4)
+    assert "explained_variance" not in updated(replace(algorithms.DAGGER, **SMALL))[1]

@@ -1,0 +1,108 @@
+"""A tiny task with every complication at once, and tiny networks in which every token matters: what several tests share."""
+
+from dataclasses import replace
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from agentic_rl import policy, tokens
+from agentic_rl.config import config
+from agentic_rl.policy import Policy
+from agentic_rl.types import Spec, TimeStep
+
+TINY = Policy(width=16, layers=2, heads=2, mlp=16)
+
+
+class State(NamedTuple):
+    """Where one is going, where one is, and when."""
+
+    goal: Int[Array, ""]
+    place: Int[Array, ""]
+    turn: Int[Array, ""]
+
+
+@config
+class Walk:
+    """Walk along `size` places to the goal, up to `action_length` steps a turn; END ends an action early.
+
+    Several turns, several tokens, ragged actions, random transitions (one turn in `gust`, a step to the right), a reward in
+    every turn (-1/8, and 1 on arrival), and episodes that end early. Places are clipped; an action with another token is no step.
+    """
+
+    num_turns: int = 4
+    size: int = 6
+    action_length: int = 3
+    prompt_length: int = 2
+    gust: int = 3
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.prompt_length, 2, self.action_length, self.num_turns, (tokens.LEFT, tokens.RIGHT, tokens.END))
+
+    def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+        goal, distance = (jax.random.randint(jax.random.fold_in(key, i), (), i, self.size) for i in range(2))
+        state = State(goal, (goal + distance) % self.size, jnp.int32(0))
+        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    def prompt(self, state: State) -> Int[Array, " P"]:
+        return jnp.full(self.prompt_length, tokens.BOS).at[-1].set(tokens.value(state.goal))
+
+    def _observe(self, state: State) -> Int[Array, " O"]:
+        return jnp.stack([jnp.int32(tokens.OBS), tokens.value(state.place)])
+
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+        ended = jnp.cumsum(action == tokens.END) > 0
+        steps = jnp.where(ended, 0, (action == tokens.RIGHT).astype(jnp.int32) - (action == tokens.LEFT))
+        steps = jnp.where((ended | (steps != 0)).all(), steps.sum(), 0)
+        gust = jax.random.randint(key, (), 0, self.gust) == 0
+        place = jnp.clip(state.place + steps + gust, 0, self.size - 1)
+        state = state._replace(place=place, turn=state.turn + 1)
+        arrived = place == state.goal
+        return state, TimeStep(self._observe(state), arrived - jnp.float32(0.125), arrived | (state.turn >= self.num_turns), arrived)
+
+    def expert(self, state: State) -> Int[Array, " A"]:
+        there, ahead = jnp.arange(self.action_length), jnp.abs(state.goal - state.place)
+        step = jnp.where(state.goal > state.place, tokens.RIGHT, tokens.LEFT)
+        return jnp.where(there < ahead, step, jnp.where(there == ahead, tokens.END, tokens.PAD))
+
+    def anchor(self, state: State) -> Int[Array, ""]:
+        return (state.goal * self.size + state.place) * (self.num_turns + 1) + state.turn
+
+    def potential(self, state: State) -> Float[Array, ""]:
+        return -jnp.abs(state.goal - state.place) / self.size
+
+    def is_key(self, state: State) -> Bool[Array, ""]:
+        return state.place != state.goal
+
+    def longer(self, factor: int) -> "Walk":
+        return replace(self, num_turns=self.num_turns * factor)
+
+    def chance(self) -> float:
+        return float("nan")
+
+    def render_prompt(self, prompt) -> str:
+        return f"to {prompt[-1] - tokens.VALUE}"
+
+    def render_turn(self, observation, action) -> str:
+        return f"at {observation[1] - tokens.VALUE} -> {tokens.text(t for t in action if t != tokens.PAD)}"
+
+
+def compiled(function):
+    """`function`, compiled in a hurry: tests run it once or twice."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@cache
+def weights(of: Policy = TINY, seed: int = 0, likely: tuple[int, ...] = ()) -> policy.Params:
+    """Random weights, large enough that every token a position sees shows in its logits; `likely` tokens are drawn often (if tied)."""
+    leaves, tree = jax.tree.flatten(compiled(lambda key: policy.init(of, key))(jax.random.key(seed)))
+    random = np.random.default_rng(seed)
+    params = jax.tree.unflatten(tree, [x + 0.2 * random.normal(size=x.shape).astype(np.float32) for x in leaves])
+    if likely:  # a feature that all tokens have and that only the likely ones are read from
+        table = params["embedding"]["embedding"].at[:, 0].set(1.0).at[jnp.array(likely), 0].set(3.0)
+        params["embedding"]["embedding"] = table
+    return params
