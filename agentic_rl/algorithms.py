@@ -36,22 +36,24 @@ class Algorithm:
     entropy_coefficient: float = 0.0  # of the entropy bonus
 
     def __post_init__(self):
-        name = type(self.credit).__name__
+        for name in ("problems", "attempts", "epochs", "minibatches"):
+            check(getattr(self, name) >= 1, f"{name} must be 1 or more, not {getattr(self, name)}.")
         episodes = self.problems * self.attempts
-        check(min(self.problems, self.attempts, self.epochs, self.minibatches) >= 1, "problems, attempts, epochs and minibatches must be 1 or more.")
         check(episodes % self.minibatches == 0, f"minibatches ({self.minibatches}) must divide the {episodes} episodes of an update.")
-        check(
-            self.attempts >= self.credit.min_attempts,
-            f"{name} compares attempts at the same problem: set --algorithm.attempts to {self.credit.min_attempts} or more, not {self.attempts}.",
-        )
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Some parts do not go together."""
+        name, least = type(self.credit).__name__, self.credit.min_attempts
+        group = f"{name} compares attempts at the same problem: set --algorithm.attempts to {least} or more, not {self.attempts}."
+        check(self.attempts >= least, group)
         has_critic = isinstance(self.values, values.Critic)
         check(has_critic or not self.credit.reads_value, f"{name} needs values: add --values critic, or choose another --credit.")
-        supervised = isinstance(self.actor, Expert) or self.labels == "expert"
-        check(
-            not (supervised and isinstance(self.surrogate, losses.ClippedRatio)),
-            "ClippedRatio compares with the policy that acted, but here the expert's actions are trained on: use --surrogate log_likelihood.",
-        )
-        check(not (self.labels == "expert" and has_critic), "A critic values the actions taken, but here the expert's labels are trained on: use --values no_value.")
+        shown = isinstance(self.actor, Expert) or self.labels == "expert"
+        ratio = "ClippedRatio compares with the policy that acted, but the expert's actions are trained on: use --surrogate log_likelihood."
+        check(not (shown and isinstance(self.surrogate, losses.ClippedRatio)), ratio)
+        critic = "A critic values the actions taken, but the expert's labels are trained on: use --values no_value."
+        check(not (self.labels == "expert" and has_critic), critic)
 
     @property
     def is_on_policy(self) -> bool:

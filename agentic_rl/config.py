@@ -69,7 +69,8 @@ def from_json(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     module, _, name = value["class"].rpartition(".")
-    check(module.split(".")[0] in ("agentic_rl", "experiments"), f"config.json names the class {value['class']}, which is not of this package.")
+    ours = module.split(".")[0] in ("agentic_rl", "experiments")
+    check(ours, f"config.json names the class {value['class']}, which is not of this package.")
     try:
         cls = getattr(importlib.import_module(module), name)
         return cls(**{k: from_json(v) for k, v in value.items() if k != "class"})

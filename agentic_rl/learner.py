@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
-from agentic_rl import layout, losses, metrics, optimizer, parallel, policy, problems
+from agentic_rl import layout, losses, metrics, optimizer, parallel, policy
 from agentic_rl.acting import Expert
 from agentic_rl.algorithms import Algorithm
 from agentic_rl.credit.gae import gae

@@ -15,9 +15,7 @@ Aggregation = Literal["token_mean", "sequence_mean", "constant"]
 class LogLikelihood:
     """credit · log π: supervised learning if credit is a weight, REINFORCE if it is an advantage; blind to who acted."""
 
-    def __call__(
-        self, log_prob: Float[Array, "*b"], old_log_prob: Float[Array, "*b"], credit: Float[Array, "*b"]
-    ) -> Float[Array, "*b"]:
+    def __call__(self, log_prob: Float[Array, "*b"], old_log_prob: Float[Array, "*b"], credit: Float[Array, "*b"]) -> Float[Array, "*b"]:
         """The objective of each token."""
         return credit * log_prob
 
@@ -33,9 +31,7 @@ class ClippedRatio:
     clip_low: float = 0.2  # the ratio counts from 1 - clip_low
     clip_high: float = 0.2  # to 1 + clip_high
 
-    def __call__(
-        self, log_prob: Float[Array, "*b"], old_log_prob: Float[Array, "*b"], credit: Float[Array, "*b"]
-    ) -> Float[Array, "*b"]:
+    def __call__(self, log_prob: Float[Array, "*b"], old_log_prob: Float[Array, "*b"], credit: Float[Array, "*b"]) -> Float[Array, "*b"]:
         """The objective of each token."""
         ratio = jnp.exp(log_prob - old_log_prob)
         return jnp.minimum(ratio * credit, jnp.clip(ratio, 1 - self.clip_low, 1 + self.clip_high) * credit)
@@ -68,7 +64,10 @@ def entropy(logits: Float[Array, "*b V"]) -> Float[Array, "*b"]:
 
 
 def kl_k3(log_prob: Float[Array, "*b"], reference_log_prob: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """exp(d) − d − 1 with d = log π_ref − log π: a non-negative one-sample estimate of KL(π ‖ π_ref). (Schulman 2020, k3)"""
+    """exp(d) − d − 1 with d = log π_ref − log π: a non-negative one-sample estimate of KL(π ‖ π_ref). (Schulman 2020, k3)
+
+    Its value estimates that divergence; as a loss on fixed samples of π, its gradient is in expectation that of KL(π_ref ‖ π).
+    """
     d = reference_log_prob - log_prob
     return jnp.expm1(d) - d
 

@@ -34,6 +34,12 @@ def choose(devices: int) -> list[jax.Device]:
     return found[: devices or len(found)]
 
 
+def describe() -> dict[str, Any]:
+    """Kind, platform and number of the devices there are."""
+    devices = jax.devices()
+    return {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)}
+
+
 def launch(f: Callable, devices: list[jax.Device], launcher: Launcher, donate: tuple[int, ...] = ()) -> Callable:
     """`f` compiled to run on all `devices` at once; inputs and outputs are replicated, those in `donate` are used up.
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray, UInt
+from jaxtyping import Array, PRNGKeyArray, UInt
 
 from agentic_rl.types import Environment, State, TimeStep
 
@@ -18,13 +18,16 @@ ROUNDS = 64  # a task with a single instance has no test split: after this many 
 
 def instance_hash(state: State) -> UInt[Array, ""]:
     """A 32-bit hash of everything in the state: the sum of its words, each mixed with its place. (murmur3's finalizer)"""
-    leaves = [jnp.ravel(x) for x in jax.tree.leaves(state)]
-    words = [jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32) if x.dtype.kind == "f" else x.astype(jnp.uint32) for x in leaves]
-    word = jnp.concatenate(words)
+    word = jnp.concatenate([_words(x) for x in jax.tree.leaves(state)])
     mixed = word + jnp.arange(1, word.size + 1, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9)
     for factor in (0x85EBCA6B, 0xC2B2AE35):
         mixed = (mixed ^ (mixed >> 16)) * jnp.uint32(factor)
     return (mixed ^ (mixed >> 13)).sum(dtype=jnp.uint32)
+
+
+def _words(x: Array) -> UInt[Array, " size"]:
+    is_float = jnp.issubdtype(x.dtype, jnp.floating)
+    return jnp.ravel(jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32) if is_float else x.astype(jnp.uint32))
 
 
 def draw(task: Environment, split: Split, key: PRNGKeyArray) -> tuple[State, TimeStep]:

@@ -7,19 +7,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
-
 import agentic_rl
+from agentic_rl import parallel
 
 
 def made_by() -> dict[str, Any]:
     """Versions, git commit (None outside a repository) and whether files differ from it, devices, and date (UTC)."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
-    device = jax.devices()[0]
     return {
         "versions": {"python": platform.python_version(), "agentic_rl": agentic_rl.__version__} | {p: version(p) for p in packages},
         "git": _commit(),
-        "devices": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
+        "devices": parallel.describe(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -40,13 +40,18 @@ from experiments.statistics import Record, scores, select
 DEMOS = {"running_sum": 48, "chain_pit": 3, "key_door": 3}  # so few that cloning them leaves something to repair
 ROWS = "sft,sft_fresh,dagger,rft,reinforce,rloo,grpo,ppo"
 HORIZONS = (1, 2, 4)
-QUESTION = (
-    "Every row starts from the same warm start, cloning of a few fixed demonstrations, and gets the same number of updates of 256 episodes. "
-    "The rows differ in who acts, whose labels are trained on, and what credit each action gets."
-)
-CURVES = "Success on unseen problems against environment steps, generated tokens and expert labels, the warm start's included: means over seeds."
-HORIZON = "Success against the length of the episode, one panel per row; the line is constant per-turn accuracy to the power of the decisions."
+QUESTION = """Every row starts from the same warm start, cloning of a few fixed demonstrations, and gets the same number of updates
+of 256 episodes. The rows differ in who acts, whose labels are trained on, and what credit each action gets."""
+CURVES = """Success on unseen problems against environment steps, generated tokens and expert labels, the warm start's included:
+means over seeds."""
+HORIZON = """Success against the length of the episode, one panel per row; the line is constant per-turn accuracy to the power of
+the number of decisions."""
+TABLE = "Who acts and what credit each action gets, per row; shaded, the two cells that differ."
 GREEDY = "The same policies, taking their likeliest action instead of sampling."
+WARM = "{} lifts the warm start, with rewards only"
+EQUIVALENCE = """sft's success at 2x minus (its per-turn accuracy at 1x)^decisions: the 95% interval lies within ±{0} (an equivalence
+test); falsified if it lies outside."""
+SMOKE = dict(seeds=2, updates=10, warm_updates=10, episodes=64, rows="sft,dagger,grpo,ppo")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +76,7 @@ def main(arguments: list[str]) -> int:
     if command.full:
         command = replace(command, tasks="running_sum,chain_pit,key_door", seeds=10, out="results/sl_vs_rl")
     if command.quick:
-        command = replace(command, seeds=2, updates=10, warm_updates=10, episodes=64, rows="sft,dagger,grpo,ppo", out=command.out + "_quick")
+        command = replace(command, out=command.out + "_quick", **SMOKE)
     parallel.prepare(command.devices)
     console.keep_compiled_programs()
     tasks = {name: look_up("task", name, named(envs))() for name in command.tasks.split(",")}
@@ -185,70 +190,74 @@ def verdicts(results: list[Record], task: str) -> list[report.Verdict]:
     """The predictions, judged on one task by paired t intervals over the seeds (sampled actions)."""
     results = select(results, task=task, mode="sampled")
 
-    def success(row, horizon=1):
-        return scores(select(results, row=row, horizon=horizon), "success")[0]
+    def score(row, horizon=1, column="success"):
+        return scores(select(results, row=row, horizon=horizon), column)[0]
 
-    def above(claim, rule, difference):
+    def above_zero(claim, what, difference):
         t = statistics.paired_t(difference)
+        rule = f"{what}: the 95% paired t interval lies above 0."
         evidence = f"{t.mean:+.3f} [{t.low:+.3f}, {t.high:+.3f}] over {len(difference)} seeds, p = {t.p:.2g}."
-        return report.Verdict(f"{task}: {claim}", f"{rule}: the 95% paired t interval lies above 0.", report.outcome(t.low, t.high), evidence)
+        return report.Verdict(f"{task}: {claim}", rule, report.outcome(t.low, t.high), evidence)
 
     have = statistics.distinct(results, "row")
-    judged = [above("cloning's success falls with the horizon", "sft's success at 1x minus at 4x", success("sft") - success("sft", 4))]
-    judged.append(compounding(results, task))
-    for row in ("grpo", "rloo", "ppo"):
-        if row in have:
-            judged.append(above(f"{row} lifts the warm start, with rewards only", f"{row} minus warm start", success(row) - success("warm_start")))
+    judged = [above_zero("cloning's success falls with the horizon", "sft at 1x minus at 4x", score("sft") - score("sft", 4))]
+    judged.append(compounding(score, task))
+    for row in [row for row in ("reinforce", "rloo", "grpo", "ppo") if row in have]:
+        judged.append(above_zero(WARM.format(row), f"{row} minus the warm start", score(row) - score("warm_start")))
     if "grpo" in have:
-        judged.append(above("RL repairs what cloning leaves", "grpo minus sft", success("grpo") - success("sft")))
-        judged.append(above("the repair lasts beyond the trained horizon", "grpo minus sft, at 4x", success("grpo", 4) - success("sft", 4)))
+        judged.append(above_zero("RL repairs what cloning leaves", "grpo minus sft", score("grpo") - score("sft")))
+        judged.append(above_zero("the repair lasts at 4x the trained horizon", "grpo minus sft at 4x", score("grpo", 4) - score("sft", 4)))
     if "dagger" in have:
-        labels = scores(select(results, row="dagger", horizon=1), "expert_labels")[0] - scores(select(results, row="sft", horizon=1), "expert_labels")[0]
-        judged.append(above("DAgger repairs it, too", "dagger minus sft", success("dagger") - success("sft")))
-        judged[-1] = judged[-1]._replace(evidence=f"{judged[-1].evidence} It paid {labels.mean():,.0f} more expert labels.")
+        paid = (score("dagger", column="expert_labels") - score("sft", column="expert_labels")).mean()
+        verdict = above_zero("DAgger repairs it too, and pays in labels", "dagger minus sft", score("dagger") - score("sft"))
+        judged.append(verdict._replace(evidence=f"{verdict.evidence} It paid {paid:,.0f} more expert labels."))
     return judged
 
 
-def compounding(results: list[Record], task: str, margin: float = 0.1) -> report.Verdict:
+def compounding(score, task: str, margin: float = 0.1) -> report.Verdict:
     """Is cloning's success at twice the horizon what its per-turn accuracy at the trained one foretells?"""
-    one, two = (select(results, row="sft", horizon=h) for h in (1, 2))
-    foretold = scores(one, "per_turn")[0] ** scores(two, "decisions")[0]
-    t = statistics.paired_t(scores(two, "success")[0] - foretold)
+    foretold = score("sft", column="per_turn") ** score("sft", 2, "decisions")
+    t = statistics.paired_t(score("sft", 2) - foretold)
     inside, outside = -margin < t.low and t.high < margin, t.low > margin or t.high < -margin
-    return report.Verdict(
-        f"{task}: cloning's errors compound at a constant rate",
-        f"sft's success at 2x minus (its per-turn accuracy at 1x)^turns: the 95% interval lies within ±{margin} (equivalence), or, for falsified, outside.",
-        "supported" if inside else "falsified" if outside else "inconclusive",
-        f"{t.mean:+.3f} [{t.low:+.3f}, {t.high:+.3f}]; foretold {foretold.mean():.3f}.",
-    )
+    outcome = "supported" if inside else "falsified" if outside else "inconclusive"
+    evidence = f"{t.mean:+.3f} [{t.low:+.3f}, {t.high:+.3f}]; foretold {foretold.mean():.3f}."
+    return report.Verdict(f"{task}: cloning's errors compound at a constant rate", EQUIVALENCE.format(margin), outcome, evidence)
 
 
 def write(command: Command, tasks, rows, results: list[Record], curves: list[Record]) -> None:
-    """The table and the verdicts to the terminal; CSVs, figures and the page to the disk."""
+    """CSVs, figures and the page to the disk; the tables and verdicts to the terminal."""
     out = Path(command.out)
-    report.write_csv(out / "results.csv", results)
-    report.write_csv(out / "curves.csv", curves)
-    judged = [v for task in tasks for v in verdicts(results, task)]
-    report.write_csv(out / "verdicts.csv", [v._asdict() for v in judged])
-    pictures = {
-        "learning_curves": report.Picture(figures.learning_curves([r for r in curves if r["row"] != "warm_start"]), CURVES),
-        "success_against_horizon": report.Picture(figures.success_against_horizon(results), HORIZON),
-        "rows": report.Picture(figures.algorithm_table(cell_table(rows)), "Who acts and what credit each action gets; shaded, the two cells that differ."),
-    }
-    for name, picture in pictures.items():
-        figures.save(picture.figure, out / name)
-    per_task = {task: report.table(select(results, task=task)) for task in tasks}
+    judged = [verdict for task in tasks for verdict in verdicts(results, task)]
+    for name, records in (("results", results), ("curves", curves), ("verdicts", [v._asdict() for v in judged])):
+        report.write_csv(out / f"{name}.csv", records)
+    pictures = draw(out, rows)
+    tables = {task: select(results, task=task) for task in tasks}
     sections = [report.Section("The comparison", [QUESTION, pictures["rows"]])]
-    sections += [report.Section(f"Results on {task}", [cells_, report.note(select(results, task=task))]) for task, cells_ in per_task.items()]
+    sections += [report.Section(f"Results on {task}", [report.table(t), report.note(t)]) for task, t in tables.items()]
     sections.append(report.Section("Verdicts", judged))
     sections.append(report.Section("Success against horizon", [pictures["success_against_horizon"]]))
     sections.append(report.Section("Learning curves", [pictures["learning_curves"]]))
-    sections.append(report.Section("Greedy actions", [GREEDY] + [report.table(select(results, task=task), "greedy") for task in tasks]))
-    report.write(out / "report.html", report.html("Supervised learning against reinforcement learning", made_by(command, results), sections))
-    for task, cells_ in per_task.items():
-        print(f"\n{task}\n{report.text(cells_)}\n{report.note(select(results, task=task))}")
+    sections.append(report.Section("Greedy actions", [GREEDY, *[report.table(t, "greedy") for t in tables.values()]]))
+    title = "Supervised learning against reinforcement learning"
+    report.write(out / "report.html", report.html(title, made_by(command, results), sections))
+    for task, t in tables.items():
+        print(f"\n{task}\n{report.text(report.table(t))}\n{report.note(t)}")
     print("\n" + "\n".join(f"{v.outcome:13} {v.claim}: {v.evidence}" for v in judged))
     print(f"\nreport: {out}/report.html    runs: tensorboard --logdir {out}/runs")
+
+
+def draw(out: Path, rows: dict[str, algorithms.Algorithm]) -> dict[str, report.Picture]:
+    """The figures, from the CSVs alone; each is also saved beside them."""
+    results, curves = (report.read_csv(out / f"{name}.csv") for name in ("results", "curves"))
+    curves = [record for record in curves if record["row"] != "warm_start"]
+    pictures = {
+        "learning_curves": report.Picture(figures.learning_curves(curves), CURVES),
+        "success_against_horizon": report.Picture(figures.success_against_horizon(results), HORIZON),
+        "rows": report.Picture(figures.algorithm_table(cell_table(rows)), TABLE),
+    }
+    for name, picture in pictures.items():
+        figures.save(picture.figure, out / name)
+    return pictures
 
 
 def made_by(command: Command, results: list[Record]) -> dict[str, Any]:

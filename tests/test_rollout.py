@@ -154,11 +154,6 @@ def test_a_problem_of_a_split_is_one_that_the_task_itself_draws():
         assert [int(x) for x in drawn] == [int(x[first]) for x in draws]
 
 
-def test_an_update_draws_problems_that_no_other_update_draws():
-    drawn = [set(np.asarray(problems.ids(jnp.int32(step), 5)).tolist()) for step in range(4)]
-    assert set.union(*drawn) == set(range(20)) and sum(map(len, drawn)) == 20
-
-
 def test_a_fixed_set_of_demonstrations_repeats_exactly_noise_included():
     noisy = replace(algorithms.SFT, actor=acting.Expert(num_demos=4, noise=0.5), problems=2, minibatches=1)
     setup = learner.setup(TINY, noisy, 10, 0)
