@@ -60,7 +60,7 @@ class Run:
     chunk: int = 10  # updates per call to the device; between calls come logs, evaluations, checkpoints and Ctrl-C
     devices: int = 0  # 0: all accelerators, or one virtual device per CPU core (fewer if they cannot share the batch evenly)
     launcher: parallel.Launcher = "pmap"  # what runs one program on all devices
-    micro_batch: int = 32  # sequences per forward and backward pass on a device; 0: all at once
+    micro_batch: int = 16  # sequences per forward and backward pass on a device; 0: all at once
     seeds_at_once: int = 0  # 0: one on a CPU, all elsewhere
 
     def __post_init__(self):
@@ -109,11 +109,7 @@ def _program(setup: learner.Setup, chunk: int, at_once: int, devices: tuple, lau
     def f(task, algorithm, seed, state):
         def one(seed_and_state, seed_axis):
             key = jax.random.key(seed_and_state[0])
-
-            def update(state, _):  # to XLA a chunk of 1 is no loop: without the barriers it would fuse, and round, otherwise
-                state = jax.lax.optimization_barrier(state)
-                return jax.lax.optimization_barrier(learner.update(setup, task, algorithm, key, state, seed_axis))
-
+            update = lambda state, _: learner.update(setup, task, algorithm, key, state, seed_axis)  # noqa: E731
             return jax.lax.scan(update, seed_and_state[1], None, length=chunk)
 
         return parallel.over_seeds(one, (seed, state), at_once)
@@ -291,7 +287,8 @@ def train(
     clock, start, tokens = time.monotonic(), step, sum(spent["trained_tokens"])
     saved = step if directory else None
     success = rows[-1].get("eval_success", [float("nan")])
-    while step < run.updates and not should_stop():
+    stopping = should_stop()
+    while step < run.updates and not stopping:
         state, log = program(run.task, run.algorithm, machine.seed, state)
         log = {k: np.asarray(v) for k, v in log.items()}
         check_finite(log, step, run.seed, _advice(directory, saved))
@@ -304,7 +301,8 @@ def train(
             new[-1] |= _evaluate(machine, state)
             success = new[-1]["eval_success"]
         rows += new
-        save = directory and (step % run.checkpoint_every == 0 or step == run.updates or should_stop())
+        stopping = should_stop()  # asked once a chunk: were it asked again, a signal between the two would end the run unsaved
+        save = directory and (step % run.checkpoint_every == 0 or step == run.updates or stopping)
         _keep(directory, new, step, state if save else None)
         saved = step if save else saved
         on_progress(_progress("train", step, start, run.updates, clock, spent, float(np.mean(success)), tokens))

@@ -28,6 +28,7 @@ from agentic_rl.config import named  # noqa: E402
 from agentic_rl.envs.sort_digits import SortDigits  # noqa: E402
 from agentic_rl.policy import Policy  # noqa: E402
 from agentic_rl.rollout import Sampler, rollout  # noqa: E402
+from agentic_rl.train import Run  # noqa: E402
 
 SIZES = {"base": Policy(width=128, layers=4, heads=4, mlp=512), "small": Policy(width=64, layers=2, heads=4, mlp=256)}
 TASK = SortDigits(num_digits=6, answer_length=16, end=False)
@@ -86,7 +87,7 @@ def matmul_flops(devices) -> float:
 def measure_loop(size: Policy, repeats: int) -> dict:
     """Seconds per update, its parts, and their ratio to the bound."""
     devices, spec = parallel.choose(0), TASK.spec
-    setup = learner.setup(size, ROW, 100, 32)
+    setup = learner.setup(size, ROW, 100, Run(TASK, ROW).micro_batch)
 
     def run(task, row, seed, state):
         return jax.lax.scan(lambda s, _: learner.update(setup, task, row, jax.random.key(seed), s), state, None, length=CHUNK)

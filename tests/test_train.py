@@ -140,7 +140,7 @@ def test_counts_that_are_no_multiple_of_a_chunk_are_refused(changes, flag):
 
 def test_an_interrupted_run_saves_its_state_and_goes_on_as_if_it_had_not_been(tmp_path, whole):
     steps = []
-    stopped = trained(tmp_path / "run", on_progress=lambda p: steps.append(p.step), should_stop=lambda: steps[-1:] == [6])
+    stopped = trained(tmp_path / "run", on_progress=lambda p: steps.append(p.step), should_stop=lambda: steps[-1:] == [4])
     assert not stopped.finished and stopped.rows[-1]["step"] == 6
     assert RunDirectory.open(tmp_path / "run").restore(jax.device_get(stopped.state))[0] == 6  # no multiple of checkpoint_every
     result = trained(tmp_path / "run")
