@@ -28,7 +28,7 @@ from agentic_rl.config import named  # noqa: E402
 from agentic_rl.envs.sort_digits import SortDigits  # noqa: E402
 from agentic_rl.policy import Policy  # noqa: E402
 from agentic_rl.rollout import Sampler, rollout  # noqa: E402
-from agentic_rl.train import Run  # noqa: E402
+from agentic_rl.run import Run  # noqa: E402
 
 SIZES = {"base": Policy(width=128, layers=4, heads=4, mlp=512), "small": Policy(width=64, layers=2, heads=4, mlp=256)}
 TASK = SortDigits(num_digits=6, answer_length=16, end=False)

@@ -15,7 +15,8 @@ import tyro
 
 from agentic_rl.config import check, from_json, snake_case
 from agentic_rl.records import RunDirectory
-from agentic_rl.train import BUDGET, Run
+from agentic_rl.run import Run
+from agentic_rl.train import BUDGET
 from experiments import console, figures, report
 from experiments.evaluate import interval
 from experiments.flags import from_flags

@@ -17,7 +17,8 @@ from rich.console import Console
 
 from agentic_rl import layout, parallel
 from agentic_rl.config import check
-from agentic_rl.train import Machine, Run, load
+from agentic_rl.machine import Machine
+from agentic_rl.run import Run, load
 from experiments import console
 from experiments.flags import from_flags
 from experiments.report import write

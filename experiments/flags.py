@@ -14,7 +14,7 @@ import tyro
 from agentic_rl import algorithms, credit, envs, losses, optimizer, values
 from agentic_rl.acting import Expert
 from agentic_rl.config import ConfigError, check, named
-from agentic_rl.train import Run, WarmStart
+from agentic_rl.run import Run, WarmStart
 
 PARTS = {"credit": credit, "surrogate": losses, "values": values, "optimizer": optimizer}
 SHORT = {"--num-demos": "--{}.num-demos", "--expert-noise": "--{}.noise"}  # of the demonstrations, wherever they are used

@@ -29,10 +29,12 @@ import jax.numpy as jnp
 from agentic_rl import algorithms, envs, parallel, provenance
 from agentic_rl.acting import Expert
 from agentic_rl.config import check, named, snake_case, to_json
+from agentic_rl.machine import Machine
 from agentic_rl.policy import Policy
 from agentic_rl.records import RunDirectory
 from agentic_rl.rollout import rollout
-from agentic_rl.train import BUDGET, Machine, Run, WarmStart, train
+from agentic_rl.run import Run, WarmStart
+from agentic_rl.train import BUDGET, train
 from experiments import console, figures, report, statistics
 from experiments.flags import from_flags, look_up
 from experiments.statistics import Record, scores, select

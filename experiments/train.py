@@ -19,8 +19,10 @@ import tyro
 
 from agentic_rl import parallel, policy
 from agentic_rl.config import check, from_json, to_json
+from agentic_rl.machine import Machine
 from agentic_rl.records import RunDirectory
-from agentic_rl.train import BUDGET, Machine, Run, load_start, train
+from agentic_rl.run import Run
+from agentic_rl.train import BUDGET, load_start, train
 from experiments import console
 from experiments.flags import choices, parse, take
 from experiments.watch import actor, episodes

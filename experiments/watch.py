@@ -19,7 +19,7 @@ from rich.text import Text
 from agentic_rl import acting, envs, layout
 from agentic_rl.config import check, named
 from agentic_rl.rollout import Sampler, episode_text, rollout
-from agentic_rl.train import Run, load
+from agentic_rl.run import Run, load
 from agentic_rl.types import Environment
 from experiments import console
 from experiments.flags import from_flags, look_up, take

@@ -21,7 +21,8 @@ from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
 from agentic_rl.records import RunDirectory
 from agentic_rl.rollout import rollout
-from agentic_rl.train import Result, Run, WarmStart, train
+from agentic_rl.run import Run, WarmStart
+from agentic_rl.train import Result, train
 
 # What to try instead of a value, where the rule of its type would go unseen.
 INSTEAD = {

@@ -10,6 +10,8 @@ LAYERS = (
     {"rollout"},
     {"values", "evaluate"},
     {"algorithms", "learner"},
+    {"run"},
+    {"machine"},
     {"train"},
 )  # bottom to top: a module may import from its own layer and from those below
 STRICT = {"credit": {"config", "types"}, "envs": {"config", "types", "tokens"}}  # all they may import besides their own files

@@ -16,10 +16,12 @@ import pytest
 from agentic_rl import algorithms, evaluate, learner
 from agentic_rl.config import ConfigError, to_json
 from agentic_rl.envs.running_sum import RunningSum
+from agentic_rl.machine import Machine
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
 from agentic_rl.records import RunDirectory
-from agentic_rl.train import BUDGET, Diverged, Machine, Run, WarmStart, load, train
+from agentic_rl.run import Run, WarmStart, load
+from agentic_rl.train import BUDGET, Diverged, train
 
 ROW = replace(algorithms.GRPO, problems=4, attempts=4, minibatches=2, epochs=1, optimizer=Adam(learning_rate=1e-2, warmup=0))
 RUN = Run(

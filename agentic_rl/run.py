@@ -1,0 +1,93 @@
+"""What defines a run: task, algorithm, policy, warm start, length; and what is left of one on disk."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from agentic_rl import algorithms, learner, parallel, policy
+from agentic_rl.acting import Expert
+from agentic_rl.algorithms import Algorithm
+from agentic_rl.config import check, config, from_json
+from agentic_rl.optimizer import Adam
+from agentic_rl.policy import Policy
+from agentic_rl.records import RunDirectory
+
+
+@config
+class WarmStart:
+    """A short supervised phase before the run (or another run's weights), so that rewards are found at all."""
+
+    updates: int = 0  # of behaviour cloning, before the run's own; 0: none
+    num_demos: int = 0  # demonstrations, drawn from again and again; 0: fresh ones in every update
+    noise: float = 0.0  # probability that a demonstrated action is random
+    learning_rate: float = 1e-3  # of the cloning
+    checkpoint: str = ""  # the directory of a run to take the weights from; then nothing is cloned
+
+    def __post_init__(self):
+        check(self.updates >= 0, f"--warm-start.updates must be 0 (none) or more, not {self.updates}.")
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The SFT row with these demonstrations."""
+        return dataclasses.replace(
+            algorithms.SFT, actor=Expert(self.num_demos, self.noise), optimizer=Adam(learning_rate=self.learning_rate)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Everything that defines a run. What is below `devices` changes its speed, never its numbers beyond rounding."""
+
+    task: Any
+    algorithm: Algorithm
+    policy: Policy = Policy()
+    warm_start: WarmStart = WarmStart()
+    updates: int = 200  # after the warm start; each collects a batch and trains on it
+    seeds: int = 1  # independent runs in one, with seeds `seed`, `seed` + 1, ...
+    seed: int = 0  # of initial weights, problems and actions
+    eval_every: int = 20  # updates between evaluations on the test split
+    eval_episodes: int = 256  # in each evaluation, one at each problem
+    checkpoint_every: int = 100  # updates between checkpoints
+    chunk: int = 10  # updates per call to the device; between calls come logs, evaluations, checkpoints and Ctrl-C
+    devices: int = 0  # 0: all accelerators, or one virtual device per CPU core (fewer if they cannot share the batch evenly)
+    launcher: parallel.Launcher = "pmap"  # what runs one program on all devices
+    micro_batch: int = 16  # sequences per forward and backward pass on a device; 0: all at once
+    seeds_at_once: int = 0  # 0: one on a CPU, all elsewhere
+
+    def __post_init__(self):
+        for name in ("updates", "seeds", "eval_every", "eval_episodes", "checkpoint_every", "chunk"):
+            check(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be 1 or more, not {getattr(self, name)}.")
+        for name in ("devices", "micro_batch", "seeds_at_once"):
+            check(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must be 0 or more, not {getattr(self, name)}.")
+        counts = {"updates": self.updates, "warm-start.updates": self.warm_start.updates}
+        for name, value in (counts | {"eval-every": self.eval_every, "checkpoint-every": self.checkpoint_every}).items():
+            low = value // self.chunk * self.chunk
+            use = f"{low} or {low + self.chunk}" if low else str(self.chunk)
+            check(
+                value % self.chunk == 0, f"--{name} ({value}) must be a multiple of --chunk ({self.chunk}): use {use}, or another --chunk."
+            )
+        check(self.seeds % (self.seeds_at_once or 1) == 0, f"--seeds-at-once ({self.seeds_at_once}) must divide --seeds ({self.seeds}).")
+
+
+def load(path: str) -> tuple[Run, learner.State]:
+    """The run of a directory, and the state [S, ...] of its newest checkpoint, as numpy arrays.
+
+    Raises: ConfigError if it is no run, holds no checkpoint, or a damaged one.
+    """
+    directory = RunDirectory.open(path)
+    run = from_json(directory.config)
+    restored = directory.restore(template(run))
+    check(restored is not None, f"{path} holds no checkpoint yet; train it first, or name another run.")
+    return run, restored[1]
+
+
+def template(run: Run) -> learner.State:
+    """Shapes and dtypes of the run's state."""
+    setup = learner.setup(run.policy, run.algorithm, run.updates, run.micro_batch)
+
+    def init(seed):
+        return learner.init(setup, run.algorithm, policy.init(run.policy, jax.random.key(seed)))
+
+    return jax.eval_shape(jax.vmap(init), jnp.arange(run.seeds))
