@@ -1,7 +1,4 @@
-"""Who acts: the first of the two cells in which supervised learning and reinforcement learning differ.
-
-An actor's `streams` says where its problems come from; drawing and playing them is `rollout`'s work.
-"""
+"""Who acts: the first of the two cells in which supervised learning and reinforcement learning differ."""
 
 import jax
 import jax.numpy as jnp

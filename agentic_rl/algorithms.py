@@ -32,7 +32,7 @@ class Algorithm:
     attempts: int = 8  # episodes at each problem
     epochs: int = 1  # passes over the batch
     minibatches: int = 4  # gradient steps per pass; 1: strictly on-policy
-    kl_coefficient: float = 0.0  # of KL(policy ‖ policy at the start of training), estimated by k3
+    kl_coefficient: float = 0.0  # of the k3 estimate of KL(policy ‖ policy at the start), on the tokens trained on
     entropy_coefficient: float = 0.0  # of the entropy bonus
 
     def __post_init__(self):

@@ -24,6 +24,9 @@ class ConfigError(ValueError):
 def config(cls: type) -> type:
     """The class as a frozen, hashable dataclass and pytree: floats and nested configs are leaves, the rest is static."""
     cls = dataclasses.dataclass(frozen=True)(cls)
+    strings = [f.name for f in dataclasses.fields(cls) if isinstance(f.type, str)]
+    if strings:
+        raise TypeError(f"The types of {cls.__name__}'s fields are strings; leave out `from __future__ import annotations` in its file.")
     static = [f.name for f in dataclasses.fields(cls) if f.type in STATIC or get_origin(f.type) is not None]
     data = [f.name for f in dataclasses.fields(cls) if f.name not in static]
 

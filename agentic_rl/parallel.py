@@ -6,6 +6,7 @@ place by `lax.axis_index(AXIS)` and talks by collectives over AXIS. `pmap` and `
 
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 import jax
@@ -21,7 +22,8 @@ Launcher = Literal["pmap", "shard_map"]
 def prepare(devices: int) -> None:
     """On a machine without accelerators, make `devices` virtual CPU devices (0: one per core). Call before anything runs."""
     if "cpu" in (jax.config.jax_platforms or "cpu"):
-        jax.config.update("jax_num_cpu_devices", devices or len(os.sched_getaffinity(0)))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        jax.config.update("jax_num_cpu_devices", devices or cores)
 
 
 def choose(devices: int) -> list[jax.Device]:
@@ -59,11 +61,14 @@ def _pmap(f: Callable, devices: list[jax.Device], donate: tuple[int, ...]) -> Ca
     """pmap maps over at least one axis: each device's number, which `f` does not need."""
     number = np.arange(len(devices))
 
-    def numbered(number, inputs):
-        return f(*inputs)
+    @cache
+    def mapped(count: int):
+        axes = (0,) + (None,) * count
+        after_number = tuple(i + 1 for i in donate)
+        numbered = lambda number, *inputs: f(*inputs)  # noqa: E731
+        return jax.pmap(numbered, AXIS, in_axes=axes, out_axes=None, devices=devices, donate_argnums=after_number)
 
-    mapped = jax.pmap(numbered, AXIS, in_axes=(0, None), out_axes=None, devices=devices)
-    return lambda *inputs: mapped(number, inputs)
+    return lambda *inputs: mapped(len(inputs))(number, *inputs)
 
 
 def place(tree: Any, devices: list[jax.Device]) -> Any:

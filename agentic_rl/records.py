@@ -72,6 +72,11 @@ class RunDirectory:
         return cls(path, stored["config"])
 
     @property
+    def made_by(self) -> dict:
+        """Versions, git commit, devices and date of the process that began the run."""
+        return json.loads((self.path / "config.json").read_text())["made_by"]
+
+    @property
     def metrics(self) -> list[dict]:
         """The logged rows, in order."""
         return rows(self.path / "metrics.jsonl")

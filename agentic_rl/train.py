@@ -109,8 +109,9 @@ def load_start(run: Run, machine: Machine) -> tuple[Any, int, Spent]:
     other, state = load(path)
     check(other.policy == run.policy, f"{path} trained another network ({other.policy}); give the same --policy flags.")
     check(other.seeds >= run.seeds, f"{path} has {other.seeds} seeds and the run wants {run.seeds}; ask for at most {other.seeds}.")
+    check(other.seed == run.seed, f"{path} began with seed {other.seed} and the run with {run.seed}; give --seed {other.seed}.")
     params = jax.tree.map(lambda x: x[: run.seeds], state.params)
-    last = RunDirectory.open(path).metrics[-1]
+    last = next(row for row in RunDirectory.open(path).metrics if row["step"] == state.step[0])  # the log may be ahead
     return machine.place(params), int(state.drawn[0]), Spent({name: last[name][: run.seeds] for name in BUDGET})
 
 

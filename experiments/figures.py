@@ -96,7 +96,7 @@ def _curve(panel: Axes, x: Float[np.ndarray, " updates"], y: Float[np.ndarray, "
 def success_against_horizon(results: list[Record], mode: str = "sampled") -> Figure:
     """Success at each length of the task, one panel per row and task: mean over seeds with Student's 95% interval.
 
-    The curve is pᴷ, the success over the episode's K key decisions of constant accuracy p, the one measured at the trained length.
+    The curve is pᴷ, the success over K key decisions of a seed's constant accuracy p, measured at the trained length; mean over seeds.
     """
     results = select(results, mode=mode)
     tasks, rows = distinct(results, "task"), distinct(results, "row")
@@ -120,10 +120,10 @@ def _horizon_panel(panel: Axes, results: list[Record], row: str, style: dict) ->
         panel.plot(x, y.mean(axis=0), color="#cccccc", linewidth=0.8, zorder=1)
     x, y = _by_turns(select(results, row=row))
     mean, low, high = t_interval(y)
-    accuracy = np.mean([r["per_turn"] for r in select(results, row=row, horizon=1)])
+    accuracy = np.array([r["per_turn"] for r in select(results, row=row, horizon=1)])
     turns = np.geomspace(x[0], x[-1], 50)
     decisions = np.interp(turns, x, [select(results, row=row, num_turns=t)[0]["decisions"] for t in x])
-    panel.plot(turns, accuracy**decisions, color=style["color"], linewidth=1.2)
+    panel.plot(turns, (accuracy[:, None] ** decisions).mean(axis=0), color=style["color"], linewidth=1.2)
     panel.errorbar(x, mean, [mean - low, high - mean], **style | {"linestyle": "none"}, capsize=2.5)
     panel.axvline(x[0], color="#888888", linewidth=0.8, linestyle="--", zorder=1)
     panel.set_xscale("log", base=2)
