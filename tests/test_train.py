@@ -25,8 +25,9 @@ from agentic_rl.train import BUDGET, Diverged, train
 
 ROW = replace(algorithms.GRPO, problems=4, attempts=4, minibatches=2, epochs=1, optimizer=Adam(learning_rate=1e-2, warmup=0))
 RUN = Run(
-    RunningSum(num_turns=2, modulus=2, reward="per_turn"), ROW, Policy(width=8, layers=1, heads=2, mlp=8), WarmStart(updates=2, num_demos=300),
-    updates=8, chunk=2, eval_every=4, eval_episodes=8, checkpoint_every=4, devices=2, micro_batch=0, seeds=2, seed=3, seeds_at_once=1,
+    RunningSum(num_turns=2, modulus=2, reward="per_turn"), ROW, Policy(width=8, layers=1, heads=2, mlp=8),
+    WarmStart(updates=2, num_demos=300), updates=8, chunk=2, eval_every=4, eval_episodes=8, checkpoint_every=4,
+    devices=2, micro_batch=0, seeds=2, seed=3, seeds_at_once=1,
 )  # fmt: skip
 
 
