@@ -1,9 +1,12 @@
 """Four virtual CPU devices, and one compilation cache that workers and later runs share (compiling is most of the tests' time)."""
 
+import os
 from pathlib import Path
 
-import hypothesis
-import jax
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"  # half the time to compile
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".cache" / "jax"))

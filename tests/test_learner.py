@@ -179,9 +179,10 @@ def test_the_learning_rate_rises_linearly_and_decays_to_zero(step, warmup, decay
 
 
 def test_an_update_takes_the_learning_rate_of_its_own_step():
-    early, _ = updated(replace(PPO, optimizer=Sgd(learning_rate=0.5, warmup=2)), reference=OTHERS)
-    halved, _ = updated(replace(PPO, optimizer=Sgd(learning_rate=0.25)), reference=OTHERS)
-    chex.assert_trees_all_close(early.params, halved.params, rtol=0, atol=1e-6)
+    second = dict(reference=OTHERS, step=jnp.int32(1))
+    rising, _ = updated(replace(PPO, optimizer=Sgd(learning_rate=0.5, warmup=4)), **second)
+    halved, _ = updated(replace(PPO, optimizer=Sgd(learning_rate=0.25)), **second)
+    chex.assert_trees_all_close(rising.params, halved.params, rtol=0, atol=1e-6)
 
 
 WEIGHTS = sum(x.size for x in jax.tree.leaves(PARAMS))

@@ -20,7 +20,7 @@ def results(rows=("warm_start", *ROWS), tasks=("running_sum",), accuracy=0.9):
     cells = itertools.product(tasks, rows, (0, 1, 2), (1, 2, 4), ("sampled", "greedy"))
     return [
         {
-            "task": task, "row": row, "seed": seed, "horizon": h, "num_turns": 8 * h, "mode": mode,
+            "task": task, "row": row, "seed": seed, "horizon": h, "num_turns": 8 * h, "decisions": 8 * h, "mode": mode,
             "success": accuracy ** (8 * h) + 0.01 * seed, "per_turn": accuracy - 0.1 * (h > 1),
             "expert_labels": 1600, "env_steps": 10_000 + seed,
         }
@@ -201,6 +201,15 @@ def test_the_thin_curve_is_accuracy_to_the_power_of_turns_measured_at_the_traine
     panel = figures.success_against_horizon(results(rows=["grpo"])).axes[0]
     curve = panel.lines[1].get_xydata()
     np.testing.assert_allclose(curve[[0, -1]], [[8, 0.9**8], [32, 0.9**32]], rtol=1e-6)
+
+
+def test_the_thin_curve_is_the_mean_over_seeds_of_each_seeds_own_power():
+    records = results(rows=["grpo"])
+    for r in records:
+        r["per_turn"] = 1.0 if r["seed"] == 0 else 0.5
+    share, rest = 1 / len({r["seed"] for r in records}), 1 - 1 / len({r["seed"] for r in records})
+    curve = figures.success_against_horizon(records).axes[0].lines[1].get_xydata()
+    np.testing.assert_allclose(curve[0], [8, share + rest * 0.5**8], rtol=1e-6)
 
 
 def test_the_horizon_figure_draws_the_asked_mode_only():

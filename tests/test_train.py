@@ -124,6 +124,7 @@ def traces(monkeypatch):
 def test_each_program_is_traced_once(traces):
     run = replace(RUN, task=replace(RUN.task, modulus=3), eval_episodes=4)  # programs that no other test has traced
     params, machine = train(run).state.params, Machine(run)
+    train(replace(run, seed=9, algorithm=replace(ROW, optimizer=replace(ROW.optimizer, learning_rate=1e-4))))
     for temperature in (0.0, 1.0):
         machine.evaluate(params, temperature=temperature)
         machine.evaluate(params, run.task.longer(2), temperature=temperature)
@@ -141,11 +142,14 @@ def test_counts_that_are_no_multiple_of_a_chunk_are_refused(changes, flag):
     assert flag in str(refused.value) and "--chunk (2)" in str(refused.value)
 
 
-def test_an_interrupted_run_saves_its_state_and_goes_on_as_if_it_had_not_been(tmp_path, whole):
+@pytest.mark.parametrize("after", [2, 4])  # checkpoints are due at 4 and 8
+def test_an_interrupted_run_saves_its_state_and_goes_on_as_if_it_had_not_been(tmp_path, whole, after):
     steps = []
-    stopped = trained(tmp_path / "run", on_progress=lambda p: steps.append(p.step), should_stop=lambda: steps[-1:] == [4])
-    assert not stopped.finished and stopped.rows[-1]["step"] == 6
-    assert RunDirectory.open(tmp_path / "run").restore(jax.device_get(stopped.state))[0] == 6  # no multiple of checkpoint_every
+    stopped = trained(
+        tmp_path / "run", on_progress=steps.append, should_stop=lambda: [(p.phase, p.step) for p in steps[-1:]] == [("train", after)]
+    )
+    assert not stopped.finished and stopped.rows[-1]["step"] == after + 2
+    assert RunDirectory.open(tmp_path / "run").restore(jax.device_get(stopped.state))[0] == after + 2
     result = trained(tmp_path / "run")
     assert result.finished
     assert_same_run(tmp_path / "run", result, whole)
