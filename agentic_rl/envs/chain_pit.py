@@ -6,9 +6,9 @@ observation shows a symbol and whether one is on track, the action is the symbol
 >>> from agentic_rl.rollout import transcript
 >>> print(transcript(ChainPit(num_turns=3), problem=0))
 follow the chain
-n9 OK -> v0
-n8 OK -> v1
-n9 OK -> v0
+n6 OK -> v0
+n3 OK -> v2
+n1 OK -> v2
 success, return 1.0
 >>> print(transcript(ChainPit(num_turns=5, mode="demoed_recover"), problem=0))
 follow the chain

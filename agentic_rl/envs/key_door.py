@@ -4,14 +4,14 @@ One episode at the default knobs but a delay of four; an observation shows the c
 
 >>> from agentic_rl.rollout import transcript
 >>> print(transcript(KeyDoor(delay=4), problem=2))
-the forecast is n2
-KEY EMPTY v0 -> n2
-EMPTY n2 v1 -> WAIT
-RIGHT n2 v2 -> RIGHT
-LEFT n2 v3 -> LEFT
-EMPTY n2 v4 -> WAIT
-DOOR n2 v5 -> OPEN
-success, return 1.2
+the forecast is n0
+KEY EMPTY v0 -> n0
+RIGHT n0 v1 -> RIGHT
+LEFT n0 v2 -> LEFT
+RIGHT n0 v3 -> RIGHT
+RIGHT n0 v4 -> RIGHT
+DOOR n0 v5 -> OPEN
+success, return 1.4
 
 After bsuite's umbrella chain (1908.03568) and the conveyor of COCOA (2306.16803).
 """

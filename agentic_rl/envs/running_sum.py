@@ -5,10 +5,10 @@ the action is the new sum:
 
 >>> from agentic_rl.rollout import transcript
 >>> print(transcript(RunningSum(num_turns=3), problem=0))
-start with 7
-7 + 7 -> 4
-4 + 7 -> 1
-1 + 8 -> 9
+start with 0
+0 + 1 -> 1
+1 + 4 -> 5
+5 + 5 -> 0
 success, return 1.0
 """
 
