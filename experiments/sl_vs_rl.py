@@ -54,7 +54,8 @@ VERDICTS = "Each rule was written before the run, after pilots on other seeds. T
 CAVEATS = """The policy reads the prompt and the turn at hand only. Where an observation shows neither the turn nor past errors, as in
 running_sum and chain_pit, ppo's critic cannot know them, so that its values, and at lambda below 1 its credit, are biased. All rows take
 four gradient steps on a batch; only the clipped ratio corrects for the policy having moved. The learning rate, the number of
-demonstrations and the warm start's length were chosen for all rows on pilots with seeds 1000 and 1001, which tried cloning and GRPO; the other rows were not tuned."""
+demonstrations and the warm start's length were chosen for all rows on pilots with seeds 1000 and 1001, which tried cloning,
+DAgger and GRPO; the other rows were not tuned."""
 GREEDY = "The same policies, taking their likeliest action instead of sampling."
 WARM = "{} lifts the warm start, with rewards only"
 EQUIVALENCE = """sft's success at 2x minus (its per-turn accuracy at 1x)^decisions: the 95% interval lies within ±{0} (an equivalence
