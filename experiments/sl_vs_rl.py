@@ -39,7 +39,7 @@ from experiments import console, figures, report, statistics
 from experiments.flags import from_flags, look_up
 from experiments.statistics import Record, scores, select
 
-DEMOS = {"running_sum": 48, "chain_pit": 3, "key_door": 3}  # so few that cloning them leaves something to repair
+DEMOS = {"running_sum": 48, "chain_pit": 3, "key_door": 4}  # so few that cloning them leaves something to repair
 ROWS = "sft,sft_fresh,dagger,rft,reinforce,rloo,grpo,ppo"
 HORIZONS = (1, 2, 4)
 QUESTION = """Every row starts from the same warm start, cloning of a few fixed demonstrations, and gets the same number of updates
@@ -72,6 +72,7 @@ class Command:
     seeds: int = 5
     updates: int = 100
     warm_updates: int = 30  # of cloning, before
+    demo_noise: float = 0.0  # probability that an action of the fixed demonstrations is random: a start that explores
     episodes: int = 1024  # of the final evaluation, for each seed, horizon and mode
     out: str = "runs/sl_vs_rl"
     full: bool = False  # the three tasks with 10 seeds, into results/sl_vs_rl
@@ -118,7 +119,7 @@ def cells(command: Command, task_name: str, task: Any, rows: dict[str, algorithm
     """The runs on one task: the warm start first, then each row from it."""
     policy = replace(command.policy, width=16, layers=1, heads=2, mlp=32) if command.quick else command.policy
     sizes = dict(policy=policy, seeds=command.seeds, devices=command.devices, eval_every=10, eval_episodes=command.episodes // 4)
-    cloning = WarmStart(num_demos=DEMOS.get(task_name, 48)).algorithm
+    cloning = WarmStart(num_demos=DEMOS.get(task_name, 48), noise=command.demo_noise).algorithm
     warm = Run(task, cloning, updates=command.warm_updates, **sizes)
     start = str(Path(command.out) / "runs" / task_name / "warm_start")
     runs = {"warm_start": warm}
@@ -281,7 +282,7 @@ def made_by(command: Command, results: list[Record]) -> dict[str, Any]:
     flags = [
         f"--{f.name.replace('_', '-')} {getattr(command, f.name)}"
         for f in dataclasses.fields(command)
-        if f.type in (str, int) and getattr(command, f.name) != f.default
+        if f.type in (str, int, float) and getattr(command, f.name) != f.default
     ]
     return {
         "command": " ".join(["python -m experiments.sl_vs_rl", *flags]),

@@ -1,6 +1,7 @@
 """Pick the key that the forecast names, pass a conveyor of apples, open the door: a reward long after the choice that decides it.
 
-One episode at the default knobs but a delay of four; an observation shows the cell, the keys in hand and a clock:
+One episode at the default knobs but a delay of four; an observation shows the cell, the keys in hand and
+how many eighths of the episode are over:
 
 >>> from agentic_rl.rollout import transcript
 >>> print(transcript(KeyDoor(delay=4), problem=2))
@@ -8,9 +9,9 @@ the forecast is n0
 KEY EMPTY v0 -> n0
 RIGHT n0 v1 -> RIGHT
 LEFT n0 v2 -> LEFT
-RIGHT n0 v3 -> RIGHT
 RIGHT n0 v4 -> RIGHT
-DOOR n0 v5 -> OPEN
+RIGHT n0 v5 -> RIGHT
+DOOR n0 v6 -> OPEN
 success, return 1.4
 
 After bsuite's umbrella chain (1908.03568) and the conveyor of COCOA (2306.16803).
@@ -81,7 +82,7 @@ class KeyDoor:
 
     def _observe(self, state: State) -> Int[Array, " O"]:
         held = jnp.full_like(state.held, tokens.EMPTY) if self.hide_inventory else state.held
-        clock = tokens.value(jnp.minimum(state.turn, 15))
+        clock = tokens.value(jnp.minimum(8 * state.turn // self.spec.num_turns, 7))
         return jnp.concatenate([jnp.stack([jnp.int32(tokens.OBS), self._cell(state)]), held, clock[None]])
 
     def _is_right(self, state: State) -> Bool[Array, ""]:
