@@ -99,7 +99,7 @@ def measure_loop(size: Policy, repeats: int) -> dict:
 
         return parallel.total(jax.lax.scan(once, 0.0, jnp.arange(CHUNK))[0])
 
-    state = parallel.place(learner.init(setup, ROW, policy.init(size, jax.random.key(0))), devices)
+    state = parallel.place(jax.jit(lambda: learner.init(setup, ROW, policy.init(size, jax.random.key(0))))(), devices)
     program = partial(parallel.launch(run, devices, "pmap"), TASK, ROW, 0)
     program(state)
     first = time.time() - START

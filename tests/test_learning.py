@@ -10,7 +10,6 @@ from agentic_rl.algorithms import Algorithm
 from agentic_rl.credit.gae import GAE
 from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.envs.running_sum import RunningSum
-from agentic_rl.machine import Machine
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
 from agentic_rl.run import Run, WarmStart
@@ -22,14 +21,14 @@ ROWS = algorithms.rows()
 
 
 def learn(task, row: Algorithm, warm_start: WarmStart, updates: int) -> dict[str, float]:
-    """Success, a mean over three seeds: of those who act in the first batch, in the last twenty, and of the policy at the end."""
+    """Success, a mean over three seeds: of those who act in the first batch and in the last twenty; of the policy on unseen problems."""
     run = Run(
         task, row, Policy(width=32, layers=1, heads=2, mlp=64), warm_start, updates=updates, seeds=3,
         chunk=10, eval_every=updates, eval_episodes=128, checkpoint_every=updates, devices=1, micro_batch=0,
     )  # fmt: skip
-    state, rows, _ = train(run)
+    _, rows, _ = train(run)
     success = np.mean([row["success"] for row in rows[1:]], axis=1)
-    return {"first": success[0], "last": success[-20:].mean(), "end": Machine(run).evaluate(state.params, split="train")["success"].mean()}
+    return {"first": success[0], "last": success[-20:].mean(), "unseen": np.mean(rows[-1]["eval_success"])}
 
 
 def sized(row: Algorithm, **changes) -> Algorithm:
@@ -40,7 +39,7 @@ def sized(row: Algorithm, **changes) -> Algorithm:
 @pytest.mark.parametrize("name", ["sft", "dagger"])
 def test_a_supervised_row_learns_to_add_from_nothing(name):
     row = sized(ROWS[name], problems=64, optimizer=Adam(learning_rate=3e-3, warmup=0))
-    assert learn(RunningSum(num_turns=2, modulus=3), row, WarmStart(), updates=60)["end"] > 0.95
+    assert learn(RunningSum(num_turns=2, modulus=4), row, WarmStart(), updates=120)["unseen"] > 0.9
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.is_on_policy])
@@ -66,5 +65,5 @@ def test_lambda_one_carries_a_delayed_reward_back_without_a_critic():
 
 
 def test_lambda_zero_carries_a_delayed_reward_back_by_the_critic_alone():
-    assert carried(0.0, coefficient=2.0, updates=160) > 0.75
+    assert carried(0.0, coefficient=2.0, updates=160) > 0.9
     assert carried(0.0, coefficient=0.0, updates=160) < 0.5

@@ -81,8 +81,8 @@ class Walk:
     def longer(self, factor: int) -> "Walk":
         return replace(self, num_turns=self.num_turns * factor)
 
-    def chance(self) -> float:
-        return float("nan")
+    def bounds(self) -> tuple[float, float]:
+        return -0.125 * self.num_turns, 1.0
 
     def render_prompt(self, prompt) -> str:
         return f"to {prompt[-1] - tokens.VALUE}"

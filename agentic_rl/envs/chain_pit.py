@@ -149,6 +149,12 @@ class ChainPit:
         """The same task with `factor` times as many turns."""
         return replace(self, num_turns=self.num_turns * factor)
 
+    def bounds(self) -> tuple[float, float]:
+        """Failure and success, or off track at every turn and never."""
+        if self.reward == "terminal":
+            return 0.0, 1.0
+        return -float(self.num_turns), -float(self.recovery_turns * (self.mode == "demoed_recover"))
+
     def chance(self) -> float:
         """Success of uniformly random actions: as many as lead back on track must be right at the end, whatever came before."""
         return len(self.spec.choices) ** -min(self.num_turns, self._depth)

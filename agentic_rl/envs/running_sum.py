@@ -134,6 +134,10 @@ class RunningSum:
         """The same task with `factor` times as many turns."""
         return replace(self, num_turns=self.num_turns * factor)
 
+    def bounds(self) -> tuple[float, float]:
+        """Failure and success."""
+        return 0.0, 1.0
+
     def chance(self) -> float:
         """Success of uniformly random answers."""
         return self.modulus ** -(1 if self.reward == "final" else self.num_turns)

@@ -96,6 +96,10 @@ class SortDigits:
         """The same task with `factor` times as many digits, and as much room for them."""
         return replace(self, num_digits=self.num_digits * factor, answer_length=self.answer_length * factor)
 
+    def bounds(self) -> tuple[float, float]:
+        """No digit right, all digits right."""
+        return 0.0, 1.0
+
     def chance(self) -> float:
         """Success of uniformly random tokens."""
         return len(self.spec.choices) ** -self._num_judged
