@@ -55,7 +55,9 @@ def check(condition: bool, sentence: str) -> None:
 
 
 def to_json(value: Any) -> Any:
-    """The config as plain dicts, each with its class under "class"; `from_json` reads it back."""
+    """The config (or a dict of configs) as plain dicts, each config's class under "class"; `from_json` reads it back."""
+    if isinstance(value, dict):
+        return {name: to_json(x) for name, x in value.items()}
     if not dataclasses.is_dataclass(value):
         return list(value) if isinstance(value, tuple) else value
     fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
@@ -71,6 +73,8 @@ def from_json(value: Any) -> Any:
         return tuple(value)
     if not isinstance(value, dict):
         return value
+    if "class" not in value:
+        return {name: from_json(x) for name, x in value.items()}
     module, _, name = value["class"].rpartition(".")
     ours = module.split(".")[0] in ("agentic_rl", "experiments")
     check(ours, f"config.json names the class {value['class']}, which is not of this package.")

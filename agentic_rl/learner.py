@@ -1,9 +1,11 @@
-"""One update, as every device runs it: collect, gather, credit, then epochs of minibatches.
+"""One update, as every device runs it: collect, gather, credit, then epochs of minibatches. A mixture's tasks have their own
+episodes, layout and credit, and meet in the gradient.
 
 The trajectory (never the cache) is gathered from all devices before anything is computed across episodes; a device then
 trains on its rows of each minibatch, with token counts of the whole minibatch. So the update is the same on 1, 2 or 4 devices.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +18,7 @@ from agentic_rl.algorithms import Algorithm
 from agentic_rl.credit.gae import gae
 from agentic_rl.policy import Policy
 from agentic_rl.rollout import Sampler, rollout
-from agentic_rl.types import Environment, Trajectory, Value
+from agentic_rl.types import Environment, Spec, Task, Trajectory, Value, parts
 from agentic_rl.values import Critic
 
 INIT, PLAY, SHUFFLE, DEMONSTRATE = range(4)  # streams of random numbers
@@ -68,23 +70,48 @@ def init(setup: Setup, algorithm: Algorithm, params: Any, drawn: Int[Array, ""] 
 
 
 def update(
-    setup: Setup, task: Environment, algorithm: Algorithm, key: PRNGKeyArray, state: State, seed_axis: str | tuple = ()
+    setup: Setup, task: Task, algorithm: Algorithm, key: PRNGKeyArray, state: State, seed_axis: str | tuple = ()
 ) -> tuple[State, dict[str, Num[Array, ""]]]:
     """The state after one update, and its metrics. Runs on each device; both are the same on all of them."""
-    trajectory = collect(setup, task, algorithm, key, state, seed_axis)
+    tasks, shuffle = parts(task), jax.random.fold_in(jax.random.fold_in(key, SHUFFLE), state.step)
+    count = algorithm.problems // len(tasks)
+    made = [
+        experience(setup, part, algorithm, part_key, state, count, seed_axis)
+        for part, part_key in zip(tasks.values(), _key_of_each(key, tasks))
+    ]
+    batches, logs, costs = zip(*made)
+    new_state, log = train(setup, [part.spec for part in tasks.values()], algorithm, shuffle, state, batches)
+    log |= mean_and_each(dict(zip(tasks, logs))) | {name: sum(cost[name] for cost in costs) for name in costs[0]}
+    return new_state._replace(step=state.step + 1, drawn=state.drawn + count), log
+
+
+def _key_of_each(key: PRNGKeyArray, parts_) -> list[PRNGKeyArray]:
+    """A key for each part; the only part has the key itself."""
+    return [key] if len(parts_) == 1 else [jax.random.fold_in(key, i) for i in range(len(parts_))]
+
+
+def mean_and_each(logs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Each metric's mean over a mixture's tasks, and under "task/metric" that of each; of a single task just its metrics."""
+    if len(logs) == 1:
+        return next(iter(logs.values()))
+    each = {f"{task}/{name}": x for task, log in logs.items() for name, x in log.items()}
+    return {name: sum(log[name] for log in logs.values()) / len(logs) for name in next(iter(logs.values()))} | each
+
+
+def experience(setup: Setup, task: Environment, algorithm: Algorithm, key: PRNGKeyArray, state: State, count: int, seed_axis=()):
+    """One task's episodes at `count` problems, with their credit: the batch to train on, its metrics, and what it cost."""
+    trajectory = collect(setup, task, algorithm, key, state, count, seed_axis)
     value = algorithm.values(setup.policy, state.params, task.spec, trajectory)
     trajectory, before, after = parallel.gather((trajectory, value.before, value.after))
     value = value._replace(before=before, after=after)
     batch = make_batch(algorithm, trajectory, value)
-    new_state, log = train(setup, task.spec, algorithm, jax.random.fold_in(jax.random.fold_in(key, SHUFFLE), state.step), state, batch)
-    log |= metrics.episode_metrics(trajectory) | credit_metrics(batch, value, trajectory, isinstance(algorithm.values, Critic))
-    log |= budget(setup, task.spec, algorithm, state, trajectory, batch)
-    return new_state._replace(step=state.step + 1, drawn=state.drawn + algorithm.problems), log
+    log = metrics.episode_metrics(trajectory) | credit_metrics(batch, value, trajectory, isinstance(algorithm.values, Critic))
+    return batch, log, budget(setup, task.spec, algorithm, state, trajectory, batch)
 
 
-def collect(setup: Setup, task: Environment, algorithm: Algorithm, key: PRNGKeyArray, state: State, seed_axis=()) -> Trajectory:
-    """This device's share of the update's episodes, with the reference's log-probabilities if a KL term asks for them."""
-    problem = state.drawn + jnp.arange(algorithm.problems)
+def collect(setup: Setup, task: Environment, algorithm: Algorithm, key: PRNGKeyArray, state: State, count: int, seed_axis=()) -> Trajectory:
+    """This device's share of the episodes at `count` problems, with the reference's log-probabilities if a KL term asks for them."""
+    problem = state.drawn + jnp.arange(count)
     actor, stream = algorithm.actor, DEMONSTRATE
     if isinstance(actor, Expert):
         problem = problem % actor.num_demos if actor.num_demos else problem
@@ -148,43 +175,55 @@ def loss(setup: Setup, spec, algorithm: Algorithm, params, batch: Batch, weight,
     return add(per_token, weight), {name: add(x, share) for name, x in log.items()}
 
 
-def gradient(setup: Setup, spec, algorithm: Algorithm, params, rows: Batch):
-    """Gradient and diagnostics of one minibatch, summed over micro-batches and devices.
+def gradient(setup: Setup, specs: Sequence[Spec], algorithm: Algorithm, params, rows: Sequence[Batch]):
+    """Gradient and diagnostics of one minibatch (each task's rows), summed over tasks, micro-batches and devices."""
+    masks = [batch.mask for batch in rows]
+    weights, shares = (losses.token_weight(masks, how) for how in (algorithm.aggregation, "token_mean"))
+    each = [_gradient(setup, spec, algorithm, params, part) for spec, *part in zip(specs, rows, weights, shares)]
+    return parallel.total(jax.tree.map(lambda *x: sum(x[1:], x[0]), *each))
+
+
+def _gradient(setup: Setup, spec: Spec, algorithm: Algorithm, params, rows_weight_share):
+    """This device's part of one task's gradient and diagnostics.
 
     Micro-batches keep temporaries in the processor's cache; on a CPU that is half of the speed.
     """
-    weight = losses.token_weight(rows.mask, algorithm.aggregation)
-    share = losses.token_weight(rows.mask, "token_mean")
-    mine = parallel.my_part((rows, weight, share))
+    mine = parallel.my_part(tuple(rows_weight_share))
     count = len(mine[1])
     size = max(d for d in range(1, count + 1) if count % d == 0 and d <= (setup.micro_batch or count))
     pieces = jax.tree.map(lambda x: x.reshape((count // size, size) + x.shape[1:]), mine)
     differentiate = jax.grad(lambda p, piece: loss(setup, spec, algorithm, p, *piece), has_aux=True)
     if count == size:
-        return parallel.total(differentiate(params, jax.tree.map(lambda x: x[0], pieces)))
+        return differentiate(params, jax.tree.map(lambda x: x[0], pieces))
 
     def add(so_far, piece):
         return jax.tree.map(jnp.add, so_far, differentiate(params, piece)), None
 
     shapes = jax.eval_shape(differentiate, params, jax.tree.map(lambda x: x[0], pieces))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return parallel.total(jax.lax.scan(add, zeros, pieces)[0])
+    return jax.lax.scan(add, zeros, pieces)[0]
 
 
-def train(setup: Setup, spec, algorithm: Algorithm, key: PRNGKeyArray, state: State, batch: Batch) -> tuple[State, dict]:
-    """`epochs` passes over the batch in `minibatches` random parts each; diagnostics are means over the gradient steps."""
-    count, parts = len(batch.token), algorithm.minibatches
-    order = jax.vmap(lambda e: jax.random.permutation(jax.random.fold_in(key, e), count))(jnp.arange(algorithm.epochs))
-    order = order.reshape(algorithm.epochs * parts, count // parts)
+def train(
+    setup: Setup, specs: Sequence[Spec], algorithm: Algorithm, key: PRNGKeyArray, state: State, batches: Sequence[Batch]
+) -> tuple[State, dict]:
+    """`epochs` passes over each task's batch in `minibatches` random parts; diagnostics are means over the gradient steps."""
+
+    def order(key, batch):
+        count = len(batch.token)
+        passes = jax.vmap(lambda e: jax.random.permutation(jax.random.fold_in(key, e), count))(jnp.arange(algorithm.epochs))
+        return passes.reshape(-1, count // algorithm.minibatches)
 
     def step(carry, chosen):
         params, optimizer_state = carry
-        slope, log = gradient(setup, spec, algorithm, params, jax.tree.map(lambda x: x[chosen], batch))
+        rows = [jax.tree.map(lambda x: x[index], batch) for batch, index in zip(batches, chosen)]
+        slope, log = gradient(setup, specs, algorithm, params, rows)
         log["gradient_norm"] = jnp.sqrt(sum(jnp.vdot(x, x) for x in jax.tree.leaves(slope)))
         carry = optimizer.step(algorithm.optimizer, slope, optimizer_state, params, state.step, setup.total)
         return carry, log
 
-    (params, optimizer_state), log = jax.lax.scan(step, (state.params, state.optimizer), order)
+    orders = [order(*key_and_batch) for key_and_batch in zip(_key_of_each(key, batches), batches)]
+    (params, optimizer_state), log = jax.lax.scan(step, (state.params, state.optimizer), orders)
     first = {"ratio_gap_first_minibatch": log["ratio_gap"][0]} if "ratio_gap" in log else {}
     log = {name: x.mean() for name, x in log.items()} | first
     return state._replace(params=params, optimizer=optimizer_state), log
@@ -213,12 +252,13 @@ def budget(setup: Setup, spec, algorithm: Algorithm, state: State, trajectory: T
     """
     alive = trajectory.mask.any(-1)
     is_expert = isinstance(algorithm.actor, Expert)
-    is_new = jnp.ones(algorithm.problems, bool)
+    count = len(alive)
+    is_new = jnp.ones(count, bool)
     if is_expert and algorithm.actor.num_demos:
-        is_new = state.drawn + jnp.arange(algorithm.problems) < algorithm.actor.num_demos
+        is_new = state.drawn + jnp.arange(count) < algorithm.actor.num_demos
     turns = jnp.where(is_new[:, None, None], alive, False).sum()
     labels = jnp.where(is_new[:, None, None, None], trajectory.label_mask, False).sum()
-    played = spec.prompt_length * algorithm.problems + alive.sum() * (spec.observation_length + spec.action_length)
+    played = spec.prompt_length * count + alive.sum() * (spec.observation_length + spec.action_length)
     passes = isinstance(algorithm.values, Critic) + setup.has_kl
     trained = batch.token.size * (6 * algorithm.epochs + 2 * passes)
     weights, nothing = sum(x.size for x in jax.tree.leaves(state.params)), jnp.int32(0)

@@ -43,18 +43,21 @@ class ClippedRatio:
         return {"clip_fraction_low": low.astype(ratio.dtype), "clip_fraction_high": high.astype(ratio.dtype)}
 
 
-def token_weight(mask: Bool[Array, "B T A"], aggregation: Aggregation) -> Float[Array, "B T A"]:
-    """Each token's share in the loss of its minibatch.
+def token_weight(masks: list[Bool[Array, "_ _ _"]], aggregation: Aggregation) -> list[Float[Array, "_ _ _"]]:
+    """Each token's share in the loss of its minibatch, for the minibatch's part of each task: [B T A], all shares sum to 1 or less.
 
     token_mean: 1 / all tokens (DAPO); sequence_mean: 1 / (sequences · own length), which favours short ones (GRPO);
-    constant: 1 / (sequences · T·A), no length bias (Dr. GRPO, 2503.20783).
+    constant: 1 / Σ (sequences · T·A), no length bias (Dr. GRPO, 2503.20783).
     """
-    weight = mask.astype(jnp.float32)
+    weights = [mask.astype(jnp.float32) for mask in masks]
     if aggregation == "token_mean":
-        return weight / jnp.maximum(weight.sum(), 1)
+        count = jnp.maximum(sum(w.sum() for w in weights), 1)
+        return [w / count for w in weights]
     if aggregation == "sequence_mean":
-        return weight / jnp.maximum(weight.sum((1, 2), keepdims=True), 1) / mask.shape[0]
-    return weight / mask.size
+        count = sum(len(w) for w in weights)
+        return [w / jnp.maximum(w.sum((1, 2), keepdims=True), 1) / count for w in weights]
+    count = sum(w.size for w in weights)
+    return [w / count for w in weights]
 
 
 def entropy(logits: Float[Array, "*b V"]) -> Float[Array, "*b"]:

@@ -11,6 +11,7 @@ from agentic_rl.algorithms import Algorithm
 from agentic_rl.config import check
 from agentic_rl.evaluate import evaluator
 from agentic_rl.run import Run
+from agentic_rl.types import parts
 
 
 @lru_cache
@@ -36,7 +37,8 @@ class Machine:
 
     def __post_init__(self):
         run, found, counts = self.run, parallel.choose(self.run.devices), _shared(self.run)
-        layout.check_length(run.task.spec)
+        for part in parts(run.task).values():
+            layout.check_length(part.spec)
         most = max(n for n in range(1, len(found) + 1) if all(count % n == 0 for count in counts.values()))
         self.devices = found if run.devices else found[:most]
         self.at_once = run.seeds_at_once or (1 if self.devices[0].platform == "cpu" else run.seeds)
@@ -59,13 +61,18 @@ class Machine:
     def evaluate(self, params, task=None, episodes: int = 0, attempts: int = 1, split="test", temperature: float = 1.0):
         """{metric: [S]} of the weights `params` [S, ...] on the run's task (or another layout of it), over `episodes` problems.
 
+        Of a mixture: over as many of each of its tasks, "task/metric" and the means.
+
         Raises: ConfigError if an episode is too long, or the devices cannot share the problems evenly.
         """
-        episodes, count = episodes or self.run.eval_episodes, len(self.devices)
-        layout.check_length((task or self.run.task).spec)
+        task, episodes, count = task or self.run.task, episodes or self.run.eval_episodes, len(self.devices)
+        if isinstance(task, dict):
+            logs = {name: self.evaluate(params, part, episodes, attempts, split, temperature) for name, part in parts(task).items()}
+            return learner.mean_and_each(logs)
+        layout.check_length(task.spec)
         check(episodes % count == 0, f"{episodes} problems cannot be shared evenly by {count} devices; ask for a multiple of {count}.")
         f = evaluator(self.run.policy, episodes, attempts, split, tuple(self.devices), self.run.launcher, self.at_once)
-        return {k: np.asarray(v) for k, v in f(task or self.run.task, self.seed, params, np.float32(temperature)).items()}
+        return {k: np.asarray(v) for k, v in f(task, self.seed, params, np.float32(temperature)).items()}
 
     def fresh_params(self):
         """Initial weights of every seed."""
@@ -81,7 +88,12 @@ class Machine:
 
 def _shared(run: Run) -> dict[str, int]:
     """What the devices share evenly, by the flags that say how much it is."""
-    row, problems = run.algorithm, "--algorithm.problems"
-    minibatch = {f"{problems} x --algorithm.attempts / --algorithm.minibatches": row.problems * row.attempts // row.minibatches}
-    warm = {"the warm start's batch": run.warm_start.algorithm.problems} if run.warm_start.updates else {}
-    return {problems: row.problems, "--eval-episodes": run.eval_episodes} | minibatch | warm
+    row, problems, count = run.algorithm, "--algorithm.problems", len(parts(run.task))
+    check(row.problems % count == 0, f"{problems} ({row.problems}) must be a multiple of the {count} tasks of the mixture.")
+    each = f" / {count} tasks" * (count > 1)
+    episodes = row.problems // count * row.attempts
+    sentence = f"the {episodes} episodes of each task in an update must be a multiple of --algorithm.minibatches ({row.minibatches})."
+    check(episodes % row.minibatches == 0, sentence)
+    minibatch = {f"{problems}{each} x --algorithm.attempts / --algorithm.minibatches": episodes // row.minibatches}
+    warm = {"the warm start's batch": run.warm_start.algorithm.problems // count} if run.warm_start.updates else {}
+    return {problems + each: row.problems // count, "--eval-episodes": run.eval_episodes} | minibatch | warm

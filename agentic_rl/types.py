@@ -91,3 +91,11 @@ class Environment(Protocol):
     def bounds(self) -> tuple[float, float]: ...  # the least and the largest return of an episode, noise aside
     def render_prompt(self, prompt) -> str: ...
     def render_turn(self, observation, action) -> str: ...
+
+
+Task = Environment | dict[str, Environment]  # one task, or a mixture of several by name
+
+
+def parts(task: Task) -> dict[str, Environment]:
+    """The tasks of a mixture by name, in alphabetical order (as jax orders dictionaries); a single task is one part, without a name."""
+    return dict(sorted(task.items())) if isinstance(task, dict) else {"": task}

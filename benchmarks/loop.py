@@ -95,7 +95,7 @@ def measure_loop(size: Policy, repeats: int) -> dict:
     def play(task, row, seed, state):
         def once(carry, step):
             now = state._replace(drawn=step * row.problems)
-            return carry + learner.collect(setup, task, row, jax.random.key(seed), now).reward.sum(), None
+            return carry + learner.collect(setup, task, row, jax.random.key(seed), now, row.problems).reward.sum(), None
 
         return parallel.total(jax.lax.scan(once, 0.0, jnp.arange(CHUNK))[0])
 

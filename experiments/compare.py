@@ -17,6 +17,7 @@ from agentic_rl.config import check, from_json, snake_case
 from agentic_rl.records import RunDirectory
 from agentic_rl.run import Run
 from agentic_rl.train import BUDGET
+from agentic_rl.types import parts
 from experiments import console, figures, report
 from experiments.evaluate import interval
 from experiments.flags import from_flags
@@ -70,12 +71,14 @@ def line(name: str, run: Run, directory: RunDirectory) -> Record:
 
 
 def task_name(task: Any) -> str:
-    """The task's name and those of its knobs that are not at their default.
+    """The task's name (a mixture's: its tasks') and those of its knobs that are not at their default.
 
     >>> from agentic_rl.envs.running_sum import RunningSum
     >>> task_name(RunningSum(num_turns=16))
     'running_sum(num_turns=16)'
     """
+    if isinstance(task, dict):
+        return " + ".join(task_name(part) for part in parts(task).values())
     knobs = {f.name: getattr(task, f.name) for f in dataclasses.fields(task) if getattr(task, f.name) != f.default}
     return snake_case(type(task).__name__) + (f"({', '.join(f'{k}={v}' for k, v in knobs.items())})" if knobs else "")
 

@@ -7,6 +7,7 @@ Prints a table and writes `evaluation.json`, one record per seed and line of the
 """
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Annotated
@@ -19,10 +20,11 @@ from agentic_rl import layout, parallel
 from agentic_rl.config import check
 from agentic_rl.machine import Machine
 from agentic_rl.run import Run, load
+from agentic_rl.types import Environment, parts
 from experiments import console
 from experiments.flags import from_flags
 from experiments.report import write
-from experiments.statistics import Record, distinct, pass_at_k, select, t_interval
+from experiments.statistics import Record, pass_at_k, select, t_interval
 
 SCORES = ("success", "return", "per_turn_accuracy")
 SPLITS = ("train", "test")
@@ -55,8 +57,8 @@ def main(arguments: list[str]) -> int:
     command = from_flags(Command, Command(tyro.MISSING), arguments)
     parallel.prepare(command.devices)
     run, state = load(command.run_dir)
-    tasks = {int(h): run.task.longer(int(h)) for h in command.horizons.split(",")}
-    for task in tasks.values():
+    tasks = {name: layouts(task, command.horizons) for name, task in parts(run.task).items()}
+    for task in [task for each in tasks.values() for task in each.values()]:
         layout.check_length(task.spec)
     console.keep_compiled_programs()
     machine = Machine(dataclasses.replace(run, devices=command.devices))
@@ -69,15 +71,22 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def measure(command: Command, run: Run, machine: Machine, params, tasks: dict) -> list[Record]:
-    """A record for every split, horizon, mode and seed."""
+def layouts(task: Environment, horizons: str) -> dict[str, Environment]:
+    """The task at each horizon, and under the rule that training never showed, where it has one."""
+    longer = {f"{h}x": task.longer(int(h)) for h in horizons.split(",")}
+    return longer | ({"other rule": task.other_rule()} if hasattr(task, "other_rule") else {})
+
+
+def measure(command: Command, run: Run, machine: Machine, params, tasks: dict[str, dict[str, Environment]]) -> list[Record]:
+    """A record for every task of a mixture, split, layout, mode and seed."""
     records = []
     modes = {"greedy": (0.0, 1), "sampled": (command.temperature, command.attempts)}
-    for split in command.splits.split(","):
-        for horizon, task in tasks.items():
+    for (name, each), split in itertools.product(tasks.items(), command.splits.split(",")):
+        for horizon, task in each.items():
             for mode, (temperature, attempts) in modes.items():
-                cell = {"split": split, "horizon": horizon, "num_turns": task.spec.num_turns, "mode": mode, "temperature": temperature}
-                with Console(stderr=True).status(f"{split} {horizon}x {mode} ..."):
+                cell = {"task": name, "split": split, "horizon": horizon, "num_turns": task.spec.num_turns}
+                cell |= {"mode": mode, "temperature": temperature}
+                with Console(stderr=True).status(f"{name} {split} {horizon} {mode} ..."):
                     log = machine.evaluate(params, task, command.episodes // attempts, attempts, split, temperature)
                 records += [cell | {"seed": run.seed + s} | scores(log, s, attempts) for s in range(run.seeds)]
     return records
@@ -91,15 +100,15 @@ def scores(log: dict[str, np.ndarray], seed: int, attempts: int) -> Record:
 
 
 def table(records: list[Record]) -> list[Record]:
-    """A line for every split, horizon and mode: means over seeds with their intervals."""
+    """A line for every task, split, layout and mode: means over seeds with their intervals."""
     columns = list(dict.fromkeys(name for r in records for name in r if name in SCORES or name.startswith("pass@")))
-    lines = []
-    for split in distinct(records, "split"):
-        for horizon in distinct(records, "horizon"):
-            for mode in distinct(records, "mode"):
-                seeds = select(records, split=split, horizon=horizon, mode=mode)
-                head = {"split": split, "horizon": f"{horizon}x", "turns": seeds[0]["num_turns"], "actions": mode}
-                lines.append(head | {name: interval([r[name] for r in seeds]) if name in seeds[0] else "" for name in columns})
+    cells, lines = ("task", "split", "horizon", "mode"), []
+    for values in dict.fromkeys(tuple(r[c] for c in cells) for r in records):
+        seeds = select(records, **dict(zip(cells, values)))
+        task, split, horizon, mode = values
+        head = {"task": task} if task else {}
+        head |= {"split": split, "horizon": horizon, "turns": seeds[0]["num_turns"], "actions": mode}
+        lines.append(head | {name: interval([r[name] for r in seeds]) if name in seeds[0] else "" for name in columns})
     return lines
 
 

@@ -62,6 +62,17 @@ def row_of(arguments: list[str]) -> tuple[algorithms.Algorithm, list[str]]:
     return algorithms.swap(row, **parts), rest
 
 
+def task_of(name: str) -> Any:
+    """The task that `name` names; several names joined by + are a mixture: a dict of tasks.
+
+    Raises: ConfigError with the choices.
+    """
+    names = name.split("+")
+    check(len(set(names)) == len(names), f"{name} names a task twice; name each once.")
+    tasks = {n: look_up("task", n, named(envs))() for n in names}
+    return tasks if len(names) > 1 else tasks[name]
+
+
 def parse(command: type, arguments: list[str]) -> Any:
     """`command`, a dataclass whose first field is a `run`, from `<algorithm> <task> [flags]`.
 
@@ -70,7 +81,7 @@ def parse(command: type, arguments: list[str]) -> Any:
     check(bool(arguments), f"Name an algorithm and a task.\n{choices()}")
     row, rest = row_of(arguments)
     check(bool(rest), f"Name a task, too.\n{choices()}")
-    task, rest = look_up("task", rest[0], named(envs))(), rest[1:]
+    task, rest = task_of(rest[0]), rest[1:]
     supervised = isinstance(row.actor, Expert)
     rest = [_long(flag, "algorithm.actor" if supervised else "warm-start") for flag in rest]
     warm = WarmStart() if supervised else WarmStart(updates=30, num_demos=48)
@@ -123,9 +134,10 @@ def _unknown(flag: str, default: Any) -> str:
 
 
 def _names(config: Any, prefix: str = "") -> list[str]:
-    """The flags of a config and of the configs in it."""
-    names = []
-    for field in dataclasses.fields(config):
-        value, path = getattr(config, field.name), f"{prefix}{field.name}".replace("_", "-")
-        names += _names(value, "" if field.name == "run" else f"{path}.") if dataclasses.is_dataclass(value) else [path]
+    """The flags of a config (or of a mixture of tasks) and of the configs in it."""
+    names, is_mixture = [], isinstance(config, dict)
+    for name in config if is_mixture else [f.name for f in dataclasses.fields(config)]:
+        value, path = config[name] if is_mixture else getattr(config, name), f"{prefix}{name}".replace("_", "-")
+        nested = dataclasses.is_dataclass(value) or isinstance(value, dict)
+        names += _names(value, "" if name == "run" else f"{path}.") if nested else [path]
     return names

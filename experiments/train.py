@@ -4,9 +4,11 @@
     python -m experiments.train ppo running_sum --task.num-turns 16 --algorithm.credit.lambda_ 0.9 --seeds 5
     python -m experiments.train rloo key_door --credit reward_to_go --surrogate clipped_ratio
     python -m experiments.train sft running_sum --num-demos 200 --expert-noise 0.05
+    python -m experiments.train grpo running_sum+key_door --task.key-door.delay 4
     python -m experiments.train --resume runs/grpo-running_sum
 
 The two names pick a row of the table and a task, whose fields become the flags: `train grpo running_sum --help` lists them.
+Tasks joined by + are a mixture: each update draws equally many problems of each.
 --credit, --surrogate, --values and --optimizer swap a part of the row by its name.
 """
 
@@ -23,7 +25,9 @@ from agentic_rl.machine import Machine
 from agentic_rl.records import RunDirectory
 from agentic_rl.run import Run
 from agentic_rl.train import BUDGET, load_start, train
+from agentic_rl.types import Spec, parts
 from experiments import console
+from experiments.compare import task_name
 from experiments.flags import choices, parse, take
 from experiments.watch import actor, episodes
 
@@ -84,13 +88,14 @@ def execute(run: Run, directory: RunDirectory) -> int:
     parallel.prepare(run.devices)
     print(describe(run), f"records in {directory.path}", "compiling ...", sep="\n")
     with directory:
-        result = train(run, directory, console.ProgressLine(type(run.task).__name__), console.stopper())
+        result = train(run, directory, console.ProgressLine(task_name(run.task)), console.stopper())
         if not result.finished:
             print(f"stopped; continue with: python -m experiments.train --resume {directory.path}")
             return 130
         last = result.rows[-1]
         scores = {name: last[name] for name in last if name.startswith("eval_")}
-        directory.log_episodes(run.updates, episodes(run.task, actor(run, result.state), run.seed, count=3))
+        texts = [text for part in parts(run.task).values() for text in episodes(part, actor(run, result.state), run.seed, count=3)]
+        directory.log_episodes(run.updates, texts)
         directory.finish(scores | {name: last[name] for name in BUDGET})
     before = result.rows[0]
     start, end = mean(before["eval_success"]), mean(last["eval_success"])
@@ -106,7 +111,8 @@ def mean(values: list[float]) -> float:
 
 def describe(run: Run) -> str:
     """Size, context and memory of the run, in a line each."""
-    weights, spec = policy.num_params(run.policy), run.task.spec
+    weights, specs = policy.num_params(run.policy), {name: part.spec for name, part in parts(run.task).items()}
+    spec = max(specs.values(), key=lambda spec: spec.context_length)
     sequences = run.algorithm.problems * run.algorithm.attempts
     cache = 2 * run.policy.layers * sequences * spec.context_length * run.policy.width
     per_token = run.policy.layers * (12 * run.policy.width + 4 * run.policy.mlp)
@@ -115,12 +121,17 @@ def describe(run: Run) -> str:
     megabytes = 4 * (weights * copies + cache + activations) / 1e6
     return (
         f"policy: {weights:,} parameters, {run.policy.context} context\n"
-        f"episode: {spec.context_length} tokens ({spec.prompt_length} of prompt, {spec.num_turns} turns of"
-        f" {spec.observation_length} + {spec.action_length})\n"
-        f"update: {sequences} episodes ({run.algorithm.problems} problems x {run.algorithm.attempts} attempts),"
+        + "".join(f"{name or 'episode'}: {describe_episode(spec)}\n" for name, spec in specs.items())
+        + f"update: {sequences} episodes ({run.algorithm.problems} problems x {run.algorithm.attempts} attempts),"
         f" {run.seeds} seed{'s' * (run.seeds > 1)}\n"
         f"memory: about {megabytes:,.0f} MB for weights, optimizer, cache and activations"
     )
+
+
+def describe_episode(spec: Spec) -> str:
+    """Its tokens."""
+    turns = f"{spec.num_turns} turns of {spec.observation_length} + {spec.action_length}"
+    return f"{spec.context_length} tokens ({spec.prompt_length} of prompt, {turns})"
 
 
 if __name__ == "__main__":

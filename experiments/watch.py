@@ -20,7 +20,7 @@ from agentic_rl import acting, envs, layout
 from agentic_rl.config import check, named
 from agentic_rl.rollout import Sampler, episode_text, rollout
 from agentic_rl.run import Run, load
-from agentic_rl.types import Environment
+from agentic_rl.types import Environment, parts
 from experiments import console
 from experiments.flags import from_flags, look_up, take
 
@@ -61,6 +61,7 @@ def parse(run: Run | None, policy: str, arguments: list[str]) -> Command:
     else:
         check(run is not None, f"Name a task: {', '.join(sorted(named(envs)))}.")
         task = run.task
+    check(not isinstance(task, dict), f"{policy} was trained on a mixture; name one of its tasks: {', '.join(parts(task))}.")
     return from_flags(Command, Command(task, policy), arguments)
 
 

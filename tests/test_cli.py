@@ -78,6 +78,10 @@ def assert_one_sentence(outcome, *words):
 MISTAKES = {
     "an unknown algorithm": ("grop running_sum", "no algorithm called grop", "did you mean grpo?", "reinforce"),
     "an unknown task": ("grpo runing_sum", "no task called runing_sum", "did you mean running_sum?"),
+    "an unknown task of a mixture": ("grpo running_sum+kee_door", "no task called kee_door", "did you mean key_door?"),
+    "a task twice": ("grpo running_sum+running_sum", "names a task twice"),
+    "a knob that a mixture's task lacks": ("grpo running_sum+key_door --task.key-door.num-turns 3", "no flag --task.key-door.num-turns"),
+    "problems that a mixture cannot share": ("grpo running_sum+key_door --algorithm.problems 33 --devices 1", "the 2 tasks of the mixture"),
     "no task": ("grpo --seeds 2", "no task called --seeds"),
     "an unknown flag": ("grpo running_sum --task.num-turn 3", "no flag --task.num-turn here", "--task.num-turns"),
     "a flag of another credit": ("grpo running_sum --algorithm.credit.lambda_ 0.9", "no flag --algorithm.credit.lambda_", "--credit gae"),
@@ -281,6 +285,19 @@ def test_an_evaluation_shows_and_keeps_every_cell(call, copy):
     assert sampled["pass@1"] == pytest.approx(sampled["success"])
     assert 0 < sampled["pass@1"] < sampled["pass@2"] < sampled["pass@4"] and "pass@1" not in greedy
     assert f"{sampled['pass@2']:.3f}" in out and f"{greedy['return']:.3f}" in out
+
+
+def test_a_mixture_trains_and_is_evaluated_by_task(call, tmp_path):
+    sizes = [flag.replace("--task.", "--task.running-sum.") for flag in TINY]
+    code, out, _ = call(train, "grpo", "running_sum+key_door", "--quick", *sizes, "--run-dir", tmp_path / "both")
+    assert code == 0 and "key_door: 52 tokens" in out
+    code, out, _ = call(
+        evaluate, tmp_path / "both", "--devices", "1", "--episodes", "8", "--attempts", "4", "--horizons", "1", "--splits", "test"
+    )
+    records = json.loads((tmp_path / "both" / "evaluation.json").read_text())
+    cells = {(r["task"], r["horizon"]) for r in records}
+    assert code == 0 and cells == {("running_sum", "1x"), ("key_door", "1x"), ("key_door", "other rule")}
+    assert_one_sentence(call(watch, "--policy", tmp_path / "both"), "name one of its tasks: key_door, running_sum")
 
 
 def test_a_horizon_beyond_the_context_is_refused_before_anything_is_evaluated(call, copy, monkeypatch):

@@ -258,7 +258,7 @@ def test_gae_with_a_wrong_critic_is_biased_unless_lambda_is_1():
 def test_weighing_sequences_alike_instead_of_tokens_is_a_bias_and_a_constant_is_none():
     here = world()
     mask = here.trajectory.mask.reshape(-1, 2, 1)
-    share = {name: losses.token_weight(mask, name) * len(mask) for name in ("constant", "sequence_mean")}
+    share = {name: losses.token_weight([mask], name)[0] * len(mask) for name in ("constant", "sequence_mean")}
     assert error(2 * expected_update(here, RewardToGo(), share=share["constant"]), here.gradient) < 1e-6  # float32 weights
     found = expected_update(here, RewardToGo(), share=share["sequence_mean"])
     assert direction_error(found, here.gradient) > 0.01

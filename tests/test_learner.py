@@ -55,7 +55,7 @@ def on_one_device(f, *inputs):
 def played(algorithm=PPO):
     """A batch of the first policy's episodes, the critic's values of them, and both as rows to train on."""
     setup, state = start(algorithm)
-    trajectory = on_one_device(lambda s: learner.collect(setup, TASK, algorithm, jax.random.key(0), s), state)
+    trajectory = on_one_device(lambda s: learner.collect(setup, TASK, algorithm, jax.random.key(0), s, algorithm.problems), state)
     value = algorithm.values(SIZE, PARAMS, TASK.spec, trajectory)
     return trajectory, value, learner.make_batch(algorithm, trajectory, value)
 
@@ -111,7 +111,7 @@ def test_the_gradient_over_devices_and_micro_batches_is_that_of_the_mean_loss(ag
     algorithm = replace(PPO, aggregation=aggregation)
     setup, rows = learner.setup(SIZE, algorithm, 4, 2), played()[2]
     expected, direct = jax.value_and_grad(lambda p: mean_loss(algorithm, p, rows))(OTHERS)
-    f = parallel.launch(lambda p, b: learner.gradient(setup, TASK.spec, algorithm, p, b), parallel.choose(2), "pmap")
+    f = parallel.launch(lambda p, b: learner.gradient(setup, [TASK.spec], algorithm, p, [b]), parallel.choose(2), "pmap")
     slope, log = f(OTHERS, rows)
     chex.assert_trees_all_close(slope, direct, rtol=1e-4, atol=1e-6)
     if aggregation == "token_mean":
@@ -138,7 +138,7 @@ def test_the_order_of_the_problems_does_not_change_a_full_batch_update():
 
     def step(trajectory, before, after):
         batch = learner.make_batch(algorithm, trajectory, value._replace(before=before, after=after))
-        return learner.train(setup, TASK.spec, algorithm, jax.random.key(1), state, batch)[0].params
+        return learner.train(setup, [TASK.spec], algorithm, jax.random.key(1), state, [batch])[0].params
 
     inputs = (trajectory, value.before, value.after)
     shuffled = jax.tree.map(lambda x: x[order], inputs)

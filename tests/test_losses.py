@@ -71,31 +71,31 @@ def lengths(*of):
 
 
 def test_token_mean_weighs_all_tokens_alike():
-    weight = losses.token_weight(lengths(6, 3, 1), "token_mean")
+    weight = losses.token_weight([lengths(6, 3, 1)], "token_mean")[0]
     np.testing.assert_allclose(weight, lengths(6, 3, 1) / 10, rtol=1e-6)
 
 
 def test_sequence_mean_weighs_all_sequences_alike():
     mask = lengths(6, 3, 1)
-    weight = losses.token_weight(mask, "sequence_mean")
+    weight = losses.token_weight([mask], "sequence_mean")[0]
     np.testing.assert_allclose(weight.sum((1, 2)), 1 / 3, rtol=1e-6)
     np.testing.assert_allclose(weight, mask / np.array([6, 3, 1])[:, None, None] / 3, rtol=1e-6)
 
 
 def test_constant_gives_every_token_the_weight_it_has_in_a_batch_without_padding():
     for mask in (lengths(6, 3, 1), lengths(6, 6, 6)):
-        np.testing.assert_allclose(losses.token_weight(mask, "constant"), mask / 18, rtol=1e-6)
+        np.testing.assert_allclose(losses.token_weight([mask], "constant")[0], mask / 18, rtol=1e-6)
 
 
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "constant"])
 def test_padding_has_no_weight_and_full_sequences_weigh_the_same_however_they_are_added_up(aggregation):
-    assert (losses.token_weight(lengths(6, 3, 0), aggregation)[~lengths(6, 3, 0)] == 0).all()
-    np.testing.assert_allclose(losses.token_weight(lengths(6, 6), aggregation), 1 / 12, rtol=1e-6)
-    assert (losses.token_weight(lengths(0, 0), aggregation) == 0).all()
+    assert (losses.token_weight([lengths(6, 3, 0)], aggregation)[0][~lengths(6, 3, 0)] == 0).all()
+    np.testing.assert_allclose(losses.token_weight([lengths(6, 6)], aggregation)[0], 1 / 12, rtol=1e-6)
+    assert (losses.token_weight([lengths(0, 0)], aggregation)[0] == 0).all()
 
 
 def test_a_sequence_without_tokens_still_counts_as_a_sequence():
-    np.testing.assert_allclose(losses.token_weight(lengths(6, 0), "sequence_mean").sum(), 0.5, rtol=1e-6)
+    np.testing.assert_allclose(losses.token_weight([lengths(6, 0)], "sequence_mean")[0].sum(), 0.5, rtol=1e-6)
 
 
 def test_entropy_is_the_expected_surprise_and_at_most_that_of_the_uniform():

@@ -160,7 +160,7 @@ def test_a_fixed_set_of_demonstrations_repeats_exactly_noise_included():
 
     def demonstrations(drawn):
         state = learner.State((), (), (), drawn // 2, drawn)
-        return learner.collect(setup, WALK, noisy, jax.random.key(0), state)
+        return learner.collect(setup, WALK, noisy, jax.random.key(0), state, noisy.problems)
 
     program = parallel.launch(demonstrations, jax.devices()[:1], "shard_map")
     first, second, again = (jax.device_get(program(jnp.int32(drawn))) for drawn in (0, 2, 4))

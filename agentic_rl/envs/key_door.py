@@ -129,6 +129,10 @@ class KeyDoor:
         """The same task with `factor` times the delay."""
         return replace(self, delay=self.delay * factor)
 
+    def other_rule(self) -> "KeyDoor":
+        """The same task with the other keys."""
+        return replace(self, switched=not self.switched)
+
     def bounds(self) -> tuple[float, float]:
         """Nothing, and the door behind a conveyor full of apples (`apple_noise` aside)."""
         return 0.0, 1.0 + self.delay * self.apple_reward
