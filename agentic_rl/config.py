@@ -27,7 +27,7 @@ def config(cls: type) -> type:
     strings = [f.name for f in dataclasses.fields(cls) if isinstance(f.type, str)]
     if strings:
         raise TypeError(f"The types of {cls.__name__}'s fields are strings; leave out `from __future__ import annotations` in its file.")
-    static = [f.name for f in dataclasses.fields(cls) if f.type in STATIC or get_origin(f.type) is not None]
+    static = [f.name for f in dataclasses.fields(cls) if get_origin(f.type) or (inspect.isclass(f.type) and issubclass(f.type, STATIC))]
     data = [f.name for f in dataclasses.fields(cls) if f.name not in static]
 
     def unflatten(aux, leaves):
@@ -59,7 +59,7 @@ def to_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: to_json(x) for name, x in value.items()}
     if not dataclasses.is_dataclass(value):
-        return list(value) if isinstance(value, tuple) else value
+        return [to_json(x) for x in value] if isinstance(value, tuple) else value
     fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
     return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
 
@@ -70,7 +70,7 @@ def from_json(value: Any) -> Any:
     Raises: ConfigError if a class or a field no longer exists.
     """
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(from_json(x) for x in value)
     if not isinstance(value, dict):
         return value
     if "class" not in value:
@@ -80,7 +80,9 @@ def from_json(value: Any) -> Any:
     check(ours, f"config.json names the class {value['class']}, which is not of this package.")
     try:
         cls = getattr(importlib.import_module(module), name)
-        return cls(**{k: from_json(v) for k, v in value.items() if k != "class"})
+        kinds = {f.name: f.type for f in dataclasses.fields(cls) if inspect.isclass(f.type) and issubclass(f.type, tuple)}
+        fields = {k: from_json(v) for k, v in value.items() if k != "class"}
+        return cls(**{k: kinds[k](v) if k in kinds else v for k, v in fields.items()})
     except (ImportError, AttributeError, TypeError) as error:
         raise ConfigError(f"config.json was written by another version of this package ({error}); use that version.") from None
 

@@ -14,9 +14,12 @@ import tyro
 from agentic_rl import algorithms, credit, envs, losses, optimizer, values
 from agentic_rl.acting import Expert
 from agentic_rl.config import ConfigError, check, named
+from agentic_rl.envs.dataset import Dataset
 from agentic_rl.run import Run, WarmStart
+from experiments import pairs
 
 PARTS = {"credit": credit, "surrogate": losses, "values": values, "optimizer": optimizer}
+FIXED = (tyro.conf.SuppressFixed,)  # what no flag can say is not shown
 SHORT = {"--num-demos": "--{}.num-demos", "--expert-noise": "--{}.noise"}  # of the demonstrations, wherever they are used
 
 
@@ -62,15 +65,18 @@ def row_of(arguments: list[str]) -> tuple[algorithms.Algorithm, list[str]]:
     return algorithms.swap(row, **parts), rest
 
 
-def task_of(name: str) -> Any:
-    """The task that `name` names; several names joined by + are a mixture: a dict of tasks.
+def task_of(arguments: list[str]) -> tuple[Any, list[str]]:
+    """The task that the first argument names, and the other arguments. Names joined by + are a mixture: a dict of tasks.
 
     Raises: ConfigError with the choices.
     """
-    names = name.split("+")
-    check(len(set(names)) == len(names), f"{name} names a task twice; name each once.")
+    names, (data, rest) = arguments[0].split("+"), take(arguments[1:], "--data")
+    check(len(set(names)) == len(names), f"{arguments[0]} names a task twice; name each once.")
     tasks = {n: look_up("task", n, named(envs))() for n in names}
-    return tasks if len(names) > 1 else tasks[name]
+    if data is not None:
+        check("dataset" in tasks, f"--data goes with the task dataset, not with {arguments[0]}.")
+        tasks["dataset"] = Dataset(pairs.load(data))
+    return tasks if len(names) > 1 else tasks[names[0]], rest
 
 
 def parse(command: type, arguments: list[str]) -> Any:
@@ -81,7 +87,7 @@ def parse(command: type, arguments: list[str]) -> Any:
     check(bool(arguments), f"Name an algorithm and a task.\n{choices()}")
     row, rest = row_of(arguments)
     check(bool(rest), f"Name a task, too.\n{choices()}")
-    task, rest = task_of(rest[0]), rest[1:]
+    task, rest = task_of(rest)
     supervised = isinstance(row.actor, Expert)
     rest = [_long(flag, "algorithm.actor" if supervised else "warm-start") for flag in rest]
     warm = WarmStart() if supervised else WarmStart(updates=30, num_demos=48)
@@ -103,7 +109,7 @@ def from_flags(command: type, default: Any, arguments: list[str]) -> Any:
     program = f"python -m {sys.modules['__main__'].__spec__.name}" if sys.modules["__main__"].__spec__ else sys.argv[0]
     try:
         with contextlib.redirect_stderr(box):
-            parsed, unknown = tyro.cli(command, default=default, args=arguments, return_unknown_args=True, prog=program)
+            parsed, unknown = tyro.cli(command, default=default, args=arguments, return_unknown_args=True, prog=program, config=FIXED)
     except SystemExit as end:
         if not end.code:
             raise

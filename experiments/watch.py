@@ -22,7 +22,7 @@ from agentic_rl.rollout import Sampler, episode_text, rollout
 from agentic_rl.run import Run, load
 from agentic_rl.types import Environment, parts
 from experiments import console
-from experiments.flags import from_flags, look_up, take
+from experiments.flags import from_flags, take, task_of
 
 ACTORS = {"expert": acting.Expert(), "random": acting.Random()}
 
@@ -57,7 +57,8 @@ def parse(run: Run | None, policy: str, arguments: list[str]) -> Command:
     Raises: ConfigError if there is neither.
     """
     if arguments and not arguments[0].startswith("-"):
-        task, arguments = look_up("task", arguments[0], named(envs))(), arguments[1:]
+        task, arguments = task_of(arguments)
+        check(not isinstance(task, dict), "Watch one task at a time.")
     else:
         check(run is not None, f"Name a task: {', '.join(sorted(named(envs)))}.")
         task = run.task

@@ -1,0 +1,133 @@
+"""Any set of questions and answers: the prompt is a question's characters, the one action its answer's. Exact match is the reward.
+
+One episode at the default pairs, sums of two digits:
+
+>>> from agentic_rl.rollout import transcript
+>>> print(transcript(Dataset(), problem=0))
+7+3=
+-> 10
+success, return 1.0
+
+`python -m experiments.train grpo dataset --data FILE.jsonl` brings one's own pairs, `--data reasoning_gym:NAME` those of a generator
+of the reasoning-gym package (2505.24760).
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from agentic_rl import tokens
+from agentic_rl.config import check, config
+from agentic_rl.types import Spec, TimeStep
+
+CHARACTERS = " abcdefghijklmnopqrstuvwxyz0123456789\n.,:;?!'\"()[]+-*/=<>_|#%"
+FIRST = tokens.END + 1  # the token of the first character; the 61 characters take all that is left of the vocabulary
+
+
+class Pairs(tuple):
+    """(question, answer), (question, answer), ..."""
+
+
+SUMS = Pairs((f"{a}+{b}=", str(a + b)) for a in range(10) for b in range(10))
+
+
+def encode(text: str) -> list[int]:
+    """The tokens of a text's characters: letters lose their case, and characters that have no token become question marks.
+
+    >>> decode(encode("What is 2 ^ 3?"))
+    'what is 2 ? 3?'
+    """
+    return [FIRST + max(CHARACTERS.find(c), CHARACTERS.find("?") * (c not in CHARACTERS)) for c in text.lower()]
+
+
+def decode(token) -> str:
+    """The text of tokens; those that stand for no character are left out."""
+    return "".join(CHARACTERS[t - FIRST] for t in token if t >= FIRST)
+
+
+@lru_cache
+def _table(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """Questions behind BOS, padded on the left, and answers before END, padded on the right: [pairs, P] and [pairs, A]."""
+    questions, answers = ([encode(text) for text in column] for column in zip(*pairs))
+    width, room = max(map(len, questions)), max(map(len, answers)) + 1
+    question = [[tokens.BOS] + [tokens.PAD] * (width - len(q)) + q for q in questions]
+    answer = [a + [tokens.END] + [tokens.PAD] * (room - len(a) - 1) for a in answers]
+    return np.array(question, np.int32), np.array(answer, np.int32)
+
+
+class State(NamedTuple):
+    """The pair, and whether it was answered."""
+
+    question: Int[Array, " P"]
+    answer: Int[Array, " A"]
+    turn: Int[Array, ""]
+
+
+@config
+class Dataset:
+    """Answer with exactly the characters of the answer, then END."""
+
+    pairs: Pairs = SUMS
+
+    def __post_init__(self):
+        check(len(self.pairs) > 0, "A dataset needs at least one pair of question and answer.")
+
+    @property
+    def spec(self) -> Spec:
+        question, answer = _table(self.pairs)
+        used = np.unique(answer[answer != tokens.PAD])
+        return Spec(question.shape[1], 1, answer.shape[1], 1, tuple(used.tolist()))
+
+    def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+        question, answer = _table(self.pairs)
+        index = jax.random.randint(key, (), 0, len(question))
+        state = State(jnp.asarray(question)[index], jnp.asarray(answer)[index], jnp.int32(0))
+        return state, TimeStep(self._observe(), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    def prompt(self, state: State) -> Int[Array, " P"]:
+        return state.question
+
+    def _observe(self) -> Int[Array, " O"]:
+        return jnp.array([tokens.ACT])
+
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+        right = (action == state.answer).all()
+        state = state._replace(turn=state.turn + 1)
+        return state, TimeStep(self._observe(), right.astype(jnp.float32), jnp.bool_(True), right)
+
+    def expert(self, state: State) -> Int[Array, " A"]:
+        return state.answer
+
+    def anchor(self, state: State) -> Int[Array, ""]:
+        return jnp.minimum(state.turn, 1)
+
+    def potential(self, state: State) -> Float[Array, ""]:
+        """The expert's return from here."""
+        return jnp.where(state.turn == 0, 1.0, 0.0)
+
+    def is_key(self, state: State) -> Bool[Array, ""]:
+        """The one turn there is."""
+        return state.turn == 0
+
+    def longer(self, factor: int) -> "Dataset":
+        """The same task: a set of pairs has one length."""
+        return self
+
+    def bounds(self) -> tuple[float, float]:
+        """A wrong answer and the right one."""
+        return 0.0, 1.0
+
+    def chance(self) -> float:
+        """Success of uniformly random characters, a mean over the pairs."""
+        length = (_table(self.pairs)[1] != tokens.PAD).sum(1)
+        return float(np.mean(len(self.spec.choices) ** -length.astype(float)))
+
+    def render_prompt(self, prompt) -> str:
+        return decode(prompt).replace("\n", " / ")
+
+    def render_turn(self, observation, action) -> str:
+        return f"-> {decode(action)}"

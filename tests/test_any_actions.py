@@ -1,0 +1,176 @@
+"""Whatever tokens come as actions, a task keeps its promises; and a task is one file."""
+
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.experimental import checkify
+
+import agentic_rl.envs
+from agentic_rl import tokens
+from agentic_rl.config import named
+
+TASKS = {name: cls() for name, cls in named(agentic_rl.envs).items()}
+every_task = pytest.mark.parametrize("name", sorted(TASKS))
+EPISODES, BEYOND = 64, 2  # turns past the end
+
+
+def play(task, key, share):
+    """An episode of arbitrary tokens, of which about `share` are sensible: the first state, and every time step [T + BEYOND]."""
+    spec = task.spec
+
+    def turn(state, key):
+        sensible, any_token, coin = (jax.random.fold_in(key, i) for i in range(3))
+        shape = (spec.action_length,)
+        action = jax.random.choice(sensible, jnp.array(spec.choices), shape)
+        action = jnp.where(jax.random.uniform(coin, shape) < share, action, jax.random.randint(any_token, shape, 0, tokens.VOCABULARY))
+        after, step = task.step(key, state, action)
+        asked = task.expert(after), task.potential(after), task.anchor(after), task.is_key(after)
+        return after, (step, asked)
+
+    state, first = task.reset(key)
+    return state, first, jax.lax.scan(turn, state, jax.random.split(key, spec.num_turns + BEYOND))[1]
+
+
+@cache
+def program(name):
+    f = jax.vmap(lambda key, share: play(TASKS[name], key, share), in_axes=(0, None))
+    return jax.jit(lambda key, share: f(jax.random.split(key, EPISODES), share))
+
+
+@every_task
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**31 - 1), share=st.sampled_from([0.0, 0.5, 0.9, 1.0]))
+def test_arbitrary_tokens_keep_observations_rewards_and_ends_in_order(name, seed, share):
+    task = TASKS[name]
+    _, first, (step, (expert, potential, _, is_key)) = jax.device_get(program(name)(jax.random.key(seed), share))
+    for token in (first.observation, step.observation, expert):
+        assert ((token >= 0) & (token < tokens.VOCABULARY)).all()
+    assert np.isfinite(step.reward).all() and np.isfinite(potential).all()
+    alive = np.cumsum(step.done, axis=1) - step.done == 0  # before a turn: what comes after the end does not count
+    low, high = task.bounds()
+    total = np.where(alive, step.reward, 0).sum(axis=1)
+    assert (total >= low - 1e-4).all() and (total <= high + 1e-4).all()
+    assert step.done[:, task.spec.num_turns - 1].all() and (np.diff(step.done.astype(int), axis=1) >= 0).all()
+    assert (potential[step.done] == 0).all() and not is_key[step.done].any()
+
+
+@every_task
+def test_a_problem_is_a_function_of_its_key_alone(name):
+    keys = jax.random.split(jax.random.key(7), EPISODES)
+    reset = jax.jit(jax.vmap(TASKS[name].reset))
+    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[::-1], reset(keys)), reset(keys[::-1]))
+
+
+@every_task
+def test_what_one_fork_of_a_state_does_is_nothing_to_the_other(name):
+    task, key = TASKS[name], jax.random.key(1)
+    state = jax.tree.map(lambda x: jnp.stack([x, x]), task.reset(key)[0])
+    one, two, three = (jnp.full(task.spec.action_length, token) for token in (task.spec.choices[0], task.spec.choices[-1], tokens.PAD))
+    step = jax.jit(jax.vmap(lambda state, action: task.step(key, state, action)))
+    beside_two, beside_three = (step(state, jnp.stack([one, other])) for other in (two, three))
+    chex.assert_trees_all_equal(*(jax.tree.map(lambda x: x[0], x) for x in (beside_two, beside_three)))
+
+
+@pytest.mark.slow
+@every_task
+def test_a_million_actions_leave_no_nan_and_no_index_out_of_range(name):
+    checks = checkify.index_checks | checkify.nan_checks
+    batch = 1024
+    f = jax.vmap(lambda key: play(TASKS[name], key, 0.7)[2][0].reward.sum())
+    checked = jax.jit(checkify.checkify(lambda key: f(jax.random.split(key, batch)).sum(), errors=checks))
+    for i in range(-(-1_000_000 // (batch * TASKS[name].spec.num_turns))):
+        error, _ = checked(jax.random.fold_in(jax.random.key(0), i))
+        error.throw()
+
+
+ECHO = '''"""Say the token that is shown."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from agentic_rl import tokens
+from agentic_rl.config import config
+from agentic_rl.types import Spec, TimeStep
+
+
+class State(NamedTuple):
+    word: jax.Array
+    turn: jax.Array
+
+
+@config
+class Echo:
+    """1 for the same token."""
+
+    num_words: int = 3
+
+    @property
+    def spec(self):
+        return Spec(1, 1, 1, 1, tuple(range(tokens.ENTITY, tokens.ENTITY + self.num_words)))
+
+    def reset(self, key):
+        state = State(tokens.entity(jax.random.randint(key, (), 0, self.num_words)), jnp.int32(0))
+        return state, TimeStep(state.word[None], jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    def prompt(self, state):
+        return jnp.array([tokens.BOS])
+
+    def step(self, key, state, action):
+        right = action[0] == state.word
+        return state._replace(turn=state.turn + 1), TimeStep(state.word[None], right.astype(jnp.float32), jnp.bool_(True), right)
+
+    def expert(self, state):
+        return state.word[None]
+
+    def anchor(self, state):
+        return state.word
+
+    def potential(self, state):
+        return jnp.where(state.turn == 0, 1.0, 0.0)
+
+    def is_key(self, state):
+        return state.turn == 0
+
+    def longer(self, factor):
+        return self
+
+    def bounds(self):
+        return 0.0, 1.0
+
+    def chance(self):
+        return 1 / self.num_words
+
+    def render_prompt(self, prompt):
+        return "say what is shown"
+
+    def render_turn(self, observation, action):
+        return f"{tokens.text(observation)} -> {tokens.text(action)}"
+'''
+
+
+def test_a_new_file_is_a_new_task_that_keeps_the_contract_and_can_be_watched(tmp_path):
+    here = Path(__file__).parents[1]
+    for folder in ("agentic_rl", "experiments", "tests"):
+        shutil.copytree(here / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(here / "setup.cfg", tmp_path)
+    (tmp_path / "agentic_rl" / "envs" / "echo.py").write_text(ECHO)
+
+    def run(*command):
+        return subprocess.run([sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True)
+
+    tested = run("pytest", "-q", "-p", "no:xdist", "tests/test_envs.py", "-k", "Echo")
+    assert tested.returncode == 0 and "passed" in tested.stdout, tested.stdout[-2000:]
+    watched = run("experiments.watch", "echo", "--episodes", "1")
+    assert watched.returncode == 0 and "success, return 1.0" in watched.stdout, watched.stderr
