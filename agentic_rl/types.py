@@ -75,7 +75,8 @@ class Environment(Protocol):
     Every action that is not legal has one and the same outcome.
 
     Where it makes sense a task also has `chance() -> float` (the success of uniformly random actions, in closed form) and
-    `other_rule() -> Environment` (the same task under a rule that training never showed).
+    `other_rule() -> Environment` (the same task under a rule that training never showed). A task with `hidden = True` holds
+    something that its expert may not use: the expert is best in expectation, and the potential is its return in hindsight.
     """
 
     @property

@@ -1,0 +1,131 @@
+"""Dive along the diagonal to the treasure, where every right step costs a little and one wrong step loses all: deep exploration.
+
+One episode at size 4; an observation shows row and column, and which action means right differs from cell to cell. The diver's
+name means nothing, and is all that tells one problem from another:
+
+>>> from agentic_rl.rollout import transcript
+>>> print(transcript(DeepSea(size=4), problem=0))
+dive, n9 n8
+row 0, column 0 -> v0
+row 1, column 1 -> v1
+row 2, column 2 -> v0
+row 3, column 3 -> v0
+success, return 0.99
+
+This is bsuite's deep sea (1908.03568), with the action mapping of gymnax at the same size.
+"""
+
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from agentic_rl import tokens
+from agentic_rl.config import check, config
+from agentic_rl.types import Spec, TimeStep
+
+
+class State(NamedTuple):
+    """The instance (the diver's name, what the actions mean) and where one is."""
+
+    name: Int[Array, "2"]
+    right: Int[Array, "N N"]  # which action means right
+    row: Int[Array, ""]
+    column: Int[Array, ""]
+
+
+@config
+class DeepSea:
+    """Each turn sinks one row and goes one column right or (any other action) left: 1 for going right in the last column.
+
+    rule: what the actions mean is one and the same for all episodes (`weights`, drawn from `scramble`), or is drawn for each
+    episode and listed in its `prompt`, row by row.
+    """
+
+    size: int = 8
+    move_cost: float = 0.01  # of `size` right steps
+    rule: Literal["weights", "prompt"] = "weights"
+    scramble: int = 0  # the seed of the rule in the weights
+
+    def __post_init__(self):
+        check(2 <= self.size <= 100, f"size must be 2 to 100, not {self.size}.")
+        check(0 <= self.move_cost < 1, f"move_cost must be 0 or more and less than the treasure's 1, not {self.move_cost}.")
+
+    @property
+    def _digits(self) -> int:
+        """Tokens of a number: one of sixteen values, or tens and ones."""
+        return 1 if self.size <= 16 else 2
+
+    @property
+    def spec(self) -> Spec:
+        length = 3 + self.size**2 * (self.rule == "prompt")
+        return Spec(length, 1 + 2 * self._digits, 1, self.size, (tokens.value(0), tokens.value(1)))
+
+    def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+        name, drawn = (jax.random.fold_in(key, i) for i in range(2))
+        rule = drawn if self.rule == "prompt" else jax.random.key(self.scramble)
+        right = jax.random.bernoulli(rule, 0.5, (self.size, self.size)).astype(jnp.int32)
+        state = State(jax.random.randint(name, (2,), 0, 16), right, jnp.int32(0), jnp.int32(0))
+        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    def prompt(self, state: State) -> Int[Array, " P"]:
+        parts = jnp.array([tokens.BOS]), tokens.entity(state.name), tokens.value(state.right.ravel())
+        return jnp.concatenate(parts)[: self.spec.prompt_length]
+
+    def _observe(self, state: State) -> Int[Array, " O"]:
+        place = jnp.stack([jnp.minimum(state.row, self.size - 1), state.column])
+        place = place if self._digits == 1 else jnp.stack([place // 10, place % 10], axis=1).ravel()
+        return jnp.concatenate([jnp.array([tokens.OBS]), tokens.value(place)])
+
+    def _right(self, state: State) -> Int[Array, ""]:
+        return state.right[jnp.minimum(state.row, self.size - 1), state.column]
+
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+        goes_right = (action[0] == tokens.value(self._right(state))) & (state.row < self.size)
+        success = goes_right & (state.column == self.size - 1)
+        column = jnp.clip(state.column + jnp.where(goes_right, 1, -1), 0, self.size - 1)
+        state = state._replace(row=state.row + 1, column=column)
+        reward = success - goes_right * self.move_cost / self.size
+        return state, TimeStep(self._observe(state), reward.astype(jnp.float32), state.row >= self.size, success)
+
+    def _on_course(self, state: State) -> Bool[Array, ""]:
+        return (state.column == state.row) & (state.row < self.size)
+
+    def expert(self, state: State) -> Int[Array, " A"]:
+        """Right on the diagonal; off it, where the treasure is out of reach, left, which costs nothing."""
+        right = self._right(state)
+        return tokens.value(jnp.where(self._on_course(state), right, 1 - right))[None]
+
+    def anchor(self, state: State) -> Int[Array, ""]:
+        return state.row * self.size + state.column
+
+    def potential(self, state: State) -> Float[Array, ""]:
+        """The expert's return from here."""
+        return jnp.where(self._on_course(state), 1 - self.move_cost * (self.size - state.row) / self.size, 0.0)
+
+    def is_key(self, state: State) -> Bool[Array, ""]:
+        """On the diagonal the treasure is at stake, and elsewhere the cost of a step, if there is one."""
+        return self._on_course(state) | ((state.row < self.size) & (self.move_cost > 0))
+
+    def longer(self, factor: int) -> "DeepSea":
+        """The same task `factor` times as deep; the actions of its cells mean something else."""
+        return replace(self, size=self.size * factor)
+
+    def bounds(self) -> tuple[float, float]:
+        """One wrong step among right ones, and the treasure."""
+        return -self.move_cost * (self.size - 1) / self.size, 1.0 - self.move_cost
+
+    def chance(self) -> float:
+        """Success of uniformly random actions."""
+        return 2.0**-self.size
+
+    def render_prompt(self, prompt) -> str:
+        rows = [tokens.text(row) for row in prompt[3:].reshape(-1, self.size)]
+        return f"dive, {tokens.text(prompt[1:3])}{', where right is ' if rows else ''}{' / '.join(rows)}"
+
+    def render_turn(self, observation, action) -> str:
+        digits = "".join(str(t - tokens.VALUE) + " " * (self._digits == 1) for t in observation[1:])
+        row, column = digits[: len(digits) // 2], digits[len(digits) // 2 :]
+        return f"row {int(row)}, column {int(column)} -> {tokens.text(action)}"

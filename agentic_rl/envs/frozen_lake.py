@@ -1,0 +1,150 @@
+"""Cross a frozen lake whose map is in the prompt, past holes that end the episode: planning on a map, if need be on slippery ice.
+
+One episode at the default knobs; the prompt shows the lake row by row, an observation where one is (row, column) and what
+each of the four moves leads to:
+
+>>> from agentic_rl.rollout import transcript
+>>> print(transcript(FrozenLake(), problem=2))
+cross the ice (F) past the holes (H) from S to G: SFFF FHHF HHFF FHHG
+at row 0, column 0: LEFT F, DOWN F, RIGHT F, UP F -> RIGHT
+at row 0, column 1: LEFT F, DOWN H, RIGHT F, UP F -> RIGHT
+at row 0, column 2: LEFT F, DOWN H, RIGHT F, UP F -> RIGHT
+at row 0, column 3: LEFT F, DOWN F, RIGHT F, UP F -> DOWN
+at row 1, column 3: LEFT H, DOWN F, RIGHT F, UP F -> DOWN
+at row 2, column 3: LEFT F, DOWN G, RIGHT F, UP F -> DOWN
+success, return 1.0
+
+After gymnasium's FrozenLake, an environment of RAGEN (2504.20073) too.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from agentic_rl import tokens
+from agentic_rl.config import check, config
+from agentic_rl.envs import grid
+from agentic_rl.envs.planning import Plan, plan
+from agentic_rl.types import Spec, TimeStep
+
+LETTERS = {tokens.EMPTY: "F", tokens.FAIL: "H", tokens.DONE: "G"}
+
+
+class State(NamedTuple):
+    """The instance (holes, and the best play past them) and where one is."""
+
+    hole: Bool[Array, " C"]
+    plan: Plan
+    cell: Int[Array, ""]
+    turn: Int[Array, ""]
+
+
+@config
+class FrozenLake:
+    """Walk from the upper left corner to the lower right one: 1 on arrival. A move off the lake leads nowhere.
+
+    Each cell is a hole with probability `hole`; but where that leaves no way of `num_turns` moves, as many holes freeze over,
+    in random order, as it takes to open one.
+    """
+
+    size: int = 4
+    num_turns: int = 12
+    hole: float = 0.2
+    slip: float = 0.0  # the chance to go in a perpendicular direction, half of it each; gymnasium's slippery ice has 2/3
+    around: bool = True  # observations show what each move leads to, not the place alone
+
+    def __post_init__(self):
+        check(2 <= self.size <= 16, f"size must be 2 to 16, not {self.size}.")
+        least = 2 * (self.size - 1)
+        check(self.num_turns >= least, f"num_turns must be at least {least} to cross a lake of size {self.size}, not {self.num_turns}.")
+        check(0 <= self.hole <= 1, f"hole must be a probability, not {self.hole}.")
+        check(0 <= self.slip <= 1, f"slip must be a probability, not {self.slip}.")
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(1 + self.size**2, 3 + 4 * self.around, 1, self.num_turns, grid.MOVES)
+
+    @property
+    def _drift(self) -> Float[Array, "4 4"]:
+        """The chance that a move (row) becomes that one (column): neighbours in the circle of moves are perpendicular."""
+        straight = jnp.eye(4)
+        return (1 - self.slip) * straight + self.slip / 2 * (jnp.roll(straight, 1, 1) + jnp.roll(straight, -1, 1))
+
+    def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+        corners = jnp.array([0, self.size**2 - 1])
+        ice = jax.random.uniform(key, (self.size**2,)).at[corners].set(1.0)  # how thick it is
+        state = self._begin(ice < jnp.minimum(self.hole, self._thinnest(ice)))
+        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    def _thinnest(self, ice: Float[Array, " C"]) -> Float[Array, ""]:
+        """The thinnest ice on the way whose thinnest ice is thickest, among the ways of `num_turns` moves."""
+        after = grid.neighbours(self.size)
+        start = jnp.zeros_like(ice).at[-1].set(1.0)
+        return jax.lax.fori_loop(0, self.num_turns, lambda _, way: jnp.minimum(ice, jnp.maximum(way, way[after].max(1))), start)[0]
+
+    def _begin(self, hole: Bool[Array, " C"]) -> State:
+        goal = jnp.arange(self.size**2) == self.size**2 - 1
+        best = plan(grid.neighbours(self.size), self._drift, hole | goal, goal.astype(jnp.float32), self.num_turns)
+        return State(hole, best, jnp.int32(0), jnp.int32(0))
+
+    def _map(self, state: State) -> Int[Array, " C"]:
+        return jnp.where(state.hole, tokens.FAIL, tokens.EMPTY).at[-1].set(tokens.DONE)
+
+    def prompt(self, state: State) -> Int[Array, " P"]:
+        return jnp.concatenate([jnp.array([tokens.BOS]), self._map(state)])
+
+    def _observe(self, state: State) -> Int[Array, " O"]:
+        around = self._map(state)[grid.neighbours(self.size)[state.cell]]
+        seen = jnp.concatenate([jnp.array([tokens.OBS]), grid.place(state.cell, self.size), around])
+        return seen[: self.spec.observation_length]
+
+    def _is_over(self, state: State) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
+        """Whether one is at the goal, and whether the episode is over."""
+        at_goal = state.cell == self.size**2 - 1
+        return at_goal, at_goal | state.hole[state.cell] | (state.turn >= self.num_turns)
+
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+        move, is_move = grid.read_move(action[0])
+        move = jax.random.categorical(key, jnp.log(self._drift[move]))
+        moves = is_move & ~self._is_over(state)[1]
+        cell = jnp.where(moves, grid.neighbours(self.size)[state.cell, move], state.cell)
+        state = state._replace(cell=cell, turn=state.turn + 1)
+        success, done = self._is_over(state)
+        return state, TimeStep(self._observe(state), success.astype(jnp.float32), done, success)
+
+    def _left(self, state: State) -> Int[Array, ""]:
+        return jnp.maximum(self.num_turns - state.turn, 0)
+
+    def expert(self, state: State) -> Int[Array, " A"]:
+        return jnp.array(grid.MOVES)[state.plan.move[self._left(state), state.cell]][None]
+
+    def anchor(self, state: State) -> Int[Array, ""]:
+        return state.turn * self.size**2 + state.cell
+
+    def potential(self, state: State) -> Float[Array, ""]:
+        """The expert's expected return from here."""
+        return state.plan.value[self._left(state), state.cell]
+
+    def is_key(self, state: State) -> Bool[Array, ""]:
+        """Where a move can lead into a hole or, when turns are short, too far from the goal."""
+        return state.plan.is_key[self._left(state), state.cell]
+
+    def longer(self, factor: int) -> "FrozenLake":
+        """The same task on a lake `factor` times as far across, with as many times the turns."""
+        return replace(self, size=1 + factor * (self.size - 1), num_turns=self.num_turns * factor)
+
+    def bounds(self) -> tuple[float, float]:
+        """Failure and success."""
+        return 0.0, 1.0
+
+    def render_prompt(self, prompt) -> str:
+        lake = grid.drawing(prompt[1:], self.size, LETTERS)
+        return f"cross the ice (F) past the holes (H) from S to G: S{lake[1:]}"
+
+    def render_turn(self, observation, action) -> str:
+        row, column = observation[1:3] - tokens.VALUE
+        around = ", ".join(f"{tokens.text([m])} {LETTERS[int(t)]}" for m, t in zip(grid.MOVES, observation[3:]))
+        return f"at row {row}, column {column}{': ' if around else ''}{around} -> {tokens.text(action)}"

@@ -1,0 +1,135 @@
+"""The towers of Hanoi: a plan whose every step is forced by a recursion, and whose length doubles with each disk.
+
+One episode at two disks; an observation shows on which peg each disk is (drawn here from the bottom up, 1 the smallest), the
+action names the peg to take a disk from and the peg to put it on:
+
+>>> from agentic_rl.rollout import transcript
+>>> print(transcript(Hanoi(num_disks=2), problem=2))
+bring all 2 disks to peg 1
+peg 0: -, peg 1: -, peg 2: 2 1 -> 2 to 0
+peg 0: 1, peg 1: -, peg 2: 2 -> 2 to 1
+peg 0: 1, peg 1: 2, peg 2: - -> 0 to 1
+success, return 1.0
+
+After the puzzle of The Illusion of Thinking (2506.06941).
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from agentic_rl import tokens
+from agentic_rl.config import check, config
+from agentic_rl.types import Spec, TimeStep
+
+PEGS = 3
+
+
+class State(NamedTuple):
+    """The instance (the goal; the start lies in the pegs) and where the disks are."""
+
+    goal: Int[Array, ""]
+    peg: Int[Array, " N"]  # of each disk, the smallest first
+    turn: Int[Array, ""]
+
+
+@config
+class Hanoi:
+    """Bring all disks to the goal peg, one a turn, never a larger one onto a smaller: 1 when all are there.
+
+    The start is any position but the goal's, or (`stacked`) all disks on another peg.
+    """
+
+    num_disks: int = 3
+    slack: int = 3  # turns beyond the 2^num_disks - 1 that a stacked start takes
+    stacked: bool = False
+
+    def __post_init__(self):
+        check(1 <= self.num_disks <= 10, f"num_disks must be 1 to 10, not {self.num_disks}.")
+        check(self.slack >= 0, f"slack must be 0 or more turns, not {self.slack}.")
+
+    @property
+    def spec(self) -> Spec:
+        pegs = tuple(range(tokens.VALUE, tokens.VALUE + PEGS))
+        return Spec(2, 1 + self.num_disks, 2, 2**self.num_disks - 1 + self.slack, pegs)
+
+    def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+        goal, start = (jax.random.fold_in(key, i) for i in range(2))
+        goal = jax.random.randint(goal, (), 0, PEGS)
+        power = PEGS ** jnp.arange(self.num_disks)
+        apart = jax.random.randint(start, (), 1, PEGS if self.stacked else PEGS**self.num_disks)  # 0 would be the goal itself
+        shift = apart if self.stacked else apart // power
+        state = State(goal, (jnp.full(self.num_disks, goal) + shift) % PEGS, jnp.int32(0))
+        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    def prompt(self, state: State) -> Int[Array, " P"]:
+        return jnp.stack([jnp.int32(tokens.BOS), tokens.value(state.goal)])
+
+    def _observe(self, state: State) -> Int[Array, " O"]:
+        return jnp.concatenate([jnp.array([tokens.OBS]), tokens.value(state.peg)])
+
+    def _plan(self, state: State) -> tuple[Int[Array, ""], Int[Array, "2"]]:
+        """The least number of moves to the goal, and the first of them.
+
+        From the largest disk down: a disk that is not where it is wanted costs 2^i moves, with all smaller ones out of its
+        way on the third peg, where they are wanted from then on.
+        """
+        wanted, distance, move = state.goal, jnp.int32(0), jnp.zeros(2, jnp.int32)
+        for i in reversed(range(self.num_disks)):
+            peg = state.peg[i]
+            away = peg != wanted
+            distance += away * 2**i
+            move = jnp.where(away, jnp.stack([peg, wanted]), move)
+            wanted = jnp.where(away, PEGS - peg - wanted, wanted)
+        return distance, move
+
+    def _move(self, state: State, pegs: Int[Array, "2"]) -> State:
+        """The state a turn later; as it was if the move is against the rules or all disks are there."""
+        disk = jnp.arange(self.num_disks)
+        source, target = pegs
+        top = jnp.where(state.peg == jnp.arange(PEGS)[:, None], disk, self.num_disks).min(1)  # num_disks: the peg is empty
+        legal = ((pegs >= 0) & (pegs < PEGS)).all() & (top[source] < top[target]) & (state.peg != state.goal).any()
+        return state._replace(peg=jnp.where(legal & (disk == top[source]), target, state.peg), turn=state.turn + 1)
+
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+        state = self._move(state, action - tokens.VALUE)
+        success = (state.peg == state.goal).all()
+        done = success | (state.turn >= self.spec.num_turns)
+        return state, TimeStep(self._observe(state), success.astype(jnp.float32), done, success)
+
+    def expert(self, state: State) -> Int[Array, " A"]:
+        return tokens.value(self._plan(state)[1])
+
+    def anchor(self, state: State) -> Int[Array, ""]:
+        return state.turn * PEGS**self.num_disks + jnp.sum(state.peg * PEGS ** jnp.arange(self.num_disks))
+
+    def potential(self, state: State) -> Float[Array, ""]:
+        """The expert's return from here."""
+        distance = self._plan(state)[0]
+        return jnp.where((distance > 0) & (distance <= self.spec.num_turns - state.turn), 1.0, 0.0)
+
+    def is_key(self, state: State) -> Bool[Array, ""]:
+        """Where turns are so short that the worst move (or none) leaves too few."""
+        moves = jnp.stack(jnp.meshgrid(jnp.arange(PEGS), jnp.arange(PEGS)), axis=-1).reshape(-1, 2)
+        worst = jax.vmap(lambda move: self._plan(self._move(state, move))[0])(moves).max()
+        return (self.potential(state) > 0) & (worst > self.spec.num_turns - state.turn - 1)
+
+    def longer(self, factor: int) -> "Hanoi":
+        """The same task with a disk more for each doubling of the turns."""
+        return replace(self, num_disks=self.num_disks + (factor - 1).bit_length(), slack=self.slack * factor)
+
+    def bounds(self) -> tuple[float, float]:
+        """Failure and success."""
+        return 0.0, 1.0
+
+    def render_prompt(self, prompt) -> str:
+        return f"bring all {self.num_disks} disks to peg {prompt[1] - tokens.VALUE}"
+
+    def render_turn(self, observation, action) -> str:
+        peg = observation[1:] - tokens.VALUE
+        towers = [" ".join(str(i + 1) for i in reversed(range(self.num_disks)) if peg[i] == p) or "-" for p in range(PEGS)]
+        move = " to ".join(str(t - tokens.VALUE) if t in self.spec.choices else tokens.text([t]) for t in action)
+        return f"{', '.join(f'peg {p}: {tower}' for p, tower in enumerate(towers))} -> {move}"

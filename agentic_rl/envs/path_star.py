@@ -1,0 +1,126 @@
+"""Name the way from the hub of a star to the end of one of its arms: only the first step is a choice, and it needs a look ahead.
+
+One episode at the default knobs; the prompt lists the edges in random order, the action names the nodes after the start:
+
+>>> from agentic_rl.rollout import transcript
+>>> print(transcript(PathStar(), problem=0))
+the way from 1 to 10, told after the start, by the edges 1-3, 1-14, 11-10, 7-12, 13-11, 3-9, 14-7, 1-13, 9-15
+-> 13 11 10
+success, return 1.0
+
+After Bachmann & Nagarajan (2403.06963): next-token training reads each node off the one before and guesses the first. Told
+from its end (`backwards`), the same way is easy: every node but the hub has one edge into it.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from agentic_rl import tokens
+from agentic_rl.config import check, config
+from agentic_rl.types import Spec, TimeStep
+
+MOST = tokens.VOCABULARY - tokens.VALUE  # labels are the tokens from the first value on
+
+
+class State(NamedTuple):
+    """The instance, and whether it was answered."""
+
+    hub: Int[Array, ""]
+    arm: Int[Array, "D L"]  # labels from the hub outwards; the goal ends the first arm
+    order: Int[Array, " D*L"]  # in which the prompt lists the edges
+    turn: Int[Array, ""]
+
+
+@config
+class PathStar:
+    """Answer with the `length` nodes between start (left out) and goal (included): 1 if all are right."""
+
+    arms: int = 3
+    length: int = 3
+    num_labels: int = 16  # labels to draw the nodes from
+    backwards: bool = False  # the answer goes from the goal to the node after the start
+
+    def __post_init__(self):
+        check(self.arms >= 2, f"arms must be at least 2, not {self.arms}.")
+        check(self.length >= 1, f"length must be at least 1, not {self.length}.")
+        nodes = f"num_labels must be {self._num_edges + 1} (a label for every node) to {MOST}"
+        check(self._num_edges < self.num_labels <= MOST, f"{nodes}, not {self.num_labels}.")
+
+    @property
+    def _num_edges(self) -> int:
+        return self.arms * self.length
+
+    @property
+    def spec(self) -> Spec:
+        labels = tuple(range(tokens.VALUE, tokens.VALUE + self.num_labels))
+        return Spec(3 + 2 * self._num_edges, 1, self.length, 1, labels)
+
+    def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+        label, order = (jax.random.fold_in(key, i) for i in range(2))
+        label = jax.random.permutation(label, self.num_labels)
+        arm = label[1 : 1 + self._num_edges].reshape(self.arms, self.length)
+        state = State(label[0], arm, jax.random.permutation(order, self._num_edges), jnp.int32(0))
+        return state, TimeStep(self._observe(), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    def prompt(self, state: State) -> Int[Array, " P"]:
+        parent = jnp.concatenate([jnp.full((self.arms, 1), state.hub), state.arm[:, :-1]], axis=1)
+        edge = jnp.stack([parent, state.arm], axis=-1).reshape(-1, 2)[state.order]
+        ends = jnp.stack([state.hub, state.arm[0, -1]])
+        return jnp.concatenate([jnp.array([tokens.BOS]), tokens.value(jnp.concatenate([edge.ravel(), ends]))])
+
+    def _observe(self) -> Int[Array, " O"]:
+        return jnp.array([tokens.ACT])
+
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+        success = (action == self.expert(state)).all()
+        state = state._replace(turn=state.turn + 1)
+        return state, TimeStep(self._observe(), success.astype(jnp.float32), jnp.bool_(True), success)
+
+    def expert(self, state: State) -> Int[Array, " A"]:
+        return tokens.value(state.arm[0, ::-1] if self.backwards else state.arm[0])
+
+    def anchor(self, state: State) -> Int[Array, ""]:
+        return jnp.minimum(state.turn, 1)
+
+    def potential(self, state: State) -> Float[Array, ""]:
+        """The expert's return from here."""
+        return jnp.where(state.turn == 0, 1.0, 0.0)
+
+    def is_key(self, state: State) -> Bool[Array, ""]:
+        """The one turn there is."""
+        return state.turn == 0
+
+    def longer(self, factor: int) -> "PathStar":
+        """The same task with arms `factor` times as long, and labels for all nodes."""
+        length = self.length * factor
+        return replace(self, length=length, num_labels=max(self.num_labels, self.arms * length + 1))
+
+    def other_rule(self) -> "PathStar":
+        """The same task with the answer in the opposite order."""
+        return replace(self, backwards=not self.backwards)
+
+    def bounds(self) -> tuple[float, float]:
+        """Failure and success."""
+        return 0.0, 1.0
+
+    def chance(self) -> float:
+        """Success of uniformly random labels."""
+        return self.num_labels**-self.length
+
+    def render_prompt(self, prompt) -> str:
+        edge, (start, goal) = prompt[1:-2].reshape(-1, 2), prompt[-2:]
+        edges = ", ".join("-".join(_labels(e)) for e in edge)
+        order = "from the goal back" if self.backwards else "after the start"
+        return f"the way from {' to '.join(_labels((start, goal)))}, told {order}, by the edges {edges}"
+
+    def render_turn(self, observation, action) -> str:
+        return f"-> {' '.join(_labels(action))}"
+
+
+def _labels(token) -> list[str]:
+    """Labels as numbers; other tokens by their names."""
+    return [str(t - tokens.VALUE) if t >= tokens.VALUE else tokens.text([t]) for t in token]

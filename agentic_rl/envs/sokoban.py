@@ -1,0 +1,160 @@
+"""Push a box onto its target: some pushes can never be taken back, so plans must be right before they begin.
+
+One episode at the default knobs; the prompt shows the room inside its outer walls, row by row, an observation where the player
+and the box are (row, column):
+
+>>> from agentic_rl.rollout import transcript
+>>> print(transcript(Sokoban(), problem=2))
+push the box onto O, past the walls (#): __#_ #__O ____ ____
+player at row 3, column 1; box at row 2, column 1 -> LEFT
+player at row 3, column 0; box at row 2, column 1 -> UP
+player at row 2, column 0; box at row 2, column 1 -> RIGHT
+player at row 2, column 1; box at row 2, column 2 -> RIGHT
+player at row 2, column 2; box at row 2, column 3 -> DOWN
+player at row 3, column 2; box at row 2, column 3 -> RIGHT
+player at row 3, column 3; box at row 2, column 3 -> UP
+success, return 1.0
+
+After the environment of RAGEN (2504.20073).
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from agentic_rl import tokens
+from agentic_rl.config import check, config
+from agentic_rl.envs import grid
+from agentic_rl.envs.planning import distances
+from agentic_rl.types import Spec, TimeStep
+
+LETTERS = {tokens.EMPTY: "_", tokens.FAIL: "#", tokens.DONE: "O"}
+
+
+class State(NamedTuple):
+    """The instance (walls, target, and how far it is from every position) and where one is; cells inside the outer walls."""
+
+    wall: Bool[Array, " C"]
+    target: Int[Array, ""]
+    distance: Int[Array, " C*C"]  # moves to the end, by player and box
+    player: Int[Array, ""]
+    box: Int[Array, ""]
+    turn: Int[Array, ""]
+
+
+@config
+class Sokoban:
+    """Walk, and push the box by walking into it, until it is on the target: 1 when it is. Walls stop both.
+
+    Every level can be solved in time: its start is drawn from the farther half of the positions that can.
+    """
+
+    size: int = 6  # of the room, outer walls included
+    num_walls: int = 2  # inside
+    num_turns: int = 16
+
+    def __post_init__(self):
+        check(5 <= self.size <= 18, f"size must be 5 to 18, outer walls included, not {self.size}.")
+        most = self._side**2 - 3
+        check(0 <= self.num_walls <= most, f"num_walls must be 0 to {most} at size {self.size}, not {self.num_walls}.")
+        check(self.num_turns >= 1, f"num_turns must be at least 1, not {self.num_turns}.")
+
+    @property
+    def _side(self) -> int:
+        return self.size - 2
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(1 + self._side**2, 5, 1, self.num_turns, grid.MOVES)
+
+    def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+        push, walls, start = (jax.random.fold_in(key, i) for i in range(3))
+        cell, after = jnp.arange(self._side**2), grid.neighbours(self._side)
+        along = after[after, jnp.arange(4)]  # two cells on
+        free = (after != cell[:, None]) & (along != after)
+        player, move = jnp.divmod(jax.random.categorical(push, jnp.log(free.ravel())), 4)  # one last push that walls leave open
+        box, target = after[player, move], along[player, move]
+        thin = jax.random.uniform(walls, cell.shape).at[jnp.stack([player, box, target])].set(1.0)
+        wall = jnp.zeros(cell.size, bool).at[jnp.argsort(thin)[: self.num_walls]].set(True)
+        player, box = (x.ravel() for x in jnp.meshgrid(cell, cell, indexing="ij"))
+        distance = distances(self._code(*self._after(wall, player, box)), box == target)
+        solvable = ~wall[player] & ~wall[box] & (player != box) & (distance > 0) & (distance <= self.num_turns)
+        farthest = jnp.max(jnp.where(solvable, distance, 0))
+        start = jax.random.categorical(start, jnp.log(solvable & (2 * distance >= farthest)))
+        state = State(wall, target, distance, player[start], box[start], jnp.int32(0))
+        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    def _code(self, player: Int[Array, " ..."], box: Int[Array, " ..."]) -> Int[Array, " ..."]:
+        return player * self._side**2 + box
+
+    def _after(self, wall: Bool[Array, " C"], player: Int[Array, " ..."], box: Int[Array, " ..."]):
+        """Where player and box are after each of the four moves (a last axis)."""
+
+        def on(cell):
+            after = grid.neighbours(self._side)[cell]
+            return jnp.where(wall[after], cell[..., None], after)
+
+        box, ahead, pushed = box[..., None], on(player), on(box)
+        pushes = ahead == box
+        stuck = pushes & (pushed == box)
+        return jnp.where(stuck, player[..., None], ahead), jnp.where(pushes, pushed, box)
+
+    def prompt(self, state: State) -> Int[Array, " P"]:
+        room = jnp.where(state.wall, tokens.FAIL, tokens.EMPTY).at[state.target].set(tokens.DONE)
+        return jnp.concatenate([jnp.array([tokens.BOS]), room])
+
+    def _observe(self, state: State) -> Int[Array, " O"]:
+        return jnp.concatenate([jnp.array([tokens.OBS]), grid.place(state.player, self._side), grid.place(state.box, self._side)])
+
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+        move, is_move = grid.read_move(action[0])
+        moves = is_move & (state.box != state.target)
+        player, box = (after[move] for after in self._after(state.wall, state.player, state.box))
+        player, box = jnp.where(moves, player, state.player), jnp.where(moves, box, state.box)
+        state = state._replace(player=player, box=box, turn=state.turn + 1)
+        success = box == state.target
+        done = success | (state.turn >= self.num_turns)
+        return state, TimeStep(self._observe(state), success.astype(jnp.float32), done, success)
+
+    def _distances(self, state: State) -> tuple[Int[Array, ""], Int[Array, "4"]]:
+        """Moves to the end from here, and from where each move leads."""
+        after = self._code(*self._after(state.wall, state.player, state.box))
+        return state.distance[self._code(state.player, state.box)], state.distance[after]
+
+    def expert(self, state: State) -> Int[Array, " A"]:
+        """A shortest way; once the box is stuck for good, LEFT."""
+        return jnp.array(grid.MOVES)[jnp.argmin(self._distances(state)[1])][None]
+
+    def anchor(self, state: State) -> Int[Array, ""]:
+        return state.turn * self._side**4 + self._code(state.player, state.box)
+
+    def potential(self, state: State) -> Float[Array, ""]:
+        """The expert's return from here."""
+        distance = self._distances(state)[0]
+        return jnp.where((distance > 0) & (distance <= self.num_turns - state.turn), 1.0, 0.0)
+
+    def is_key(self, state: State) -> Bool[Array, ""]:
+        """Where a move can get the box stuck or, when turns are short, waste one too many."""
+        here, after = self._distances(state)
+        return (self.potential(state) > 0) & (jnp.maximum(here, after.max()) > self.num_turns - state.turn - 1)
+
+    def longer(self, factor: int) -> "Sokoban":
+        """The same task with `factor` times the turns, in a room two cells wider and higher for each doubling."""
+        return replace(self, size=self.size + 2 * (factor - 1).bit_length(), num_turns=self.num_turns * factor)
+
+    def bounds(self) -> tuple[float, float]:
+        """Failure and success."""
+        return 0.0, 1.0
+
+    def render_prompt(self, prompt) -> str:
+        return f"push the box onto O, past the walls (#): {grid.drawing(prompt[1:], self._side, LETTERS)}"
+
+    def render_turn(self, observation, action) -> str:
+        places = [
+            f"{name} at row {row}, column {column}"
+            for name, (row, column) in zip(("player", "box"), (observation[1:] - tokens.VALUE).reshape(2, 2))
+        ]
+        return f"{'; '.join(places)} -> {tokens.text(action)}"

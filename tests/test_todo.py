@@ -1,0 +1,177 @@
+"""To-do lists against a plain-python game and networkx, and the rules on episodes written by hand."""
+
+import functools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agentic_rl import tokens
+from agentic_rl.config import ConfigError
+from agentic_rl.envs.todo import Todo
+
+ITEM, END = tokens.entity, tokens.END
+
+
+@functools.cache
+def compiled(task, method):
+    return jax.jit(getattr(task, method))
+
+
+def start(task, problem=0):
+    return compiled(task, "reset")(jax.random.fold_in(jax.random.key(0), problem))[0]
+
+
+def say(task, *words):
+    """The words as an action, then END where there is room."""
+    return jnp.array([*words, END, *[tokens.PAD] * task.spec.action_length])[: task.spec.action_length]
+
+
+def stepper(task):
+    return lambda state, *words: compiled(task, "step")(jax.random.key(0), state, say(task, *words))
+
+
+def recipes(task, state, hidden=True):
+    """{item: the set of items it needs}, read off the instance."""
+    return {i: {int(n) for n in row[: 2 + hidden] if n < task.num_items} for i, row in enumerate(state.recipe.tolist())}
+
+
+def fewest_turns(task, state):
+    """By breadth-first search over all items to work on, in plain Python."""
+    needs, goal = recipes(task, state), int(state.order[-1])
+    undoes = not needs[goal] - recipes(task, state, hidden=False)[goal]
+    frontier, turns = {(tuple(state.work.tolist()), int(state.finished))}, 1
+    while not any(work[goal] == task.steps for work, _ in frontier):
+        after = set()
+        for work, finished in frontier:
+            for i in range(task.num_items):
+                if work[i] < task.steps and all(work[n] == task.steps for n in needs[i]):
+                    finishes = work[i] + 1 == task.steps
+                    struck = finishes and undoes and finished + 1 == int(state.event)
+                    after.add((work[:i] + (work[i] + (not struck),) + work[i + 1 :], finished + finishes))
+        frontier, turns = after, turns + 1
+    return turns + (task.plan_mode == "free" and int(state.turn) == 0)
+
+
+@pytest.mark.parametrize("task", [Todo(turn_cost=0.02), Todo(events=True, turn_cost=0.02), Todo(3, steps=2, events=True, turn_cost=0.02)])
+def test_the_expert_takes_the_fewest_turns_from_every_state_also_off_its_path(task):
+    rng, step, potential = np.random.default_rng(0), stepper(task), compiled(task, "potential")
+    for problem in range(50):
+        state = start(task, problem)
+        for _ in range(5):
+            need, left = fewest_turns(task, state), task.spec.num_turns - int(state.turn)
+            np.testing.assert_allclose(potential(state), 1 - 0.02 * need if need <= left else -0.02, rtol=1e-5)
+            state, _ = step(state, ITEM(int(rng.integers(task.num_items))))
+
+
+@pytest.mark.parametrize("task", [Todo(turn_cost=0.02), Todo(8, events=True, plan_mode="random"), Todo(events=True, plan_mode="none")])
+def test_the_experts_return_from_any_state_is_the_potential(task):
+    rng, step = np.random.default_rng(1), stepper(task)
+    move = jax.jit(lambda state: task.step(jax.random.key(0), state, task.expert(state)))
+    for problem in range(25):
+        state, total, done = start(task, problem), 0.0, False
+        for _ in range(problem % 4):
+            state, _ = step(state, *ITEM(rng.integers(task.num_items, size=2)).tolist()[: 1 + problem % 2])
+        promised = float(task.potential(state))
+        while not done:
+            state, (_, reward, done, _) = move(state)
+            total += float(reward)
+        np.testing.assert_allclose(total, promised, rtol=1e-5)
+
+
+def test_the_experts_list_is_the_goals_ancestors_in_topological_order():
+    networkx = pytest.importorskip("networkx")
+    task = Todo(num_items=8)
+    expert = compiled(task, "expert")
+    for problem in range(50):
+        state = start(task, problem)
+        graph = networkx.DiGraph([(n, i) for i, needs in recipes(task, state).items() for n in needs])
+        listed = [int(t) - tokens.ENTITY for t in expert(state) if t >= tokens.ENTITY]
+        assert networkx.is_directed_acyclic_graph(graph)
+        assert {*listed} == networkx.ancestors(graph, int(state.order[-1])) | {listed[-1]} and listed[-1] == state.order[-1]
+        assert all(listed.index(a) < listed.index(b) for a, b in graph.edges if b in listed)
+
+
+def by_hand(task, event=0, hidden=3):
+    """n2 is the goal and needs n1, which needs n0; n3 is not needed."""
+    recipe = jnp.array([[4, 4, 4], [0, 4, 4], [1, 4, hidden], [4, 4, 4]]).at[2, 2].set(hidden if event and hidden < 4 else 4)
+    told = jnp.array([True, True, True, False])
+    wanted = told.at[3].set(bool(event) and hidden < 4)
+    order = jnp.array([3, 0, 1, 2])
+    return start(task)._replace(order=order, recipe=recipe, told=told, wanted=wanted, event=jnp.int32(event))
+
+
+def test_an_item_needs_its_prerequisites_and_is_done_once():
+    task = Todo(num_items=4, plan_mode="none")
+    state, step = by_hand(task), stepper(task)
+    for item, verdict, done in ((1, "ERR", "...."), (0, "OK", "x..."), (0, "ERR", "x..."), (1, "OK", "xx.."), (2, "OK", "xxx.")):
+        state, (observation, *_) = step(state, ITEM(item))
+        assert tokens.text(observation[1:2]) == verdict
+        assert "".join("x" if t == tokens.OK else "." for t in observation[5:]) == done
+    _, (_, reward, over, success) = step(state, tokens.DONE)
+    assert (reward, over, success) == (1, True, True)
+
+
+def test_done_before_the_goal_is_failure_and_ends_the_episode():
+    task = Todo(num_items=4, plan_mode="none")
+    state, (_, reward, over, success) = stepper(task)(by_hand(task), tokens.DONE)
+    assert (reward, over, success) == (0, True, False) and task.potential(state) == 0
+
+
+def test_the_list_shows_its_first_item_that_is_not_done_and_replan_rewrites_it_while_it_may():
+    task = Todo(num_items=4, max_replan=1)
+    step = stepper(task)
+    state, (observation, *_) = step(by_hand(task), ITEM(3), ITEM(0), ITEM(1))
+    assert tokens.text(observation[:4]) == "ACT OK n3 v1"
+    state, (observation, *_) = step(state, tokens.REPLAN, ITEM(0), ITEM(2))
+    assert tokens.text(observation[:4]) == "ACT OK n2 v0" and state.work.tolist() == [1, 0, 0, 0]
+    _, (observation, *_) = step(state, tokens.REPLAN, ITEM(1))
+    assert tokens.text(observation[:4]) == "ACT ERR n2 v0"
+
+
+def test_a_hidden_prerequisite_is_told_when_it_comes_and_the_expert_rewrites_its_list():
+    task = Todo(num_items=4, events=True)
+    state, step = by_hand(task, event=2), stepper(task)
+    state, (observation, *_) = step(state, ITEM(0), ITEM(1), ITEM(2))
+    for item, extra in ((0, "EMPTY"), (1, "n3")):
+        assert task.expert(state)[0] == ITEM(item)
+        state, (observation, *_) = step(state, ITEM(item))
+        assert tokens.text(observation[4:5]) == extra
+    assert tokens.text(task.expert(state)) == "REPLAN n3 n2 END"
+    assert tokens.text(step(state, ITEM(2))[1].observation[1:2]) == "ERR"
+
+
+def test_an_item_that_comes_undone_is_next_on_the_list_again():
+    task = Todo(num_items=4, events=True)
+    state, step = by_hand(task, event=1, hidden=4), stepper(task)
+    state, _ = step(state, ITEM(0), ITEM(1), ITEM(2))
+    state, (observation, *_) = step(state, ITEM(0))
+    assert tokens.text(observation[1:3]) == "UNDO n0" and tokens.text(task.expert(state)[:2]) == "n0 END"
+    assert tokens.text(step(state, ITEM(0))[1].observation[1:3]) == "OK n1"
+
+
+@pytest.mark.parametrize("plan_mode, first", [("free", "EMPTY"), ("none", "EMPTY"), ("given", "n0")])
+def test_who_writes_the_list(plan_mode, first):
+    task = Todo(plan_mode=plan_mode)
+    observation = task.reset(jax.random.fold_in(jax.random.key(0), 0))[1].observation
+    state = start(task)
+    wanted = first if plan_mode != "given" else tokens.text(task.expert(state)[:1])
+    assert tokens.text([observation[0], observation[2]]) == f"{'THINK' if plan_mode == 'free' else 'ACT'} {wanted}"
+    assert sorted(start(Todo(plan_mode="random")).plan.tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_longer_multiplies_the_work():
+    task = Todo(turn_cost=0.01)
+    state, longer = start(task), start(task.longer(3))
+    assert (state.recipe == longer.recipe).all()
+    assert fewest_turns(task.longer(3), longer) - 2 == 3 * (fewest_turns(task, state) - 2)
+
+
+@pytest.mark.parametrize(
+    "knob, value", [("num_items", 9), ("num_items", 1), ("steps", 0), ("slack", -1), ("max_replan", 16), ("turn_cost", 0.5)]
+)
+def test_a_knob_out_of_range_is_refused(knob, value):
+    with pytest.raises(ConfigError, match=rf"{knob} .*not {value}\.$"):
+        replace(Todo(), **{knob: value})
