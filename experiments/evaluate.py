@@ -3,7 +3,9 @@
     python -m experiments.evaluate runs/grpo-running_sum
     python -m experiments.evaluate runs/grpo-running_sum --horizons 1,2,4,8 --splits test --attempts 16
 
-Prints a table and writes `evaluation.json`, one record per seed and line of the table, into the run's directory.
+Besides the horizons it evaluates the task `renamed`, its values and entities under other names, and, where a task has one, under
+another rule than training showed. Prints a table and writes `evaluation.json`, one record per seed and line of the table, into
+the run's directory.
 """
 
 import dataclasses
@@ -19,6 +21,7 @@ from rich.console import Console
 from agentic_rl import layout, parallel
 from agentic_rl.config import check
 from agentic_rl.machine import Machine
+from agentic_rl.renamed import Renamed
 from agentic_rl.run import Run, load
 from agentic_rl.types import Environment, parts
 from experiments import console
@@ -72,8 +75,8 @@ def main(arguments: list[str]) -> int:
 
 
 def layouts(task: Environment, horizons: str) -> dict[str, Environment]:
-    """The task at each horizon, and under the rule that training never showed, where it has one."""
-    longer = {f"{h}x": task.longer(int(h)) for h in horizons.split(",")}
+    """The task at each horizon, with other names for its values and entities, and under a rule that training never showed."""
+    longer = {f"{h}x": task.longer(int(h)) for h in horizons.split(",")} | {"renamed": Renamed(task)}
     return longer | ({"other rule": task.other_rule()} if hasattr(task, "other_rule") else {})
 
 

@@ -280,7 +280,8 @@ def test_the_expert_is_never_corrected(call):
 def test_an_evaluation_shows_and_keeps_every_cell(call, copy):
     code, out, _ = call(evaluate, copy, *EVALUATE)
     assert code == 0 and "one seed, hence no intervals" in out
-    greedy, sampled = json.loads((copy / "evaluation.json").read_text())
+    greedy, sampled, *renamed = json.loads((copy / "evaluation.json").read_text())
+    assert [r["horizon"] for r in renamed] == ["renamed", "renamed"]
     assert (greedy["mode"], sampled["mode"], sampled["update"], sampled["num_turns"]) == ("greedy", "sampled", 10, 2)
     assert sampled["pass@1"] == pytest.approx(sampled["success"])
     assert 0 < sampled["pass@1"] < sampled["pass@2"] < sampled["pass@4"] and "pass@1" not in greedy
@@ -296,7 +297,13 @@ def test_a_mixture_trains_and_is_evaluated_by_task(call, tmp_path):
     )
     records = json.loads((tmp_path / "both" / "evaluation.json").read_text())
     cells = {(r["task"], r["horizon"]) for r in records}
-    assert code == 0 and cells == {("running_sum", "1x"), ("key_door", "1x"), ("key_door", "other rule")}
+    assert code == 0 and cells == {
+        ("running_sum", "1x"),
+        ("running_sum", "renamed"),
+        ("key_door", "1x"),
+        ("key_door", "renamed"),
+        ("key_door", "other rule"),
+    }
     assert_one_sentence(call(watch, "--policy", tmp_path / "both"), "name one of its tasks: key_door, running_sum")
 
 

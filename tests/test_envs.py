@@ -54,7 +54,9 @@ def variants(task):
 
 TASKS = named(agentic_rl.envs)
 DEFAULTS = [cls() for cls in TASKS.values()]
-SMALLS = [v for name, cls in TASKS.items() for v in variants(cls(**SMALL.get(name, {})))] + PAIRS
+SMALLS = [cls(**SMALL.get(name, {})) for name, cls in TASKS.items()]
+MORE = [pytest.param(task, marks=pytest.mark.slow) for small in SMALLS for task in variants(small)[1:]]
+MORE += [pytest.param(task, marks=pytest.mark.slow) for task in PAIRS]
 
 
 def label(task):
@@ -63,8 +65,8 @@ def label(task):
     return "-".join([type(task).__name__, *changed])
 
 
-every_task = pytest.mark.parametrize("task", DEFAULTS + SMALLS, ids=label)
-every_small_task = pytest.mark.parametrize("task", SMALLS, ids=label)
+every_task = pytest.mark.parametrize("task", DEFAULTS + SMALLS + MORE, ids=label)
+every_small_task = pytest.mark.parametrize("task", SMALLS + MORE, ids=label)
 
 EXPERT, WRONG = -1, tokens.PAD  # as actions: what the expert does, and what is never right
 

@@ -7,7 +7,7 @@ LAYERS = (
     {"__init__", "config", "types", "tokens"},
     {"envs", "problems", "layout", "policy", "acting", "credit", "losses", "optimizer", "metrics", "parallel"}
     | {"records", "checkpoints", "tensorboard", "provenance"},
-    {"rollout"},
+    {"rollout", "renamed"},
     {"values", "evaluate"},
     {"algorithms", "learner"},
     {"run"},
