@@ -35,7 +35,7 @@ WHO = {"random": "random", "expert": "expert", "sft": "SFT", "grpo": "SFT, then 
 INTRODUCTION = """# Tasks
 
 Written by `python -m experiments.task_notes` from the tasks' own words. Success was measured by `python -m experiments.task_notes
---measure all` at default knobs, on unseen problems, with sampled actions: means over {seeds} seeds with Student's 95% interval. SFT is 60
+--measure all` at default knobs, on unseen problems, with sampled actions: means over seeds with Student's 95% interval. SFT is 60
 updates of cloning 256 fresh demonstrations each, GRPO 60 more of 256 episodes, by a policy of 135,553 weights; a dash was not measured yet.
 """
 
@@ -102,10 +102,9 @@ def success(task: Any, actor: Any, seed: int, episodes: int) -> float:
 
 def page(tasks: dict[str, type], results: list[Record]) -> str:
     """The notes on all tasks, as markdown."""
-    seeds = len({r["seed"] for r in results})
     table = report.markdown([line(name, cls(), results) for name, cls in sorted(tasks.items())])
     notes = [note(name, cls) for name, cls in sorted(tasks.items())]
-    return "\n".join([INTRODUCTION.format(seeds=seeds), table, "", *notes])
+    return "\n".join([INTRODUCTION, table, "", *notes])
 
 
 def line(name: str, task: Any, results: list[Record]) -> Record:
@@ -118,18 +117,18 @@ def line(name: str, task: Any, results: list[Record]) -> Record:
 def note(name: str, cls: type) -> str:
     """What a task isolates, an episode, its rules and its knobs."""
     module = inspect.getmodule(cls)
-    about, _, _ = module.__doc__.partition(">>>")
+    about, rules = (text.partition(">>>")[0].strip() for text in (module.__doc__, inspect.getdoc(cls)))
     spec = cls().spec
-    tokens = f"{spec.context_length} tokens: {spec.prompt_length} of prompt, then {spec.num_turns} turns of"
+    tokens = f"{spec.context_length} tokens: {spec.prompt_length} of prompt, then {spec.num_turns} turn{'s' * (spec.num_turns > 1)} of"
     tokens += f" {spec.observation_length} observed and up to {spec.action_length} written."
     knobs = report.markdown(fields(cls)) if dataclasses.fields(cls) else ""
-    return f"## {name}\n\n{about.strip()}\n\n```\n{episode(module, cls)}```\n\n{inspect.getdoc(cls)}\n\n{tokens}\n\n{knobs}\n"
+    return f"## {name}\n\n{about}\n\n```\n{episodes(module, cls)}```\n\n{rules}\n\n{tokens}\n\n{knobs}\n"
 
 
-def episode(module: ModuleType, cls: type) -> str:
-    """The task's first literal episode, in the module's docstring or its own."""
+def episodes(module: ModuleType, cls: type) -> str:
+    """The task's literal episodes, from the docstrings of its module and its own."""
     examples = [e for text in (module.__doc__, cls.__doc__) for e in doctest.DocTestParser().get_examples(text)]
-    return next((e.want for e in examples if e.want and f"{cls.__name__}(" in e.source), "")
+    return "\n".join(e.want for e in examples if e.want and f"{cls.__name__}(" in e.source)
 
 
 def fields(cls: type) -> list[Record]:
