@@ -27,6 +27,8 @@ class WarmStart:
 
     def __post_init__(self):
         check(self.updates >= 0, f"--warm-start.updates must be 0 (none) or more, not {self.updates}.")
+        clones = self.updates or self.num_demos or self.noise or self.learning_rate != WarmStart.learning_rate
+        check(not (self.checkpoint and clones), "With --warm-start.checkpoint nothing is cloned: leave out the other --warm-start flags.")
 
     @property
     def algorithm(self) -> Algorithm:

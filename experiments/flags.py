@@ -90,7 +90,8 @@ def parse(command: type, arguments: list[str]) -> Any:
     task, rest = task_of(rest)
     supervised = isinstance(row.actor, Expert)
     rest = [_long(flag, "algorithm.actor" if supervised else "warm-start") for flag in rest]
-    warm = WarmStart() if supervised else WarmStart(updates=30, num_demos=48)
+    clones = not supervised and not any(flag.startswith("--warm-start.checkpoint") for flag in rest)
+    warm = WarmStart(updates=30, num_demos=48) if clones else WarmStart()
     return from_flags(command, command(Run(task, row, warm_start=warm)), rest)
 
 

@@ -90,6 +90,7 @@ MISTAKES = {
     "a value that is no choice": ("grpo running_sum --policy.context none", "--policy.context", "history"),
     "a knob out of range": ("grpo running_sum --task.modulus 99", "modulus must be 2 to 16", "99"),
     "a warm start's knob out of range": ("grpo running_sum --warm-start.noise 2", "noise is a probability"),
+    "a warm start of two kinds": ("grpo running_sum --warm-start.checkpoint x --warm-start.noise 0.1", "leave out the other --warm-start"),
     "a negative warm start": ("grpo running_sum --warm-start.updates -10", "--warm-start.updates must be 0 (none) or more, not -10"),
     "a flag without its value": ("grpo running_sum --credit", "--credit needs a value"),
     "problems that devices cannot share": ("grpo running_sum --devices 3 --algorithm.problems 32", "--algorithm.problems (32)", "3 dev"),

@@ -37,7 +37,10 @@ INSTEAD = {
     "minibatches": [4],
 }
 # Where to begin with a task; what is silent there is tried in its other modes, which takes longer.
-LOUD = {"sort_digits": dict(answer_length=8), "chain_pit": dict(mode="demoed_recover"), "running_sum": dict(reward="per_turn")}
+LOUD = {
+    "sort_digits": dict(answer_length=8), "chain_pit": dict(mode="demoed_recover"), "running_sum": dict(reward="per_turn"),
+    "memorize": dict(num_problems=8), "two_prompt": dict(num_choices=4, easy=2), "tool_chase": dict(call_cost=0.02),
+}  # fmt: skip
 TASK, SIZE = Ragged(), Policy(width=8, layers=1, heads=2, mlp=8)
 
 
@@ -56,6 +59,8 @@ def alternatives(path: str, field: Field, value: Any) -> list[Any]:
         return [option for option in get_args(field.type) if option != value]
     if field.type is bool:
         return [not value]
+    if isinstance(value, tuple):
+        return [type(value)(value[: len(value) // 2])]
     return {int: lambda: [value + 1, value * 2, value + 8], float: lambda: [value * 0.5, value + 0.1], str: lambda: ["other"]}[field.type]()
 
 
@@ -175,6 +180,7 @@ def trajectory(task: Any) -> Any:
     return play()._replace(anchor=(), is_key=())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", config.named(agentic_rl.envs))
 def test_every_field_of_a_task_changes_its_episodes(name):
     task = config.named(agentic_rl.envs)[name](**LOUD.get(name, {}))

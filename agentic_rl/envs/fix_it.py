@@ -163,7 +163,7 @@ class FixIt:
         actions = jnp.array([(*word, tokens.END, tokens.PAD)[:3] for word in words])
         after, step = jax.vmap(lambda action: self.step(jax.random.key(0), state, action))(actions)
         values = step.reward + jnp.where(step.done, 0.0, jax.vmap(self.potential)(after))
-        return values.min() < self.potential(state) - 1e-6
+        return (values.min() < self.potential(state) - 1e-6) & (self._left(state) > 0)
 
     def longer(self, factor: int) -> "FixIt":
         """The same task with `factor` times as many digits, and turns to mend them all."""
