@@ -43,6 +43,7 @@ class Command:
     attempts: int = 8  # sampled episodes at each problem, from which pass@1, pass@2, pass@4, ... are estimated
     horizons: str = "1,2,4"  # how many times as long as in training
     splits: str = "test,train"  # test: instances that training never draws
+    shifts: bool = True  # also the task under other names and, where it has one, another rule
     devices: int = 0  # 0: all accelerators, or one virtual device per CPU core
 
     def __post_init__(self):
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> int:
     command = from_flags(Command, Command(tyro.MISSING), arguments)
     parallel.prepare(command.devices)
     run, state = load(command.run_dir)
-    tasks = {name: layouts(task, command.horizons) for name, task in parts(run.task).items()}
+    tasks = {name: layouts(task, command.horizons, command.shifts) for name, task in parts(run.task).items()}
     for task in [task for each in tasks.values() for task in each.values()]:
         layout.check_length(task.spec)
     console.keep_compiled_programs()
@@ -74,10 +75,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def layouts(task: Environment, horizons: str) -> dict[str, Environment]:
+def layouts(task: Environment, horizons: str, shifts: bool) -> dict[str, Environment]:
     """The task at each horizon, with other names for its values and entities, and under a rule that training never showed."""
-    longer = {f"{h}x": task.longer(int(h)) for h in horizons.split(",")} | {"renamed": Renamed(task)}
-    return longer | ({"other rule": task.other_rule()} if hasattr(task, "other_rule") else {})
+    longer = {f"{h}x": task.longer(int(h)) for h in horizons.split(",")}
+    shifted = {"renamed": Renamed(task)} | ({"other rule": task.other_rule()} if hasattr(task, "other_rule") else {})
+    return longer | (shifted if shifts else {})
 
 
 def measure(command: Command, run: Run, machine: Machine, params, tasks: dict[str, dict[str, Environment]]) -> list[Record]:

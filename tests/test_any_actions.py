@@ -64,6 +64,7 @@ def test_arbitrary_tokens_keep_observations_rewards_and_ends_in_order(name, seed
     assert (potential[step.done] == 0).all() and not is_key[step.done].any()
 
 
+@pytest.mark.slow
 @every_task
 def test_a_problem_is_a_function_of_its_key_alone(name):
     keys = jax.random.split(jax.random.key(7), EPISODES)
@@ -71,6 +72,7 @@ def test_a_problem_is_a_function_of_its_key_alone(name):
     chex.assert_trees_all_equal(jax.tree.map(lambda x: x[::-1], reset(keys)), reset(keys[::-1]))
 
 
+@pytest.mark.slow
 @every_task
 def test_what_one_fork_of_a_state_does_is_nothing_to_the_other(name):
     task, key = TASKS[name], jax.random.key(1)

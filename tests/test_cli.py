@@ -229,7 +229,7 @@ def test_a_full_disk_costs_the_file_but_not_the_evaluation(call, copy, monkeypat
     assert not (copy / "evaluation.json").exists()
 
 
-EVALUATE = "--episodes 16 --attempts 4 --horizons 1 --splits test --devices 1".split()
+EVALUATE = "--episodes 16 --attempts 4 --horizons 1 --splits test --no-shifts --devices 1".split()
 
 
 def test_a_tiny_run_goes_all_the_way(finished):
@@ -281,14 +281,14 @@ def test_the_expert_is_never_corrected(call):
 def test_an_evaluation_shows_and_keeps_every_cell(call, copy):
     code, out, _ = call(evaluate, copy, *EVALUATE)
     assert code == 0 and "one seed, hence no intervals" in out
-    greedy, sampled, *renamed = json.loads((copy / "evaluation.json").read_text())
-    assert [r["horizon"] for r in renamed] == ["renamed", "renamed"]
+    greedy, sampled = json.loads((copy / "evaluation.json").read_text())
     assert (greedy["mode"], sampled["mode"], sampled["update"], sampled["num_turns"]) == ("greedy", "sampled", 10, 2)
     assert sampled["pass@1"] == pytest.approx(sampled["success"])
     assert 0 < sampled["pass@1"] < sampled["pass@2"] < sampled["pass@4"] and "pass@1" not in greedy
     assert f"{sampled['pass@2']:.3f}" in out and f"{greedy['return']:.3f}" in out
 
 
+@pytest.mark.slow
 def test_a_mixture_trains_and_is_evaluated_by_task(call, tmp_path):
     sizes = [flag.replace("--task.", "--task.running-sum.") for flag in TINY]
     code, out, _ = call(train, "grpo", "running_sum+key_door", "--quick", *sizes, "--run-dir", tmp_path / "both")

@@ -71,7 +71,7 @@ def test_a_file_that_is_not_there_is_refused_in_a_sentence():
 
 def test_the_generators_of_reasoning_gym_become_a_task_that_their_own_scorer_agrees_with():
     gym = pytest.importorskip("reasoning_gym")
-    for name in ("chain_sum", "basic_arithmetic", "letter_counting", "gcd"):
+    for name in ("chain_sum", "gcd"):
         found, source = pairs.load(f"reasoning_gym:{name}:40"), gym.create_dataset(name, size=40, seed=0)
         episodes = rollout(Dataset(found), Expert(), jax.random.key(0), jnp.arange(16))
         answers = {decode(encode(row["question"])): row for row in source}

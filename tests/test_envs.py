@@ -65,7 +65,8 @@ def label(task):
     return "-".join([type(task).__name__, *changed])
 
 
-every_task = pytest.mark.parametrize("task", DEFAULTS + SMALLS + MORE, ids=label)
+LARGE = [pytest.param(task, marks=pytest.mark.slow) for task in DEFAULTS if task not in SMALLS]
+every_task = pytest.mark.parametrize("task", LARGE + SMALLS + MORE, ids=label)
 every_small_task = pytest.mark.parametrize("task", SMALLS + MORE, ids=label)
 
 EXPERT, WRONG = -1, tokens.PAD  # as actions: what the expert does, and what is never right

@@ -49,7 +49,10 @@ def test_a_mixture_of_one_is_the_task_itself_bitwise():
     chex.assert_trees_all_equal(alone, together)
 
 
-@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "constant"])
+MORE = [pytest.param(how, marks=pytest.mark.slow) for how in ("sequence_mean", "constant")]
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", *MORE])
 def test_the_gradient_of_a_mixture_weighs_its_tasks_by_what_the_aggregation_counts(aggregation):
     row = replace(ROW, aggregation=aggregation)
     setup, tasks = learner.setup(SIZE, row, 4, 0), list(MIXTURE.values())
@@ -79,6 +82,7 @@ def test_metrics_are_told_of_each_task_and_costs_add_up():
     assert log["env_steps"] == pytest.approx(8 * (log["ragged/turns"] + log["chain/turns"]))
 
 
+@pytest.mark.slow
 def test_a_mixture_trains_and_is_evaluated_task_by_task():
     row = replace(algorithms.SFT, problems=8, minibatches=2)
     run = Run(MIXTURE, row, SIZE, updates=4, chunk=2, eval_every=4, eval_episodes=8, checkpoint_every=4, devices=1)

@@ -90,7 +90,7 @@ def random_walk(task, problem, rng):
         yield state, stack
 
 
-@pytest.mark.parametrize("rule", ["plain", "face10", "face_rank", "op_swap"])
+@pytest.mark.parametrize("rule", ["op_swap", *(pytest.param(r, marks=pytest.mark.slow) for r in ("plain", "face10", "face_rank"))])
 def test_potential_and_expert_are_those_of_an_independent_search_on_and_off_the_path(rule):
     task, rng, dead_ends = Points(num_turns=6, rule=rule), np.random.default_rng(0), 0
     for problem in range(15):
@@ -105,6 +105,7 @@ def test_potential_and_expert_are_those_of_an_independent_search_on_and_off_the_
     assert dead_ends >= 5
 
 
+@pytest.mark.slow
 def test_four_cards_are_searched_as_well():
     task = Points(num_cards=4)
     state = start(task, [4, 7, 8, 8], 24)  # (7 - 8 / 8) * 4

@@ -21,14 +21,14 @@ def test_names_are_exchanged_within_values_and_within_entities_and_nowhere_else(
 
 
 def test_the_expert_plays_the_same_episodes_in_other_words():
-    for task in (RunningSum(), KeyDoor()):
-        plain, other = (rollout(t, Expert(), jax.random.key(0), jnp.arange(16)) for t in (task, Renamed(task)))
-        assert isinstance(Renamed(task), Environment)
-        for field in ("prompt", "observation", "action", "label"):
-            old, new = (np.asarray(getattr(x, field)) for x in (plain, other))
-            assert (Renamed(task)._new[old] == new)[np.asarray(old) != tokens.PAD].all() and (old != new).any()
-        chex.assert_trees_all_equal(plain.reward, other.reward)
-        assert other.success.all()
+    task = KeyDoor(delay=1)
+    plain, other = (rollout(t, Expert(), jax.random.key(0), jnp.arange(16)) for t in (task, Renamed(task)))
+    assert isinstance(Renamed(task), Environment)
+    for field in ("prompt", "observation", "action", "label"):
+        old, new = (np.asarray(getattr(x, field)) for x in (plain, other))
+        assert (Renamed(task)._new[old] == new)[np.asarray(old) != tokens.PAD].all() and (old != new).any()
+    chex.assert_trees_all_equal(plain.reward, other.reward)
+    assert other.success.all()
 
 
 def test_random_choices_are_understood_by_their_new_names():
