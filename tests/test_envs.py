@@ -210,7 +210,10 @@ def test_returns_stay_within_the_stated_bounds(task):
     assert low - 1e-5 <= total.min() and total.max() <= high + 1e-5
 
 
-@pytest.mark.parametrize("task", DEFAULTS, ids=label)
+QUICK = (ChainPit, KeyDoor, RunningSum, SortDigits)  # without a compiler the others take seconds each
+
+
+@pytest.mark.parametrize("task", [pytest.param(t, marks=[pytest.mark.slow] * (not isinstance(t, QUICK))) for t in DEFAULTS], ids=label)
 def test_compiled_and_uncompiled_agree(task):
     def two_turns(key):
         state, _ = task.reset(key)

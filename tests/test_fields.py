@@ -197,6 +197,7 @@ def predictions(size: Policy) -> Any:
     return jax.jit(lambda params: policy.apply(size, params, TASK.spec, token, token > 4))(sharp)
 
 
+@pytest.mark.slow
 def test_every_field_of_the_policy_changes_its_predictions_except_remat():
     said = silent(predictions, SIZE)
     assert len(said) == 1 and said[0].startswith("Policy.remat"), said

@@ -69,6 +69,7 @@ def test_the_gradient_of_a_mixture_weighs_its_tasks_by_what_the_aggregation_coun
     chex.assert_trees_all_close(slope([0, 1]), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_update_of_a_mixture_is_the_same_on_one_device_and_on_two():
     one, two = updated(MIXTURE), updated(MIXTURE, devices=2)
     chex.assert_trees_all_close(one[0].params, two[0].params, rtol=0, atol=1e-6)
@@ -77,8 +78,6 @@ def test_an_update_of_a_mixture_is_the_same_on_one_device_and_on_two():
 def test_metrics_are_told_of_each_task_and_costs_add_up():
     _, log = updated(MIXTURE)
     assert log["success"] == pytest.approx((log["ragged/success"] + log["chain/success"]) / 2)
-    alone = [updated(task, row=replace(ROW, problems=4, minibatches=1))[1] for task in (MIXTURE["chain"],)]
-    assert log["env_steps"] > alone[0]["env_steps"]
     assert log["env_steps"] == pytest.approx(8 * (log["ragged/turns"] + log["chain/turns"]))
 
 
