@@ -15,7 +15,7 @@ def token_weight(masks: list[Bool[Array, "_ _ _"]], aggregation: Aggregation) ->
     token_mean: 1 / all tokens (DAPO); sequence_mean: 1 / (sequences · own length), which favours short ones (GRPO);
     constant: 1 / Σ (sequences · T·A), no length bias (Dr. GRPO, 2503.20783). Sequences without any token were left out, and count nowhere.
     """
-    weights = [mask.astype(jnp.float32) for mask in masks]
+    weights = [mask.astype(float) for mask in masks]
     if aggregation == "token_mean":
         count = jnp.maximum(sum(w.sum() for w in weights), 1)
         return [w / count for w in weights]

@@ -34,7 +34,7 @@ from experiments.enumeration import AGGREGATIONS, BETA, DISCOUNT, Exact, gradien
 from experiments.flags import from_flags
 from experiments.statistics import Record, distinct, select
 
-EXACT = 1e-6  # a relative error below is rounding
+EXACT = 1e-8  # a relative error below is rounding
 MISTAKE = 0.5  # of a wrong value
 P, Q = 0.3, 0.5  # of the closed form on lengths
 OPTIONAL = {"rewards": "rewards", "beside": "with", "attempts": "attempts"}  # columns that a table shows if they tell lines apart
@@ -49,7 +49,7 @@ compared with the gradient of an objective, mostly of J, the expected return.
   mean length
 - *direction*: the same after the update got the best length, which is what no learning rate repairs
 - *cosine*: of the angle between the two
-- *verdict*: an error below a millionth is rounding; an update is unbiased, or wrong by a factor only, or biased, or expected to be nothing
+- *verdict*: an error below 1e-8 is rounding; an update is unbiased, or wrong by a factor only, or biased, or expected to be nothing
 
 How large a bias is depends on the task and the policy, which were chosen such that biases show; it is stated for these. Where a table does
 not say otherwise, there are 2 attempts, and one step is made on the batch of all attempts at both problems.

@@ -120,7 +120,7 @@ def test_the_expected_weight_and_credit_are_sums_over_all_ordered_batches(how):
     algorithm = row(LeaveOneOut(), aggregation=how)
     found = expected(here, algorithm, here.trajectory, algorithm.values(here, here.trajectory)[0])
     for x, y in zip(found, (weight, product)):
-        np.testing.assert_allclose(x, np.where(here.trajectory.mask, y[..., None, None], 0.0), rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(x, np.where(here.trajectory.mask, y[..., None, None], 0.0), rtol=1e-12, atol=1e-14)
 
 
 def test_of_many_attempts_each_problem_alone_expects_what_both_together_do():
@@ -131,7 +131,7 @@ def test_of_many_attempts_each_problem_alone_expects_what_both_together_do():
         some = jax.tree.map(lambda x: x[n : n + 1] if jnp.ndim(x) else x, (here.trajectory, value))
         alone = enumeration.expectation(algorithm, *some, *enumeration.batches(here.probability[n : n + 1], 3))["constant"]
         for x, y in zip(alone, together):
-            np.testing.assert_allclose(x / 2, y[n : n + 1], rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(x / 2, y[n : n + 1], rtol=1e-12, atol=1e-14)
 
 
 @both_rewards
@@ -151,10 +151,11 @@ def test_the_exact_value_is_the_mean_of_what_is_still_to_come_over_the_episodes_
 
 def test_a_comparison_tells_a_factor_from_a_bias_and_from_nothing():
     truth = np.array([3.0, 4.0])
-    assert compare(truth * (1 + 1e-8), truth)["verdict"] == "unbiased"
+    assert compare(truth * (1 + 1e-9), truth)["verdict"] == "unbiased"
     assert compare(0.75 * truth, truth) == dict(error=0.25, direction=0.0, cosine=1.0, verdict="a factor of 0.75")
     assert compare(-truth, truth) == dict(error=2.0, direction=0.0, cosine=-1.0, verdict="biased")
     assert compare(np.array([3.0, 0.0]), truth) == dict(error=0.8, direction=0.8, cosine=0.6, verdict="biased")
+    assert compare(truth * (1 + 1e-7), truth)["verdict"].startswith("a factor of 1")
     assert compare(1e-9 * truth, truth)["verdict"] == "nothing"
 
 
@@ -177,6 +178,7 @@ def test_a_constant_credit_expects_nothing():
 
 def test_a_discount_is_a_bias_even_towards_the_discounted_return():
     assert all(measured(row(RewardToGo(discount=0.95), 1), name)["direction"] > 0.01 for name in ("J", "J, discounted"))
+    assert measured(row(RewardToGo(discount=0.5), 1))["direction"] > 0.02
 
 
 def test_success_only_is_unbiased_for_success_whatever_else_is_rewarded():
@@ -194,7 +196,11 @@ def test_group_relative_s_bias_is_the_factor_of_the_closed_form(attempts):
     solved = (here.probability * np.asarray(here.trajectory.success)).sum(-1)
     assert solved[0] < 0.1 < 0.3 < solved[1] < 0.7
     assert is_unbiased(row(GroupRelative(), attempts), f"Σ c(p) ∇p, G = {attempts}", "outcome")
-    assert (found["direction"] == 0) == (attempts < 4)  # with two or three all informative groups are alike
+    factor = [group_weight(attempts, p) for p in solved]
+    if attempts < 4:
+        assert found["direction"] == 0  # all informative groups are alike
+    else:
+        assert found["direction"] > 0.02 and factor[0] > {4: 1.03, 8: 1.2}[attempts] * factor[1]
 
 
 def test_group_relative_is_biased_by_more_than_a_scale_in_every_setting_that_is_used():
@@ -336,7 +342,7 @@ def test_the_push_is_what_centred_and_the_token_weights_give_over_all_pairs_of_w
     push = chance[pair].prod(-1)[:, None] * 2 * np.asarray(weight) * credited(Centred(), reward[pair], mask[pair])[..., 0] * score[pair]
     for outcome, one in ((False, 1 - p), (True, p)):
         found = np.where(right[pair] == outcome, push, 0.0).sum() / 2 / one
-        assert found == pytest.approx(drift(how, 2, p, q, 1, outcome), abs=2e-6)
+        assert found == pytest.approx(drift(how, 2, p, q, 1, outcome), abs=2e-6)  # longer waits than TURNS: 2 ** -20
 
 
 # The page
@@ -385,4 +391,4 @@ def test_the_committed_table_is_what_comes_out():
     numbers = ("error", "direction", "cosine")
     for old, new in zip(records(), found, strict=True):
         assert {k: v for k, v in old.items() if k not in numbers} == {k: v for k, v in new.items() if k not in numbers}
-        np.testing.assert_allclose([old[k] for k in numbers], [new[k] for k in numbers], rtol=1e-3, atol=2e-6)
+        np.testing.assert_allclose([old[k] for k in numbers], [new[k] for k in numbers], rtol=1e-5, atol=1e-8)

@@ -40,6 +40,7 @@ INSTEAD = {
     "selection.max_rounds": [1],
     "refresh": [2],
 }
+MAY_REFUSE = {"refresh", "attempts"}  # a lag where nobody samples, attempts where all would be alike
 # Where to begin with a task; what is silent there is tried in its other modes, which takes longer.
 LOUD = {
     "sort_digits": dict(answer_length=8), "chain_pit": dict(mode="demoed_recover"), "running_sum": dict(reward="per_turn"),
@@ -96,12 +97,13 @@ def differ(a: Any, b: Any) -> bool:
 def silent(outcome: Callable[[Any], Any], base: Any, *more: Any, only: Callable = lambda field: True) -> list[str]:
     """A sentence for each field of `base` that changes no outcome, be it of `base` or of the configs in `more`.
 
-    A row may refuse all other options of a field: then its flag is not silent.
+    A row may refuse all other options of a switch: then its flag is not silent. A number that it refuses altogether should not be there.
     """
     said = []
     for path, field, value in leaves(base):
         tried = [(b, other) for b in (base, *more) for _, other in others(b, path)] if only(field) else []
-        if tried and not any(differ(outcome(b), outcome(other)) for b, other in tried):
+        refused = not only(field) or not tried and (get_origin(field.type) is Literal or path in MAY_REFUSE)
+        if not refused and not any(differ(outcome(b), outcome(other)) for b, other in tried):
             name = f"{type(base).__name__}.{path}"
             said.append(f"{name} changes nothing: remove it, or tell tests/test_fields.py a value at which it does (not {value}).")
     return said

@@ -27,10 +27,17 @@ def test_gradients_are_clipped_by_their_global_norm():
 
 def test_the_first_step_of_adam_is_the_learning_rate_and_weight_decay_is_decoupled():
     gradient = {"a": jnp.array([0.3, -0.2])}
-    step = gradient_step(Adam(learning_rate=0.1, warmup=0), gradient)
-    np.testing.assert_allclose(step["a"], [-0.1, 0.1], rtol=1e-3)
-    step = gradient_step(Adam(learning_rate=0.1, warmup=0, weight_decay=0.5), gradient)
-    np.testing.assert_allclose(step["a"], [-0.15, 0.05], rtol=1e-3)
+    step = gradient_step(Adam(learning_rate=0.1, warmup=0, eps=1e-8), gradient)
+    np.testing.assert_allclose(step["a"], [-0.1, 0.1], rtol=1e-5)
+    step = gradient_step(Adam(learning_rate=0.1, warmup=0, eps=1e-8, weight_decay=0.5), gradient)
+    np.testing.assert_allclose(step["a"], [-0.15, 0.05], rtol=1e-5)
+
+
+@pytest.mark.parametrize("eps", [1e-5, 0.1])
+def test_eps_holds_back_the_steps_of_small_gradients(eps):
+    gradient = np.array([0.3, -1e-5])
+    step = gradient_step(Adam(learning_rate=0.1, warmup=0, eps=eps), {"a": jnp.asarray(gradient)})
+    np.testing.assert_allclose(step["a"], -0.1 * gradient / (abs(gradient) + eps), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize(
