@@ -7,7 +7,7 @@ each part; its knobs are the parts' fields. To add an algorithm, add a row.
 from dataclasses import replace
 from typing import Any, Literal
 
-from agentic_rl import kl, losses, rewards, selection, values
+from agentic_rl import kl, losses, rewards, selection
 from agentic_rl.acting import Expert, Learner
 from agentic_rl.config import check, config
 from agentic_rl.credit.anchors import Gigpo
@@ -18,6 +18,9 @@ from agentic_rl.credit.supervised import AdvantageWeighted, Imitation, OutcomeCo
 from agentic_rl.credit.turns import TurnGAE
 from agentic_rl.optimizer import Adam
 from agentic_rl.surrogates import Cispo, ClippedRatio, LogLikelihood, SequenceRatio
+from agentic_rl.values import NoValue
+from agentic_rl.values.critic import Critic
+from agentic_rl.values.forks import Forks
 
 
 @config
@@ -71,9 +74,11 @@ class Algorithm:
         sampled = "{} reads the probabilities of the policy that acted, but the expert acts: choose another {}."
         check(not (shown and self.credit.reads_sampler), sampled.format(credit, "--credit"))
         check(not (shown and self.reward.reads_reference), sampled.format(reward, "--reward"))
-        check(not (shown and self.values.forks), "The expert acts, so its episodes are not forked by the policy: use --values critic.")
+        check(
+            not (shown and self.values.keeps_states), "The expert acts, so its episodes are not forked by the policy: use --values critic."
+        )
         own = "Forks are played for the task's own reward, not for {}: use --reward outcome, or --values critic."
-        check(not self.values.forks or isinstance(self.reward, rewards.Outcome), own.format(reward))
+        check(not self.values.keeps_states or isinstance(self.reward, rewards.Outcome), own.format(reward))
         check(not (shown and self.refresh > 1), "The expert acts, which no --algorithm.refresh changes: leave it at 1.")
 
     @property
@@ -91,7 +96,7 @@ def _row(actor, labels, values_, credit, surrogate, **knobs) -> Algorithm:
     return Algorithm(actor, labels, values_, credit, surrogate, **knobs)
 
 
-_LIKELIHOOD, _CLIP, _NONE, _CRITIC = LogLikelihood(), ClippedRatio(), values.NoValue(), values.Critic()
+_LIKELIHOOD, _CLIP, _NONE, _CRITIC = LogLikelihood(), ClippedRatio(), NoValue(), Critic()
 _LONE = dict(problems=256, attempts=1)  # no group is needed: every episode is at a problem of its own
 _HIGHER = ClippedRatio(clip_high=0.28)
 
@@ -111,7 +116,7 @@ CISPO     = _row(Learner(), "own",    _NONE,           GroupRelative(), Cispo())
 GIGPO     = _row(Learner(), "own",    _NONE,           Gigpo(),         _CLIP, aggregation="sequence_mean")  # fmt: skip
 PPO       = _row(Learner(), "own",    _CRITIC,         GAE(),           _CLIP, **_LONE)  # fmt: skip
 TURN_PPO  = _row(Learner(), "own",    _CRITIC,         TurnGAE(),       _CLIP, **_LONE)  # fmt: skip
-VINEPPO   = _row(Learner(), "own",    values.Forks(),  TurnGAE(lambda_=0.0), _CLIP, **_LONE)  # fmt: skip
+VINEPPO   = _row(Learner(), "own",    Forks(),         TurnGAE(lambda_=0.0), _CLIP, **_LONE)  # fmt: skip
 
 
 def rows() -> dict[str, Algorithm]:

@@ -89,7 +89,7 @@ def collect(
 
     def play(problem, wanted=None):
         stream_key = jax.random.fold_in(key, stream)
-        keep_states = algorithm.values.forks
+        keep_states = algorithm.values.keeps_states
         return rollout(task, actor, stream_key, problem, algorithm.attempts, axis_name=seed_axis, wanted=wanted, keep_states=keep_states)
 
     trajectory, spent = play(problem), {"env_steps": jnp.int32(0), "generated_tokens": jnp.int32(0)}

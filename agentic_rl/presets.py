@@ -23,8 +23,9 @@ from agentic_rl.credit.turns import BiLevelGAE
 from agentic_rl.kl import ReferenceKL
 from agentic_rl.rewards import KlReward, SoftOverlong
 from agentic_rl.selection import TopSpread
-from agentic_rl.surrogates import Cispo, ClippedRatio, DualClip, LogLikelihood, SequenceRatio
-from agentic_rl.values import Critic, Forks, Greedy
+from agentic_rl.surrogates import Cispo, ClippedRatio, DualClip, GspoToken, LogLikelihood, SequenceRatio
+from agentic_rl.values.critic import Critic
+from agentic_rl.values.forks import Forks, Greedy
 
 
 class Preset(NamedTuple):
@@ -81,7 +82,7 @@ TABLE = {
         " gspo.",
     ),
     "gspo-verl": Preset(
-        replace(rows.GSPO, credit=_GROUP, surrogate=SequenceRatio(own_gradient=True)),
+        replace(rows.GSPO, credit=_GROUP, surrogate=GspoToken()),
         "GSPO-token (2507.18071, eq. 14), the form that verl and Tunix have, at the paper's clips: the gradient is GSPO's wherever an"
         " episode's tokens share their credit. eps 1e-6.",
     ),
@@ -115,8 +116,9 @@ TABLE = {
     ),
     "otb": Preset(
         replace(rows.GRPO, credit=OptimalToken(), **_VERL),
-        "verl's optimal token baseline, place for place of turn and token (verl: of the response). Behind the second longest episode verl"
-        " sets it to 0; here the longest is its own baseline there, so that its credit is 0.",
+        "verl's optimal token baseline (2602.07078), `adv_estimator` optimal_token_baseline and, of several turns,"
+        " tir_optimal_token_baseline: the k-th token a policy wrote is compared with the others' k-th. Behind the second longest episode it"
+        " is 0, so that the longest earns its reward to go there.",
     ),
     "gigpo-paper": Preset(
         replace(rows.GIGPO, credit=Gigpo(scale="mean_std"), kl=ReferenceKL(0.01, "k3"), aggregation="token_mean"),

@@ -103,17 +103,26 @@ class SequenceRatio(ClippedRatio):
     clip_high: float = 4e-4
     level: Literal["turn", "sequence"] = "sequence"
     mean: bool = True  # over the tokens: the ratio does not depend on length
-    own_gradient: bool = False  # a token's gradient is that of its own ratio; the value is the shared one (GSPO-token, eq. 14)
 
     def ratio(self, log_prob: Tokens, old_log_prob: Tokens, mask: Mask) -> Tokens:
         """The ratio of each token's turn or episode."""
         axes = (1, 2) if self.level == "sequence" else 2
         total = jnp.where(mask, log_prob - old_log_prob, 0.0).sum(axes, keepdims=True)
         shared = total / jnp.maximum(mask.sum(axes, keepdims=True), 1) if self.mean else total
-        shared = jnp.broadcast_to(shared, log_prob.shape)
-        if self.own_gradient:
-            shared = jax.lax.stop_gradient(shared) + log_prob - jax.lax.stop_gradient(log_prob)
-        return jnp.exp(jnp.minimum(shared, LARGEST))
+        return jnp.exp(jnp.minimum(self._at_token(jnp.broadcast_to(shared, log_prob.shape), log_prob), LARGEST))
+
+    def _at_token(self, shared: Tokens, log_prob: Tokens) -> Tokens:
+        """The log-ratio of each token."""
+        return shared
+
+
+@config
+class GspoToken(SequenceRatio):
+    """The shared ratio with each token's own gradient: the same as `SequenceRatio` where a sequence shares its credit. (eq. 14)"""
+
+    def _at_token(self, shared: Tokens, log_prob: Tokens) -> Tokens:
+        """The shared value with the token's own slope."""
+        return jax.lax.stop_gradient(shared - log_prob) + log_prob
 
 
 @config

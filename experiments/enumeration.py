@@ -189,14 +189,12 @@ def same_past(trajectory: Trajectory) -> Bool[np.ndarray, "L G G"]:
 
 
 @config
-class Exact:
+class Exact(values.ValueSource):
     """The expected return before each token, or one that is wrong by a random number in each state."""
 
     mistake: float = 0.0  # standard deviation of the random number
 
     known: ClassVar[bool] = True
-    learned: ClassVar[bool] = False
-    forks: ClassVar[bool] = False
 
     def __call__(self, here: World, trajectory: Trajectory) -> tuple[Value, dict]:
         """The mean over all episodes with the same past."""

@@ -29,7 +29,8 @@ from agentic_rl.presets import PRESETS, TABLE
 from agentic_rl.run import Run, WarmStart
 from agentic_rl.streams import VALUES
 from agentic_rl.train import train
-from agentic_rl.values import Forks, World
+from agentic_rl.values import World
+from agentic_rl.values.forks import Forks
 from experiments import console, report
 from experiments.flags import from_flags, look_up
 from experiments.statistics import Record

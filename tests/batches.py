@@ -47,6 +47,11 @@ def free(made):
     return made._replace(penalty=np.zeros_like(made.penalty))
 
 
+def full(made):
+    """The same, and every token of the layout was written."""
+    return made._replace(mask=np.ones_like(made.mask))
+
+
 def terminal(made):
     """The same, and all there is to earn is 1 for success, at the end."""
     return free(made)._replace(reward=at_end(made, made.success.astype(np.float32)))

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ragged import Ragged, babbler
 
 from agentic_rl import algorithms, experience, parallel, tokens
 from agentic_rl.credit.group import BatchRelative, Centred
@@ -20,6 +19,7 @@ from agentic_rl.rollout import rollout
 from agentic_rl.sampler import Sampler
 from agentic_rl.selection import All, Informative, NotOverlong, TopSpread
 from agentic_rl.streams import PLAY
+from tests.toys import Ragged, babbler
 
 TASK, SIZE = Ragged(), Policy(width=8, layers=1, heads=2, mlp=8)
 PARAMS, OTHERS = babbler(SIZE), babbler(SIZE, seed=7)

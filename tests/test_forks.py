@@ -17,7 +17,8 @@ from agentic_rl.forks import fork, read
 from agentic_rl.policy import Policy
 from agentic_rl.rollout import rollout
 from agentic_rl.sampler import Sampler
-from agentic_rl.values import Forks, Greedy, World
+from agentic_rl.values import World
+from agentic_rl.values.forks import Forks, Greedy
 from tests.toys import TINY, Walk, compiled, weights
 
 CALM = Walk(gust=10**9, prompt_length=3, size=12)  # no gust ever: transitions are certain

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ragged import Ragged, babbler
 
 from agentic_rl import algorithms, learner, parallel, policy
 from agentic_rl.acting import Expert
@@ -18,6 +17,7 @@ from agentic_rl.kl import ReferenceKL
 from agentic_rl.optimizer import Sgd
 from agentic_rl.policy import Policy
 from agentic_rl.values import World, from_state_values
+from tests.toys import Ragged, babbler
 
 TASK, SIZE = Ragged(), Policy(width=8, layers=1, heads=2, mlp=8)
 SMALL = dict(problems=8, attempts=2, optimizer=Sgd(learning_rate=0.5))

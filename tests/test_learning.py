@@ -14,7 +14,7 @@ from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
 from agentic_rl.run import Run, WarmStart
 from agentic_rl.train import train
-from agentic_rl.values import Critic
+from agentic_rl.values.critic import Critic
 
 pytestmark = pytest.mark.slow
 ROWS = algorithms.rows()

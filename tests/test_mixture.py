@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ragged import Ragged, babbler
 
 from agentic_rl import algorithms, learner, parallel
 from agentic_rl.config import ConfigError, from_json, to_json
@@ -19,6 +18,7 @@ from agentic_rl.optimizer import Sgd
 from agentic_rl.policy import Policy
 from agentic_rl.run import Run
 from agentic_rl.train import train
+from tests.toys import Ragged, babbler
 
 SIZE = Policy(width=8, layers=1, heads=2, mlp=8)
 ROW = replace(algorithms.GRPO, problems=8, attempts=2, minibatches=2, optimizer=Sgd(learning_rate=0.5))

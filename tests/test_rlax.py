@@ -9,7 +9,8 @@ from agentic_rl.credit.gae import gae
 from agentic_rl.credit.returns import earned
 from agentic_rl.credit.turns import turn_gae
 from agentic_rl.surrogates import ClippedRatio
-from agentic_rl.values import Critic, from_state_values
+from agentic_rl.values import from_state_values
+from agentic_rl.values.critic import Critic
 from tests.batches import close, episodes, trajectory
 from tests.toys import compiled
 

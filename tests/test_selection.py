@@ -17,6 +17,7 @@ from agentic_rl.credit.returns import RewardToGo
 from agentic_rl.experience import make_batch
 from agentic_rl.selection import All, Informative, NotOverlong, TopSpread
 from agentic_rl.types import Value
+from agentic_rl.values.critic import Critic
 from tests.batches import G, N, blank, close, episodes, padded, poisoned, returns, settings, terminal, trajectory
 from tests.toys import compiled
 
@@ -121,7 +122,7 @@ def test_less_than_one_round_is_refused():
 def rows_with(credits):
     """A row of the table with each credit, and a critic where it needs one."""
     plain = replace(algorithms.REINFORCE, problems=N, attempts=G, minibatches=1)
-    return [replace(plain, credit=c, values=values.Critic() if c.reads_value else values.NoValue()) for c in credits]
+    return [replace(plain, credit=c, values=Critic() if c.reads_value else values.NoValue()) for c in credits]
 
 
 @cache

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentic_rl import config, surrogates
-from agentic_rl.surrogates import LARGEST, Cispo, ClippedRatio, DualClip, LogLikelihood, PolicyRatio, SequenceRatio
+from agentic_rl.surrogates import LARGEST, Cispo, ClippedRatio, DualClip, GspoToken, LogLikelihood, PolicyRatio, SequenceRatio
 from tests.batches import close, settings
 from tests.toys import compiled
 
@@ -19,7 +19,9 @@ B, T, A = 6, 3, 2
 EVERY = [surrogate for cls in config.named(surrogates).values() for surrogate in settings(cls)]
 WIDE = dict(clip_low=0.2, clip_high=0.3)
 RATIO = np.array([0.5, 0.79, 0.9, 1.0, 1.25, 1.31, 2.0], np.float32)
-every_sequence_ratio = pytest.mark.parametrize("surrogate", [replace(s, **WIDE) for s in settings(SequenceRatio)], ids=repr)
+every_sequence_ratio = pytest.mark.parametrize(
+    "surrogate", [replace(s, **WIDE) for cls in (SequenceRatio, GspoToken) for s in settings(cls)], ids=repr
+)
 
 
 def batch(seed=0):
@@ -164,7 +166,7 @@ def test_policy_ratio_s_gradient_is_never_cut():
 
 @every_sequence_ratio
 def test_a_sequence_s_gradient_is_the_sum_of_its_tokens_that_are_not_cut_times_the_shared_ratio(surrogate):
-    """By each token's log-probability: its own part with `own_gradient`, else every one's part, over the length if `mean`."""
+    """By each token's log-probability: its own part of GSPO-token, else every one's part, over the length if `mean`."""
     made = batch()
     rho, (_, _, credit, mask) = shared_ratio(surrogate, made), made
     cut = (rho > 1.3) & (credit > 0) | (rho < 0.8) & (credit < 0)
@@ -172,7 +174,7 @@ def test_a_sequence_s_gradient_is_the_sum_of_its_tokens_that_are_not_cut_times_t
     axes = 2 if surrogate.level == "turn" else (1, 2)
     length = np.maximum(mask.sum(axes, keepdims=True), 1) if surrogate.mean else 1
     everyone = np.where(mask, part.sum(axes, keepdims=True) / length, 0.0)
-    close(slope(surrogate, made), part if surrogate.own_gradient else everyone)
+    close(slope(surrogate, made), part if isinstance(surrogate, GspoToken) else everyone)
     assert (mask & cut).any() and (mask & ~cut).any()
 
 
@@ -180,7 +182,7 @@ def test_a_sequence_s_gradient_is_the_sum_of_its_tokens_that_are_not_cut_times_t
 def test_gspo_token_has_gspo_s_value_and_where_a_sequence_shares_its_credit_also_its_gradient(level):
     log_prob, old, credit, mask = batch()
     gspo = SequenceRatio(**WIDE, level=level)
-    by_token = replace(gspo, own_gradient=True)
+    by_token = GspoToken(**vars(gspo))
     close(objective(by_token, batch()), objective(gspo, batch()))
     apart = slope(by_token, batch()) - slope(gspo, batch())
     shared = log_prob, old, np.broadcast_to(credit[:, :1, :1], mask.shape), mask
@@ -203,7 +205,7 @@ def test_where_the_policy_has_not_moved_every_gradient_is_the_policy_gradient(su
     _, old, credit, mask = batch()
     made = old, old, np.broadcast_to(credit[:, :1, :1], mask.shape), mask
     expected = slope(LogLikelihood(), made)
-    if isinstance(surrogate, SequenceRatio) and not (surrogate.mean or surrogate.own_gradient):
+    if isinstance(surrogate, SequenceRatio) and not (surrogate.mean or isinstance(surrogate, GspoToken)):
         expected = expected * mask.sum(2 if surrogate.level == "turn" else (1, 2), keepdims=True)
     close(slope(surrogate, made), expected, rtol=1e-5)
     assert np.abs(expected).max() > 0.1

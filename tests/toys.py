@@ -1,4 +1,4 @@
-"""A tiny task with every complication at once, and tiny networks in which every token matters: what several tests share."""
+"""Two tiny tasks with many complications at once, and tiny networks in which every token matters: what several tests share."""
 
 from dataclasses import replace
 from functools import cache
@@ -12,12 +12,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import policy, tokens
 from agentic_rl.config import config
 from agentic_rl.policy import Policy
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Environment, Spec, TimeStep
 
 TINY = Policy(width=16, layers=2, heads=2, mlp=16)
+DIGITS = 3
 
 
-class State(NamedTuple):
+class Walking(NamedTuple):
     """Where one is going, where one is, and when."""
 
     goal: Int[Array, ""]
@@ -43,18 +44,18 @@ class Walk:
     def spec(self) -> Spec:
         return Spec(self.prompt_length, 2, self.action_length, self.num_turns, (tokens.LEFT, tokens.RIGHT, tokens.END))
 
-    def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+    def reset(self, key: PRNGKeyArray) -> tuple[Walking, TimeStep]:
         goal, distance = (jax.random.randint(jax.random.fold_in(key, i), (), i, self.size) for i in range(2))
-        state = State(goal, (goal + distance) % self.size, jnp.int32(0))
+        state = Walking(goal, (goal + distance) % self.size, jnp.int32(0))
         return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
 
-    def prompt(self, state: State) -> Int[Array, " P"]:
+    def prompt(self, state: Walking) -> Int[Array, " P"]:
         return jnp.full(self.prompt_length, tokens.BOS).at[-1].set(tokens.value(state.goal))
 
-    def _observe(self, state: State) -> Int[Array, " O"]:
+    def _observe(self, state: Walking) -> Int[Array, " O"]:
         return jnp.stack([jnp.int32(tokens.OBS), tokens.value(state.place)])
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(self, key: PRNGKeyArray, state: Walking, action: Int[Array, " A"]) -> tuple[Walking, TimeStep]:
         ended = jnp.cumsum(action == tokens.END) > 0
         steps = jnp.where(ended, 0, (action == tokens.RIGHT).astype(jnp.int32) - (action == tokens.LEFT))
         steps = jnp.where((ended | (steps != 0)).all(), steps.sum(), 0)
@@ -64,18 +65,18 @@ class Walk:
         arrived = place == state.goal
         return state, TimeStep(self._observe(state), arrived - jnp.float32(0.125), arrived | (state.turn >= self.num_turns), arrived)
 
-    def expert(self, state: State) -> Int[Array, " A"]:
+    def expert(self, state: Walking) -> Int[Array, " A"]:
         there, ahead = jnp.arange(self.action_length), jnp.abs(state.goal - state.place)
         step = jnp.where(state.goal > state.place, tokens.RIGHT, tokens.LEFT)
         return jnp.where(there < ahead, step, jnp.where(there == ahead, tokens.END, tokens.PAD))
 
-    def anchor(self, state: State) -> Int[Array, ""]:
+    def anchor(self, state: Walking) -> Int[Array, ""]:
         return (state.goal * self.size + state.place) * (self.num_turns + 1) + state.turn
 
-    def potential(self, state: State) -> Float[Array, ""]:
+    def potential(self, state: Walking) -> Float[Array, ""]:
         return -jnp.abs(state.goal - state.place) / self.size
 
-    def is_key(self, state: State) -> Bool[Array, ""]:
+    def is_key(self, state: Walking) -> Bool[Array, ""]:
         return state.place != state.goal
 
     def longer(self, factor: int) -> "Walk":
@@ -89,6 +90,58 @@ class Walk:
 
     def render_turn(self, observation, action) -> str:
         return f"at {observation[1] - tokens.VALUE} -> {tokens.text(t for t in action if t != tokens.PAD)}"
+
+
+class Repeating(NamedTuple):
+    """What to say in each turn, which turn it is, and how many were right."""
+
+    digit: Int[Array, " T"]
+    turn: Int[Array, ""]
+    num_right: Int[Array, ""]
+
+
+@config
+class Ragged(Environment):
+    """Repeat the digit shown, then END: 1 for the digit, -0.25 for saying more; END alone leaves the episode."""
+
+    num_turns: int = 3
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(2, 1, 3, self.num_turns, (*range(tokens.VALUE, tokens.VALUE + DIGITS), tokens.END, tokens.END))
+
+    def reset(self, key: PRNGKeyArray) -> tuple[Repeating, TimeStep]:
+        state = Repeating(jax.random.randint(key, (self.num_turns,), 0, DIGITS), jnp.int32(0), jnp.int32(0))
+        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    def prompt(self, state: Repeating) -> Int[Array, " P"]:
+        return jnp.array([tokens.BOS, tokens.ACT])
+
+    def _digit(self, state: Repeating) -> Int[Array, ""]:
+        return tokens.value(state.digit[jnp.minimum(state.turn, self.num_turns - 1)])
+
+    def _observe(self, state: Repeating) -> Int[Array, " O"]:
+        return self._digit(state)[None]
+
+    def step(self, key: PRNGKeyArray, state: Repeating, action: Int[Array, " A"]) -> tuple[Repeating, TimeStep]:
+        right, leaves = action[0] == self._digit(state), action[0] == tokens.END
+        says_more = ~leaves & (action[1] != tokens.END)
+        state = state._replace(turn=state.turn + 1, num_right=state.num_right + right)
+        done = leaves | (state.turn >= self.num_turns)
+        success = done & ~leaves & (state.num_right > 0)
+        return state, TimeStep(self._observe(state), right - 0.25 * says_more, done, success)
+
+    def expert(self, state: Repeating) -> Int[Array, " A"]:
+        return jnp.stack([self._digit(state), jnp.int32(tokens.END), jnp.int32(tokens.PAD)])
+
+    def anchor(self, state: Repeating) -> Int[Array, ""]:
+        return state.turn * DIGITS + self._digit(state)
+
+    def potential(self, state: Repeating) -> Float[Array, ""]:
+        return jnp.float32(self.num_turns - state.turn)
+
+    def is_key(self, state: Repeating) -> Bool[Array, ""]:
+        return jnp.bool_(True)
 
 
 def compiled(function):
@@ -106,3 +159,14 @@ def weights(of: Policy = TINY, seed: int = 0, likely: tuple[int, ...] = ()) -> p
         table = params["embedding"]["embedding"].at[:, 0].set(1.0).at[jnp.array(likely), 0].set(3.0)
         params["embedding"]["embedding"] = table
     return params
+
+
+def babbler(size: Policy, task=Ragged(), seed: int = 0) -> policy.Params:
+    """Weights of a policy that prefers the task's choices, and whose value head is not zero."""
+    params = policy.init(size, jax.random.key(seed))
+    liked = jnp.ones(tokens.VOCABULARY).at[jnp.array(task.spec.choices)].set(2.5)
+    direction = jnp.ones(size.width) / size.width**0.5  # every token's feature leans to it, so does the last one: a bias of the logits
+    noise = jax.random.split(jax.random.key(seed + 1))
+    embedding = 0.2 * jax.random.normal(noise[0], (tokens.VOCABULARY, size.width)) + liked[:, None] * direction
+    kernel = 0.2 * jax.random.normal(noise[1], params["value_head"]["kernel"].shape)
+    return params | {"embedding": {"embedding": embedding}, "value_head": params["value_head"] | {"kernel": kernel}}

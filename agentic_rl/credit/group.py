@@ -111,18 +111,21 @@ class LengthWeighted(Group):
 
 @config
 class OptimalToken(Group):
-    """Gᵢₜ − Σⱼ Gⱼₜ Wⱼₜ / Σⱼ Wⱼₜ, W the squared length of the logits' gradient summed up to the token. (verl's optimal token baseline)
+    """Gᵢₖ − Σⱼ Gⱼₖ Wⱼₖ / Σⱼ Wⱼₖ at the k-th token, W the squared length of the logits' gradient up to it. (OTB, 2602.07078, as in verl)
 
-    W is Σ over the tokens so far of 1 − 2π + Σ π². An episode is part of its own baseline.
+    W is Σ over the tokens so far of 1 − 2π + Σ π². An episode is part of its own baseline; behind the second longest there is none.
     """
 
     reads_sampler: ClassVar[bool] = True
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T A"]:
-        """The reward to go of each token minus the baseline of its place."""
-        mask, to_go = trajectory.mask, token_to_go(trajectory)
-        square = jnp.where(mask, 1 - 2 * jnp.exp(trajectory.log_prob) + trajectory.collision, 0.0)
-        so_far = jnp.cumsum(square.reshape(square.shape[:2] + (-1,)), axis=-1).reshape(square.shape)
-        weight = jnp.where(mask, so_far, 0.0)
+        """The reward to go of each token minus the baseline of its number in the episode."""
+        square = jnp.where(trajectory.mask, 1 - 2 * jnp.exp(trajectory.log_prob) + trajectory.collision, 0.0)
+        rows = [x.reshape(*x.shape[:2], -1) for x in (trajectory.mask, token_to_go(trajectory), square)]
+        order = jnp.argsort(~rows[0], stable=True)  # an episode's tokens, then its padding
+        mask, to_go, square = (jnp.take_along_axis(x, order, axis=-1) for x in rows)
+        weight = jnp.where(mask, jnp.cumsum(square, axis=-1), 0.0)
         baseline = (to_go * weight).sum(1, keepdims=True) / jnp.maximum(weight.sum(1, keepdims=True), 1e-8)
-        return jnp.where(mask, to_go - baseline, 0.0)
+        shared = mask.sum(1, keepdims=True) > 1
+        credit = jnp.where(mask, to_go - jnp.where(shared, baseline, 0.0), 0.0)
+        return jnp.take_along_axis(credit, jnp.argsort(order), axis=-1).reshape(trajectory.mask.shape)

@@ -1,0 +1,35 @@
+"""The network's own value head."""
+
+from typing import ClassVar
+
+from jaxtyping import Array, Bool, Float
+
+from agentic_rl import layout, policy
+from agentic_rl.config import config
+from agentic_rl.credit.gae import gae
+from agentic_rl.credit.returns import earned
+from agentic_rl.types import Trajectory, Value
+from agentic_rl.values import Spent, ValueSource, World, from_state_values
+
+
+@config
+class Critic(ValueSource):
+    """The network's value head, regressed on its own lambda-return (never on value + credit: credits must not change the critic)."""
+
+    discount: float = 1.0  # per token
+    lambda_: float = 1.0  # of the target; 1: reward to go, unbiased. (decoupled from the actor's: VC-PPO, 2503.01491)
+    coefficient: float = 0.5  # of the value loss
+    clip: float = 0.2  # how far a value may move from the old one before its loss is flat
+
+    known: ClassVar[bool] = True
+    learned: ClassVar[bool] = True
+
+    def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
+        """The critic's values in one pass over the episodes."""
+        token, valid = (x.reshape((-1, x.shape[-1])) for x in layout.tokens(trajectory))
+        before = policy.apply(world.policy, world.params, world.task.spec, token, valid)[1].reshape(trajectory.mask.shape)
+        return from_state_values(before, earned(trajectory), trajectory.mask, self.discount), {}
+
+    def target(self, value: Value, mask: Bool[Array, "N G T A"]) -> Float[Array, "N G T A"]:
+        """The lambda-return of each token."""
+        return value.before + gae(value, mask, self.lambda_)

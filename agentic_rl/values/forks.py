@@ -1,0 +1,61 @@
+"""Values from playing on: VinePPO's forks of every state, and ReMax's greedy episode."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from agentic_rl.config import check, config
+from agentic_rl.credit.returns import earned
+from agentic_rl.forks import fork, read
+from agentic_rl.sampler import Sampler, fold
+from agentic_rl.types import Trajectory, Value
+from agentic_rl.values import Spent, ValueSource, World, from_state_values
+
+
+@config
+class Forks(ValueSource):
+    """The mean return of `count` episodes played on from each state that was visited. (VinePPO, 2410.01679, eq. 5)
+
+    Within a turn's action the value does not change; its last token gets all of the turn's difference.
+    """
+
+    count: int = 4  # K, from every turn of every episode; each is charged to the budget
+
+    known: ClassVar[bool] = True
+    keeps_states: ClassVar[bool] = True
+
+    def __post_init__(self):
+        check(self.count >= 1, f"count must be 1 fork of each state or more, not {self.count}.")
+
+    def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
+        """The estimated values, and what the forks cost."""
+        sampler = Sampler(world.policy, world.params)
+        cache, turns = read(sampler, world.task, trajectory), world.task.spec.num_turns
+        keys = world.keys(trajectory.mask.shape[1])
+
+        def one(i):
+            return fork(world.task, sampler, cache, trajectory, i // self.count, fold(keys, i), axis_name=world.seed_axis)
+
+        outcome = jax.lax.map(one, jnp.arange(turns * self.count))
+        value = jnp.moveaxis(outcome.total.reshape((turns, self.count) + outcome.total.shape[1:]).mean(1), 0, -1)
+        before = jnp.broadcast_to(value[..., None], trajectory.mask.shape)
+        spent = {"env_steps": outcome.turns.sum(), "generated_tokens": outcome.tokens.sum()}
+        return from_state_values(before, earned(trajectory), trajectory.mask, 1.0), spent
+
+
+@config
+class Greedy(ValueSource):
+    """The return of the policy's likeliest actions at the same problem, for all turns: a baseline, not a value. (ReMax, 2310.10505)"""
+
+    known: ClassVar[bool] = True
+    keeps_states: ClassVar[bool] = True
+
+    def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
+        """The baseline before every token, and what the greedy episodes cost."""
+        sampler, one = Sampler(world.policy, world.params, 0.0), jax.tree.map(lambda x: x[:, :1], trajectory)
+        cache = read(sampler, world.task, one)
+        outcome = fork(world.task, sampler, cache, one, 0, world.keys(1), axis_name=world.seed_axis)
+        before = jnp.broadcast_to(outcome.total[..., None, None], trajectory.mask.shape)
+        spent = {"env_steps": outcome.turns, "generated_tokens": outcome.tokens}
+        return from_state_values(before, earned(trajectory), trajectory.mask, 1.0), spent
