@@ -20,6 +20,7 @@ from agentic_rl.optimizer import Adam
 from agentic_rl.surrogates import Cispo, ClippedRatio, LogLikelihood, SequenceRatio
 from agentic_rl.values import NoValue
 from agentic_rl.values.critic import Critic
+from agentic_rl.values.exact import Exact
 from agentic_rl.values.forks import Forks
 
 
@@ -117,6 +118,7 @@ GIGPO     = _row(Learner(), "own",    _NONE,           Gigpo(),         _CLIP, a
 PPO       = _row(Learner(), "own",    _CRITIC,         GAE(),           _CLIP, **_LONE)  # fmt: skip
 TURN_PPO  = _row(Learner(), "own",    _CRITIC,         TurnGAE(),       _CLIP, **_LONE)  # fmt: skip
 VINEPPO   = _row(Learner(), "own",    Forks(),         TurnGAE(lambda_=0.0), _CLIP, **_LONE)  # fmt: skip
+ORACLE    = _row(Learner(), "own",    Exact(),         GAE(lambda_=0.0, whiten=False), _CLIP)  # fmt: skip
 
 
 def rows() -> dict[str, Algorithm]:

@@ -40,6 +40,7 @@ class Machine:
         run, found, counts = self.run, parallel.choose(self.run.devices), _shared(self.run)
         for part in parts(run.task).values():
             layout.check_length(part.spec)
+            run.algorithm.values.check(part, run.policy)
         most = max(n for n in range(1, len(found) + 1) if all(count % n == 0 for count in counts.values()))
         self.devices = found if run.devices else found[:most]
         self.at_once = run.seeds_at_once or (1 if self.devices[0].platform == "cpu" else run.seeds)

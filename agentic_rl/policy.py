@@ -180,10 +180,22 @@ def decode(
 
     A token sees the valid positions up to its own.
     """
+    hidden, cache = _read(policy, params, cache, token, index)
+    return *_network(policy, params).apply({"params": params}, hidden[:, -1], method="heads"), cache
+
+
+def logits_behind(
+    policy: Policy, params: Params, cache: Cache, token: Int[Array, "B L"], index: Int[Array, ""] | int, count: int
+) -> Float[Array, "B count V"]:
+    """Logits behind each of the last `count` of `token`, which `decode` would read."""
+    hidden, _ = _read(policy, params, cache, token, index)
+    return _network(policy, params).apply({"params": params}, hidden[:, -count:], method="heads")[0]
+
+
+def _read(policy: Policy, params: Params, cache: Cache, token, index) -> tuple[Float[Array, "B L D"], Cache]:
+    """The features behind each token, and the cache behind them."""
     here, there = index + jnp.arange(token.shape[1]), jnp.arange(cache.valid.shape[1])
     mask = cache.valid[:, None] & (there <= here[:, None])
-    network = _network(policy, params)
     layers = list(zip(cache.key, cache.value))
-    hidden, new = network.apply({"params": params}, token, here, mask, layers, index)
-    logits, value = network.apply({"params": params}, hidden[:, -1], method="heads")
-    return logits, value, cache._replace(key=tuple(k for k, _ in new), value=tuple(v for _, v in new))
+    hidden, new = _network(policy, params).apply({"params": params}, token, here, mask, layers, index)
+    return hidden, cache._replace(key=tuple(k for k, _ in new), value=tuple(v for _, v in new))

@@ -76,10 +76,13 @@ class Environment(Protocol):
 
     The instance is drawn by `reset`'s key alone and is wholly in the state; `step`'s key is for random transitions.
     Off its own path too, `expert` does what is best from the given state, so that it can relabel a policy's episodes (DAgger).
-    Every action that is not legal has one and the same outcome.
+    Every action that is not legal has one and the same outcome; a task where a token earns what it earns, whatever the others are,
+    says `judges_tokens = True`.
 
-    Where it makes sense a task also has `chance() -> float` (the success of uniformly random actions, in closed form) and
-    `other_rule() -> Environment` (the same task under a rule that training never showed). A task with `hidden = True` holds
+    Where it makes sense a task also has `chance() -> float` (the success of uniformly random actions, in closed form),
+    `other_rule() -> Environment` (the same task under a rule that training never showed) and, if its transitions or rewards are
+    random, `outcomes(state, action) -> (probability [M], states and steps [M, ...])`: all that can follow, rewards in expectation.
+    A task with `hidden = True` holds
     something that its expert may not use: the expert is best in expectation, and the potential is its return in hindsight.
     """
 

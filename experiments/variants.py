@@ -30,6 +30,7 @@ from agentic_rl.run import Run, WarmStart
 from agentic_rl.streams import VALUES
 from agentic_rl.train import train
 from agentic_rl.values import World
+from agentic_rl.values.exact import Exact
 from agentic_rl.values.forks import Forks
 from experiments import console, report
 from experiments.flags import from_flags, look_up
@@ -100,9 +101,13 @@ def main(arguments: list[str]) -> int:
 
 
 def variants() -> dict[str, Algorithm]:
-    """Rows and presets in which the policy acts, row grpo first."""
+    """Rows and presets in which the policy acts and whose values can be had anywhere (unlike the oracle's), row grpo first."""
     found = {"grpo": BASE} | algorithms.rows() | PRESETS
-    return {name: algorithm for name, algorithm in found.items() if isinstance(algorithm.actor, Learner)}
+    return {
+        name: algorithm
+        for name, algorithm in found.items()
+        if isinstance(algorithm.actor, Learner) and not isinstance(algorithm.values, Exact)
+    }
 
 
 def measure(command: Command, task: Any) -> list[Record]:

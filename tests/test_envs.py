@@ -15,9 +15,14 @@ import agentic_rl.envs
 from agentic_rl import tokens
 from agentic_rl.config import ConfigError, named
 from agentic_rl.envs.chain_pit import ChainPit
+from agentic_rl.envs.frozen_lake import FrozenLake
+from agentic_rl.envs.graph_nav import GraphNav
 from agentic_rl.envs.key_door import KeyDoor
+from agentic_rl.envs.micro import NoisyVerifier
 from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.envs.sort_digits import SortDigits
+from agentic_rl.graph import identify, is_random, outcomes
+from tests.toys import Walk
 
 # Knobs at which random success is seen within a few thousand episodes, and at which only key decisions change the return.
 SMALL = {
@@ -131,10 +136,22 @@ class Facts(NamedTuple):
     beyond: Any  # the state and time step two turns after this state, and that state's potential
 
 
+def illegal_actions(task, drawn=64):
+    """Actions [E, A] of one token that is no choice, over and over; then of choices, but for one such token before any END."""
+    rng, length = np.random.default_rng(0), task.spec.action_length
+    no_choice = np.setdiff1d(np.arange(tokens.VOCABULARY), task.spec.choices)
+    mixed = rng.choice(np.setdiff1d(task.spec.choices, task.spec.end), (drawn, length))
+    place, there = rng.integers(0, length, (drawn, 1)), np.arange(length)
+    mixed = np.where(there == place, rng.choice(np.setdiff1d(no_choice, task.spec.end), (drawn, 1)), mixed)
+    ends = rng.integers(1, 2 * length, (drawn, 1)) if task.spec.end >= 0 else length  # behind it, or not at all
+    ends = np.where(ends > place, ends, length)
+    mixed = np.where(there < ends, mixed, np.where(there == ends, task.spec.end, tokens.PAD))
+    return np.concatenate([np.repeat(no_choice[:, None], length, axis=1), mixed])
+
+
 def facts(task, state):
     wrong, key = jnp.full(task.spec.action_length, WRONG), jax.random.key(0)
-    tokens_left = np.setdiff1d(np.arange(tokens.VOCABULARY), task.spec.choices)
-    illegal = jnp.repeat(tokens_left[:, None], task.spec.action_length, axis=1)
+    illegal = jnp.asarray(illegal_actions(task))
 
     def value_of(action):
         after, step = task.step(key, state, action)
@@ -154,6 +171,12 @@ def facts(task, state):
 
 
 NUM_PROBLEMS, NUM_RANDOM, NUM_FACTS = 512, 4096, 64
+
+
+@functools.cache
+def together(task):
+    """Random episodes, all at one problem."""
+    return play(task, np.random.default_rng(1).choice(task.spec.choices, always(task, 0, NUM_FACTS).shape), num_problems=1)
 
 
 @functools.cache
@@ -251,7 +274,9 @@ def test_attempts_at_a_problem_share_its_instance_and_problems_differ(task):
 
 
 @every_small_task
-def test_all_illegal_actions_have_one_and_the_same_outcome(task):
+def test_all_actions_with_a_token_that_is_no_choice_have_one_and_the_same_outcome(task):
+    if getattr(task, "judges_tokens", False):
+        pytest.skip("it rewards each token that is right, whatever the others are")
     for x in jax.tree.leaves(walk(task)[1].illegal):
         assert (x == x[:, :, :1]).all()
 
@@ -270,12 +295,87 @@ def test_no_action_beats_the_expert_and_key_decisions_are_those_where_a_wrong_on
 @every_small_task
 def test_states_of_one_problem_with_the_same_anchor_are_the_same_decision(task):
     """Of one problem, and so of one group: the states of two problems may share an anchor."""
-    turns = play(task, np.random.default_rng(1).choice(task.spec.choices, always(task, 0, NUM_FACTS).shape), num_problems=1)
+    turns = together(task)
     fact = compiled(jax.vmap(jax.vmap(lambda s: (task.anchor(s), task.potential(s), task.is_key(s), task.expert(s)))))(turns.state)
     time = np.broadcast_to(np.arange(task.spec.num_turns), turns.alive.shape)
     seen = {}
     for anchor, *decision in zip(*(np.asarray(x)[turns.alive] for x in (*fact, time))):
         assert str(seen.setdefault(int(anchor), decision)) == str(decision)
+
+
+@every_small_task
+def test_a_task_whose_steps_draw_random_numbers_lists_their_outcomes(task):
+    assert not is_random(task)
+
+
+class Distribution(NamedTuple):
+    """What an action leads to: each outcome's chance, and whether it goes on, is a success, and which state it is; the mean reward."""
+
+    chance: Any
+    done: Any
+    success: Any
+    identity: Any
+    reward: Any
+
+
+def distribution(task, state, action):
+    chance, later, step = outcomes(task, state, action)
+    identity = identify(jax.vmap(task.anchor)(later), step.observation)
+    return Distribution(chance, step.done, step.success, identity, (chance * step.reward).sum())
+
+
+@every_small_task
+def test_states_of_one_problem_that_are_identified_alike_have_the_same_outcomes(task):
+    """Of 32 actions; the order in which outcomes are listed is the same too."""
+    turns, rng = together(task), np.random.default_rng(2)
+    action = rng.choice(task.spec.choices, (32, task.spec.action_length))
+    ended = np.cumsum(action == task.spec.end, axis=1) - (action == task.spec.end) > 0
+    action = jnp.asarray(np.where(ended, tokens.PAD, action), jnp.int32)
+
+    def look(state, observation):
+        return identify(task.anchor(state), observation), jax.vmap(lambda a: distribution(task, state, a))(action)
+
+    identity, found = jax.device_get(compiled(jax.vmap(jax.vmap(look)))(turns.state, turns.observation))
+    _, first, which = np.unique(identity[turns.alive], axis=0, return_index=True, return_inverse=True)
+    assert len(first) < len(which)  # some are met again
+    for x in jax.tree.leaves(found):
+        np.testing.assert_allclose(x[turns.alive], x[turns.alive][first][which.ravel()], atol=1e-6)
+
+
+RANDOM = [
+    GraphNav(num_nodes=6, num_turns=5, slip=0.3),
+    FrozenLake(size=3, num_turns=5, hole=0.4, slip=0.4),
+    KeyDoor(delay=8, apple_noise=0.5),
+    NoisyVerifier(true_positive=0.8, false_positive=0.3),
+    Walk(),
+]
+
+
+@pytest.mark.parametrize("task", RANDOM, ids=lambda task: type(task).__name__)
+def test_the_outcomes_that_a_random_task_lists_are_those_of_many_steps(task):
+    """Frequencies and mean rewards are within five standard errors, at the states of one random episode and 8 actions."""
+    draws, rng = 2048, np.random.default_rng(3)
+    action = jnp.asarray(rng.choice((*task.spec.choices, WRONG), (8, task.spec.action_length)), jnp.int32)
+    state = jax.tree.map(lambda x: x[5], together(task).state)
+
+    def drawn(key, state, action):
+        later, step = task.step(key, state, action)
+        return Distribution((), step.done, step.success, identify(task.anchor(later), step.observation), step.reward)
+
+    def look(state, action):
+        seen = jax.vmap(lambda key: drawn(key, state, action))(jax.random.split(jax.random.key(0), draws))
+        return seen, distribution(task, state, action)
+
+    seen, listed = jax.device_get(compiled(jax.vmap(jax.vmap(look, (None, 0)), (0, None)))(state, action))
+    np.testing.assert_allclose(listed.chance.sum(-1), 1, atol=1e-6)
+    assert (seen.reward.std(-1) + listed.chance.std(-1)).max() > 0.1  # something is random
+    for t, a in np.ndindex(listed.reward.shape):
+        one, many = jax.tree.map(lambda x: x[t, a], (listed, seen))
+        kinds = [np.column_stack([x.done, x.success, x.identity]) for x in (one, many)]
+        for kind in np.unique(np.concatenate(kinds), axis=0):
+            chance, often = one.chance[(kinds[0] == kind).all(1)].sum(), (kinds[1] == kind).all(1).mean()
+            assert abs(often - chance) <= 5 * np.sqrt(max(chance * (1 - chance), 0) / draws) + 1e-6
+        assert abs(many.reward.mean() - one.reward) <= 5 * many.reward.std() / np.sqrt(draws) + 1e-6
 
 
 @every_task

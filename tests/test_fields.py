@@ -22,6 +22,7 @@ from agentic_rl.records import RunDirectory
 from agentic_rl.rollout import rollout
 from agentic_rl.run import Run, WarmStart
 from agentic_rl.train import Result, train
+from agentic_rl.values.exact import Exact
 from experiments.flags import PARTS
 from tests.toys import Ragged, babbler
 
@@ -40,6 +41,7 @@ INSTEAD = {
     "selection.max_rounds": [1],
     "refresh": [2],
 }
+SAVES_MEMORY = {"values.capacity", "values.chunk"}  # what promises to change nothing; tests/test_exact.py holds it to that
 MAY_REFUSE = {"refresh", "attempts"}  # a lag where nobody samples, attempts where all would be alike
 # Where to begin with a task; what is silent there is tried in its other modes, which takes longer.
 LOUD = {
@@ -103,7 +105,7 @@ def silent(outcome: Callable[[Any], Any], base: Any, *more: Any, only: Callable 
     for path, field, value in leaves(base):
         tried = [(b, other) for b in (base, *more) for _, other in others(b, path)] if only(field) else []
         refused = not only(field) or not tried and (get_origin(field.type) is Literal or path in MAY_REFUSE)
-        if not refused and not any(differ(outcome(b), outcome(other)) for b, other in tried):
+        if not refused and path not in SAVES_MEMORY and not any(differ(outcome(b), outcome(other)) for b, other in tried):
             name = f"{type(base).__name__}.{path}"
             said.append(f"{name} changes nothing: remove it, or tell tests/test_fields.py a value at which it does (not {value}).")
     return said
@@ -146,7 +148,7 @@ def update(setup: learner.Setup) -> Callable:
 @cache
 def weights_after_update(algorithm: Algorithm) -> policy.Params:
     """An update in the middle of a run. Configs that differ in floats alone share one compiled program."""
-    setup = learner.setup(SIZE, algorithm, 8, 0)
+    setup = learner.setup(replace(SIZE, context="markov") if isinstance(algorithm.values, Exact) else SIZE, algorithm, 8, 0)
     state = learner.init(algorithm, babbler(SIZE))._replace(step=jnp.int32(3))
     others = {name: babbler(SIZE, seed=7) for name in ("actor", "reference") if getattr(state, name)}
     state = state._replace(**others)  # policies that differ from the learner's

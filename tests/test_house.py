@@ -5,12 +5,12 @@ from pathlib import Path
 
 LAYERS = (
     {"__init__", "config", "types", "tokens", "streams"},
-    {"envs", "problems", "layout", "policy", "acting", "credit", "surrogates", "losses", "kl", "optimizer", "metrics", "parallel"}
+    {"envs", "problems", "layout", "policy", "acting", "credit", "surrogates", "losses", "kl", "optimizer", "metrics", "parallel", "graph"}
     | {"records", "checkpoints", "tensorboard", "provenance"},
     {"sampler", "rewards", "selection", "renamed"},
     {"rollout"},
-    {"forks", "evaluate", "transcript"},
-    {"values"},
+    {"forks", "evaluate", "transcript", "exact"},
+    {"values", "truth"},
     {"algorithms"},
     {"experience", "presets"},
     {"learner"},

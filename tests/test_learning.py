@@ -15,15 +15,16 @@ from agentic_rl.policy import Policy
 from agentic_rl.run import Run, WarmStart
 from agentic_rl.train import train
 from agentic_rl.values.critic import Critic
+from agentic_rl.values.exact import Exact
 
 pytestmark = pytest.mark.slow
 ROWS = algorithms.rows()
 
 
-def learn(task, row: Algorithm, warm_start: WarmStart, updates: int) -> dict[str, float]:
+def learn(task, row: Algorithm, warm_start: WarmStart, updates: int, context: str = "history") -> dict[str, float]:
     """Success, a mean over three seeds: of those who act in the first batch and in the last twenty; of the policy on unseen problems."""
     run = Run(
-        task, row, Policy(width=32, layers=1, heads=2, mlp=64), warm_start, updates=updates, seeds=3,
+        task, row, Policy(width=32, layers=1, heads=2, mlp=64, context=context), warm_start, updates=updates, seeds=3,
         chunk=10, eval_every=updates, eval_episodes=128, checkpoint_every=updates, devices=1, micro_batch=0,
     )  # fmt: skip
     _, rows, _ = train(run)
@@ -46,7 +47,8 @@ def test_a_supervised_row_learns_to_add_from_nothing(name):
 def test_a_reinforcing_row_takes_a_poor_policy_to_near_perfection(name):
     slow = dict(epochs=2, optimizer=Adam(learning_rate=5e-4, warmup=0)) if ROWS[name].attempts == 1 else {}  # no group to compare with
     start = WarmStart(updates=20, learning_rate=3e-3)
-    success = learn(RunningSum(num_turns=2, modulus=3), sized(ROWS[name], **slow), start, updates=140 if slow else 120)
+    context = "markov" if isinstance(ROWS[name].values, Exact) else "history"
+    success = learn(RunningSum(num_turns=2, modulus=3), sized(ROWS[name], **slow), start, updates=140 if slow else 120, context=context)
     assert success["first"] < 0.65 and success["last"] > 0.85
 
 

@@ -56,10 +56,16 @@ class Walk:
         return jnp.stack([jnp.int32(tokens.OBS), tokens.value(state.place)])
 
     def step(self, key: PRNGKeyArray, state: Walking, action: Int[Array, " A"]) -> tuple[Walking, TimeStep]:
+        return self._move(state, action, jax.random.randint(key, (), 0, self.gust) == 0)
+
+    def outcomes(self, state: Walking, action: Int[Array, " A"]) -> tuple[Float[Array, " M"], Walking, TimeStep]:
+        chance = jnp.array([1 / self.gust, 1 - 1 / self.gust])
+        return chance, *jax.vmap(lambda gust: self._move(state, action, gust))(jnp.array([True, False]))
+
+    def _move(self, state: Walking, action: Int[Array, " A"], gust: Bool[Array, ""]) -> tuple[Walking, TimeStep]:
         ended = jnp.cumsum(action == tokens.END) > 0
         steps = jnp.where(ended, 0, (action == tokens.RIGHT).astype(jnp.int32) - (action == tokens.LEFT))
         steps = jnp.where((ended | (steps != 0)).all(), steps.sum(), 0)
-        gust = jax.random.randint(key, (), 0, self.gust) == 0
         place = jnp.clip(state.place + steps + gust, 0, self.size - 1)
         state = state._replace(place=place, turn=state.turn + 1)
         arrived = place == state.goal

@@ -107,9 +107,15 @@ class FrozenLake:
         return at_goal, at_goal | state.hole[state.cell] | (state.turn >= self.num_turns)
 
     def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
-        move, is_move = grid.read_move(action[0])
-        move = jax.random.categorical(key, jnp.log(self._drift[move]))
-        moves = is_move & ~self._is_over(state)[1]
+        return self._move(state, action, jax.random.categorical(key, jnp.log(self._drift[grid.read_move(action[0])[0]])))
+
+    def outcomes(self, state: State, action: Int[Array, " A"]) -> tuple[Float[Array, " M"], State, TimeStep]:
+        """Each move that the ice may make of it, and how likely that is."""
+        each = jax.vmap(lambda move: self._move(state, action, move))(jnp.arange(len(grid.MOVES)))
+        return self._drift[grid.read_move(action[0])[0]], *each
+
+    def _move(self, state: State, action: Int[Array, " A"], move: Int[Array, ""]) -> tuple[State, TimeStep]:
+        moves = grid.read_move(action[0])[1] & ~self._is_over(state)[1]
         cell = jnp.where(moves, grid.neighbours(self.size)[state.cell, move], state.cell)
         state = state._replace(cell=cell, turn=state.turn + 1)
         success, done = self._is_over(state)

@@ -112,10 +112,17 @@ class GraphNav:
         return (state.node == state.goal) | state.pit[state.node] | (state.turn >= self.num_turns)
 
     def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
-        slot = action[0] - tokens.VALUE
-        legal = (slot >= 0) & (slot < DEGREE)
-        slot = (slot + state.heading * self.relative) % DEGREE
-        slot = jax.random.categorical(key, jnp.log(self._drift[slot]))
+        return self._move(state, action, jax.random.categorical(key, jnp.log(self._chance(state, action))))
+
+    def outcomes(self, state: State, action: Int[Array, " A"]) -> tuple[Float[Array, " M"], State, TimeStep]:
+        """Each slot that may be taken, and how likely that is."""
+        return self._chance(state, action), *jax.vmap(lambda slot: self._move(state, action, slot))(jnp.arange(DEGREE))
+
+    def _chance(self, state: State, action: Int[Array, " A"]) -> Float[Array, " 4"]:
+        return self._drift[(action[0] - tokens.VALUE + state.heading * self.relative) % DEGREE]
+
+    def _move(self, state: State, action: Int[Array, " A"], slot: Int[Array, ""]) -> tuple[State, TimeStep]:
+        legal = (action[0] >= tokens.VALUE) & (action[0] < tokens.VALUE + DEGREE)
         node = jnp.where(legal & ~self._is_over(state), state.neighbour[state.node, slot], state.node)
         heading = jnp.where(node == state.node, state.heading, slot)
         state = state._replace(node=node, heading=heading, turn=state.turn + 1)

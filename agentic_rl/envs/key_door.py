@@ -90,11 +90,17 @@ class KeyDoor:
         return jnp.all((state.held == state.key) | (jnp.arange(self.num_keys) >= state.turn))
 
     def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+        return self._move(state, action, self.apple_reward + self.apple_noise * jax.random.normal(key))
+
+    def outcomes(self, state: State, action: Int[Array, " A"]) -> tuple[Float[Array, " M"], State, TimeStep]:
+        """The one thing that happens, with the mean reward of an apple."""
+        return jnp.ones(1), *jax.tree.map(lambda x: x[None], self._move(state, action, self.apple_reward))
+
+    def _move(self, state: State, action: Int[Array, " A"], apple: Float[Array, ""] | float) -> tuple[State, TimeStep]:
         cell, token = self._cell(state), action[0]
         is_key = (token >= tokens.ENTITY) & (token < tokens.ENTITY + COLOURS)
         held = jnp.where(is_key & (jnp.arange(self.num_keys) == state.turn), token, state.held)
         eats = ((cell == tokens.LEFT) | (cell == tokens.RIGHT)) & (token == cell)
-        apple = self.apple_reward + self.apple_noise * jax.random.normal(key)
         success = (cell == tokens.DOOR) & (token == tokens.OPEN) & self._is_right(state)
         state = state._replace(turn=state.turn + 1, held=held)
         done = state.turn >= self.spec.num_turns

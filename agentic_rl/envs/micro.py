@@ -117,6 +117,11 @@ class Memorize(_Named):
         check(1 <= self.num_problems <= 16, f"num_problems must be 1 to 16 (its name is one token), not {self.num_problems}.")
 
     @property
+    def judges_tokens(self) -> bool:
+        """Does a token earn what it earns, whatever the others are?"""
+        return self.reward == "share"
+
+    @property
     def _size(self) -> tuple[int, int, int]:
         return self.num_problems, self.num_digits, self.base
 
@@ -159,7 +164,16 @@ class NoisyVerifier(_Named):
         return self.num_modes, 1, self.num_modes
 
     def _reward(self, key: PRNGKeyArray, right: Bool[Array, " A"]) -> Array:
-        return jax.random.bernoulli(key, jnp.where(right.all(), self.true_positive, self.false_positive))
+        return jax.random.bernoulli(key, self._rate(right))
+
+    def _rate(self, right: Bool[Array, " A"]) -> Array:
+        return jnp.where(right.all(), jnp.float32(self.true_positive), self.false_positive)
+
+    def outcomes(self, state: State, action: Int[Array, " A"]) -> tuple[Float[Array, " M"], State, TimeStep]:
+        """The one thing that happens, with the mean of the verifier's word."""
+        later, step = self.step(jax.random.key(0), state, action)
+        step = step._replace(reward=self._rate(self._right(state, action)))
+        return jnp.ones(1), *jax.tree.map(lambda x: x[None], (later, step))
 
     def expert(self, state: State) -> Int[Array, " A"]:
         return tokens.value(self.num_modes - 1 - state.problem)[None]

@@ -50,6 +50,11 @@ class SortDigits(OneTurn):
         check(self.answer_length == 0 or self.answer_length >= self.num_digits, f"{least}, not {self.answer_length}.")
 
     @property
+    def judges_tokens(self) -> bool:
+        """Does a token earn what it earns, whatever the others are?"""
+        return self.reward == "share"
+
+    @property
     def _num_judged(self) -> int:
         """The digits, and END where there is room."""
         return min(self.num_digits + 1, self.spec.action_length)

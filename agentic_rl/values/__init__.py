@@ -25,6 +25,12 @@ class ValueSource:
     learned: ClassVar[bool] = False  # does a loss train them?
     keeps_states: ClassVar[bool] = False  # does it play on, or count, from the task's states? Then for the task's own reward only
 
+    def check(self, task: Environment, size: policy.Policy) -> None:
+        """Nothing, if there are such values of this task and policy.
+
+        Raises: ConfigError with what to change.
+        """
+
 
 class World(NamedTuple):
     """What a value source may ask: the task, the policy, which problems these are, a key, and the vmapped axis of seeds."""

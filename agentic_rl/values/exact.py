@@ -1,0 +1,46 @@
+"""The true values: everything that can happen is enumerated."""
+
+from typing import ClassVar
+
+import jax
+
+from agentic_rl import exact, problems
+from agentic_rl.config import check, config
+from agentic_rl.policy import Policy
+from agentic_rl.types import Environment, Trajectory, Value
+from agentic_rl.values import Spent, ValueSource, World
+
+PROBES = 64  # problems whose states are counted before a run
+
+
+@config
+class Exact(ValueSource):
+    """The exact expected return before and after each token: their difference is the true advantage. Costs no episode.
+
+    For policies in markov context, on tasks with few states a turn. (agentic_rl/exact.py)
+    """
+
+    capacity: int = 32  # states before a turn of one problem, at most
+    chunk: int = 256  # states that are read at a time: a bound on memory
+
+    known: ClassVar[bool] = True
+    keeps_states: ClassVar[bool] = True
+
+    def __post_init__(self):
+        check(min(self.capacity, self.chunk) >= 1, "capacity and chunk must be 1 or more.")
+
+    def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
+        """The values; NaN where the states were too many."""
+        found = exact.solve(world.policy, world.params, world.task, trajectory, self.capacity, self.chunk)
+        return exact.values(found, trajectory), {}
+
+    def check(self, task: Environment, size: Policy) -> None:
+        """Counts the states of some problems."""
+        exact.check_possible(task, size)
+        draw = jax.vmap(lambda key: problems.draw(task, "train", key))
+        state, step = draw(jax.random.split(jax.random.key(0), PROBES))
+        explore = jax.jit(lambda s, o: exact.explore(size, task, s, o, self.capacity).states.count.max())
+        most, name = int(explore(state, step.observation)), type(task).__name__
+        sentence = f"{name} comes to {most} states a turn or more, but --algorithm.values.capacity is {self.capacity}"
+        merge = "set --policy.context markov, " if size.context == "history" else ""
+        check(most <= self.capacity, f"{sentence}: {merge}raise it, or use --values forks.")
