@@ -15,3 +15,12 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 # A first example compiles, which no deadline should count; a suite that draws afresh each run fails by chance.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("tests")
+
+MANY_MAPS = 20_000  # of the 65,530 that a process may have on Linux: every compiled program holds some, and one too many is a crash
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Between files, a process that has compiled very much forgets it."""
+    maps = Path("/proc/self/maps")
+    if (nextitem is None or nextitem.path != item.path) and maps.exists() and len(maps.read_bytes().splitlines()) > MANY_MAPS:
+        jax.clear_caches()
