@@ -1,0 +1,254 @@
+"""Many batches of one policy at the same problems, with the truth about every token: what any credit is scored against.
+
+    bed = testbed.make(task, size, params)
+    print(testbed.score(bed, testbed.row(bed, MyCredit())))
+
+A batch's gradient is Σ credit · ∇ log π over its tokens, per episode: the credit alone, without ratios, clips or weights of tokens. In
+markov context ∇ log π depends on state and token only, so it is computed once for each pair that was visited, and the gradients of all
+batches are sums of these. The exact gradient is that of the exact expected return. (agentic_rl/exact.py)
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
+
+from agentic_rl import exact, policy
+from agentic_rl.algorithms import REINFORCE, Algorithm, swap
+from agentic_rl.config import check
+from agentic_rl.experience import make_batch
+from agentic_rl.policy import Policy
+from agentic_rl.rollout import rollout
+from agentic_rl.sampler import Sampler
+from agentic_rl.types import Environment, Trajectory
+from agentic_rl.values import NoValue, World
+from experiments import quality
+from experiments.statistics import Record
+
+CAPACITY = 64  # states before a turn of one problem, at most
+DIVERGENCE = 0.01  # nats a decision: the length of the one step whose gain is measured
+STEPS = 8  # batches whose step is taken
+
+
+class Bed(NamedTuple):
+    """R batches of N problems x G attempts; arrays of tokens are [R, M], M = N·G·T·A."""
+
+    task: Environment
+    size: Policy
+    params: policy.Params
+    trajectory: Trajectory  # [R, N, G, ...]
+    solution: exact.Solution  # of the N problems
+    truth: Float[np.ndarray, "R M"]  # the advantage
+    mask: Bool[np.ndarray, "R M"]
+    spread: Float[np.ndarray, "R M"]  # the largest advantage in the state minus the least
+    is_key: Bool[np.ndarray, "R M"]  # as the task says
+    state: Int[np.ndarray, "R M"]  # and what of the action is written
+    pair: Int[np.ndarray, "R M"]  # row of `slopes`
+    slopes: Float[np.ndarray, "pairs W"]  # ∇ log π of each pair
+    true: Float[np.ndarray, " W"]  # the exact gradient
+
+    @property
+    def expected_return(self) -> float:
+        """Mean over the problems."""
+        return float(exact.expected_return(self.solution.table).mean())
+
+
+def make(task: Environment, size: Policy, params: policy.Params, shape: tuple[int, int, int] = (32, 4, 8), seed: int = 0) -> Bed:
+    """A test bed of `shape` (replicates, problems, attempts).
+
+    Raises: ConfigError if the task has no exact values, or the policy remembers.
+    """
+    check(size.context == "markov", "A test bed needs a policy in markov context: set --policy.context markov.")
+    exact.check_possible(task, size)
+    together, solution, found, spread = _play(task, size, params, shape, seed)
+    most = int(solution.graph.states.count.max())
+    check(most <= CAPACITY, f"{type(task).__name__} has {most} states a turn, a test bed {CAPACITY} at most: ask for a smaller task.")
+    places, row = solution.places, partial(_by_batch, replicates=shape[0])
+    mask, token = row(together.mask), row(together.action)
+    problem, turn = np.broadcast_to(np.indices(together.mask.shape)[[0, 2]], (2, *together.mask.shape))
+    context = [row(x) for x in (problem, turn, np.broadcast_to(places.state[..., None], problem.shape), places.before)]
+    state, _ = _numbered(context, mask)
+    pair, first = _numbered([*context, token], mask)
+    return Bed(
+        task, size, params, jax.tree.map(lambda x: _split(x, shape[0]), together), solution, row(found.after - found.before), mask,
+        row(spread), row(np.broadcast_to(together.is_key[..., None], problem.shape)), state, pair,
+        _slopes(task, size, params, together, row(np.arange(mask.size).reshape(problem.shape)).ravel()[first]),
+        np.asarray(_true_gradient(task, size, params, together.prompt[:, 0], solution.graph)),
+    )  # fmt: skip
+
+
+@partial(jax.jit, static_argnums=(0, 1, 3))
+def _play(task, size, params, shape, seed):
+    """The episodes [N, R·G], all about their problems, the values of their tokens, and what was at stake."""
+    replicates, problems, attempts = shape
+    made = rollout(task, Sampler(size, params), jax.random.key(seed), jnp.arange(problems), replicates * attempts, keep_states=True)
+    solution = exact.solve(size, params, task, made, CAPACITY)
+    acts, value, places = exact.alphabet(size, task), solution.table.value, solution.places
+    at_stake = jnp.ptp(value[..., acts.child], axis=-1)  # [N, T, C, S]
+    at_stake = jnp.concatenate([jnp.zeros_like(value[..., : len(acts.token)]), at_stake], axis=-1)
+    turn = jnp.arange(task.spec.num_turns)[:, None]
+    spread = jax.vmap(lambda table, state, before: table[turn, state[..., None], before])(at_stake, places.state, places.before)
+    return made, solution, exact.values(solution, made), spread
+
+
+def _split(x: Array, replicates: int) -> Array:
+    """[N, R·G, ...] as [R, N, G, ...]."""
+    return jnp.moveaxis(jnp.asarray(x).reshape(len(x), replicates, -1, *x.shape[2:]), 1, 0)
+
+
+def _by_batch(x: Array, replicates: int) -> np.ndarray:
+    """[N, R·G, T, A] as [R, M]."""
+    return np.asarray(_split(x, replicates)).reshape(replicates, -1)
+
+
+def _numbered(columns: list[np.ndarray], mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A number for each distinct tuple of what is not masked (0 where masked), and where each comes first."""
+    rows = np.stack([x[mask] for x in columns], axis=-1)
+    _, first, number = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    out = np.zeros(mask.shape, int)
+    out[mask] = number.ravel()
+    return out, np.flatnonzero(mask)[first]
+
+
+def _slopes(task, size, params, together: Trajectory, index: np.ndarray) -> np.ndarray:
+    """∇ log π of the tokens with these numbers, [pairs, W]."""
+    n, b, t, a = np.unravel_index(index, together.mask.shape)
+    turn = together.observation[n, b, t], together.action[n, b, t], together.mask[n, b, t]
+    return np.asarray(_slope_of_each(size, task.spec._replace(num_turns=1), params, (together.prompt[n, b], *turn, jnp.asarray(a))))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _slope_of_each(size, spec, params, tokens):
+    def log_prob(params, prompt, observation, action, mask, a):
+        token = jnp.concatenate([prompt, observation, action])[None]
+        valid = jnp.concatenate([jnp.ones(len(prompt) + len(observation), bool), mask])[None]
+        return jax.nn.log_softmax(policy.apply(size, params, spec, token, valid)[0][0, 0, a])[action[a]]
+
+    return jax.lax.map(lambda x: ravel_pytree(jax.grad(log_prob)(params, *x))[0], tokens, batch_size=16)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _true_gradient(task, size, params, prompt, graph) -> Float[Array, " W"]:
+    def expected_return(params):
+        return exact.expected_return(exact.tabulate(size, params, task, prompt, graph)).mean()
+
+    return ravel_pytree(jax.grad(expected_return)(params))[0]
+
+
+def row(bed: Bed, credit: Any, values: Any = NoValue(), **parts: Any) -> Algorithm:  # noqa: B008
+    """The algorithm with this credit, on batches of the bed's size."""
+    _, problems, attempts = bed.trajectory.success.shape
+    return swap(REINFORCE, credit=credit, values=values, problems=problems, attempts=attempts, minibatches=1, **parts)
+
+
+def credits(bed: Bed, algorithm: Algorithm, seed: int = 1) -> tuple[Float[np.ndarray, "R M"], float]:
+    """What the row credits the tokens of each batch with, and the environment steps of a batch, forks included."""
+    credit, steps = jax.jit(_credit, static_argnums=(0, 1))(bed.task, bed.size, bed.params, algorithm, bed.trajectory, seed)
+    return np.asarray(credit), float(np.mean(steps))
+
+
+def _credit(task, size, params, algorithm, trajectory, seed):
+    def one(numbered):
+        r, made = numbered
+        credited = algorithm.reward(made)
+        world = World(task, size, params, jnp.arange(len(made.prompt)), jax.random.fold_in(jax.random.key(seed), r))
+        value, spent = algorithm.values(world, credited)
+        batch = make_batch(algorithm, credited._replace(state=()), value)
+        return batch.credit.ravel(), made.mask.any(-1).sum() + spent.get("env_steps", 0)
+
+    return jax.lax.map(one, (jnp.arange(len(trajectory.prompt)), trajectory))
+
+
+def gradients(bed: Bed, credit: Float[np.ndarray, "R M"]) -> Float[np.ndarray, "R W"]:
+    """Each batch's Σ credit · ∇ log π, per episode."""
+    weight = np.zeros((len(credit), len(bed.slopes)), np.float32)
+    for one, pair, given, mask in zip(weight, bed.pair, credit, bed.mask):
+        np.add.at(one, pair[mask], given[mask])
+    return weight @ bed.slopes / np.prod(bed.trajectory.success.shape[1:])
+
+
+def score(bed: Bed, algorithm: Algorithm) -> Record:
+    """All measures of a row's credit, and the standard errors of some ("_se"); see experiments/quality.py."""
+    credit, steps = credits(bed, algorithm)
+    gradient, tokens = gradients(bed, credit), (credit, bed.truth, bed.mask)
+    bias, small = quality.bias(*tokens, bed.pair), quality.compact(gradient, bed.true)
+    of_state = quality.bias(*tokens, bed.pair, bed.state)
+    gain = improvements(bed, gradient[:STEPS])
+    found = {
+        "bias": bias.raw, "bias_affine": bias.affine, "bias_in_state": of_state.affine, "variance": quality.variance(*tokens, bed.pair),
+        "pearson": quality.pearson(*tokens), "kendall": quality.kendall(*tokens), "key_accuracy": quality.key_accuracy(*tokens, bed.spread),
+        "leakage": quality.leakage(credit, bed.mask, bed.spread), "key_share": quality.credit_share(credit, bed.mask, bed.is_key),
+        "cosine_bias": quality.cosine_bias(*small), "expected_cosine": quality.expected_cosine(*small), "snr": quality.snr(small[0]),
+        "gain": float(gain.mean()), "gain_se": float(gain.std(ddof=1) / np.sqrt(len(gain))),
+        "harm": float(np.maximum(-gain, 0).sum() / max(np.abs(gain).sum(), 1e-12)), "env_steps": steps,
+    }  # fmt: skip
+    errors = {"cosine_bias_se": lambda g: quality.cosine_bias(g, small[1]), "snr_se": quality.snr}
+    return found | {name: float(quality.jackknife(f, small[0])) for name, f in errors.items()}
+
+
+def improvements(bed: Bed, gradient: Float[np.ndarray, "K W"]) -> Float[np.ndarray, " K"]:
+    """What one step along each gradient gains, over what one along the exact gradient does, all at the same mean KL."""
+    every = np.concatenate([bed.true[None], gradient])
+    length = np.linalg.norm(every, axis=1, keepdims=True)
+    gained = np.asarray(
+        _gains(bed.task, bed.size, bed.params, bed.trajectory.prompt[0, :, 0], bed.solution, every / np.maximum(length, 1e-12))
+    )
+    return np.where(length[1:, 0] > 0, gained[1:], 0.0) / gained[0]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _gains(task, size, params, prompt, solution: exact.Solution, directions):
+    """The exact change of the expected return after a step of DIVERGENCE nats along each direction."""
+    flat, unravel = ravel_pytree(params)
+    old, acts = solution.table.log_prob, exact.alphabet(size, task)
+    state, place = jax.vmap(lambda g, p: exact.visits(acts, g, p))(solution.graph, old)
+    weight = state[..., None] * place[..., len(acts.token) :]
+
+    def step(direction, length):
+        new = exact.tabulate(size, unravel(flat + length * direction), task, prompt, solution.graph)
+        divergence = (jnp.exp(old) * (old - new.log_prob)).sum(-1)
+        return exact.expected_return(new).mean(), (weight * divergence).sum() / weight.sum()
+
+    def gain(direction):
+        length = jnp.float32(0.02)
+        for _ in range(3):
+            length = length * jnp.sqrt(DIVERGENCE / jnp.maximum(step(direction, length)[1], 1e-7))
+        return step(direction, length)[0] - exact.expected_return(solution.table).mean()
+
+    return jax.lax.map(gain, directions)
+
+
+def with_critic(task: Environment, size: Policy, params: policy.Params, problems: int = 64, attempts: int = 8, ridge: float = 1.0) -> Any:
+    """The weights with a value head fitted to the reward to go of other episodes, by least squares on the policy's own features."""
+    moments = _moments(task, size, params, problems, attempts)
+    gram, target = (np.asarray(x, float) for x in moments)
+    solved = np.linalg.solve(gram + ridge * np.eye(len(gram)), target)
+    _, unravel = ravel_pytree(params["value_head"])
+    return params | {"value_head": unravel(jnp.asarray(solved, jnp.float32))}
+
+
+@partial(jax.jit, static_argnums=(0, 1, 3, 4))
+def _moments(task, size, params, problems, attempts):
+    made = rollout(task, Sampler(size, params), jax.random.key(7), 1000 + jnp.arange(problems), attempts)
+    to_go = jnp.flip(jnp.cumsum(jnp.flip(made.reward, -1), -1), -1)
+    head, unravel = ravel_pytree(params["value_head"])
+    spec = task.spec._replace(num_turns=1)
+
+    def features(prompt, observation, action, mask):
+        def value(head):
+            token = jnp.concatenate([prompt, observation, action])[None]
+            valid = jnp.concatenate([jnp.ones(len(prompt) + len(observation), bool), mask])[None]
+            return policy.apply(size, params | {"value_head": unravel(head)}, spec, token, valid)[1][0, 0]
+
+        return jax.jacrev(value)(head)
+
+    prompt = jnp.broadcast_to(made.prompt[:, :, None], (*made.observation.shape[:3], made.prompt.shape[-1]))
+    x = jax.lax.map(
+        lambda r: features(*r), [v.reshape(-1, v.shape[-1]) for v in (prompt, made.observation, made.action, made.mask)], batch_size=64
+    )
+    weight = made.mask.reshape(-1, made.mask.shape[-1])[..., None] * x
+    return jnp.einsum("bai,baj->ij", weight, x), jnp.einsum("bai,b->i", weight, to_go.ravel())
