@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import exact, policy
 from agentic_rl.algorithms import REINFORCE, Algorithm, swap
@@ -30,7 +30,7 @@ from experiments import quality
 from experiments.statistics import Record
 
 CAPACITY = 64  # states before a turn of one problem, at most
-DIVERGENCE = 0.01  # nats a decision: the length of the one step whose gain is measured
+DIVERGENCE = 0.001  # nats a decision: the length of the one step whose gain is measured; at .01 the exact gradient overshoots at times
 STEPS = 8  # batches whose step is taken
 
 
@@ -52,21 +52,30 @@ class Bed(NamedTuple):
     true: Float[np.ndarray, " W"]  # the exact gradient
 
     @property
+    def capacity(self) -> int:
+        """The most states that a problem has before a turn."""
+        return self.solution.graph.states.alive.shape[-1]
+
+    @property
     def expected_return(self) -> float:
         """Mean over the problems."""
         return float(exact.expected_return(self.solution.table).mean())
 
 
-def make(task: Environment, size: Policy, params: policy.Params, shape: tuple[int, int, int] = (32, 4, 8), seed: int = 0) -> Bed:
+def make(
+    task: Environment, size: Policy, params: policy.Params, shape: tuple[int, int, int] = (32, 4, 8), seed: int | PRNGKeyArray = 0
+) -> Bed:
     """A test bed of `shape` (replicates, problems, attempts).
 
     Raises: ConfigError if the task has no exact values, or the policy remembers.
     """
     check(size.context == "markov", "A test bed needs a policy in markov context: set --policy.context markov.")
     exact.check_possible(task, size)
-    together, solution, found, spread = _play(task, size, params, shape, seed)
-    most = int(solution.graph.states.count.max())
+    key = jax.random.key(seed) if isinstance(seed, int) else seed
+    together = _play(task, size, params, shape, key)
+    most = int(_count(task, size, together))
     check(most <= CAPACITY, f"{type(task).__name__} has {most} states a turn, a test bed {CAPACITY} at most: ask for a smaller task.")
+    solution, found, spread = _look_up(task, size, params, together, most)
     places, row = solution.places, partial(_by_batch, replicates=shape[0])
     mask, token = row(together.mask), row(together.action)
     problem, turn = np.broadcast_to(np.indices(together.mask.shape)[[0, 2]], (2, *together.mask.shape))
@@ -82,17 +91,29 @@ def make(task: Environment, size: Policy, params: policy.Params, shape: tuple[in
 
 
 @partial(jax.jit, static_argnums=(0, 1, 3))
-def _play(task, size, params, shape, seed):
-    """The episodes [N, R·G], all about their problems, the values of their tokens, and what was at stake."""
+def _play(task, size, params, shape, key) -> Trajectory:
+    """The episodes [N, R·G]."""
     replicates, problems, attempts = shape
-    made = rollout(task, Sampler(size, params), jax.random.key(seed), jnp.arange(problems), replicates * attempts, keep_states=True)
-    solution = exact.solve(size, params, task, made, CAPACITY)
+    return rollout(task, Sampler(size, params), key, jnp.arange(problems), replicates * attempts, keep_states=True)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _count(task, size, together: Trajectory) -> Int[Array, ""]:
+    """The most states that a problem has before a turn, if there is room for them."""
+    state = jax.tree.map(lambda x: x[:, 0, 0], together.state)
+    return exact.explore(size, task, state, together.observation[:, 0, 0], CAPACITY).states.count.max()
+
+
+@partial(jax.jit, static_argnums=(0, 1, 4))
+def _look_up(task, size, params, together: Trajectory, capacity):
+    """All about the problems, the values of the tokens, and what was at stake."""
+    solution = exact.solve(size, params, task, together, capacity)
     acts, value, places = exact.alphabet(size, task), solution.table.value, solution.places
     at_stake = jnp.ptp(value[..., acts.child], axis=-1)  # [N, T, C, S]
     at_stake = jnp.concatenate([jnp.zeros_like(value[..., : len(acts.token)]), at_stake], axis=-1)
     turn = jnp.arange(task.spec.num_turns)[:, None]
     spread = jax.vmap(lambda table, state, before: table[turn, state[..., None], before])(at_stake, places.state, places.before)
-    return made, solution, exact.values(solution, made), spread
+    return solution, exact.values(solution, together), spread
 
 
 def _split(x: Array, replicates: int) -> Array:
@@ -173,7 +194,11 @@ def gradients(bed: Bed, credit: Float[np.ndarray, "R M"]) -> Float[np.ndarray, "
 
 def score(bed: Bed, algorithm: Algorithm) -> Record:
     """All measures of a row's credit, and the standard errors of some ("_se"); see experiments/quality.py."""
-    credit, steps = credits(bed, algorithm)
+    return measures(bed, *credits(bed, algorithm))
+
+
+def measures(bed: Bed, credit: Float[np.ndarray, "R M"], steps: float) -> Record:
+    """The same of a credit however it was made, which cost `steps` environment steps a batch."""
     gradient, tokens = gradients(bed, credit), (credit, bed.truth, bed.mask)
     bias, small = quality.bias(*tokens, bed.pair), quality.compact(gradient, bed.true)
     of_state = quality.bias(*tokens, bed.pair, bed.state)
@@ -182,12 +207,14 @@ def score(bed: Bed, algorithm: Algorithm) -> Record:
         "bias": bias.raw, "bias_affine": bias.affine, "bias_in_state": of_state.affine, "variance": quality.variance(*tokens, bed.pair),
         "pearson": quality.pearson(*tokens), "kendall": quality.kendall(*tokens), "key_accuracy": quality.key_accuracy(*tokens, bed.spread),
         "leakage": quality.leakage(credit, bed.mask, bed.spread), "key_share": quality.credit_share(credit, bed.mask, bed.is_key),
-        "cosine_bias": quality.cosine_bias(*small), "expected_cosine": quality.expected_cosine(*small), "snr": quality.snr(small[0]),
-        "gain": float(gain.mean()), "gain_se": float(gain.std(ddof=1) / np.sqrt(len(gain))),
+        "snr": quality.snr(small[0]), "gain": float(gain.mean()), "gain_se": float(gain.std(ddof=1) / np.sqrt(len(gain))),
         "harm": float(np.maximum(-gain, 0).sum() / max(np.abs(gain).sum(), 1e-12)), "env_steps": steps,
     }  # fmt: skip
-    errors = {"cosine_bias_se": lambda g: quality.cosine_bias(g, small[1]), "snr_se": quality.snr}
-    return found | {name: float(quality.jackknife(f, small[0])) for name, f in errors.items()}
+    for name in ("gradient_bias", "cosine_bias", "expected_cosine"):
+        measure = getattr(quality, name)
+        found |= {name: measure(*small), f"{name}_se": float(quality.jackknife(lambda g, f=measure: f(g, small[1]), small[0]))}
+    ratio = quality.signal_to_noise
+    return found | {"signal_to_noise": ratio(small[0]), "signal_to_noise_se": float(quality.jackknife(ratio, small[0]))}
 
 
 def improvements(bed: Bed, gradient: Float[np.ndarray, "K W"]) -> Float[np.ndarray, " K"]:
@@ -220,35 +247,3 @@ def _gains(task, size, params, prompt, solution: exact.Solution, directions):
         return step(direction, length)[0] - exact.expected_return(solution.table).mean()
 
     return jax.lax.map(gain, directions)
-
-
-def with_critic(task: Environment, size: Policy, params: policy.Params, problems: int = 64, attempts: int = 8, ridge: float = 1.0) -> Any:
-    """The weights with a value head fitted to the reward to go of other episodes, by least squares on the policy's own features."""
-    moments = _moments(task, size, params, problems, attempts)
-    gram, target = (np.asarray(x, float) for x in moments)
-    solved = np.linalg.solve(gram + ridge * np.eye(len(gram)), target)
-    _, unravel = ravel_pytree(params["value_head"])
-    return params | {"value_head": unravel(jnp.asarray(solved, jnp.float32))}
-
-
-@partial(jax.jit, static_argnums=(0, 1, 3, 4))
-def _moments(task, size, params, problems, attempts):
-    made = rollout(task, Sampler(size, params), jax.random.key(7), 1000 + jnp.arange(problems), attempts)
-    to_go = jnp.flip(jnp.cumsum(jnp.flip(made.reward, -1), -1), -1)
-    head, unravel = ravel_pytree(params["value_head"])
-    spec = task.spec._replace(num_turns=1)
-
-    def features(prompt, observation, action, mask):
-        def value(head):
-            token = jnp.concatenate([prompt, observation, action])[None]
-            valid = jnp.concatenate([jnp.ones(len(prompt) + len(observation), bool), mask])[None]
-            return policy.apply(size, params | {"value_head": unravel(head)}, spec, token, valid)[1][0, 0]
-
-        return jax.jacrev(value)(head)
-
-    prompt = jnp.broadcast_to(made.prompt[:, :, None], (*made.observation.shape[:3], made.prompt.shape[-1]))
-    x = jax.lax.map(
-        lambda r: features(*r), [v.reshape(-1, v.shape[-1]) for v in (prompt, made.observation, made.action, made.mask)], batch_size=64
-    )
-    weight = made.mask.reshape(-1, made.mask.shape[-1])[..., None] * x
-    return jnp.einsum("bai,baj->ij", weight, x), jnp.einsum("bai,b->i", weight, to_go.ravel())

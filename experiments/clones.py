@@ -1,0 +1,113 @@
+"""Policies to score credits on: clones of the expert that succeed about as often as asked, and what a row makes of them."""
+
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import PRNGKeyArray
+
+from agentic_rl import algorithms, learner, parallel, policy, streams
+from agentic_rl.acting import Expert
+from agentic_rl.algorithms import Algorithm, swap
+from agentic_rl.config import check
+from agentic_rl.optimizer import Adam
+from agentic_rl.policy import Policy
+from agentic_rl.rollout import rollout
+from agentic_rl.sampler import Sampler
+from agentic_rl.types import Environment
+
+MOST_UPDATES = 400  # of cloning, until the levels are reached
+BANK = 16  # problems that are demonstrated, so few that a clone can come to any success on them
+ATTEMPTS = 16  # at each of them, to measure it
+UNSEEN = 1024  # problems that a trained policy is judged on
+FAR = 0.05  # below a level no clone may be that stands for it
+PAST = 0.02  # above the highest level the cloning ends
+
+
+@cache
+def clones(task: Environment, size: Policy, levels: tuple[float, ...], seed: int) -> dict[float, policy.Params]:
+    """For each level the weights, of all clones on the way, whose success at the demonstrated problems came nearest.
+
+    That is the untrained policy, where it succeeds more often than asked.
+
+    Raises: ConfigError if cloning does not reach a level.
+    """
+    row = swap(algorithms.SFT, actor=Expert(BANK), problems=64, minibatches=1, optimizer=Adam(learning_rate=1e-3))
+    state = learner.init(row, policy.init(size, jax.random.key(seed)))
+    found = dict.fromkeys(levels, (np.inf, None))
+    for _ in range(MOST_UPDATES):
+        success = float(_success(task, size, state.params, bank(seed), BANK, ATTEMPTS, "train"))
+        nearer = {level for level, (best, _) in found.items() if abs(success - level) < abs(best - level)}
+        found |= {level: (success, jax.device_get(state.params)) for level in nearer}
+        if success > max(levels) + PAST:
+            break
+        state = _update(task, size, row)(jnp.int32(seed), state)
+    far = [f"{level} (but to {success:.2f})" for level, (success, _) in found.items() if success < level - FAR]
+    check(not far, f"Cloning {type(task).__name__} for {MOST_UPDATES} updates did not come to a success of {', '.join(far)}: ask for less.")
+    return {level: params for level, (_, params) in found.items()}
+
+
+def bank(seed: int) -> PRNGKeyArray:
+    """The key whose first BANK problems are demonstrated."""
+    return jax.random.fold_in(jax.random.key(seed), streams.DEMONSTRATE)
+
+
+def trained(task: Environment, size: Policy, row: Algorithm, params: policy.Params, updates: int, seed: int) -> policy.Params:
+    """The weights after so many updates of a row from these."""
+    state = learner.init(row, jax.tree.map(jnp.asarray, params))
+    for _ in range(updates):
+        state = _update(task, size, row)(jnp.int32(seed), state)
+    return state.params
+
+
+def judged(task: Environment, size: Policy, params: policy.Params, seed: int) -> float:
+    """The success of a policy on unseen problems."""
+    return float(_success(task, size, params, jax.random.key(seed), UNSEEN, 1, "test"))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 4, 5, 6))
+def _success(task, size, params, key, problems, attempts, split):
+    return rollout(task, Sampler(size, params), key, jnp.arange(problems), attempts, split).success.mean()
+
+
+@cache
+def _update(task, size, row):
+    """One update, compiled once for each row, as a function of seed and state."""
+    setup = learner.setup(size, row, 1, 0)
+    one = lambda seed, state: learner.update(setup, task, row, jax.random.key(seed), state)[0]  # noqa: E731
+    return parallel.launch(one, parallel.choose(1), "pmap")
+
+
+def with_critic(task: Environment, size: Policy, params: policy.Params, problems: int = 64, attempts: int = 8, ridge: float = 1.0) -> Any:
+    """The weights with a value head fitted to the reward to go of other episodes, by least squares on the policy's own features."""
+    moments = _moments(task, size, params, problems, attempts)
+    gram, target = (np.asarray(x, float) for x in moments)
+    solved = np.linalg.solve(gram + ridge * np.eye(len(gram)), target)
+    _, unravel = ravel_pytree(params["value_head"])
+    return params | {"value_head": unravel(jnp.asarray(solved, jnp.float32))}
+
+
+@partial(jax.jit, static_argnums=(0, 1, 3, 4))
+def _moments(task, size, params, problems, attempts):
+    made = rollout(task, Sampler(size, params), jax.random.key(7), 1000 + jnp.arange(problems), attempts)
+    to_go = jnp.flip(jnp.cumsum(jnp.flip(made.reward, -1), -1), -1)
+    head, unravel = ravel_pytree(params["value_head"])
+    spec = task.spec._replace(num_turns=1)
+
+    def features(prompt, observation, action, mask):
+        def value(head):
+            token = jnp.concatenate([prompt, observation, action])[None]
+            valid = jnp.concatenate([jnp.ones(len(prompt) + len(observation), bool), mask])[None]
+            return policy.apply(size, params | {"value_head": unravel(head)}, spec, token, valid)[1][0, 0]
+
+        return jax.jacrev(value)(head)
+
+    prompt = jnp.broadcast_to(made.prompt[:, :, None], (*made.observation.shape[:3], made.prompt.shape[-1]))
+    x = jax.lax.map(
+        lambda r: features(*r), [v.reshape(-1, v.shape[-1]) for v in (prompt, made.observation, made.action, made.mask)], batch_size=64
+    )
+    weight = made.mask.reshape(-1, made.mask.shape[-1])[..., None] * x
+    return jnp.einsum("bai,baj->ij", weight, x), jnp.einsum("bai,b->i", weight, to_go.ravel())

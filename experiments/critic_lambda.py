@@ -1,0 +1,144 @@
+"""Which lambda of GAE is best, and what does it owe to errors of the critic?
+
+    python -m experiments.critic_lambda
+    python -m experiments.critic_lambda --delays 8 --lambdas 0 0.95 1 --updates 0
+
+With exact values every lambda has the right expectation and a small one the least noise; with wrong values a small lambda believes them.
+The exact values of key_door are spoiled in a controlled way (shrunk, or with noise that stays where a state recurs), and a critic is
+fitted beside; their credits are scored against the truth (experiments/testbed.py). Then PPO learns, with its value head fitted beforehand
+or not.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from agentic_rl import algorithms, policy
+from agentic_rl.algorithms import REINFORCE, swap
+from agentic_rl.config import check, config
+from agentic_rl.credit.gae import GAE
+from agentic_rl.credit.returns import earned
+from agentic_rl.envs.key_door import KeyDoor
+from agentic_rl.types import Trajectory, Value
+from agentic_rl.values import Spent, World, from_state_values
+from agentic_rl.values.critic import Critic
+from agentic_rl.values.exact import Exact
+from experiments import clones, console, study, sweep
+from experiments.report import Verdict
+from experiments.statistics import Record, distinct, select
+from experiments.verdicts import above_zero
+
+EXACT, SHRUNK, NOISY, FITTED = "exact values", "shrunk by half", "with noise of .2", "fitted critic"
+BEST = "expected_cosine"
+
+
+@dataclass(frozen=True)
+class CriticLambda(sweep.Sweep):
+    """Score GAE against lambda, with right and wrong values; and PPO, with a value head that was fitted beforehand or not."""
+
+    delays: tuple[int, ...] = (8, 32)
+    lambdas: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95, 1.0)
+    level: float = 0.5  # success of the policies
+    updates: int = 40  # of PPO on 256 episodes each, at the longest delay; 0: none
+
+    claim: ClassVar[str] = (
+        "GAE (1506.02438), VC-PPO (2503.01491): lambda trades the critic's errors for noise, and a critic that was not fitted beforehand "
+        "spoils long tasks where lambda is below 1. Predicted: with exact values the smallest lambda is best, with wrong ones a larger; "
+        "fitting the value head first helps PPO at a delay of 32."
+    )
+    tiny: ClassVar[dict[str, Any]] = dict(delays=(1,), lambdas=(0.0, 1.0), seeds=2, replicates=4, problems=2, attempts=2, updates=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        sweep.check_levels((self.level,))
+        check(len(self.delays) >= 1 and min(self.delays) >= 0, "delays are numbers of turns, one or more.")
+        check(len(self.lambdas) >= 2 and all(0 <= x <= 1 for x in self.lambdas), "lambdas are two numbers or more from 0 to 1.")
+
+    def cells(self) -> list[Record]:
+        return [dict(delay=delay, seed=seed) for delay in self.delays for seed in range(self.seeds)]
+
+    def records(self, cell: Record) -> list[Record]:
+        task, seed = KeyDoor(delay=cell["delay"]), cell["seed"]
+        bed, found = self.bed(task, (self.level,), self.level, seed), []
+        for name, values in sources(bed.capacity).items():
+            for lambda_ in self.lambdas:
+                row = swap(REINFORCE, credit=GAE(lambda_=lambda_, whiten=False), values=values)
+                (record,) = sweep.scored(bed, {name: row})
+                found.append({"lambda": lambda_} | record)
+        learns = self.updates and cell["delay"] == max(self.delays)
+        learned = taught(task, bed.size, bed.params, self.updates, seed) if learns else dict.fromkeys(("fitted", "not fitted"), np.nan)
+        return [record | {f"success, {k}": v for k, v in learned.items()} for record in found]
+
+    def lines(self, records: list[Record]) -> list[Record]:
+        columns = {BEST: ".2f", "cosine_bias": ".2f", "snr": "+.1f", "gain": ".2f"}
+        each = {delay: sweep.table(select(records, delay=delay), "lambda", columns) for delay in distinct(records, "delay")}
+        return [{"delay": delay} | line for delay, lines in each.items() for line in lines]
+
+    def figures(self, records: list[Record]) -> dict[str, Figure]:
+        panels = {BEST: "cosine of a batch's gradient\nwith the true one", "gain": "gain of a step, of the\ntrue gradient's"}
+        look = dict(scale="linear", label="lambda")
+        return {
+            f"critic_lambda_{d}": sweep.figure(select(records, delay=d), "lambda", panels, title=f"delay of {d} turns", **look)
+            for d in distinct(records, "delay")
+        }
+
+    def verdicts(self, records: list[Record]) -> list[Verdict]:
+        found, delay = [], max(distinct(records, "delay"))
+        some, what = select(records, delay=delay), f"At a delay of {delay}, the best lambda by mean cosine"
+        for name in (SHRUNK, NOISY):
+            rule = f"{what} with values {name} minus that with exact ones, for each seed"
+            found.append(above_zero(f"Values {name} ask for a larger lambda", rule, best(some, name) - best(some, EXACT)))
+        if self.updates:
+            after, before = (
+                sweep.by_seed(some, f"success, {k}", estimator=EXACT, **{"lambda": self.lambdas[0]}) for k in ("fitted", "not fitted")
+            )
+            rule = f"PPO's success after {self.updates} updates at a delay of {delay}, value head fitted beforehand minus not"
+            found.append(above_zero("Fitting the value head first helps PPO", rule, after - before))
+        return found
+
+
+@config
+class Wrong(Exact):
+    """Exact values before each token, spoiled: times `shrink`, plus a number that is drawn once for each state."""
+
+    shrink: float = 1.0
+    noise: float = 0.0  # its standard deviation
+
+    def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
+        value, spent = super().__call__(world, trajectory)
+        draw = jax.vmap(lambda anchor: jax.random.normal(jax.random.fold_in(jax.random.key(0), anchor)))
+        error = draw(trajectory.anchor.ravel()).reshape(trajectory.anchor.shape)[..., None]
+        before = jnp.where(trajectory.mask, self.shrink * value.before + self.noise * error, 0.0)
+        return from_state_values(before, earned(trajectory), trajectory.mask, 1.0), spent
+
+
+def sources(capacity: int) -> dict[str, Any]:
+    """Values by name."""
+    return {EXACT: Exact(capacity), SHRUNK: Wrong(capacity, shrink=0.5), NOISY: Wrong(capacity, noise=0.2), FITTED: Critic()}
+
+
+def best(records: list[Record], name: str) -> Float[np.ndarray, " seeds"]:
+    """The lambda of the largest mean cosine, for each seed."""
+    lambdas = sorted(distinct(records, "lambda"))
+    score = [sweep.by_seed(records, BEST, estimator=name, **{"lambda": x}) for x in lambdas]
+    return np.array(lambdas)[np.argmax(score, axis=0)]
+
+
+def taught(task: KeyDoor, size: policy.Policy, params: policy.Params, updates: int, seed: int) -> dict[str, float]:
+    """PPO's success, from a value head that was fitted to rewards to go, and from one that knows nothing."""
+    blank = params | {"value_head": jax.tree.map(jnp.zeros_like, params["value_head"])}
+    after = {
+        name: clones.trained(task, size, algorithms.PPO, start, updates, seed)
+        for name, start in (("fitted", params), ("not fitted", blank))
+    }
+    return {name: clones.judged(task, size, weights, seed) for name, weights in after.items()}
+
+
+if __name__ == "__main__":
+    console.main(partial(study.run, CriticLambda()))

@@ -1,0 +1,120 @@
+"""Does the signal of a credit assignment drown as the reward comes later?
+
+    python -m experiments.delayed_reward                          # 5 seeds
+    python -m experiments.delayed_reward --delays 2 8 32 --seeds 2
+
+In key_door a key that is picked at once opens a door after `delay` cells, in half of which an apple pays a little: what happens on the
+way is noise to the credit of the pick. For every delay and seed a policy is cloned until half of its episodes succeed, and the credits
+of its batches are scored against the truth (experiments/testbed.py); then each row learns from there.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from agentic_rl import algorithms
+from agentic_rl.algorithms import REINFORCE, Algorithm, swap
+from agentic_rl.config import check
+from agentic_rl.credit.anchors import Gigpo
+from agentic_rl.credit.gae import GAE
+from agentic_rl.credit.group import LeaveOneOut, LeaveOneOutToGo
+from agentic_rl.envs.key_door import KeyDoor
+from agentic_rl.values import NoValue
+from agentic_rl.values.critic import Critic
+from agentic_rl.values.exact import Exact
+from experiments import clones, console, study, sweep
+from experiments.report import Verdict
+from experiments.statistics import Record, distinct, select
+from experiments.verdicts import above_zero, near_zero
+
+RLOO, ORACLE = "leave_one_out", "oracle"
+LEARNERS = {"leave_one_out": algorithms.RLOO, "gigpo": algorithms.GIGPO, "gae": algorithms.PPO, "oracle": algorithms.ORACLE}
+FLAT = 1.0  # dB a doubling: no more is no trend
+
+
+@dataclass(frozen=True)
+class DelayedReward(sweep.Sweep):
+    """Score credits, and learn with them, against the delay of the reward."""
+
+    delays: tuple[int, ...] = (2, 4, 8, 16, 32)
+    level: float = 0.5  # success of the policies
+    replicates: int = 128  # batches
+    updates: int = 40  # of learning, on 256 episodes each; 0: none
+
+    claim: ClassVar[str] = (
+        "COCOA (2306.16803) and RUDDER (1806.07857): the gradient of REINFORCE-like estimators drowns in noise as rewards are delayed. "
+        "Predicted: RLOO's SNR falls with every doubling of the delay, the true advantage's does not, and what is learned follows."
+    )
+    tiny: ClassVar[dict[str, Any]] = dict(delays=(1, 2), seeds=2, replicates=4, problems=2, attempts=2, updates=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        sweep.check_levels((self.level,))
+        check(len(self.delays) >= 2 and min(self.delays) >= 1, "A trend needs two delays or more, each of 1 turn or more.")
+
+    def cells(self) -> list[Record]:
+        return [dict(delay=delay, seed=seed) for seed in range(self.seeds) for delay in self.delays]
+
+    def records(self, cell: Record) -> list[Record]:
+        task, seed = KeyDoor(delay=cell["delay"]), cell["seed"]
+        bed = self.bed(task, (self.level,), self.level, seed)
+        found = sweep.scored(bed, estimators(bed.capacity))
+        for record in found:
+            row = LEARNERS.get(record["estimator"])
+            learns = row and self.updates
+            after = clones.trained(task, bed.size, row, bed.params, self.updates, seed) if learns else None
+            record["learned"] = clones.judged(task, bed.size, after, seed) if learns else np.nan
+        return found
+
+    def lines(self, records: list[Record]) -> list[Record]:
+        columns = {"success": ".2f", "snr": "+.1f", "expected_cosine": ".2f", "key_accuracy": ".2f", "learned": ".2f"}
+        return sweep.table(records, "delay", columns)
+
+    def figures(self, records: list[Record]) -> dict[str, Figure]:
+        panels = {"snr": "signal to noise, dB", "key_accuracy": "right signs at key decisions"}
+        drawn = {"delayed_reward": sweep.figure(records, "delay", panels, label="delay, turns")}
+        taught = [r for r in records if r["estimator"] in LEARNERS]
+        title = {"learned": f"success after {self.updates} updates"}
+        return drawn | ({"learning": sweep.figure(taught, "delay", title, label="delay, turns")} if self.updates else {})
+
+    def verdicts(self, records: list[Record]) -> list[Verdict]:
+        fall, flat = slope(records, RLOO), slope(records, ORACLE)
+        what = "in decibels of SNR per doubling of the delay, a least-squares slope for each seed"
+        found = [
+            above_zero("RLOO's signal drowns as the reward comes later", f"Minus RLOO's trend {what}", -fall),
+            near_zero("The true advantage's signal does not", f"The oracle's trend {what}", flat, FLAT),
+        ]
+        if self.updates:
+            gap = {d: learned(records, ORACLE, d) - learned(records, RLOO, d) for d in (min(self.delays), max(self.delays))}
+            what = "The oracle's success minus RLOO's after learning, at the longest delay minus that at the shortest"
+            found.append(above_zero("Fine credit helps learning more, the later the reward", what, gap[max(gap)] - gap[min(gap)]))
+        return found
+
+
+def estimators(capacity: int) -> dict[str, Algorithm]:
+    """By name."""
+    difference, exact = GAE(lambda_=0.0, whiten=False), Exact(capacity)
+    rows = {
+        "leave_one_out": (LeaveOneOut(), NoValue()), "reward to go": (LeaveOneOutToGo(), NoValue()), "gigpo": (Gigpo(), NoValue()),
+        "gae": (GAE(), Critic()), "oracle": (difference, exact),
+    }  # fmt: skip
+    return {name: swap(REINFORCE, credit=credit, values=values) for name, (credit, values) in rows.items()}
+
+
+def slope(records: list[Record], estimator: str) -> Float[np.ndarray, " seeds"]:
+    """Decibels per doubling of the delay; a seed without a signal at some delay has none."""
+    delays = sorted(distinct(records, "delay"))
+    snr = np.array([sweep.by_seed(records, "snr", estimator=estimator, delay=d) for d in delays])
+    return np.polyfit(np.log2(delays), snr, 1)[0] if np.isfinite(snr).all() else np.full(snr.shape[1], np.nan)
+
+
+def learned(records: list[Record], estimator: str, delay: int) -> Float[np.ndarray, " seeds"]:
+    return sweep.by_seed(select(records, delay=delay), "learned", estimator=estimator)
+
+
+if __name__ == "__main__":
+    console.main(partial(study.run, DelayedReward()))

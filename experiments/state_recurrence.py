@@ -1,0 +1,184 @@
+"""Does comparing actions from the same state help as much as states recur?
+
+    python -m experiments.state_recurrence
+    python -m experiments.state_recurrence --tasks key_door --attempts 2 8 --seeds 2
+
+GiGPO adds to an episode's credit how a turn compares with other attempts' turns in the same state (its anchor). What counts as the same is
+varied: the task's state, what is seen at that turn, what is seen at any turn, or all that happened; so is the number of attempts at a
+problem, the episodes of a batch staying as many, and whether what is seen hides something. Coverage is the share of turns that recur.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+import scipy.stats
+from jaxtyping import Array, Float, Int
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from agentic_rl.algorithms import REINFORCE, swap
+from agentic_rl.config import check, config
+from agentic_rl.credit.anchors import Gigpo
+from agentic_rl.credit.group import Centred
+from agentic_rl.envs.graph_nav import GraphNav
+from agentic_rl.envs.key_door import KeyDoor
+from agentic_rl.types import Trajectory, Value
+from experiments import console, figures, study, sweep, testbed
+from experiments.flags import look_up
+from experiments.report import Verdict
+from experiments.statistics import Record, distinct, select, t_interval
+from experiments.verdicts import above_zero
+
+TASKS = {
+    "graph_nav": GraphNav(), "slippery graph_nav": GraphNav(slip=0.3),
+    "key_door": KeyDoor(), "hidden key_door": KeyDoor(hide_inventory=True),
+}  # fmt: skip
+Same = Literal["state", "seen at that turn", "seen", "history"]
+
+
+@dataclass(frozen=True)
+class StateRecurrence(study.Study):
+    """Score GiGPO's credit against how often states recur."""
+
+    tasks: tuple[str, ...] = tuple(TASKS)
+    level: float = 0.5  # success of the policies
+    replicates: int = 32  # batches
+    episodes: int = 32  # of a batch
+    attempts: tuple[int, ...] = (2, 4, 8, 16)  # at a problem
+
+    claim: ClassVar[str] = (
+        "GiGPO (2505.10978): states that recur among attempts give credit to single steps for free. Predicted: what it gains over centred "
+        "returns rises with the share of turns that recur, and is less where the observation that it compares by hides a part of the state."
+    )
+    headline: ClassVar[str] = "gain_over_centred"
+    tiny: ClassVar[dict[str, Any]] = dict(tasks=("hidden key_door",), attempts=(2, 4), seeds=2, replicates=4, episodes=8)
+
+    def __post_init__(self):
+        super().__post_init__()
+        sweep.check_levels((self.level,))
+        check(self.replicates >= 2, "replicates must be 2 or more, to tell signal from noise.")
+        check(
+            all(g >= 2 and self.episodes % g == 0 for g in self.attempts),
+            f"attempts must be 2 or more and divide the {self.episodes} episodes.",
+        )
+        for name in self.tasks:
+            look_up("task", name, TASKS)
+
+    def cells(self) -> list[Record]:
+        return [dict(task=task, seed=seed, attempts=g) for task in self.tasks for seed in range(self.seeds) for g in self.attempts]
+
+    def records(self, cell: Record) -> list[Record]:
+        shape = (self.replicates, self.episodes // cell["attempts"], cell["attempts"])
+        bed = sweep.bed(TASKS[cell["task"]], (self.level,), self.level, cell["seed"], shape)
+        rows = {"centred": swap(REINFORCE, credit=Centred())}
+        rows |= {same: swap(REINFORCE, credit=AnchoredGigpo(same=same)) for same in get_args(Same)}
+        found = sweep.scored(bed, rows)
+        for record in found:
+            same = record.pop("estimator")
+            record |= {"same": same, "coverage": 0.0 if same == "centred" else coverage(bed, same)}
+            record["gain_over_centred"] = record["expected_cosine"] - found[0]["expected_cosine"]
+        return found
+
+    def lines(self, records: list[Record]) -> list[Record]:
+        columns = {"coverage": ".2f", "expected_cosine": ".2f", "gain_over_centred": "+.3f", "snr": "+.1f"}
+        places = [(task, g) for task in self.tasks for g in self.attempts]
+        return [
+            {"task": task, "attempts": g} | line for task, g in places
+            for line in sweep.table(select(records, task=task, attempts=g), "task", columns, "same")
+        ]  # fmt: skip
+
+    def figures(self, records: list[Record]) -> dict[str, Figure]:
+        return {"state_recurrence": drawn([r for r in records if r["same"] != "centred"])}
+
+    def verdicts(self, records: list[Record]) -> list[Verdict]:
+        records = [r for r in records if r["same"] != "centred"]
+        seeds = [select(records, seed=seed) for seed in distinct(records, "seed")]
+        trend = np.array([scipy.stats.spearmanr(*([r[k] for r in s] for k in ("coverage", "gain_over_centred"))).statistic for s in seeds])
+        what = "Spearman's correlation over tasks, anchors and numbers of attempts, one for each seed"
+        found = [above_zero("GiGPO gains as states recur", what, trend)]
+        if "hidden key_door" in self.tasks:
+            state, seen = (gain(records, "hidden key_door", same) for same in ("state", "seen at that turn"))
+            what = "Where the keys in hand are hidden, the gain of comparing by state minus that by what is seen, mean over attempts"
+            found.append(above_zero("Comparing by what hides a part of the state gains less", what, state - seen))
+        return found
+
+
+@config
+class AnchoredGigpo(Gigpo):
+    """GiGPO with another idea of what the same state is."""
+
+    same: Same = "state"
+
+    def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
+        return super().__call__(trajectory._replace(anchor=anchor(trajectory, self.same)), value)
+
+
+def anchor(trajectory: Trajectory, same: Same) -> Int[Array, "N G T"]:
+    """A number for each turn, equal for turns that are the same."""
+    if same == "state":
+        return trajectory.anchor
+    seen = _hashed(trajectory.observation)
+    if same == "seen":
+        return seen
+    if same == "seen at that turn":
+        return _hashed(jnp.stack([seen, jnp.broadcast_to(jnp.arange(seen.shape[-1]), seen.shape)], axis=-1))
+    told = jnp.concatenate([seen[..., None], jnp.roll(_hashed(trajectory.action), 1, axis=-1).at[..., 0].set(0)[..., None]], axis=-1)
+    return jax.lax.associative_scan(lambda a, b: a * 1_000_003 ^ b, _hashed(told), axis=2)
+
+
+def _hashed(x: Int[Array, "*b M"]) -> Int[Array, "*b"]:
+    """31 bits of each row."""
+    found = jnp.zeros(x.shape[:-1], jnp.uint32)
+    for i in range(x.shape[-1]):
+        found = (found ^ x[..., i].astype(jnp.uint32)) * jnp.uint32(16777619) + jnp.uint32(i + 1)
+        found ^= found >> 15
+    return (found >> 1).astype(jnp.int32)
+
+
+def coverage(bed: testbed.Bed, same: Same) -> float:
+    """The share of turns that another attempt's turn, or another of the same attempt, equals."""
+    recurs = jax.vmap(lambda made: _recurs(anchor(made, same), made.mask.any(-1)))(bed.trajectory)
+    alive = bed.trajectory.mask.any(-1)
+    return float((recurs & alive).sum() / alive.sum())
+
+
+def _recurs(anchor: Int[Array, "N G T"], alive) -> Array:
+    flat = anchor.reshape(len(anchor), -1)
+    alike = (flat[:, :, None] == flat[:, None]) & alive.reshape(len(flat), 1, -1)
+    return (alike.sum(-1) > 1).reshape(anchor.shape)
+
+
+def gain(records: list[Record], task: str, same: str) -> Float[np.ndarray, " seeds"]:
+    """Over centred returns; mean over numbers of attempts."""
+    some = select(records, task=task, same=same)
+    return np.mean([sweep.by_seed(some, "gain_over_centred", attempts=g) for g in distinct(some, "attempts")], axis=0)
+
+
+@matplotlib.rc_context(figures.STYLE)
+def drawn(records: list[Record]) -> Figure:
+    """What is gained against coverage: a panel for each task, a line for each anchor through its numbers of attempts."""
+    tasks, names = distinct(records, "task"), distinct(records, "same")
+    figure, style = Figure(figsize=(figures.WIDTH, 5.2 if len(tasks) > 2 else 2.9), layout="constrained"), figures.styles(names)
+    panels = figure.subplots(-(-len(tasks) // 2), min(len(tasks), 2), sharey=True, squeeze=False).flat
+    for panel, task in zip(panels, tasks, strict=False):
+        for name in names:
+            some = select(records, task=task, same=name)
+            at = distinct(some, "attempts")
+            x, y = (np.array([sweep.by_seed(some, k, attempts=g) for g in at]).T for k in ("coverage", "gain_over_centred"))
+            mean, low, high = t_interval(y)
+            panel.errorbar(x.mean(0), mean, [mean - low, high - mean], capsize=2, **style[name])
+        panel.axhline(0, color="black", linewidth=0.8)
+        panel.set_title(task)
+    figure.supxlabel("coverage: share of turns that recur")
+    figure.supylabel("gain in cosine over centred returns")
+    figure.legend(handles=[Line2D([], [], label=n, **style[n]) for n in names], loc="outside upper center", ncols=4, frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    console.main(partial(study.run, StateRecurrence()))

@@ -1,0 +1,155 @@
+"""A question asked of many cells: measured one after the other, kept as they come, then drawn and judged from what is kept.
+
+A study is a dataclass whose fields are its flags. It says what its cells are, measures one, and makes of all records a table, figures and
+verdicts; the rest is here. Interrupted at any time, the same command goes on behind the last cell that was finished.
+"""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+from matplotlib.figure import Figure
+
+from agentic_rl import parallel, provenance
+from agentic_rl.config import check, snake_case
+from experiments import console, figures, report
+from experiments.flags import from_flags
+from experiments.report import Verdict
+from experiments.statistics import Record, select
+
+WHERE = ("out", "measure", "quick")  # flags that do not change what is measured
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """The flags of all studies."""
+
+    seeds: int = 5
+    measure: bool = True  # --no-measure: only draw and judge what is kept
+    quick: bool = False  # a smoke test: everything tiny
+    out: str = ""  # a folder; by default runs/ and the study's name
+
+    claim: ClassVar[str] = ""  # whose, and what is predicted; written before the run
+    headline: ClassVar[str] = ""  # the column whose mean is shown on the way
+    tiny: ClassVar[dict[str, Any]] = {}  # what --quick sets
+
+    def __post_init__(self):
+        check(self.seeds >= 1, f"seeds must be 1 or more, not {self.seeds}.")
+
+    def cells(self) -> list[Record]:
+        """The columns that tell the cells apart."""
+        raise NotImplementedError
+
+    def records(self, cell: Record) -> list[Record]:
+        """What is measured in a cell, without its own columns."""
+        raise NotImplementedError
+
+    def lines(self, records: list[Record]) -> list[Record]:
+        """The table."""
+        raise NotImplementedError
+
+    def figures(self, records: list[Record]) -> dict[str, Figure]:
+        """By the name of their files."""
+        raise NotImplementedError
+
+    def verdicts(self, records: list[Record]) -> list[Verdict]:
+        """By rules that were written before the run."""
+        raise NotImplementedError
+
+
+def run(default: Study, arguments: list[str]) -> int:
+    """Measures what is missing, then prints, draws and judges."""
+    study = from_flags(type(default), default, arguments)
+    folder = Path(study.out or f"runs/{name(study)}{'_quick' * study.quick}")
+    study = dataclasses.replace(study, **study.tiny) if study.quick else study
+    if study.measure:
+        parallel.prepare(1)
+        console.keep_compiled_programs()
+        measure(study, folder)
+    path = folder / "results.csv"
+    check(path.exists(), f"There are no results in {folder}: leave out --no-measure.")
+    show(study, report.read_csv(path), folder)
+    return 0
+
+
+def name(study: Study) -> str:
+    """Of its module.
+
+    >>> name(Study())
+    'study'
+    """
+    return snake_case(type(study).__name__)
+
+
+def settings(study: Study) -> Record:
+    """The flags that decide what is measured."""
+    fields = {f.name: getattr(study, f.name) for f in dataclasses.fields(study) if f.name not in WHERE}
+    return json.loads(json.dumps(fields))
+
+
+def measure(study: Study, folder: Path) -> None:
+    """Adds the cells that are missing to `folder`/results.csv, which is whole at any time.
+
+    Raises: ConfigError if what is kept there was measured with other flags.
+    """
+    kept, made = _kept(study, folder)
+    cells = study.cells()
+    missing = [cell for cell in cells if not select(kept, **cell)]
+    began = time.perf_counter()
+    for i, cell in enumerate(missing):
+        start = time.perf_counter()
+        found = study.records(cell)
+        seconds = time.perf_counter() - start
+        kept += [cell | record | {"seconds": round(seconds, 2)} for record in found]
+        report.write(folder / "made_by.json", json.dumps(made, indent=1) + "\n")
+        report.write_csv(folder / "results.csv", kept)
+        left = (time.perf_counter() - began) / (i + 1) * (len(missing) - i - 1)
+        words = ", ".join(f"{k} {v}" for k, v in cell.items())
+        mean = sum(record[study.headline] for record in found) / len(found)
+        done = f"{len(cells) - len(missing) + i + 1}/{len(cells)}"
+        print(f"{done} | {words} | {study.headline} {mean:.3g} | {seconds:.0f} s | {console.clock(left)} left", flush=True)
+
+
+def _kept(study: Study, folder: Path) -> tuple[list[Record], Record]:
+    """The records that are there, and how they and those to come were made."""
+    wanted, now, path = settings(study), provenance.made_by(), folder / "made_by.json"
+    if not (folder / "results.csv").exists():
+        return [], {"settings": wanted, "by": [now]}
+    made = json.loads(path.read_text()) if path.exists() else {"settings": {}, "by": []}
+    other = [k for k in wanted if made["settings"].get(k) != wanted[k]]
+    check(not other, f"{folder} was measured with other {', '.join(other)}: name another --out, or remove it.")
+    return report.read_csv(folder / "results.csv"), made | {"by": made["by"] + [now]}
+
+
+def show(study: Study, records: list[Record], folder: Path) -> None:
+    """Prints, draws and writes everything that follows from the records."""
+    lines, verdicts = study.lines(records), [v._asdict() for v in study.verdicts(records)]
+    console.show(lines, name(study))
+    for verdict in verdicts:
+        print(f"{verdict['outcome']}: {verdict['claim']}\n  rule: {verdict['rule']}\n  {verdict['evidence']}")
+    parts = [f"# {name(study)}", study.claim, source(study, records, folder), report.markdown(verdicts), report.markdown(lines)]
+    report.write(folder / "table.md", "\n\n".join(parts) + "\n")
+    for file, figure in study.figures(records).items():
+        figures.save(figure, folder / file)
+    print(f"wrote results.csv, table.md and figures to {folder}")
+
+
+def source(study: Study, records: list[Record], folder: Path) -> str:
+    """How the records were made: the command, how long it took, commits and versions."""
+    made = json.loads((folder / "made_by.json").read_text())
+    default = settings(type(study)())
+    flags = [f"--{k.replace('_', '-')} {_words(v)}" for k, v in made["settings"].items() if v != default.get(k)]
+    cells = {tuple(cell.items()): select(records, **cell)[0]["seconds"] for cell in study.cells() if select(records, **cell)}
+    commits = sorted(
+        {str((by["git"] or {}).get("commit"))[:12] + " with changes" * bool((by["git"] or {}).get("dirty")) for by in made["by"]}
+    )
+    versions = made["by"][-1]["versions"]
+    words = f"jax {versions['jax']} on {made['by'][-1]['devices']['kind']}, {made['by'][-1]['date'][:10]}"
+    command = " ".join([f"python -m experiments.{name(study)}", *flags])
+    return f"`{command}`: {console.clock(sum(cells.values()))} minutes, commit {', '.join(commits)}, {words}."
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
