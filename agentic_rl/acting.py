@@ -1,11 +1,20 @@
 """Who acts: the first of the two cells in which supervised learning and reinforcement learning differ."""
 
+from typing import Protocol, runtime_checkable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from agentic_rl.config import check, config
 from agentic_rl.types import Environment, State
+
+
+@runtime_checkable
+class Actor(Protocol):
+    """Who acts without a network, as a function of the task's state; a static object."""
+
+    def act(self, task: Environment, key: PRNGKeyArray, state: State) -> Int[Array, " A"]: ...
 
 
 @config

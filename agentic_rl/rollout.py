@@ -30,7 +30,7 @@ class _Progress(NamedTuple):
 
 def rollout(
     task: Environment,
-    actor: Sampler | acting.Expert | acting.Random,
+    actor: Sampler | acting.Actor,
     key: PRNGKeyArray,
     problem_id: Int[Array, " N"],
     attempts: int = 1,

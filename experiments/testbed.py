@@ -24,7 +24,7 @@ from agentic_rl.experience import make_batch
 from agentic_rl.policy import Policy
 from agentic_rl.rollout import rollout
 from agentic_rl.sampler import Sampler
-from agentic_rl.types import Environment, Trajectory
+from agentic_rl.types import Environment, Trajectory, Value
 from agentic_rl.values import NoValue, World
 from experiments import quality
 from experiments.statistics import Record
@@ -73,47 +73,61 @@ def make(
     exact.check_possible(task, size)
     key = jax.random.key(seed) if isinstance(seed, int) else seed
     together = _play(task, size, params, shape, key)
-    most = int(_count(task, size, together))
-    check(most <= CAPACITY, f"{type(task).__name__} has {most} states a turn, a test bed {CAPACITY} at most: ask for a smaller task.")
-    solution, found, spread = _look_up(task, size, params, together, most)
-    places, row = solution.places, partial(_by_batch, replicates=shape[0])
+    most = count(task, size, together)
+    solution = jax.jit(exact.solve, static_argnums=(0, 2, 4))(size, params, task, together, most)
+    true = _true_gradient(task, size, params, together.prompt[:, 0], solution.graph)
+    return assemble(task, size, params, together, solution, partial(_slopes, task, size, params, together), true, shape[0])
+
+
+@partial(jax.jit, static_argnums=(0, 1, 3))
+def _play(task, size, params, shape, key) -> Trajectory:
+    replicates, problems, attempts = shape
+    return rollout(task, Sampler(size, params), key, jnp.arange(problems), replicates * attempts, keep_states=True)
+
+
+def count(task: Environment, size: Policy, together: Trajectory) -> int:
+    """The most states that a problem has before a turn.
+
+    Raises: ConfigError if they are too many.
+    """
+    most, name = int(_count(task, size, together)), type(task).__name__
+    check(most <= CAPACITY, f"{name} has {most} states a turn, a test bed {CAPACITY} at most: ask for a smaller task.")
+    return most
+
+
+def assemble(
+    task, size, params, together: Trajectory, solution: exact.Solution, slopes_of, true: Float[Array, " W"], replicates: int
+) -> Bed:  # fmt: skip
+    """The bed of these episodes; `slopes_of`: the gradients of the log-probabilities of tokens, by their number in [N, R·G, T, A]."""
+    found, spread = _look_up(task, size, together, solution)
+    places, row = solution.places, partial(_by_batch, replicates=replicates)
     mask, token = row(together.mask), row(together.action)
     problem, turn = np.broadcast_to(np.indices(together.mask.shape)[[0, 2]], (2, *together.mask.shape))
     context = [row(x) for x in (problem, turn, np.broadcast_to(places.state[..., None], problem.shape), places.before)]
     state, _ = _numbered(context, mask)
     pair, first = _numbered([*context, token], mask)
     return Bed(
-        task, size, params, jax.tree.map(lambda x: _split(x, shape[0]), together), solution, row(found.after - found.before), mask,
+        task, size, params, jax.tree.map(lambda x: _split(x, replicates), together), solution, row(found.after - found.before), mask,
         row(spread), row(np.broadcast_to(together.is_key[..., None], problem.shape)), state, pair,
-        _slopes(task, size, params, together, row(np.arange(mask.size).reshape(problem.shape)).ravel()[first]),
-        np.asarray(_true_gradient(task, size, params, together.prompt[:, 0], solution.graph)),
+        slopes_of(row(np.arange(mask.size).reshape(problem.shape)).ravel()[first]), np.asarray(true),
     )  # fmt: skip
-
-
-@partial(jax.jit, static_argnums=(0, 1, 3))
-def _play(task, size, params, shape, key) -> Trajectory:
-    """The episodes [N, R·G]."""
-    replicates, problems, attempts = shape
-    return rollout(task, Sampler(size, params), key, jnp.arange(problems), replicates * attempts, keep_states=True)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _count(task, size, together: Trajectory) -> Int[Array, ""]:
-    """The most states that a problem has before a turn, if there is room for them."""
     state = jax.tree.map(lambda x: x[:, 0, 0], together.state)
     return exact.explore(size, task, state, together.observation[:, 0, 0], CAPACITY).states.count.max()
 
 
-@partial(jax.jit, static_argnums=(0, 1, 4))
-def _look_up(task, size, params, together: Trajectory, capacity):
-    """All about the problems, the values of the tokens, and what was at stake."""
-    solution = exact.solve(size, params, task, together, capacity)
+@partial(jax.jit, static_argnums=(0, 1))
+def _look_up(task, size, together: Trajectory, solution: exact.Solution):
+    """The values of the tokens, and what was at stake."""
     acts, value, places = exact.alphabet(size, task), solution.table.value, solution.places
     at_stake = jnp.ptp(value[..., acts.child], axis=-1)  # [N, T, C, S]
     at_stake = jnp.concatenate([jnp.zeros_like(value[..., : len(acts.token)]), at_stake], axis=-1)
     turn = jnp.arange(task.spec.num_turns)[:, None]
     spread = jax.vmap(lambda table, state, before: table[turn, state[..., None], before])(at_stake, places.state, places.before)
-    return solution, exact.values(solution, together), spread
+    return exact.values(solution, together), spread
 
 
 def _split(x: Array, replicates: int) -> Array:
@@ -176,10 +190,29 @@ def _credit(task, size, params, algorithm, trajectory, seed):
     def one(numbered):
         r, made = numbered
         credited = algorithm.reward(made)
-        world = World(task, size, params, jnp.arange(len(made.prompt)), jax.random.fold_in(jax.random.key(seed), r))
-        value, spent = algorithm.values(world, credited)
+        value, spent = algorithm.values(_world(task, size, params, made, seed, r), credited)
         batch = make_batch(algorithm, credited._replace(state=()), value)
         return batch.credit.ravel(), made.mask.any(-1).sum() + spent.get("env_steps", 0)
+
+    return jax.lax.map(one, (jnp.arange(len(trajectory.prompt)), trajectory))
+
+
+def _world(task, size, params, made: Trajectory, seed, r) -> World:
+    return World(task, size, params, jnp.arange(len(made.prompt)), jax.random.fold_in(jax.random.key(seed), r))
+
+
+def values(bed: Bed, source: Any, seed: int = 1) -> tuple[Value, float]:
+    """What a value source says before and after each token, [R, M] each, and the environment steps of a batch, forks included."""
+    value, steps = jax.jit(_values, static_argnums=(0, 1))(bed.task, bed.size, bed.params, source, bed.trajectory, seed)
+    return jax.tree.map(np.asarray, value), float(np.mean(steps))
+
+
+def _values(task, size, params, source, trajectory, seed):
+    def one(numbered):
+        r, made = numbered
+        value, spent = source(_world(task, size, params, made, seed, r), made)
+        flat = Value(value.before.ravel(), value.after.ravel(), value.discount)
+        return flat, made.mask.any(-1).sum() + spent.get("env_steps", 0)
 
     return jax.lax.map(one, (jnp.arange(len(trajectory.prompt)), trajectory))
 

@@ -14,18 +14,13 @@ from typing import Any, ClassVar
 
 import matplotlib
 import numpy as np
-from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from agentic_rl import envs
-from agentic_rl.algorithms import REINFORCE, Algorithm, swap
-from agentic_rl.config import check, config, named
-from agentic_rl.credit import Credit
-from agentic_rl.credit.gae import GAE
+from agentic_rl.config import check, named
 from agentic_rl.credit.group import LeaveOneOut
-from agentic_rl.types import Trajectory, Value
-from agentic_rl.values import NoValue
+from agentic_rl.types import Value
 from agentic_rl.values.critic import Critic
 from agentic_rl.values.exact import Exact
 from agentic_rl.values.forks import Forks
@@ -36,7 +31,7 @@ from experiments.statistics import Record, distinct, select, t_interval
 from experiments.verdicts import above_zero
 
 NEAR_CHANCE = 0.6  # of pairs in the right order; chance is .5
-RLOO, CRITIC, ORACLE = "leave_one_out", "critic", "oracle"
+RLOO, CRITIC = "leave_one_out", "critic"
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class VineBudget(sweep.Sweep):
 
     tasks: tuple[str, ...] = ("chain_pit", "key_door", "graph_nav")
     level: float = 0.5  # success of the policies
-    counts: tuple[int, ...] = (1, 2, 4, 9, 16)  # forks of each state
+    counts: tuple[int, ...] = (1, 2, 4, 8)  # forks of each state
 
     claim: ClassVar[str] = (
         "VinePPO (2410.01679): critics of language models rank steps near chance, values from forks do not, so that fewer updates are "
@@ -66,14 +61,12 @@ class VineBudget(sweep.Sweep):
 
     def records(self, cell: Record) -> list[Record]:
         bed = self.bed(named(envs)[cell["task"]](), (self.level,), self.level, cell["seed"])
-        rows = estimators(self.counts, bed.capacity)
-        found = sweep.scored(bed, rows)
-        steps = next(r["env_steps"] for r in found if r["estimator"] == RLOO)
-        for record in found:
-            count = record["estimator"].partition(" ")[0]
-            share = {"forks": int(count) if count.isdigit() else 0, "per_step": record["signal_to_noise"] * steps / record["env_steps"]}
-            record |= share | values_of(bed, rows[record["estimator"]])
-        return found
+        true, _ = testbed.values(bed, Exact(bed.capacity))
+        plain = testbed.score(bed, testbed.row(bed, LeaveOneOut()))
+        found = [{"estimator": RLOO, "forks": 0, "value_error": np.nan, "right_order": np.nan} | plain]
+        for name, source in sources(self.counts).items():
+            found.append({"estimator": name, "forks": getattr(source, "count", 0)} | scored(bed, source, true))
+        return [r | {"per_step": r["signal_to_noise"] * plain["env_steps"] / r["env_steps"]} for r in found]
 
     def lines(self, records: list[Record]) -> list[Record]:
         columns = {
@@ -89,41 +82,17 @@ class VineBudget(sweep.Sweep):
         return [verdict for task in self.tasks for verdict in verdicts(select(records, task=task), task, self.counts)]
 
 
-@config
-class Before(Credit):
-    """No credit: the value before each token."""
-
-    reads_value: ClassVar[bool] = True
-
-    def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T A"]:
-        return value.before
+def sources(counts: tuple[int, ...]) -> dict[str, Any]:
+    """Values by name."""
+    return {CRITIC: Critic()} | {f"{k} fork{'s' * (k > 1)}": Forks(k) for k in counts}
 
 
-@config
-class After(Credit):
-    """No credit: the value after each token, what it earned included."""
-
-    reads_value: ClassVar[bool] = True
-
-    def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T A"]:
-        return value.after
-
-
-def estimators(counts: tuple[int, ...], capacity: int) -> dict[str, Algorithm]:
-    """By name; each but the first is reward + next value − value."""
-    values = {CRITIC: Critic()} | {f"{k} fork{'s' * (k > 1)}": Forks(k) for k in counts} | {ORACLE: Exact(capacity)}
-    difference = {name: swap(REINFORCE, credit=GAE(lambda_=0.0, whiten=False), values=one) for name, one in values.items()}
-    return {RLOO: swap(REINFORCE, credit=LeaveOneOut())} | difference
-
-
-def values_of(bed: testbed.Bed, row: Algorithm) -> Record:
-    """How far its values are off, and how often they put two actions in the right order."""
-    if isinstance(row.values, NoValue):
-        return {"value_error": np.nan, "right_order": np.nan}
-    read = lambda what, values: testbed.credits(bed, testbed.row(bed, what, values))[0]  # noqa: E731
-    (before, after), (true_before, true_after) = ([read(w, v) for w in (Before(), After())] for v in (row.values, Exact(bed.capacity)))
-    order = quality.right_order(after, true_after, bed.mask, bed.state, bed.spread)
-    return {"value_error": float(np.abs(before - true_before)[bed.mask].mean()), "right_order": order}
+def scored(bed: testbed.Bed, source: Any, true: Value) -> Record:
+    """How far values are off, how often they put two actions in the right order, and the credit reward + next value − value."""
+    value, steps = testbed.values(bed, source)
+    order = quality.right_order(value.after, true.after, bed.mask, bed.state, bed.spread)
+    error = float(np.abs(value.before - true.before)[bed.mask].mean())
+    return {"value_error": error, "right_order": order} | testbed.measures(bed, np.where(bed.mask, value.after - value.before, 0.0), steps)
 
 
 def verdicts(records: list[Record], task: str, counts: tuple[int, ...]) -> list[Verdict]:
