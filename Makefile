@@ -32,9 +32,10 @@ lint: .venv ## Style and formatting
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-bench: .venv ## How fast the loop and the tasks are on this machine
+bench: .venv ## How fast the loop, the tasks and exact values are on this machine
 	.venv/bin/python benchmarks/loop.py
 	.venv/bin/python benchmarks/tasks.py
+	.venv/bin/python benchmarks/exact.py
 
 freeze: ## Renew the exact versions for one Python: make freeze PYTHON=python3.13
 	$(PYTHON) -m venv --clear .cache/freeze

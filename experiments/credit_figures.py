@@ -12,7 +12,7 @@ from experiments.statistics import Record, distinct, select
 
 PANELS = {
     "pearson": ("correlation with the true advantage", -1, 1), "expected_cosine": ("cosine of a batch's gradient with the true", -1, 1),
-    "snr": ("signal to noise of the gradient, dB", -20, 20), "snr_env": ("the same per environment step, dB", -20, 20),
+    "snr": ("signal to noise of the gradient, dB", -20, 20), "snr_env": ("the same at RLOO's environment steps, dB", -20, 20),
 }  # fmt: skip
 
 
@@ -28,10 +28,11 @@ def heat_maps(records: list[Record]) -> Figure:
     figure = Figure(figsize=(WIDTH * 1.6, 0.22 * len(names) * 2 + 2.2), layout="constrained")
     for panel, (column, (title, low, high)) in zip(figure.subplots(2, 2, sharey=True).flat, PANELS.items(), strict=True):
         value = np.array([[select(records, task=t, level=at, estimator=n)[0][column] for t, at in columns] for n in names])
-        image = panel.imshow(value, cmap="RdBu", vmin=low, vmax=high, aspect="auto")
+        colours = matplotlib.colormaps["RdBu"].with_extremes(bad="#cccccc")
+        image = panel.imshow(np.clip(value, low, high), cmap=colours, vmin=low, vmax=high, aspect="auto")
         for (i, j), x in np.ndenumerate(value):
             text = "–" if np.isnan(x) else format(x, ".0f" if high > 1 else ".2f").replace("inf", "∞").replace("-", "−")
-            dark = np.isfinite(x) and abs(x) > 0.7 * high
+            dark = abs(x) > 0.7 * high
             panel.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
         panel.set_title(title)
         panel.set_yticks(range(len(names)), names)
@@ -65,6 +66,6 @@ def episode(records: list[Record]) -> Figure:
     panel.axhline(0.5, color="black", linewidth=1.5)
     panel.set_yticks(range(len(rows)), rows)
     panel.set_xticks(range(len(words)), words, rotation=50, ha="right", rotation_mode="anchor", fontsize=8)
-    panel.set_title(f"One episode of {records[0]['task']} that failed: the credit of each token")
+    panel.set_title(f"One episode of {records[0]['task']}, of a policy at {records[0]['success']:.2f}: the credit of each token")
     figure.colorbar(image, ax=panel, shrink=0.6, label="share of the row's largest")
     return figure

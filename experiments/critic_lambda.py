@@ -40,7 +40,7 @@ BEST = "expected_cosine"
 
 @dataclass(frozen=True)
 class CriticLambda(sweep.Sweep):
-    """Score GAE against lambda, with right and wrong values; and PPO, with a value head that was fitted beforehand or not."""
+    """Which lambda of GAE is best, and what does it owe to errors of the critic? Scores GAE with right and wrong values."""
 
     delays: tuple[int, ...] = (8, 32)
     lambdas: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95, 1.0)

@@ -38,11 +38,11 @@ FLAT = 1.0  # dB a doubling: no more is no trend
 
 @dataclass(frozen=True)
 class DelayedReward(sweep.Sweep):
-    """Score credits, and learn with them, against the delay of the reward."""
+    """Does the signal of a credit drown as the reward comes later? Scores credits, and learns with them, against the delay."""
 
     delays: tuple[int, ...] = (2, 4, 8, 16, 32)
     level: float = 0.5  # success of the policies
-    replicates: int = 128  # batches
+    replicates: int = 128  # independent batches of each policy
     updates: int = 40  # of learning, on 256 episodes each; 0: none
 
     claim: ClassVar[str] = (
@@ -79,14 +79,14 @@ class DelayedReward(sweep.Sweep):
         drawn = {"delayed_reward": sweep.figure(records, "delay", panels, label="delay, turns")}
         taught = [r for r in records if r["estimator"] in LEARNERS]
         title = {"learned": f"success after {self.updates} updates"}
-        return drawn | ({"learning": sweep.figure(taught, "delay", title, label="delay, turns")} if self.updates else {})
+        return drawn | ({"delayed_learning": sweep.figure(taught, "delay", title, label="delay, turns")} if self.updates else {})
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         fall, flat = slope(records, RLOO), slope(records, ORACLE)
         what = "in decibels of SNR per doubling of the delay, a least-squares slope for each seed"
         found = [
-            above_zero("RLOO's signal drowns as the reward comes later", f"Minus RLOO's trend {what}", -fall),
-            near_zero("The true advantage's signal does not", f"The oracle's trend {what}", flat, FLAT),
+            above_zero("RLOO's signal drowns as the reward comes later", f"What RLOO loses {what}", -fall, unseen(records, RLOO)),
+            near_zero("The true advantage's signal does not", f"What the oracle gains {what}", flat, FLAT, unseen(records, ORACLE)),
         ]
         if self.updates:
             gap = {d: learned(records, ORACLE, d) - learned(records, RLOO, d) for d in (min(self.delays), max(self.delays))}
@@ -99,17 +99,24 @@ def estimators(capacity: int) -> dict[str, Algorithm]:
     """By name."""
     difference, exact = GAE(lambda_=0.0, whiten=False), Exact(capacity)
     rows = {
-        "leave_one_out": (LeaveOneOut(), NoValue()), "reward to go": (LeaveOneOutToGo(), NoValue()), "gigpo": (Gigpo(), NoValue()),
+        "leave_one_out": (LeaveOneOut(), NoValue()), "leave_one_out_to_go": (LeaveOneOutToGo(), NoValue()), "gigpo": (Gigpo(), NoValue()),
         "gae": (GAE(), Critic()), "oracle": (difference, exact),
     }  # fmt: skip
     return {name: swap(REINFORCE, credit=credit, values=values) for name, (credit, values) in rows.items()}
 
 
 def slope(records: list[Record], estimator: str) -> Float[np.ndarray, " seeds"]:
-    """Decibels per doubling of the delay; a seed without a signal at some delay has none."""
+    """Decibels per doubling of the delay; NaN for a seed where no signal is seen at the shortest one, so that it cannot fall."""
     delays = sorted(distinct(records, "delay"))
-    snr = np.array([sweep.by_seed(records, "snr", estimator=estimator, delay=d) for d in delays])
-    return np.polyfit(np.log2(delays), snr, 1)[0] if np.isfinite(snr).all() else np.full(snr.shape[1], np.nan)
+    start = sweep.by_seed(records, "snr", estimator=estimator, delay=delays[0])
+    snr = [sweep.by_seed(records, "snr", estimator=estimator, delay=d) for d in delays]
+    return np.where(start > sweep.FLOOR, np.polyfit(np.log2(delays), snr, 1)[0], np.nan)
+
+
+def unseen(records: list[Record], estimator: str) -> str:
+    """How often no signal was seen."""
+    some = select(records, estimator=estimator)
+    return f"No signal was seen, and {sweep.FLOOR:g} dB taken for it, in {sum(r['snr'] <= sweep.FLOOR for r in some)} of {len(some)} cells."
 
 
 def learned(records: list[Record], estimator: str, delay: int) -> Float[np.ndarray, " seeds"]:

@@ -206,7 +206,7 @@ def signed(x: float, error: float = 0.0) -> str:
     >>> signed(0.25), signed(-1 / 3, 0.01), signed(0.0)
     ('+0.25', '-0.333 ± 0.01', '0')
     """
-    return (f"{x:+.3g}" if x else "0") + (f" ± {error:.2g}" if error else "")
+    return (f"{x:+.3g}" if not abs(x) < ROUNDING else "0") + (f" ± {error:.2g}" if error else "")
 
 
 def largest(measure: Float[np.ndarray, "T A"], episode: Trajectory) -> float:

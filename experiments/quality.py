@@ -160,7 +160,8 @@ def disattenuated(correlation: float, reliability: float) -> float:
 def key_accuracy(credit: Tokens, truth: Tokens, mask: Mask, spread: Tokens) -> float:
     """P(sign credit = sign truth) where the spread is above a quarter of the largest; NaN if nothing is ever at stake.
 
-    A credit of 0 counts one half, so that chance is .5; actions without an advantage are left out.
+    A credit of 0 counts one half, so that a random sign has .5; a constant credit has the share of its sign among the truths, so compare
+    with that. Actions without an advantage are left out.
     """
     credit, truth, spread = (x[mask].astype(float) for x in (credit, truth, spread))
     key = (spread > max(KEY * spread.max(initial=0.0), ZERO)) & (np.abs(truth) > ZERO)

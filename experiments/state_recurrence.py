@@ -43,11 +43,11 @@ Same = Literal["state", "seen at that turn", "seen", "history"]
 
 @dataclass(frozen=True)
 class StateRecurrence(study.Study):
-    """Score GiGPO's credit against how often states recur."""
+    """Does comparing actions from the same state help as much as states recur? Scores GiGPO's credit against coverage."""
 
     tasks: tuple[str, ...] = tuple(TASKS)
     level: float = 0.5  # success of the policies
-    replicates: int = 32  # batches
+    replicates: int = 32  # independent batches of each policy
     episodes: int = 32  # of a batch
     attempts: tuple[int, ...] = (2, 4, 8, 16)  # at a problem
 
@@ -56,6 +56,11 @@ class StateRecurrence(study.Study):
         "returns rises with the share of turns that recur, and is less where the observation that it compares by hides a part of the state."
     )
     headline: ClassVar[str] = "gain_over_centred"
+    legend: ClassVar[dict[str, str]] = sweep.LEGEND | {
+        "same": "what counts as the same state",
+        "coverage": "share of turns that recur among the turns of all attempts at a problem",
+        "gain over centred": "in expected cosine",
+    }
     tiny: ClassVar[dict[str, Any]] = dict(tasks=("hidden key_door",), attempts=(2, 4), seeds=2, replicates=4, episodes=8)
 
     def __post_init__(self):
@@ -175,7 +180,7 @@ def drawn(records: list[Record]) -> Figure:
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set_title(task)
     figure.supxlabel("coverage: share of turns that recur")
-    figure.supylabel("gain in cosine over centred returns")
+    figure.supylabel("gain in cosine\nover centred returns" if len(tasks) < 3 else "gain in cosine over centred returns")
     figure.legend(handles=[Line2D([], [], label=n, **style[n]) for n in names], loc="outside upper center", ncols=4, frameon=False)
     return figure
 

@@ -26,12 +26,13 @@ WHERE = ("out", "measure", "quick")  # flags that do not change what is measured
 class Study:
     """The flags of all studies."""
 
-    seeds: int = 5
-    measure: bool = True  # --no-measure: only draw and judge what is kept
+    seeds: int = 5  # policies, each with its own problems; intervals need 2 or more
+    measure: bool = True  # --no-measure: only draw and judge what was measured, with the flags it was measured with
     quick: bool = False  # a smoke test: everything tiny
-    out: str = ""  # a folder; by default runs/ and the study's name
+    out: str = ""  # a folder, where the same command continues what was interrupted; by default runs/ and the study's name
 
     claim: ClassVar[str] = ""  # whose, and what is predicted; written before the run
+    legend: ClassVar[dict[str, str]] = {}  # what the table's columns are
     headline: ClassVar[str] = ""  # the column whose mean is shown on the way
     tiny: ClassVar[dict[str, Any]] = {}  # what --quick sets
 
@@ -68,10 +69,24 @@ def run(default: Study, arguments: list[str]) -> int:
         parallel.prepare(1)
         console.keep_compiled_programs()
         measure(study, folder)
-    path = folder / "results.csv"
-    check(path.exists(), f"There are no results in {folder}: leave out --no-measure.")
-    show(study, report.read_csv(path), folder)
+    else:
+        study = measured(study, folder)
+    show(study, report.read_csv(folder / "results.csv"), folder)
     return 0
+
+
+def measured(study: Study, folder: Path) -> Study:
+    """The study with the flags that the results in `folder` were measured with.
+
+    Raises: ConfigError if there are none, or some are missing.
+    """
+    check((folder / "results.csv").exists(), f"There are no results in {folder}: leave out --no-measure.")
+    made = json.loads((folder / "made_by.json").read_text())["settings"]
+    study = dataclasses.replace(study, **{k: tuple(v) if isinstance(v, list) else v for k, v in made.items()})
+    kept, cells = report.read_csv(folder / "results.csv"), study.cells()
+    there = sum(bool(select(kept, **cell)) for cell in cells)
+    check(there == len(cells), f"{there} of {len(cells)} cells are measured in {folder}: the same command without --no-measure goes on.")
+    return study
 
 
 def name(study: Study) -> str:
@@ -125,15 +140,18 @@ def _kept(study: Study, folder: Path) -> tuple[list[Record], Record]:
 
 def show(study: Study, records: list[Record], folder: Path) -> None:
     """Prints, draws and writes everything that follows from the records."""
-    lines, verdicts = study.lines(records), [v._asdict() for v in study.verdicts(records)]
+    lines = study.lines(records)
     console.show(lines, name(study))
-    for verdict in verdicts:
-        print(f"{verdict['outcome']}: {verdict['claim']}\n  rule: {verdict['rule']}\n  {verdict['evidence']}")
-    parts = [f"# {name(study)}", study.claim, source(study, records, folder), report.markdown(verdicts), report.markdown(lines)]
-    report.write(folder / "table.md", "\n\n".join(parts) + "\n")
+    print("\n".join(f"{column}: {meaning}" for column, meaning in study.legend.items()), end="\n\n")
     for file, figure in study.figures(records).items():
         figures.save(figure, folder / file)
-    print(f"wrote results.csv, table.md and figures to {folder}")
+    verdicts = [v._asdict() for v in study.verdicts(records)]
+    for verdict in verdicts:
+        print(f"{verdict['outcome']}: {verdict['claim']}\n  rule: {verdict['rule']}\n  {verdict['evidence']}")
+    legend = "\n".join(f"- {column}: {meaning}" for column, meaning in study.legend.items())
+    tables = [report.markdown(verdicts), report.markdown(lines), legend]
+    report.write(folder / "table.md", "\n\n".join([f"# {name(study)}", study.claim, source(study, records, folder), *tables]) + "\n")
+    print(f"table.md, figures and results.csv are in {folder}")
 
 
 def source(study: Study, records: list[Record], folder: Path) -> str:

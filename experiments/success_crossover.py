@@ -37,7 +37,7 @@ COLUMN = "expected_cosine"
 
 @dataclass(frozen=True)
 class SuccessCrossover(sweep.Sweep):
-    """Score fine and plain credit at rising rates of success."""
+    """When does fine credit help, and when is it enough to reward successes? Scores both at rising rates of success."""
 
     tasks: tuple[str, ...] = ("chain_pit", "key_door")
     levels: tuple[float, ...] = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
@@ -69,7 +69,7 @@ class SuccessCrossover(sweep.Sweep):
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         panels = {COLUMN: "cosine of a batch's gradient\nwith the true one", "gain": "gain of a step, of the\ntrue gradient's"}
-        look = dict(label="success of the policy", scale="logit")
+        look = dict(label="success of the policy, as asked for (logit scale)", scale="logit")
         return {f"success_crossover_{t}": sweep.figure(select(records, task=t), "level", panels, title=t, **look) for t in self.tasks}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:

@@ -17,6 +17,17 @@ from experiments import clones, figures, study, testbed
 from experiments.statistics import Record, distinct, select, t_interval
 
 SIZE = Policy(context="markov")
+FLOOR = -20.0  # dB: in means, trends and figures, of a signal too weak to be seen
+LEGEND = {
+    "±": "half of Student's 95% interval over seeds",
+    "success": "of the policy",
+    "snr": "signal over noise of a batch's gradient in decibels; -20 where no signal is seen",
+    "expected cosine": "of a batch's gradient with the exact one, mean over batches",
+    "key accuracy": "share of the credits with the true advantage's sign, where much is at stake",
+    "gain": "of a step of .001 nats a decision along a batch's gradient, in exact expected return, over that of a step along the exact "
+    "gradient; it may be above 1, as a gradient is not the steepest direction at a fixed KL",
+    "harm": "share of the losses in the sum of the gains' sizes",
+}
 SCALES = {"log": dict(value="log", base=2), "logit": dict(value="logit"), "linear": dict(value="linear")}
 
 
@@ -24,11 +35,12 @@ SCALES = {"log": dict(value="log", base=2), "logit": dict(value="logit"), "linea
 class Sweep(study.Study):
     """The flags of studies that score credits on test beds."""
 
-    replicates: int = 32  # batches
-    problems: int = 4
-    attempts: int = 8
+    replicates: int = 32  # independent batches of each policy
+    problems: int = 4  # of a batch
+    attempts: int = 8  # at each problem
 
     headline: ClassVar[str] = "expected_cosine"
+    legend: ClassVar[dict[str, str]] = LEGEND
 
     def __post_init__(self):
         super().__post_init__()
@@ -59,14 +71,15 @@ def scored(bed: testbed.Bed, rows: Mapping[str, Algorithm]) -> list[Record]:
 
 
 def by_seed(records: list[Record], column: str, **where) -> Float[np.ndarray, " seeds"]:
-    """A column of the records where this holds, one for each seed.
+    """A column of the records where this holds, one for each seed; an SNR of −inf dB is FLOOR.
 
     Raises: ValueError unless there is exactly one for each.
     """
     some, seeds = select(records, **where), sorted(distinct(records, "seed"))
     if sorted(r["seed"] for r in some) != seeds:
         raise ValueError(f"{column} needs one record for each of seeds {seeds} where {where}, but there are {len(some)}.")
-    return np.array([select(some, seed=seed)[0][column] for seed in seeds], float)
+    found = np.array([select(some, seed=seed)[0][column] for seed in seeds], float)
+    return np.maximum(found, FLOOR) if column == "snr" else found
 
 
 def table(records: list[Record], x: str, columns: Mapping[str, str], lines: str = "estimator") -> list[Record]:
@@ -80,8 +93,8 @@ def table(records: list[Record], x: str, columns: Mapping[str, str], lines: str 
 
 
 def _cell(value: Float[np.ndarray, " seeds"], how: str) -> str:
-    if not np.isfinite(value).all():
-        return f"{np.median(value):{how}} (median)"
+    if np.isnan(value).any():
+        return "–"
     mean, low, _ = t_interval(value)
     return f"{mean:{how}} ± {mean - low:{how.lstrip('+')}}" if len(value) > 1 else f"{mean:{how}}"
 
@@ -104,6 +117,8 @@ def figure(
             mean, low, high = t_interval(np.where(np.isfinite(y), y, np.nan))
             panel.plot(at, mean, label=name, **style[name])
             panel.fill_between(at, low, high, color=style[name]["color"], alpha=0.15, linewidth=0)
+        if column == "snr":
+            panel.axhline(FLOOR, color="#888888", linewidth=0.8, linestyle=":")
         panel.set_xscale(**SCALES[scale])
         panel.set_xticks(sorted(distinct(records, x)), [f"{v:g}".lstrip("0") or "0" for v in sorted(distinct(records, x))])
         panel.minorticks_off()

@@ -69,7 +69,10 @@ def make(
 
     Raises: ConfigError if the task has no exact values, or the policy remembers.
     """
-    check(size.context == "markov", "A test bed needs a policy in markov context: set --policy.context markov.")
+    check(
+        size.context == "markov",
+        "A test bed needs a policy in markov context: Policy(context='markov'), or train it with --policy.context markov.",
+    )
     exact.check_possible(task, size)
     key = jax.random.key(seed) if isinstance(seed, int) else seed
     together = _play(task, size, params, shape, key)
@@ -226,7 +229,11 @@ def gradients(bed: Bed, credit: Float[np.ndarray, "R M"]) -> Float[np.ndarray, "
 
 
 def score(bed: Bed, algorithm: Algorithm) -> Record:
-    """All measures of a row's credit, and the standard errors of some ("_se"); see experiments/quality.py."""
+    """All measures of a row's credit (experiments/quality.py), and the standard errors of some ("_se").
+
+    And `gain`: what a step of DIVERGENCE along each of STEPS gradients gains in exact expected return, over what one along the exact
+    gradient does; `harm`: the share of losses in the sum of the gains' sizes; `env_steps` of a batch, forks included.
+    """
     return measures(bed, *credits(bed, algorithm))
 
 

@@ -36,7 +36,7 @@ RLOO, CRITIC = "leave_one_out", "critic"
 
 @dataclass(frozen=True)
 class VineBudget(sweep.Sweep):
-    """Hold values from forks and from a critic against the exact ones."""
+    """Are values from playing on better than a critic's, and worth their episodes? Holds both against the exact values."""
 
     tasks: tuple[str, ...] = ("chain_pit", "key_door", "graph_nav")
     level: float = 0.5  # success of the policies
@@ -47,6 +47,12 @@ class VineBudget(sweep.Sweep):
         "needed. Predicted, after a tabular pilot: a critic on these small tasks ranks well above chance; 1 fork has less signal per "
         "update than RLOO, 4 have more; per environment step forks do not pay."
     )
+    legend: ClassVar[dict[str, str]] = sweep.LEGEND | {
+        "value error": "mean distance of the values from the exact ones",
+        "right order": "share of pairs of actions from one state that the values put in the right order",
+        "signal to noise": "of a batch's gradient, as a ratio; below 0 where noise hides it",
+        "per step": "the same, that RLOO's number of environment steps would buy",
+    }
     tiny: ClassVar[dict[str, Any]] = dict(tasks=("key_door",), counts=(1, 4), seeds=2, replicates=4, problems=2, attempts=2)
 
     def __post_init__(self):
@@ -102,20 +108,22 @@ def verdicts(records: list[Record], task: str, counts: tuple[int, ...]) -> list[
     found = [
         above_zero(
             f"On {task}, a critic ranks steps near chance",
-            f"{NEAR_CHANCE} minus the share of pairs of actions that the critic puts in the right order",
+            f"How far below {NEAR_CHANCE} the share of pairs of actions is that the critic puts in the right order",
             NEAR_CHANCE - of(CRITIC, "right_order"),
         )
     ]
     for k, more, sign in ((1, "less", -1), (4, "more", 1)):
         if k in counts:
             gap = of(fork(k), "signal_to_noise") - of(RLOO, "signal_to_noise")
-            what = f"Signal over noise with {fork(k)} minus RLOO's, per update{', times −1' * (sign < 0)}"
+            what = (
+                f"Signal over noise per update, {fork(k)} minus RLOO" if sign > 0 else f"Signal over noise per update, RLOO minus {fork(k)}"
+            )
             found.append(
                 above_zero(f"On {task}, {fork(k)} {'have' if k > 1 else 'has'} {more} signal per update than RLOO", what, sign * gap)
             )
     best = max(counts, key=lambda k: of(fork(k), "per_step").mean())
     gap = of(fork(best), "per_step") - of(RLOO, "per_step")
-    what = f"Signal over noise per environment step with {fork(best)}, the best number, minus RLOO's"
+    what = f"Signal over noise at RLOO's environment steps, {fork(best)} (the best number) minus RLOO"
     return [*found, above_zero(f"On {task}, forks are worth their episodes", what, gap)]
 
 
@@ -124,7 +132,7 @@ def drawn(records: list[Record]) -> Figure:
     """Against the number of forks, a colour for each task; dotted: what the critic, or RLOO, has."""
     panels = {
         "right_order": ("pairs of actions in the\nright order", CRITIC), "signal_to_noise": ("signal over noise,\nper update", RLOO),
-        "per_step": ("signal over noise, per\nRLOO's environment steps", RLOO),
+        "per_step": ("signal over noise,\nat RLOO's env steps", RLOO),
     }  # fmt: skip
     tasks, figure = distinct(records, "task"), Figure(figsize=(figures.WIDTH, 3.0), layout="constrained")
     style = figures.styles(tasks)

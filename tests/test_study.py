@@ -103,3 +103,17 @@ def test_quick_is_tiny_and_kept_apart(here, monkeypatch):
 def test_the_command_that_made_it_is_stated_with_its_flags(here):
     study.run(Toy(), ["--out", str(here), "--numbers", "4", "5", "--seeds", "3"])
     assert "`python -m experiments.toy --seeds 3 --numbers 4 5`" in (here / "table.md").read_text()
+
+
+def test_drawing_again_takes_the_flags_that_were_measured_with(here, capsys):
+    study.run(Toy(), ["--out", str(here), "--numbers", "4", "5"])
+    capsys.readouterr()
+    assert study.run(Toy(), ["--out", str(here), "--no-measure", "--numbers", "1"]) == 0
+    assert "square" in capsys.readouterr().out and "--numbers 4 5`" in (here / "table.md").read_text() and MEASURED == [4, 5]
+
+
+def test_drawing_what_is_not_finished_says_how_to_finish(here):
+    with pytest.raises(KeyboardInterrupt):
+        study.measure(Toy(stop_at=3), here)
+    with pytest.raises(ConfigError, match="^2 of 3 cells are measured in .*without --no-measure goes on.$"):
+        study.run(Toy(), ["--out", str(here), "--no-measure"])
