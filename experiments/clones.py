@@ -1,7 +1,6 @@
 """Policies to score credits on: clones of the expert that succeed about as often as asked, and what a row makes of them."""
 
 from functools import cache, partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,33 +20,45 @@ from agentic_rl.types import Environment
 
 MOST_UPDATES = 400  # of cloning, until the levels are reached
 BANK = 16  # problems that are demonstrated, so few that a clone can come to any success on them
-ATTEMPTS = 16  # at each of them, to measure it
+EPISODES = 512  # to measure it
 UNSEEN = 1024  # problems that a trained policy is judged on
-FAR = 0.05  # below a level no clone may be that stands for it
+FAR = 0.7  # from a level, in log odds, no clone may be that stands for it: .33 to .67 for .5
 PAST = 0.02  # above the highest level the cloning ends
 
 
 @cache
-def clones(task: Environment, size: Policy, levels: tuple[float, ...], seed: int) -> dict[float, policy.Params]:
-    """For each level the weights, of all clones on the way, whose success at the demonstrated problems came nearest.
+def clones(task: Environment, size: Policy, levels: tuple[float, ...], seed: int, problems: int) -> dict[float, policy.Params]:
+    """For each level the weights, of all clones on the way, whose success at the first `problems` of the bank came nearest.
 
     That is the untrained policy, where it succeeds more often than asked.
 
-    Raises: ConfigError if cloning does not reach a level.
+    Raises: ConfigError if cloning does not come near a level, or one clone would stand for two.
     """
     row = swap(algorithms.SFT, actor=Expert(BANK), problems=64, minibatches=1, optimizer=Adam(learning_rate=1e-3))
     state = learner.init(row, policy.init(size, jax.random.key(seed)))
-    found = dict.fromkeys(levels, (np.inf, None))
-    for _ in range(MOST_UPDATES):
-        success = float(_success(task, size, state.params, bank(seed), BANK, ATTEMPTS, "train"))
-        nearer = {level for level, (best, _) in found.items() if abs(success - level) < abs(best - level)}
-        found |= {level: (success, jax.device_get(state.params)) for level in nearer}
+    found = dict.fromkeys(levels, (np.inf, 0, None))
+    for i in range(MOST_UPDATES):
+        success = float(_success(task, size, state.params, bank(seed), problems, EPISODES // problems, "train"))
+        nearer = {level for level, (best, _, _) in found.items() if abs(odds(success) - odds(level)) < abs(odds(best) - odds(level))}
+        found |= {level: (success, i, jax.device_get(state.params)) for level in nearer}
         if success > max(levels) + PAST:
             break
         state = _update(task, size, row)(jnp.int32(seed), state)
-    far = [f"{level} (but to {success:.2f})" for level, (success, _) in found.items() if success < level - FAR]
-    check(not far, f"Cloning {type(task).__name__} for {MOST_UPDATES} updates did not come to a success of {', '.join(far)}: ask for less.")
-    return {level: params for level, (_, params) in found.items()}
+    check_near(type(task).__name__, found)
+    return {level: params for level, (_, _, params) in found.items()}
+
+
+def odds(success: float) -> float:
+    """log p / (1 − p), as far as EPISODES can tell."""
+    return float(np.log(np.clip(success, 1 / EPISODES, 1) / np.clip(1 - success, 1 / EPISODES, 1)))
+
+
+def check_near(name: str, found: dict[float, tuple[float, int, policy.Params]]) -> None:
+    """Raises: ConfigError if success, or which clone it is, belies a level."""
+    far = [f"{level} (but {p:.2f})" for level, (p, i, _) in found.items() if i > 0 and abs(odds(p) - odds(level)) > FAR]
+    check(not far, f"No clone of {name} came near a success of {', '.join(far)} within {MOST_UPDATES} updates: ask for other levels.")
+    same = len({i for _, i, _ in found.values()}) < len(found)
+    check(not same, f"One clone of {name} is the nearest to two of the levels: ask for levels further apart.")
 
 
 def bank(seed: int) -> PRNGKeyArray:
@@ -81,18 +92,21 @@ def _update(task, size, row):
     return parallel.launch(one, parallel.choose(1), "pmap")
 
 
-def with_critic(task: Environment, size: Policy, params: policy.Params, problems: int = 64, attempts: int = 8, ridge: float = 1.0) -> Any:
-    """The weights with a value head fitted to the reward to go of other episodes, by least squares on the policy's own features."""
-    moments = _moments(task, size, params, problems, attempts)
+def with_critic(task: Environment, size: Policy, params: policy.Params, seed: int, scored: int, ridge: float = 1.0) -> policy.Params:
+    """The weights with a value head fitted to rewards to go, by least squares on the policy's own features.
+
+    On 512 episodes at the problems of the bank behind the first `scored`, which no budget is charged.
+    """
+    moments = _moments(task, size, params, bank(seed), scored)
     gram, target = (np.asarray(x, float) for x in moments)
     solved = np.linalg.solve(gram + ridge * np.eye(len(gram)), target)
     _, unravel = ravel_pytree(params["value_head"])
     return params | {"value_head": unravel(jnp.asarray(solved, jnp.float32))}
 
 
-@partial(jax.jit, static_argnums=(0, 1, 3, 4))
-def _moments(task, size, params, problems, attempts):
-    made = rollout(task, Sampler(size, params), jax.random.key(7), 1000 + jnp.arange(problems), attempts)
+@partial(jax.jit, static_argnums=(0, 1, 4))
+def _moments(task, size, params, key, scored):
+    made = rollout(task, Sampler(size, params), key, jnp.arange(scored, BANK), EPISODES // (BANK - scored))
     to_go = jnp.flip(jnp.cumsum(jnp.flip(made.reward, -1), -1), -1)
     head, unravel = ravel_pytree(params["value_head"])
     spec = task.spec._replace(num_turns=1)

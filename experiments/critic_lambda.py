@@ -34,7 +34,7 @@ from experiments.report import Verdict
 from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero
 
-EXACT, SHRUNK, NOISY, FITTED = "exact values", "shrunk by half", "with noise of .2", "fitted critic"
+EXACT, SHRUNK, NOISY, FITTED = "exact", "shrunk by half", "noisy by .2", "a fitted critic's"
 BEST = "expected_cosine"
 
 
@@ -66,7 +66,7 @@ class CriticLambda(sweep.Sweep):
     def records(self, cell: Record) -> list[Record]:
         task, seed = KeyDoor(delay=cell["delay"]), cell["seed"]
         bed, found = self.bed(task, (self.level,), self.level, seed), []
-        for name, values in sources(bed.capacity).items():
+        for name, values in sources(bed.capacity, seed).items():
             for lambda_ in self.lambdas:
                 row = swap(REINFORCE, credit=GAE(lambda_=lambda_, whiten=False), values=values)
                 (record,) = sweep.scored(bed, {name: row})
@@ -89,15 +89,18 @@ class CriticLambda(sweep.Sweep):
         }
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
-        found, delay = [], max(distinct(records, "delay"))
-        some, what = select(records, delay=delay), f"At a delay of {delay}, the best lambda by mean cosine"
-        for name in (SHRUNK, NOISY):
-            rule = f"{what} with values {name} minus that with exact ones, for each seed"
-            found.append(above_zero(f"Values {name} ask for a larger lambda", rule, best(some, name) - best(some, EXACT)))
-        if self.updates:
-            after, before = (
-                sweep.by_seed(some, f"success, {k}", estimator=EXACT, **{"lambda": self.lambdas[0]}) for k in ("fitted", "not fitted")
+        delay, low, high = max(self.delays), min(self.lambdas), max(self.lambdas)
+        some, what = select(records, delay=delay), f"the mean cosine at lambda {high:g} minus that at {low:g}, delay {delay}"
+        loss = -rise(some, EXACT, low, high)
+        found = [above_zero("With exact values a small lambda is best", f"With exact values, minus {what}", loss)]
+        for name in (SHRUNK, NOISY, FITTED):
+            more = rise(some, name, low, high) - rise(some, EXACT, low, high)
+            found.append(
+                above_zero(f"Values that are {name} ask for a larger lambda", f"By how much more than with exact values: {what}", more)
             )
+        if self.updates:
+            at = {"estimator": EXACT, "lambda": low}
+            after, before = (sweep.by_seed(some, f"success, {k}", **at) for k in ("fitted", "not fitted"))
             rule = f"PPO's success after {self.updates} updates at a delay of {delay}, value head fitted beforehand minus not"
             found.append(above_zero("Fitting the value head first helps PPO", rule, after - before))
         return found
@@ -109,25 +112,25 @@ class Wrong(Exact):
 
     shrink: float = 1.0
     noise: float = 0.0  # its standard deviation
+    seed: int = 0  # of these numbers
 
     def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
         value, spent = super().__call__(world, trajectory)
-        draw = jax.vmap(lambda anchor: jax.random.normal(jax.random.fold_in(jax.random.key(0), anchor)))
+        draw = jax.vmap(lambda anchor: jax.random.normal(jax.random.fold_in(jax.random.key(self.seed), anchor)))
         error = draw(trajectory.anchor.ravel()).reshape(trajectory.anchor.shape)[..., None]
         before = jnp.where(trajectory.mask, self.shrink * value.before + self.noise * error, 0.0)
         return from_state_values(before, earned(trajectory), trajectory.mask, 1.0), spent
 
 
-def sources(capacity: int) -> dict[str, Any]:
+def sources(capacity: int, seed: int) -> dict[str, Any]:
     """Values by name."""
-    return {EXACT: Exact(capacity), SHRUNK: Wrong(capacity, shrink=0.5), NOISY: Wrong(capacity, noise=0.2), FITTED: Critic()}
+    return {EXACT: Exact(capacity), SHRUNK: Wrong(capacity, shrink=0.5), NOISY: Wrong(capacity, noise=0.2, seed=seed), FITTED: Critic()}
 
 
-def best(records: list[Record], name: str) -> Float[np.ndarray, " seeds"]:
-    """The lambda of the largest mean cosine, for each seed."""
-    lambdas = sorted(distinct(records, "lambda"))
-    score = [sweep.by_seed(records, BEST, estimator=name, **{"lambda": x}) for x in lambdas]
-    return np.array(lambdas)[np.argmax(score, axis=0)]
+def rise(records: list[Record], name: str, low: float, high: float) -> Float[np.ndarray, " seeds"]:
+    """The mean cosine at the larger lambda minus that at the smaller, for each seed."""
+    above, below = (sweep.by_seed(records, BEST, estimator=name, **{"lambda": x}) for x in (high, low))
+    return above - below
 
 
 def taught(task: KeyDoor, size: policy.Policy, params: policy.Params, updates: int, seed: int) -> dict[str, float]:

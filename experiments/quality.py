@@ -210,9 +210,10 @@ def signal_and_noise(gradient: Real[np.ndarray, "R W"]) -> tuple[float, float]:
     return float(np.sum(gradient.mean(0) ** 2)) - noise / len(away), noise
 
 
-def gradient_bias(gradient: Real[np.ndarray, "R W"], true: Real[np.ndarray, " W"]) -> float:
-    """‖E g − g*‖² / ‖g*‖², free of noise (so that it may be below 0); NaN if g* is 0. Of estimators that mean to be g* in length too."""
-    return _ratio(signal_and_noise(gradient - true)[0], float(np.sum(true.astype(float) ** 2)))
+def projection(gradient: Real[np.ndarray, "R W"], true: Real[np.ndarray, " W"]) -> float:
+    """E g · g* / ‖g*‖²: 1 for an estimator that is g* in expectation, in length too; NaN if g* is 0. A mean, so its error is regular."""
+    true = true.astype(float)
+    return _ratio(float(gradient.astype(float).mean(0) @ true), float(true @ true))
 
 
 def cosine_bias(gradient: Real[np.ndarray, "R W"], true: Real[np.ndarray, " W"]) -> float:

@@ -38,6 +38,10 @@ class Study:
 
     def __post_init__(self):
         check(self.seeds >= 1, f"seeds must be 1 or more, not {self.seeds}.")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            twice = isinstance(value, tuple) and len(set(value)) < len(value)
+            check(not twice, f"{field.name} names something twice: {_words(list(value)) if twice else ''}.")
 
     def cells(self) -> list[Record]:
         """The columns that tell the cells apart."""

@@ -25,7 +25,6 @@ from agentic_rl.credit.group import LeaveOneOut
 from agentic_rl.credit.supervised import SuccessOnly
 from agentic_rl.values import NoValue
 from agentic_rl.values.exact import Exact
-from agentic_rl.values.forks import Forks
 from experiments import console, study, sweep
 from experiments.flags import look_up
 from experiments.report import Verdict
@@ -81,7 +80,7 @@ def estimators(capacity: int) -> dict[str, Algorithm]:
     difference = GAE(lambda_=0.0, whiten=False)
     rows = {
         "success_only": (SuccessOnly(), NoValue()), "leave_one_out": (LeaveOneOut(), NoValue()), "gigpo": (Gigpo(), NoValue()),
-        "4 forks": (difference, Forks(4)), "oracle": (difference, Exact(capacity)),
+        "oracle": (difference, Exact(capacity)),
     }  # fmt: skip
     return {name: swap(REINFORCE, credit=credit, values=values) for name, (credit, values) in rows.items()}
 

@@ -20,7 +20,7 @@ SIZE = Policy(context="markov")
 FLOOR = -20.0  # dB: in means, trends and figures, of a signal too weak to be seen
 LEGEND = {
     "±": "half of Student's 95% interval over seeds",
-    "success": "of the policy",
+    "success": "of the policy, in all batches",
     "snr": "signal over noise of a batch's gradient in decibels; -20 where no signal is seen",
     "expected cosine": "of a batch's gradient with the exact one, mean over batches",
     "key accuracy": "share of the credits with the true advantage's sign, where much is at stake",
@@ -54,8 +54,9 @@ class Sweep(study.Study):
 
 def bed(task: Any, levels: tuple[float, ...], level: float, seed: int, shape: tuple[int, int, int]) -> testbed.Bed:
     """Of the clone whose success came nearest to `level`, one of `levels`, with a critic fitted to its rewards to go."""
-    check(shape[1] <= clones.BANK, f"problems must be {clones.BANK} or fewer, which the policies are cloned on, not {shape[1]}.")
-    params = clones.with_critic(task, SIZE, clones.clones(task, SIZE, levels, seed)[level])
+    most, problems = clones.BANK // 2, shape[1]
+    check(problems <= most, f"problems must be {most} or fewer, half of those that the policies are cloned on, not {problems}.")
+    params = clones.with_critic(task, SIZE, clones.clones(task, SIZE, levels, seed, problems)[level], seed, problems)
     return testbed.make(task, SIZE, params, shape, clones.bank(seed))
 
 
@@ -66,8 +67,13 @@ def check_levels(levels: tuple[float, ...]) -> None:
 
 def scored(bed: testbed.Bed, rows: Mapping[str, Algorithm]) -> list[Record]:
     """A record for each estimator, with the policy's exact expected return beside, and its success in all batches."""
-    facts = {"expected_return": bed.expected_return, "success": float(bed.trajectory.success.mean())}
+    facts = {"expected_return": bed.expected_return, "success": success(bed)}
     return [{"estimator": name} | facts | testbed.score(bed, testbed.row(bed, row.credit, row.values)) for name, row in rows.items()]
+
+
+def success(bed: testbed.Bed) -> float:
+    """Of the policy, in all batches."""
+    return float(bed.trajectory.success.mean())
 
 
 def by_seed(records: list[Record], column: str, **where) -> Float[np.ndarray, " seeds"]:
@@ -79,7 +85,7 @@ def by_seed(records: list[Record], column: str, **where) -> Float[np.ndarray, " 
     if sorted(r["seed"] for r in some) != seeds:
         raise ValueError(f"{column} needs one record for each of seeds {seeds} where {where}, but there are {len(some)}.")
     found = np.array([select(some, seed=seed)[0][column] for seed in seeds], float)
-    return np.maximum(found, FLOOR) if column == "snr" else found
+    return np.maximum(found, FLOOR) if column.endswith("snr") else found
 
 
 def table(records: list[Record], x: str, columns: Mapping[str, str], lines: str = "estimator") -> list[Record]:
@@ -117,7 +123,7 @@ def figure(
             mean, low, high = t_interval(np.where(np.isfinite(y), y, np.nan))
             panel.plot(at, mean, label=name, **style[name])
             panel.fill_between(at, low, high, color=style[name]["color"], alpha=0.15, linewidth=0)
-        if column == "snr":
+        if column.endswith("snr"):
             panel.axhline(FLOOR, color="#888888", linewidth=0.8, linestyle=":")
         panel.set_xscale(**SCALES[scale])
         panel.set_xticks(sorted(distinct(records, x)), [f"{v:g}".lstrip("0") or "0" for v in sorted(distinct(records, x))])

@@ -24,6 +24,7 @@ from agentic_rl.experience import make_batch
 from agentic_rl.policy import Policy
 from agentic_rl.rollout import rollout
 from agentic_rl.sampler import Sampler
+from agentic_rl.streams import VALUES
 from agentic_rl.types import Environment, Trajectory, Value
 from agentic_rl.values import NoValue, World
 from experiments import quality
@@ -32,6 +33,7 @@ from experiments.statistics import Record
 CAPACITY = 64  # states before a turn of one problem, at most
 DIVERGENCE = 0.001  # nats a decision: the length of the one step whose gain is measured; at .01 the exact gradient overshoots at times
 STEPS = 8  # batches whose step is taken
+LENGTHS, HALVINGS = (1e-5, 10.0), 18  # the step of that length is looked for between these
 
 
 class Bed(NamedTuple):
@@ -201,7 +203,7 @@ def _credit(task, size, params, algorithm, trajectory, seed):
 
 
 def _world(task, size, params, made: Trajectory, seed, r) -> World:
-    return World(task, size, params, jnp.arange(len(made.prompt)), jax.random.fold_in(jax.random.key(seed), r))
+    return World(task, size, params, jnp.arange(len(made.prompt)), jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), VALUES), r))
 
 
 def values(bed: Bed, source: Any, seed: int = 1) -> tuple[Value, float]:
@@ -248,9 +250,10 @@ def measures(bed: Bed, credit: Float[np.ndarray, "R M"], steps: float) -> Record
         "pearson": quality.pearson(*tokens), "kendall": quality.kendall(*tokens), "key_accuracy": quality.key_accuracy(*tokens, bed.spread),
         "leakage": quality.leakage(credit, bed.mask, bed.spread), "key_share": quality.credit_share(credit, bed.mask, bed.is_key),
         "snr": quality.snr(small[0]), "gain": float(gain.mean()), "gain_se": float(gain.std(ddof=1) / np.sqrt(len(gain))),
+        "left_out": bias.left_out,
         "harm": float(np.maximum(-gain, 0).sum() / max(np.abs(gain).sum(), 1e-12)), "env_steps": steps,
     }  # fmt: skip
-    for name in ("gradient_bias", "cosine_bias", "expected_cosine"):
+    for name in ("projection", "cosine_bias", "expected_cosine"):
         measure = getattr(quality, name)
         found |= {name: measure(*small), f"{name}_se": float(quality.jackknife(lambda g, f=measure: f(g, small[1]), small[0]))}
     ratio = quality.signal_to_noise
@@ -258,13 +261,16 @@ def measures(bed: Bed, credit: Float[np.ndarray, "R M"], steps: float) -> Record
 
 
 def improvements(bed: Bed, gradient: Float[np.ndarray, "K W"]) -> Float[np.ndarray, " K"]:
-    """What one step along each gradient gains, over what one along the exact gradient does, all at the same mean KL."""
+    """What one step along each gradient gains, over what one along the exact gradient does, all at the same mean KL.
+
+    0 for no gradient; NaN where no step has that KL, or the exact gradient's gains nothing.
+    """
     every = np.concatenate([bed.true[None], gradient])
     length = np.linalg.norm(every, axis=1, keepdims=True)
     gained = np.asarray(
         _gains(bed.task, bed.size, bed.params, bed.trajectory.prompt[0, :, 0], bed.solution, every / np.maximum(length, 1e-12))
     )
-    return np.where(length[1:, 0] > 0, gained[1:], 0.0) / gained[0]
+    return np.where(length[1:, 0] > 0, gained[1:], 0.0) / (gained[0] if gained[0] > 0 else np.nan)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -280,10 +286,14 @@ def _gains(task, size, params, prompt, solution: exact.Solution, directions):
         divergence = (jnp.exp(old) * (old - new.log_prob)).sum(-1)
         return exact.expected_return(new).mean(), (weight * divergence).sum() / weight.sum()
 
+    def halve(direction, ends, _):
+        middle = ends.mean()
+        return jnp.where(step(direction, jnp.exp(middle))[1] > DIVERGENCE, ends.at[1].set(middle), ends.at[0].set(middle)), None
+
     def gain(direction):
-        length = jnp.float32(0.02)
-        for _ in range(3):
-            length = length * jnp.sqrt(DIVERGENCE / jnp.maximum(step(direction, length)[1], 1e-7))
-        return step(direction, length)[0] - exact.expected_return(solution.table).mean()
+        ends = jax.lax.scan(partial(halve, direction), jnp.log(jnp.array(LENGTHS)), length=HALVINGS)[0]
+        value, divergence = step(direction, jnp.exp(ends.mean()))
+        right = jnp.abs(divergence / DIVERGENCE - 1) < 0.05
+        return jnp.where(right, value - exact.expected_return(solution.table).mean(), jnp.nan)
 
     return jax.lax.map(gain, directions)
