@@ -91,8 +91,8 @@ class CriticLambda(sweep.Sweep):
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         delay, low, high = max(self.delays), min(self.lambdas), max(self.lambdas)
         some, what = select(records, delay=delay), f"the mean cosine at lambda {high:g} minus that at {low:g}, delay {delay}"
-        loss = -rise(some, EXACT, low, high)
-        found = [above_zero("With exact values a small lambda is best", f"With exact values, minus {what}", loss)]
+        loss, fall = -rise(some, EXACT, low, high), f"the mean cosine at lambda {low:g} minus that at {high:g}, delay {delay}"
+        found = [above_zero("With exact values a small lambda is best", f"With exact values, {fall}", loss)]
         for name in (SHRUNK, NOISY, FITTED):
             more = rise(some, name, low, high) - rise(some, EXACT, low, high)
             found.append(

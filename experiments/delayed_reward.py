@@ -49,8 +49,8 @@ class DelayedReward(sweep.Sweep):
 
     claim: ClassVar[str] = (
         "COCOA (2306.16803) and RUDDER (1806.07857): the gradient of REINFORCE-like estimators drowns in noise as rewards are delayed. "
-        "Predicted: the SNR that RLOO "
-        "gives the decisive actions falls with every doubling of the delay, the true advantage's does not, and what is learned follows."
+        "Predicted: the SNR that RLOO gives the decisive actions falls with every doubling of the delay, the true advantage's does not, "
+        "and what is learned follows."
     )
     legend: ClassVar[dict[str, str]] = sweep.LEGEND | {
         "key snr": "the snr of the gradient of the pick and the door alone",
@@ -129,9 +129,8 @@ def slope(records: list[Record], estimator: str) -> Float[np.ndarray, " seeds"]:
 def unseen(records: list[Record], estimator: str) -> str:
     """How often no signal was seen."""
     some = select(records, estimator=estimator)
-    return (
-        f"No signal was seen, and {sweep.FLOOR:g} dB taken for it, in {sum(r[SIGNAL] <= sweep.FLOOR for r in some)} of {len(some)} cells."
-    )
+    count = sum(r[SIGNAL] <= sweep.FLOOR for r in some)
+    return f"No signal was seen, and {sweep.FLOOR:g} dB taken for it, in {count} of {len(some)} cells"
 
 
 def learned(records: list[Record], estimator: str, delay: int) -> Float[np.ndarray, " seeds"]:

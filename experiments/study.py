@@ -146,16 +146,20 @@ def show(study: Study, records: list[Record], folder: Path) -> None:
     """Prints, draws and writes everything that follows from the records."""
     lines = study.lines(records)
     console.show(lines, name(study))
-    print("\n".join(f"{column}: {meaning}" for column, meaning in study.legend.items()), end="\n\n")
+    print("\n".join(legend(study, lines)), end="\n\n")
     for file, figure in study.figures(records).items():
         figures.save(figure, folder / file)
     verdicts = [v._asdict() for v in study.verdicts(records)]
     for verdict in verdicts:
         print(f"{verdict['outcome']}: {verdict['claim']}\n  rule: {verdict['rule']}\n  {verdict['evidence']}")
-    legend = "\n".join(f"- {column}: {meaning}" for column, meaning in study.legend.items())
-    tables = [report.markdown(verdicts), report.markdown(lines), legend]
+    tables = [report.markdown(verdicts), report.markdown(lines), "\n".join(f"- {line}" for line in legend(study, lines))]
     report.write(folder / "table.md", "\n\n".join([f"# {name(study)}", study.claim, source(study, records, folder), *tables]) + "\n")
     print(f"table.md, figures and results.csv are in {folder}")
+
+
+def legend(study: Study, lines: list[Record]) -> list[str]:
+    """What the columns of the table are; of "a, b" either must be one."""
+    return [f"{what}: {meaning}" for what, meaning in study.legend.items() if what == "±" or {*what.split(", ")} & {*lines[0]}]
 
 
 def source(study: Study, records: list[Record], folder: Path) -> str:

@@ -14,7 +14,7 @@ from tests.test_study import here  # noqa: F401
 
 TASKS, LEVELS = ("chain_pit", "key_door"), (0.05, 0.95)
 COLUMNS = dict(pearson=0.5, snr=0.0, env_steps=1.0, success=0.5) | {
-    column: value for name, x in dict(expected_cosine=0.5, signal_to_noise=1.0, gradient_bias=0.0).items()
+    column: value for name, x in dict(expected_cosine=0.5, signal_to_noise=1.0, projection=1.0).items()
     for column, value in ((name, x), (f"{name}_se", 0.01))
 }  # fmt: skip
 EPISODE = dict(tokens=json.dumps(["KEY -> n0", "DOOR -> OPEN"]), credit=json.dumps([0.5, -1.0]), truth=json.dumps([0.0, 0.3]))
@@ -48,9 +48,10 @@ def test_each_rule_can_be_decided_either_way(sign, outcome):
     assert found[1:] == [outcome] * 3
 
 
-def test_a_biased_rloo_falsifies_the_bench_and_a_noisy_one_does_not():
-    assert outcomes(leave_one_out=dict(gradient_bias=0.1))[0] == "falsified"
-    assert outcomes(leave_one_out=dict(gradient_bias=0.1, gradient_bias_se=0.1))[0] == "supported"
+def test_a_biased_rloo_falsifies_the_bench_and_a_noisy_one_tells_nothing():
+    assert outcomes(leave_one_out=dict(projection=0.9))[0] == "falsified"
+    assert outcomes(leave_one_out=dict(projection=0.9, projection_se=0.05))[0] == "supported"
+    assert outcomes(leave_one_out=dict(projection=0.9, projection_se=0.5))[0] == "inconclusive"
 
 
 def test_what_differs_between_tasks_is_inconclusive():

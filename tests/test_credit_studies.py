@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from agentic_rl.config import ConfigError
+from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.values.exact import Exact
-from experiments import report, study, sweep, testbed
-from experiments.critic_lambda import EXACT, NOISY, SHRUNK, CriticLambda, Wrong
+from experiments import clones, report, study, sweep, testbed
+from experiments.critic_lambda import EXACT, FITTED, NOISY, SHRUNK, CriticLambda, Wrong
 from experiments.delayed_reward import DelayedReward
 from experiments.state_recurrence import StateRecurrence, coverage
 from experiments.success_crossover import SuccessCrossover
@@ -36,7 +37,7 @@ def test_delayed_reward(sign, outcome):
         learned = {"leave_one_out": 0.0, "oracle": 0.1 * sign}[name] * doublings
         wobble = noise(seed) * doublings
         return dict(
-            seed=seed, delay=delay, estimator=name, snr=trend * doublings + wobble, learned=0.5 + learned + wobble * (name == "oracle")
+            seed=seed, delay=delay, estimator=name, key_snr=trend * doublings + wobble, learned=0.5 + learned + wobble * (name == "oracle")
         )
 
     made = [record(s, d, n) for s in SEEDS for d in (2, 4, 8) for n in ("leave_one_out", "oracle")]
@@ -45,7 +46,7 @@ def test_delayed_reward(sign, outcome):
 
 def test_a_seed_without_a_signal_leaves_the_trend_open():
     each = [(s, d, name) for s in SEEDS for d in (2, 4) for name in ("leave_one_out", "oracle")]
-    made = [dict(seed=s, delay=d, estimator=name, snr=-np.inf, learned=0.5) for s, d, name in each]
+    made = [dict(seed=s, delay=d, estimator=name, key_snr=-np.inf, learned=0.5) for s, d, name in each]
     assert outcomes(DelayedReward(delays=(2, 4)), made)[:2] == ["inconclusive"] * 2
 
 
@@ -94,12 +95,13 @@ def test_critic_lambda(sign, outcome):
     lambdas = (0.0, 0.5, 1.0)
 
     def record(seed, name, lambda_):
-        best = 0.5 if name == EXACT else (0.5 + 0.5 * sign if sign else 0.5 * (seed % 3))
+        slope = -0.1 * sign if name == EXACT else 0.1 * sign
+        cosine = 0.5 + (slope + noise(seed) * (1 if name == EXACT else 3)) * lambda_
         after = {"success, fitted": 0.5 + 0.2 * sign + noise(seed), "success, not fitted": 0.5}
-        return {"delay": 8, "seed": seed, "lambda": lambda_, "estimator": name, "expected_cosine": -abs(lambda_ - best)} | after
+        return {"delay": 8, "seed": seed, "lambda": lambda_, "estimator": name, "expected_cosine": cosine} | after
 
-    made = [record(s, n, x) for s in SEEDS for n in (EXACT, SHRUNK, NOISY) for x in lambdas]
-    assert outcomes(CriticLambda(delays=(8,), lambdas=lambdas), made) == [outcome] * 3
+    made = [record(s, n, x) for s in SEEDS for n in (EXACT, SHRUNK, NOISY, FITTED) for x in lambdas]
+    assert outcomes(CriticLambda(delays=(8,), lambdas=lambdas), made) == [outcome] * 5
 
 
 def test_by_seed_wants_one_record_for_each():
@@ -135,7 +137,8 @@ def test_wrong_values_without_an_error_are_the_exact_ones_that_were_earned():
         (SuccessCrossover, dict(tasks=("chain_pot",)), "did you mean chain_pit"),
         (VineBudget, dict(counts=(0,)), "1 or more"),
         (VineBudget, dict(level=1.0), "between 0 and 1"),
-        (StateRecurrence, dict(attempts=(3,)), "divide the 32 episodes"),
+        (StateRecurrence, dict(attempts=(3,)), "two numbers or more"),
+        (StateRecurrence, dict(tasks=("key_door", "key_door")), "tasks names something twice: key_door key_door"),
         (StateRecurrence, dict(tasks=("key_dor",)), "did you mean key_door"),
         (CriticLambda, dict(lambdas=(0.5,)), "two numbers or more"),
         (CriticLambda, dict(seeds=0), "seeds must be 1 or more"),
@@ -153,3 +156,21 @@ def test_each_command_measures_draws_and_judges(which, here):  # noqa: F811
     made = {p.name for p in here.iterdir()}
     assert {"results.csv", "table.md", "made_by.json"} < made and any(name.endswith(".png") for name in made)
     assert which.claim in (here / "table.md").read_text() and len(report.read_csv(here / "results.csv")) > 4
+
+
+def test_a_policy_that_is_not_near_its_level_is_refused():
+    with pytest.raises(ConfigError, match="No clone of Toy came near a success of 0.5 .but 0.90. within"):
+        clones.check_near("Toy", {0.5: (0.9, 3, {}), 0.95: (0.94, 4, {})})
+    with pytest.raises(ConfigError, match="One clone of Toy is the nearest to two"):
+        clones.check_near("Toy", {0.5: (0.5, 3, {}), 0.52: (0.5, 3, {})})
+    clones.check_near("Toy", {0.05: (0.2, 0, {}), 0.5: (0.55, 4, {})})  # the untrained policy may succeed more often than asked
+
+
+@pytest.mark.slow
+def test_clones_succeed_as_often_as_asked_and_a_critic_leaves_what_they_do():
+    task = KeyDoor(delay=1)
+    found = clones.clones(task, sweep.SIZE, (0.3, 0.8), 0, 2)
+    for level, params in found.items():
+        bed = testbed.make(task, sweep.SIZE, clones.with_critic(task, sweep.SIZE, params, 0, 2), (16, 2, 8), clones.bank(0))
+        assert sweep.success(bed) == pytest.approx(level, abs=0.12)
+    assert clones.judged(task, sweep.SIZE, found[0.8], 0) > clones.judged(task, sweep.SIZE, found[0.3], 0)

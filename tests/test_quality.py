@@ -385,3 +385,23 @@ def test_a_statistic_that_is_infinite_somewhere_has_no_standard_error():
     assert np.isnan(quality.jackknife(quality.snr, gradient))
     of_both = quality.jackknife(lambda g: (g.mean(), quality.snr(g)), gradient)
     assert of_both[0] > 0 and np.isnan(of_both[1])
+
+
+def test_the_projection_of_what_is_right_in_expectation_is_one():
+    rng, true = np.random.default_rng(0), np.array([3.0, -4.0])
+    gradient = true + rng.normal(size=(4000, 2))
+    assert quality.projection(gradient, true) == pytest.approx(
+        1, abs=4 * quality.jackknife(lambda g: quality.projection(g, true), gradient)
+    )
+    assert quality.projection(0.5 * gradient, true) == pytest.approx(0.5 * quality.projection(gradient, true), rel=1e-12)
+    assert np.isnan(quality.projection(gradient, 0 * true))
+
+
+def test_order_is_counted_within_states_where_much_is_at_stake():
+    state, truth = np.array([[0, 0, 0, 1, 1, 2, 2]]), np.array([[0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.1]])
+    spread, mask = np.array([[1.0, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1]]), np.ones((1, 7), bool)
+    right = lambda estimate: quality.right_order(np.array([estimate]), truth, mask, state, spread)  # noqa: E731
+    assert right([0.0, 5.0, 6.0, 9.0, 10.0, 1.0, 0.0]) == 1  # the last state does not count
+    assert right([0.0, -1.0, 1.0, 0.0, 1.0, 0.0, 1.0]) == pytest.approx((1 / 2 + 1) / 2)
+    assert right([1.0] * 7) == 0.5  # ties
+    assert np.isnan(quality.right_order(truth, 0 * truth, mask, state, spread))

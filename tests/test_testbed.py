@@ -24,7 +24,7 @@ from agentic_rl.values import NoValue
 from agentic_rl.values.critic import Critic
 from agentic_rl.values.exact import Exact
 from agentic_rl.values.forks import Forks
-from experiments import quality, testbed
+from experiments import clones, quality, testbed
 from experiments.testbed import row
 from tests.toys import weights
 
@@ -122,9 +122,19 @@ def test_a_step_along_the_exact_gradient_gains_one_and_one_against_it_loses():
 
 
 @pytest.mark.slow
+def test_a_step_has_the_divergence_that_it_claims_also_of_a_policy_that_is_nearly_sure():
+    task = ChainPit(num_turns=2, num_values=2)
+    here = testbed.make(task, SIZE, clones.clones(task, SIZE, (0.97,), 0, 2)[0.97], (8, 2, 8), clones.bank(0))
+    (gain,) = testbed.improvements(here, here.true[None])
+    assert gain == pytest.approx(1, abs=1e-3)
+    of_critic, _ = ravel_pytree(jax.tree.map(jnp.zeros_like, here.params) | {"value_head": here.params["value_head"]})
+    assert np.isnan(testbed.improvements(here, np.asarray(of_critic)[None])).all()  # changes no action, so that no step has any length
+
+
+@pytest.mark.slow
 def test_a_fitted_critic_explains_returns_and_changes_no_action():
     params = weights(SIZE, likely=TASK.spec.choices)
-    fitted = testbed.with_critic(TASK, SIZE, params)
+    fitted = clones.with_critic(TASK, SIZE, params, 0, 2)
     assert {k: v is fitted[k] for k, v in params.items()} == {k: k != "value_head" for k in params}
     here = testbed.make(TASK, SIZE, fitted, (8, 2, 16))
     noise = []
