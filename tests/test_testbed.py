@@ -127,7 +127,9 @@ def test_a_step_has_the_divergence_that_it_claims_also_of_a_policy_that_is_nearl
     here = testbed.make(task, SIZE, clones.clones(task, SIZE, (0.97,), 0, 2)[0.97], (8, 2, 8), clones.bank(0))
     (gain,) = testbed.improvements(here, here.true[None])
     assert gain == pytest.approx(1, abs=1e-3)
-    of_critic, _ = ravel_pytree(jax.tree.map(jnp.zeros_like, here.params) | {"value_head": here.params["value_head"]})
+    of_critic, _ = ravel_pytree(
+        jax.tree.map(jnp.zeros_like, here.params) | {"value_head": jax.tree.map(jnp.ones_like, here.params["value_head"])}
+    )
     assert np.isnan(testbed.improvements(here, np.asarray(of_critic)[None])).all()  # changes no action, so that no step has any length
 
 
