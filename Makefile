@@ -6,10 +6,10 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 CONSTRAINTS := $(wildcard constraints/$(VERSION).txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv compare test test-all lint bench freeze clean
+.PHONY: help .venv compare reproduce reproduce-quick test test-all lint bench freeze clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
 .venv: .venv/installed ## The environment: make .venv [PYTHON=python3.13] [EXTRAS=dev,notebooks,gpu]
 
@@ -21,6 +21,12 @@ help: ## This list
 
 compare: .venv ## Supervised learning against reinforcement learning, in minutes
 	.venv/bin/python -m experiments.sl_vs_rl
+
+reproduce: .venv ## All studies of credit in full, and one page of what came out (hours)
+	.venv/bin/python -m experiments.reproduce
+
+reproduce-quick: .venv ## A smoke test of every study
+	.venv/bin/python -m experiments.reproduce --quick
 
 test: .venv ## The fast tests
 	.venv/bin/python -m pytest -n 2 --dist worksteal

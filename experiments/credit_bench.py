@@ -45,7 +45,7 @@ LABELS = {"cosine_bias": "cosine of mean"}
 
 
 @dataclass(frozen=True)
-class CreditBench(sweep.Sweep):
+class CreditBench(sweep.BedStudy):
     """How near to the true advantage is each credit, and how good is its gradient? Scores all on policies of rising success."""
 
     seeds: int = 1  # policies, each with its own problems

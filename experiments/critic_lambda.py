@@ -39,7 +39,7 @@ BEST = "expected_cosine"
 
 
 @dataclass(frozen=True)
-class CriticLambda(sweep.Sweep):
+class CriticLambda(sweep.BedStudy):
     """Which lambda of GAE is best, and what does it owe to errors of the critic? Scores GAE with right and wrong values."""
 
     delays: tuple[int, ...] = (8, 32)

@@ -39,7 +39,7 @@ FLAT = 1.0  # dB a doubling: no more is no trend
 
 
 @dataclass(frozen=True)
-class DelayedReward(sweep.Sweep):
+class DelayedReward(sweep.BedStudy):
     """Does the signal of a credit drown as the reward comes later? Scores credits, and learns with them, against the delay."""
 
     delays: tuple[int, ...] = (2, 4, 8, 16, 32)

@@ -35,7 +35,7 @@ COLUMN = "expected_cosine"
 
 
 @dataclass(frozen=True)
-class SuccessCrossover(sweep.Sweep):
+class SuccessCrossover(sweep.BedStudy):
     """When does fine credit help, and when is it enough to reward successes? Scores both at rising rates of success."""
 
     tasks: tuple[str, ...] = ("chain_pit", "key_door")

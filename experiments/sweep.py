@@ -32,7 +32,7 @@ SCALES = {"log": dict(value="log", base=2), "logit": dict(value="logit"), "linea
 
 
 @dataclass(frozen=True)
-class Sweep(study.Study):
+class BedStudy(study.Study):
     """The flags of studies that score credits on test beds."""
 
     replicates: int = 32  # independent batches of each policy

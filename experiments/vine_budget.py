@@ -36,7 +36,7 @@ RLOO, CRITIC = "leave_one_out", "critic"
 
 
 @dataclass(frozen=True)
-class VineBudget(sweep.Sweep):
+class VineBudget(sweep.BedStudy):
     """Are values from playing on better than a critic's, and worth their episodes? Holds both against the exact values."""
 
     tasks: tuple[str, ...] = ("key_door", "graph_nav")

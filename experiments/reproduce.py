@@ -1,0 +1,105 @@
+"""All studies one after the other, and one page of what came out.
+
+    python -m experiments.reproduce --quick                       # a smoke test of each, in minutes
+    python -m experiments.reproduce --only vine_budget success_crossover
+    python -m experiments.reproduce --no-measure --out results    # only the page, from the results there are
+
+Each study runs in a process of its own, into a folder of its own; interrupted, the same command goes on behind the last cell.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import experiments
+from agentic_rl.config import check
+from experiments import console, report, study
+from experiments.flags import from_flags, look_up
+from experiments.report import Picture, Section
+from experiments.statistics import Record
+
+TITLE = "What supervised learning gives an agent, and what credit assignment adds"
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """Run all studies, and write index.html and README.md on what came out."""
+
+    only: tuple[str, ...] = ()  # names of studies; by default all
+    quick: bool = False  # a smoke test of each
+    measure: bool = True  # --no-measure: only write the pages, on the studies that have results
+    out: str = ""  # a folder, with a folder for each study; by default runs/reproduce
+
+
+def main(arguments: list[str]) -> int:
+    command = from_flags(Command, Command(), arguments)
+    folder = Path(command.out or f"runs/reproduce{'_quick' * command.quick}")
+    chosen = {name: look_up("study", name, studies()) for name in command.only or studies()}
+    for i, name in enumerate(chosen if command.measure else ()):
+        print(f"== {i + 1}/{len(chosen)} {name}", flush=True)
+        code = measure(name, command.quick, folder)
+        if code:
+            return code
+    done = {name: one for name, one in chosen.items() if (folder / name / "results.csv").exists()}
+    check(bool(done), f"There are no results in {folder}: leave out --no-measure.")
+    pages(done, folder)
+    return 0
+
+
+def studies() -> dict[str, study.Study]:
+    """Every study of this folder by its name, as it is by default."""
+    found = {}
+    for module in pkgutil.iter_modules(experiments.__path__):
+        here = importlib.import_module(f"experiments.{module.name}")
+        own = [x for _, x in inspect.getmembers(here, inspect.isclass) if issubclass(x, study.Study) and x.__module__ == here.__name__]
+        found |= {study.name(cls()): cls() for cls in own if study.name(cls()) == module.name and cls is not study.Study}
+    return found
+
+
+def measure(name: str, quick: bool, folder: Path) -> int:
+    """The exit code of the study's own command."""
+    flags = ["--quick"] if quick else []
+    return subprocess.run([sys.executable, "-m", f"experiments.{name}", *flags, "--out", str(folder / name)]).returncode
+
+
+def pages(done: dict[str, study.Study], folder: Path) -> None:
+    """Writes the page and the table."""
+    measured = {name: study.measured(one, folder / name) for name, one in done.items()}
+    records = {name: report.read_csv(folder / name / "results.csv") for name in done}
+    sources = {name: study.source(one, records[name], folder / name) for name, one in measured.items()}
+    sections = [section(one, records[name], sources[name]) for name, one in measured.items()]
+    overview = [line for name, one in measured.items() for line in verdict_lines(name, one, records[name])]
+    report.write(folder / "index.html", report.html(TITLE, provenance(sources, records), [Section("Verdicts", [overview]), *sections]))
+    report.write(folder / "README.md", f"# {TITLE}\n\n{report.markdown(overview)}\n")
+    print(f"index.html and README.md are in {folder}")
+
+
+def verdict_lines(name: str, one: study.Study, records: list[Record]) -> list[Record]:
+    """The study's verdicts, for the overview."""
+    return [{"study": name, "claim": v.claim, "verdict": v.outcome, "evidence": v.evidence} for v in one.verdicts(records)]
+
+
+def section(one: study.Study, records: list[Record], source: str) -> Section:
+    """All about a study."""
+    about, lines = inspect.getdoc(type(one)), one.lines(records)
+    pictures = [Picture(figure, f"{about} ({name.replace('_', ' ')})") for name, figure in one.figures(records).items()]
+    notes = ". ".join(study.legend(one, lines))
+    return Section(study.name(one).replace("_", " "), [about, one.claim, *one.verdicts(records), *pictures, lines, notes, source])
+
+
+def provenance(sources: dict[str, str], records: dict[str, list[Record]]) -> dict[str, Any]:
+    """What `report.html` asks for; the studies' own are in their sections."""
+    seeds = {name: len({r.get("seed") for r in some}) for name, some in records.items()}
+    return {
+        "command": "python -m experiments.reproduce", "commit": "in each section", "versions": "in each section",
+        "seeds": ", ".join(f"{name}: {count}" for name, count in seeds.items()), "budget": " ".join(sources.values()),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    console.main(main)

@@ -1,0 +1,39 @@
+"""All studies are found, and one page says what came out of those that have results."""
+
+import re
+
+import pytest
+
+from agentic_rl.config import ConfigError
+from experiments import reproduce, study
+from tests.test_study import Toy, here  # noqa: F401
+
+
+def test_every_study_is_found_by_its_module():
+    found = reproduce.studies()
+    assert {"credit_bench", "delayed_reward", "vine_budget"} <= found.keys() and "study" not in found
+    assert all(one.claim and one.headline and one.tiny and type(one).__doc__.endswith(".") for one in found.values())
+
+
+def test_the_page_shows_verdicts_figures_and_where_they_come_from(here, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr(reproduce, "studies", lambda: {"toy": Toy(), "absent": Toy()})
+    study.run(Toy(), ["--out", str(here / "toy"), "--numbers", "4", "5"])
+    assert reproduce.main(["--no-measure", "--out", str(here)]) == 0
+    page, table = ((here / name).read_text() for name in ("index.html", "README.md"))
+    assert "<strong>supported</strong>: Squares are positive." in page and 'alt="Squares numbers. (toy)"' in page
+    assert "python -m experiments.toy --numbers 4 5" in page and "absent" not in page
+    assert set(re.findall(r'href="#(s\d+)"', page)) == set(re.findall(r'id="(s\d+)"', page))
+    assert "| toy | Squares are positive. | supported | Seen. |" in table
+
+
+def test_a_study_that_fails_ends_it_with_its_code(monkeypatch, tmp_path):
+    monkeypatch.setattr(reproduce, "studies", lambda: {"toy": Toy()})
+    monkeypatch.setattr(reproduce, "measure", lambda name, quick, folder: 130)
+    assert reproduce.main(["--out", str(tmp_path)]) == 130
+
+
+def test_mistakes_get_one_sentence(tmp_path):
+    with pytest.raises(ConfigError, match="no study called vine_bugdet .did you mean vine_budget"):
+        reproduce.main(["--only", "vine_bugdet"])
+    with pytest.raises(ConfigError, match="no results in .*: leave out --no-measure"):
+        reproduce.main(["--no-measure", "--out", str(tmp_path)])
