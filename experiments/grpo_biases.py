@@ -1,0 +1,233 @@
+"""Which two biases has GRPO, by its group's deviation and by its episodes' lengths?
+
+    python -m experiments.grpo_biases
+    python -m experiments.grpo_biases --attempts 4 64 --chances 0.001 0.5
+
+Difficulty: on a problem that a policy solves with probability p, the credit multiplies the gradient of p with a weight c(p); it is
+computed from all outcomes of a group. Length: in wait_chain nothing matters after the choice, so waiting should be neither learned nor
+unlearned; the push on it is measured on the episodes of a table (experiments/tabular.py) and in closed form (experiments/bias.py).
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+import scipy.stats
+from jaxtyping import Array, Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from agentic_rl import losses, tokens
+from agentic_rl.config import check
+from agentic_rl.credit.group import Centred, GroupRelative, LeaveOneOut
+from agentic_rl.envs.wait_chain import WaitChain
+from agentic_rl.rollout import rollout
+from agentic_rl.types import Trajectory, Value
+from experiments import bias, console, figures, study, tabular
+from experiments.report import Verdict
+from experiments.statistics import Record, distinct, select
+
+CREDITS = {"group_relative": GroupRelative(eps=1e-9), "centred": Centred(), "leave_one_out": LeaveOneOut()}
+RIGHT, WAIT = 0.3, 0.5  # how often the choice is right, and waiting is chosen after it
+TURNS = 24  # beyond which no one waits
+NONE = Value(np.zeros(()), np.zeros(()), np.ones(()))  # no credit here reads values
+INTERVAL = 1.96  # standard errors
+
+
+@dataclass(frozen=True)
+class GrpoBiases(study.Study):
+    """Which two biases has GRPO, by its group's deviation and by its episodes' lengths? Computes both."""
+
+    seeds: int = 1  # of the episodes; the weights are exact
+    attempts: tuple[int, ...] = (2, 4, 8, 16, 64)  # at a problem
+    chances: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 0.5)  # of solving it
+    groups: int = 8_000  # of episodes, whose lengths are measured
+
+    claim: ClassVar[str] = (
+        "Dr. GRPO (2503.20783): dividing by a group's deviation weighs problems by how hard they are, and averaging over each episode's "
+        "own tokens makes wrong answers longer. Predicted: c(.01) / c(.5) is 1 at 2 attempts and grows with them, and is 1 without the "
+        "deviation; waiting after an error is pushed up by sequence_mean, less and less by token_mean as groups grow, and not by constant."
+    )
+    headline: ClassVar[str] = "value"
+    legend: ClassVar[dict[str, str]] = {
+        "value": "c(p), or the push on the logit of waiting after a wrong choice", "closed form": "the same by formula",
+        "±": "half of the 95% interval; exact where there is none",
+    }  # fmt: skip
+    tiny: ClassVar[dict[str, Any]] = dict(attempts=(2, 4), chances=(0.01, 0.5), groups=200)
+
+    def __post_init__(self):
+        super().__post_init__()
+        check(len(self.attempts) >= 2 and min(self.attempts) >= 2, "attempts are two numbers or more, each 2 or more.")
+        check(len(self.chances) >= 2 and all(0 < p < 1 for p in self.chances), "chances are two probabilities or more.")
+        check(self.groups >= 2, "groups must be 2 or more.")
+
+    def cells(self) -> list[Record]:
+        bases = [("difficulty", name) for name in CREDITS] + [("length", how) for how in bias.AGGREGATIONS]
+        return [dict(bias=what, form=form, attempts=g) for what, form in bases for g in self.attempts]
+
+    def records(self, cell: Record) -> list[Record]:
+        form, attempts = cell["form"], cell["attempts"]
+        if cell["bias"] == "difficulty":
+            return [{"p": p, "value": weight(form, attempts, p), "error": 0.0, "closed": closed(form, attempts, p)} for p in self.chances]
+        value, error = push(form, attempts, self.groups)
+        return [{"p": RIGHT, "value": value, "error": error, "closed": bias.drift(form, attempts, RIGHT, WAIT, 1, False)}]
+
+    def lines(self, records: list[Record]) -> list[Record]:
+        return [
+            {"bias": r["bias"], "form": r["form"], "attempts": r["attempts"], "p": r["p"]}
+            | {"value": f"{r['value']:.4f}" + f" ± {INTERVAL * r['error']:.4f}" * (r["error"] > 0), "closed form": f"{r['closed']:.4f}"}
+            for r in records
+        ]
+
+    def figures(self, records: list[Record]) -> dict[str, Figure]:
+        return {"grpo_biases": drawn(records)}
+
+    def verdicts(self, records: list[Record]) -> list[Verdict]:
+        return [difficulty(records), length(records), vanishing(records)]
+
+
+# Difficulty
+
+
+def weight(name: str, attempts: int, p: float) -> float:
+    """c(p): what the expected credit multiplies the gradient of p with, from all numbers of wins in a group."""
+    wins = np.arange(attempts + 1)
+    chance = scipy.stats.binom.pmf(wins, attempts, p)
+    won = jnp.arange(attempts) < wins[:, None]  # [wins, G]
+    credit = np.asarray(CREDITS[name](bandit(won), NONE), float).reshape(won.shape)
+    return float((chance * (credit * (np.asarray(won) - p)).mean(1)).sum() / (p * (1 - p)))
+
+
+def bandit(won: Array) -> Trajectory:
+    """Episodes of one token, [wins, G]."""
+    zero = jnp.zeros((*won.shape, 1, 1))
+    fields = dict.fromkeys(Trajectory._fields, zero) | {"mask": zero == 0, "reward": won[..., None].astype(jnp.float32), "success": won}
+    return Trajectory(**fields)
+
+
+def closed(name: str, attempts: int, p: float) -> float:
+    """c(p) by formula."""
+    wins = np.arange(attempts + 1)
+    spread = np.sqrt(wins / attempts * (1 - wins / attempts) * attempts / (attempts - 1))  # the sample's standard deviation
+    sample = (scipy.stats.binom.pmf(wins, attempts, p) * spread).sum() * (attempts - 1) / attempts / (p * (1 - p))
+    return float({"group_relative": sample, "centred": (attempts - 1) / attempts, "leave_one_out": 1.0}[name])
+
+
+# Length
+
+
+def push(aggregation: str, attempts: int, groups: int) -> tuple[float, float]:
+    """The mean push of a wrong episode on the logit of waiting, and its standard error, over groups."""
+    task = WaitChain(num_turns=TURNS)
+    made = jax.jit(lambda: rollout(task, tabular.Table(choice), jax.random.key(0), jnp.arange(groups), attempts))()
+    credit = Centred()(made, NONE)
+    share = jax.vmap(lambda mask: losses.token_weight([mask], aggregation)[0])(made.mask)
+    share = share * TURNS if aggregation == "constant" else share  # in units of an episode's tokens, whatever the room for more
+    score = jnp.where(made.mask & (jnp.arange(TURNS)[:, None] > 0), (made.action == tokens.WAIT) - WAIT, 0.0)
+    of_group = np.asarray((credit * share * score * ~made.success[..., None, None]).sum((1, 2, 3)), float) / (1 - RIGHT)
+    return float(of_group.mean()), float(of_group.std() / np.sqrt(groups))
+
+
+def choice(task: WaitChain, state: Any) -> Float[Array, " V"]:
+    """The table: right with RIGHT, then waiting with WAIT."""
+    other = jnp.where(state.side == tokens.LEFT, tokens.RIGHT, tokens.LEFT)
+    first = jnp.zeros(tokens.VOCABULARY).at[state.side].set(RIGHT).at[other].set(1 - RIGHT)
+    after = jnp.zeros(tokens.VOCABULARY).at[tokens.WAIT].set(WAIT).at[tokens.DONE].set(1 - WAIT)
+    return jnp.where(state.turn == 0, first, after)
+
+
+# Verdicts
+
+
+def difficulty(records: list[Record]) -> Verdict:
+    low, high = min(r["p"] for r in records if r["bias"] == "difficulty"), max(r["p"] for r in records if r["bias"] == "difficulty")
+    value = lambda form, g, p: select(records, bias="difficulty", form=form, attempts=g, p=p)[0]["value"]  # noqa: E731
+    groups = sorted(distinct(records, "attempts"))
+    ratio = {form: [value(form, g, low) / value(form, g, high) for g in groups] for form in CREDITS}
+    grows = all(np.diff(ratio["group_relative"]) > 0) and ratio["group_relative"][-1] > 1
+    flat = np.allclose([ratio[form] for form in ("centred", "leave_one_out")], 1, rtol=1e-3)
+    said = "; ".join(f"{g} attempts {x:.2f}" for g, x in zip(groups, ratio["group_relative"], strict=True))
+    rule = f"c({low}) / c({high}) grows with the attempts to above 1 with the deviation, and is 1 without it; exact, else falsified."
+    claim = "Dividing by a group's deviation weighs hard problems more, the more the larger the group"
+    return Verdict(claim, rule, "supported" if grows and flat else "falsified", f"{said}.")
+
+
+def length(records: list[Record]) -> Verdict:
+    """At every number of attempts."""
+    (low, high), (under, over) = (ends(pushes(records, form)) for form in ("sequence_mean", "constant"))
+    kind = "supported" if (low > 0).all() and ((under <= 0) & (over >= 0)).all() else "falsified" if (high < 0).any() else "inconclusive"
+    said = "; ".join(f"{form} {numbers(pushes(records, form))}" for form in ("sequence_mean", "constant"))
+    rule = (
+        "By 95% intervals, the push of sequence_mean lies above 0 and that of constant holds 0 at every number of attempts; falsified if "
+        "the first lies below at one."
+    )
+    return Verdict("Averaging over each episode's own tokens lengthens wrong ones, a constant does not", rule, kind, f"{said}.")
+
+
+def ends(records: list[Record]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Of the 95% intervals."""
+    value, error = (np.array([r[k] for r in records]) for k in ("value", "error"))
+    return value - INTERVAL * error, value + INTERVAL * error
+
+
+def numbers(records: list[Record]) -> str:
+    return ", ".join(format(r["value"], "+.4f") for r in records)
+
+
+def vanishing(records: list[Record]) -> Verdict:
+    first, *_, last = sorted(pushes(records, "token_mean"), key=lambda r: r["attempts"])
+    gap, half = first["value"] - last["value"], INTERVAL * float(np.hypot(first["error"], last["error"]))
+    kind = "supported" if gap > half else "falsified" if gap < -half else "inconclusive"
+    rule = f"The push of token_mean at {first['attempts']} attempts minus that at {last['attempts']} lies above 0, by its 95% interval."
+    return Verdict("Averaging over a group's tokens has less of that bias, the larger the group", rule, kind, f"{gap:+.4f} ± {half:.4f}.")
+
+
+def pushes(records: list[Record], form: str) -> list[Record]:
+    return select(records, bias="length", form=form)
+
+
+@matplotlib.rc_context(figures.STYLE)
+def drawn(records: list[Record]) -> Figure:
+    """Weights of problems, and the push on waiting; lines are closed forms, markers what was computed or measured."""
+    figure = Figure(figsize=(figures.WIDTH, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    weights(left, select(records, bias="difficulty", form="group_relative"))
+    style = figures.styles(bias.AGGREGATIONS)
+    for form in bias.AGGREGATIONS:
+        own = pushes(records, form)
+        line(right, own, "attempts", 1.0, form, style[form])
+    right.axhline(0, color="black", linewidth=0.8)
+    right.set_xscale("log", base=2)
+    right.set_xticks([r["attempts"] for r in own], [r["attempts"] for r in own])
+    right.set(xlabel="attempts", ylabel="push on waiting after an error", title="Length: what should be 0")
+    for panel in (left, right):
+        panel.minorticks_off()
+        panel.legend(frameon=False)
+    return figure
+
+
+def weights(panel: Axes, records: list[Record]) -> None:
+    """c(p) over that of the likeliest p, a line for each number of attempts."""
+    groups, most = distinct(records, "attempts"), max(r["p"] for r in records)
+    style = figures.styles([str(g) for g in groups])
+    for g in groups:
+        own = sorted(select(records, attempts=g), key=lambda r: r["p"])
+        line(panel, own, "p", own[-1]["closed"], f"{g} attempts", style[str(g)])
+    panel.set(xscale="log", xlabel="chance p of solving it", ylabel=f"weight c(p) / c({most:g})", title="GRPO: weight of a problem")
+    panel.set_xticks([r["p"] for r in own], [f"{r['p']:g}" for r in own])
+
+
+def line(panel: Axes, records: list[Record], x: str, unit: float, label: str, look: dict) -> None:
+    """The closed form as a line, the values as markers with 95% intervals."""
+    at, value, error, formula = (np.array([r[k] for r in records]) for k in (x, "value", "error", "closed"))
+    panel.plot(at, formula / unit, color=look["color"], linestyle="-")
+    marks = dict(color=look["color"], marker=look["marker"], linestyle="", capsize=2, label=label)
+    panel.errorbar(at, value / unit, INTERVAL * error / unit, **marks)
+
+
+if __name__ == "__main__":
+    console.main(partial(study.run, GrpoBiases()))
