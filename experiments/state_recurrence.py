@@ -37,7 +37,7 @@ from experiments.verdicts import above_zero
 
 TASKS = {
     "chain_pit": ChainPit(),
-    "graph_nav": GraphNav(), "slippery graph_nav": GraphNav(slip=0.3),
+    "graph_nav": GraphNav(),
     "key_door": KeyDoor(), "hidden key_door": KeyDoor(hide_inventory=True),
 }  # fmt: skip
 EXACTLY = ("state", "history")  # what these call the same has the same value
@@ -52,7 +52,7 @@ class StateRecurrence(study.Study):
     level: float = 0.5  # success of the policies
     replicates: int = 32  # independent batches of each policy
     problems: int = 2  # of a batch
-    attempts: tuple[int, ...] = (2, 4, 8, 16)  # at a problem
+    attempts: tuple[int, ...] = (2, 8)  # at a problem
 
     claim: ClassVar[str] = (
         "GiGPO (2505.10978): states that recur among attempts give credit to single steps for free. Predicted: what it gains over centred "

@@ -68,7 +68,7 @@ class SuccessCrossover(sweep.BedStudy):
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         panels = {COLUMN: "cosine of a batch's gradient\nwith the true one", "gain": "gain of a step, of the\ntrue gradient's"}
-        look = dict(label="success of the policy, as asked for (logit scale)", scale="logit")
+        look = dict(label="success of the policy, as asked for", scale="logit")
         return {f"success_crossover_{t}": sweep.figure(select(records, task=t), "level", panels, title=t, **look) for t in self.tasks}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:

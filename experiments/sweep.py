@@ -115,7 +115,7 @@ def figure(
     Args: panels: column -> title; label: of the x axis.
     """
     names, style = distinct(records, lines), figures.styles(distinct(records, lines))
-    drawn = Figure(figsize=(figures.WIDTH, 2.9), layout="constrained")
+    drawn = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained")
     for panel, (column, what) in zip(drawn.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name in names:
             at = sorted(distinct(select(records, **{lines: name}), x))
@@ -130,7 +130,8 @@ def figure(
         panel.minorticks_off()
         panel.set_title(what)
         panel.set_xlabel(label or x.replace("_", " "))
-    drawn.suptitle(title, fontsize=10)
+    if title:
+        drawn.suptitle(title, fontsize=11)
     handles = [Line2D([], [], label=name, **style[name]) for name in names]
-    drawn.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4), frameon=False, handlelength=3)
+    drawn.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False, handlelength=3)
     return drawn
