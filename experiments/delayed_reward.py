@@ -42,7 +42,7 @@ FLAT = 1.0  # dB a doubling: no more is no trend
 class DelayedReward(sweep.BedStudy):
     """Does the signal of a credit drown as the reward comes later? Scores credits, and learns with them, against the delay."""
 
-    delays: tuple[int, ...] = (2, 8, 32)
+    delays: tuple[int, ...] = (2, 6, 16)
     level: float = 0.5  # success of the policies
     replicates: int = 64  # independent batches of each policy
     updates: int = 30  # of learning, on 256 episodes each; 0: none
