@@ -99,10 +99,12 @@ def table(records: list[Record], x: str, columns: Mapping[str, str], lines: str 
 
 
 def _cell(value: Float[np.ndarray, " seeds"], how: str) -> str:
-    if np.isnan(value).any():
+    there = value[~np.isnan(value)]
+    if not len(there):
         return "–"
-    mean, low, _ = t_interval(value)
-    return f"{mean:{how}} ± {mean - low:{how.lstrip('+')}}" if len(value) > 1 else f"{mean:{how}}"
+    (mean, low, _), missing = t_interval(there), len(value) - len(there)
+    said = f"{mean:{how}} ± {mean - low:{how.lstrip('+')}}" if len(there) > 1 else f"{mean:{how}}"
+    return said + f" ({len(there)} of {len(value)} seeds)" * (missing > 0)
 
 
 @matplotlib.rc_context(figures.STYLE)
@@ -110,7 +112,7 @@ def figure(
     records: list[Record], x: str, panels: Mapping[str, str], lines: str = "estimator", label: str = "",
     scale: Literal["log", "logit", "linear"] = "log", title: str = "",
 ) -> Figure:  # fmt: skip
-    """A panel for each column, a line for each estimator: means over seeds with Student's 95% band; where a seed has no number, nothing.
+    """A panel for each column, a line for each estimator: means over seeds with Student's 95% band; of those that have a number.
 
     Args: panels: column -> title; label: of the x axis.
     """
@@ -119,14 +121,14 @@ def figure(
     for panel, (column, what) in zip(drawn.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name in names:
             at = sorted(distinct(select(records, **{lines: name}), x))
-            y = np.array([by_seed(records, column, **{x: v, lines: name}) for v in at]).T
-            mean, low, high = t_interval(np.where(np.isfinite(y), y, np.nan))
+            value = [by_seed(records, column, **{x: v, lines: name}) for v in at]
+            mean, low, high = np.array([t_interval(y[np.isfinite(y)]) if np.isfinite(y).any() else [np.nan] * 3 for y in value]).T
             panel.plot(at, mean, label=name, **style[name])
             panel.fill_between(at, low, high, color=style[name]["color"], alpha=0.15, linewidth=0)
         if column.endswith("snr"):
             panel.axhline(FLOOR, color="#888888", linewidth=0.8, linestyle=":")
         panel.set_xscale(**SCALES[scale])
-        panel.set_xticks(sorted(distinct(records, x)), [f"{v:g}".lstrip("0") or "0" for v in sorted(distinct(records, x))])
+        panel.set_xticks(sorted(distinct(records, x)), [f"{v:g}".lstrip("0") or "0" for v in sorted(distinct(records, x))], fontsize=8)
         panel.minorticks_off()
         panel.set_title(what)
         panel.set_xlabel(label or x.replace("_", " "))
