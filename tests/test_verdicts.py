@@ -13,7 +13,8 @@ SEEDS = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
 def test_a_difference_is_above_zero_if_its_whole_interval_is(shift, outcome):
     verdict = above_zero("a claim", "a minus b", SEEDS + shift, "More.")
     low, high = scipy.stats.t.interval(0.95, 4, shift, scipy.stats.sem(SEEDS))
-    assert verdict.outcome == outcome and verdict.rule == "a minus b: the 95% paired t interval lies above 0."
+    assert verdict.outcome == outcome
+    assert verdict.rule == "a minus b: the 95% paired t interval lies above 0; falsified if it lies below."
     assert f"[{low:+.3f}, {high:+.3f}] over 5 seeds" in verdict.evidence and verdict.evidence.endswith("More.")
 
 
@@ -26,3 +27,9 @@ def test_a_difference_is_near_zero_if_its_whole_interval_is_within_the_margin(sh
 def test_seeds_that_agree_exactly_are_judged_by_their_value():
     same = np.full(5, 0.25)
     assert above_zero("", "", same).outcome == "supported" and near_zero("", "", same, 0.1).outcome == "falsified"
+
+
+def test_one_seed_decides_nothing():
+    one = np.array([0.25])
+    for verdict in (above_zero("", "", one), near_zero("", "", one, 0.5)):
+        assert verdict.outcome == "inconclusive" and "One seed has no interval." in verdict.evidence
