@@ -26,7 +26,7 @@ from agentic_rl.values import NoValue
 from agentic_rl.values.critic import Critic
 from agentic_rl.values.exact import Exact
 from agentic_rl.values.forks import Forks, Greedy
-from experiments import console, quality, study, sweep, testbed
+from experiments import beds, console, quality, study, testbed
 from experiments.credit_figures import episode, heat_maps, places
 from experiments.flags import look_up
 from experiments.report import Verdict, outcome
@@ -45,7 +45,7 @@ LABELS = {"cosine_bias": "cosine of mean"}
 
 
 @dataclass(frozen=True)
-class CreditBench(sweep.BedStudy):
+class CreditBench(beds.BedStudy):
     """How near to the true advantage is each credit, and how good is its gradient? Scores all on policies of rising success."""
 
     seeds: int = 1  # policies, each with its own problems
@@ -57,10 +57,10 @@ class CreditBench(sweep.BedStudy):
         "VinePPO's forks are worth their episodes (2410.01679 says so per update; we doubt it per environment step); comparing states "
         "that recur beats comparing episodes where they do (GiGPO, 2505.10978)."
     )
-    legend: ClassVar[dict[str, str]] = {k: v for k, v in sweep.LEGEND.items() if k != "±"} | {
+    legend: ClassVar[dict[str, str]] = {k: v for k, v in beds.LEGEND.items() if k != "±"} | {
         "credit": "RLOO is leave_one_out, GRPO group_relative, Dr. GRPO centred",
         "pearson": "correlation with the true advantage over tokens",
-        "key accuracy": f"{sweep.LEGEND['key accuracy']}; imitation's, a constant, is what knowing nothing gives",
+        "key accuracy": f"{beds.LEGEND['key accuracy']}; imitation's, a constant, is what knowing nothing gives",
         "leakage": "share of |credit| on tokens whose choice changes nothing",
         "bias in state": "root mean square of E[credit | state, action] from the true advantage, over the truth's deviation, after the "
         "best slope and without each state's mean; RLOO's is 0 in theory, what is shown for it is noise",
@@ -71,7 +71,7 @@ class CreditBench(sweep.BedStudy):
 
     def __post_init__(self):
         super().__post_init__()
-        sweep.check_levels(self.levels)
+        beds.check_levels(self.levels)
         for name in self.tasks:
             look_up("task", name, named(envs))
 
@@ -80,7 +80,7 @@ class CreditBench(sweep.BedStudy):
 
     def records(self, cell: Record) -> list[Record]:
         bed = self.bed(named(envs)[cell["task"]](), self.levels, cell["level"], cell["seed"])
-        facts = dict(success=sweep.success(bed), expected_return=bed.expected_return, weights=policy.num_params(bed.size))
+        facts = dict(success=beds.success(bed), expected_return=bed.expected_return, weights=policy.num_params(bed.size))
         rows = {name: testbed.row(bed, row.credit, row.values) for name, row in estimators(bed.capacity).items()}
         return [{"estimator": name} | facts | scored(bed, row) for name, row in rows.items()]
 

@@ -29,7 +29,7 @@ from agentic_rl.types import Trajectory, Value
 from agentic_rl.values import Spent, World, from_state_values
 from agentic_rl.values.critic import Critic
 from agentic_rl.values.exact import Exact
-from experiments import clones, console, study, sweep
+from experiments import beds, clones, console, study, sweep
 from experiments.report import Verdict
 from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero
@@ -39,7 +39,7 @@ BEST = "expected_cosine"
 
 
 @dataclass(frozen=True)
-class CriticLambda(sweep.BedStudy):
+class CriticLambda(beds.BedStudy):
     """Which lambda of GAE is best, and what does it owe to errors of the critic? Scores GAE with right and wrong values."""
 
     delays: tuple[int, ...] = (4, 16)
@@ -56,7 +56,7 @@ class CriticLambda(sweep.BedStudy):
 
     def __post_init__(self):
         super().__post_init__()
-        sweep.check_levels((self.level,))
+        beds.check_levels((self.level,))
         check(len(self.delays) >= 1 and min(self.delays) >= 0, "delays are numbers of turns, one or more.")
         check(len(self.lambdas) >= 2 and all(0 <= x <= 1 for x in self.lambdas), "lambdas are two numbers or more from 0 to 1.")
 
@@ -69,7 +69,7 @@ class CriticLambda(sweep.BedStudy):
         for name, values in sources(bed.capacity, seed).items():
             for lambda_ in self.lambdas:
                 row = swap(REINFORCE, credit=GAE(lambda_=lambda_, whiten=False), values=values)
-                (record,) = sweep.scored(bed, {name: row})
+                (record,) = beds.scored(bed, {name: row})
                 found.append({"lambda": lambda_} | record)
         learns = self.updates and cell["delay"] == max(self.delays)
         learned = taught(task, bed.size, bed.params, self.updates, seed) if learns else dict.fromkeys(("fitted", "not fitted"), np.nan)

@@ -27,7 +27,7 @@ from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.values import NoValue
 from agentic_rl.values.critic import Critic
 from agentic_rl.values.exact import Exact
-from experiments import clones, console, quality, study, sweep, testbed
+from experiments import beds, clones, console, quality, study, sweep, testbed
 from experiments.report import Verdict
 from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero, near_zero
@@ -39,7 +39,7 @@ FLAT = 1.0  # dB a doubling: no more is no trend
 
 
 @dataclass(frozen=True)
-class DelayedReward(sweep.BedStudy):
+class DelayedReward(beds.BedStudy):
     """Does the signal of a credit drown as the reward comes later? Scores credits, and learns with them, against the delay."""
 
     delays: tuple[int, ...] = (2, 6, 16)
@@ -52,7 +52,7 @@ class DelayedReward(sweep.BedStudy):
         "Predicted: the SNR that RLOO gives the decisive actions falls with every doubling of the delay, the true advantage's does not, "
         "and what is learned follows."
     )
-    legend: ClassVar[dict[str, str]] = sweep.LEGEND | {
+    legend: ClassVar[dict[str, str]] = beds.LEGEND | {
         "key snr": "the snr of the gradient of the pick and the door alone",
         "before, learned": "success on unseen problems, before and after learning",
     }
@@ -60,7 +60,7 @@ class DelayedReward(sweep.BedStudy):
 
     def __post_init__(self):
         super().__post_init__()
-        sweep.check_levels((self.level,))
+        beds.check_levels((self.level,))
         check(len(self.delays) >= 2 and min(self.delays) >= 1, "A trend needs two delays or more, each of 1 turn or more.")
 
     def cells(self) -> list[Record]:
@@ -76,7 +76,7 @@ class DelayedReward(sweep.BedStudy):
             learns = name in LEARNERS and self.updates
             params = clones.trained(task, bed.size, row, bed.params, self.updates, seed) if learns else None
             learned = clones.judged(task, bed.size, params, seed) if learns else np.nan
-            facts = {"estimator": name, "success": sweep.success(bed), "before": start, "learned": learned, "key_snr": key}
+            facts = {"estimator": name, "success": beds.success(bed), "before": start, "learned": learned, "key_snr": key}
             found.append(facts | testbed.measures(bed, credit, steps))
         return found
 

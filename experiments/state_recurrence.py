@@ -29,7 +29,7 @@ from agentic_rl.envs.chain_pit import ChainPit
 from agentic_rl.envs.graph_nav import GraphNav
 from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.types import Trajectory, Value
-from experiments import console, figures, study, sweep, testbed
+from experiments import beds, console, figures, study, sweep, testbed
 from experiments.flags import look_up
 from experiments.report import Verdict
 from experiments.statistics import Record, distinct, select, t_interval
@@ -59,7 +59,7 @@ class StateRecurrence(study.Study):
         "returns rises with the share of turns that recur, and is less where the observation that it compares by hides a part of the state."
     )
     headline: ClassVar[str] = "gain_over_centred"
-    legend: ClassVar[dict[str, str]] = sweep.LEGEND | {
+    legend: ClassVar[dict[str, str]] = beds.LEGEND | {
         "same": "what counts as the same state",
         "coverage": "share of turns that recur among the turns of all attempts at a problem",
         "gain over centred": "in expected cosine",
@@ -68,7 +68,7 @@ class StateRecurrence(study.Study):
 
     def __post_init__(self):
         super().__post_init__()
-        sweep.check_levels((self.level,))
+        beds.check_levels((self.level,))
         check(self.replicates >= 2, "replicates must be 2 or more, to tell signal from noise.")
         check(len(self.attempts) >= 2 and min(self.attempts) >= 2, "attempts are two numbers or more, each 2 or more.")
         for name in self.tasks:
@@ -79,10 +79,10 @@ class StateRecurrence(study.Study):
 
     def records(self, cell: Record) -> list[Record]:
         shape = (self.replicates, self.problems, cell["attempts"])
-        bed = sweep.bed(TASKS[cell["task"]], (self.level,), self.level, cell["seed"], shape)
+        bed = beds.bed(TASKS[cell["task"]], (self.level,), self.level, cell["seed"], shape)
         rows = {"centred": swap(REINFORCE, credit=Centred())}
         rows |= {same: swap(REINFORCE, credit=AnchoredGigpo(same=same)) for same in get_args(Same)}
-        found = sweep.scored(bed, rows)
+        found = beds.scored(bed, rows)
         for record in found:
             same = record.pop("estimator")
             record |= {"same": same, "coverage": 0.0 if same == "centred" else coverage(bed, same)}

@@ -25,7 +25,7 @@ from agentic_rl.credit.group import LeaveOneOut
 from agentic_rl.credit.supervised import SuccessOnly
 from agentic_rl.values import NoValue
 from agentic_rl.values.exact import Exact
-from experiments import console, study, sweep
+from experiments import beds, console, study, sweep
 from experiments.flags import look_up
 from experiments.report import Verdict
 from experiments.statistics import Record, distinct, select, t_interval
@@ -35,7 +35,7 @@ COLUMN = "expected_cosine"
 
 
 @dataclass(frozen=True)
-class SuccessCrossover(sweep.BedStudy):
+class SuccessCrossover(beds.BedStudy):
     """When does fine credit help, and when is it enough to reward successes? Scores both at rising rates of success."""
 
     tasks: tuple[str, ...] = ("chain_pit", "key_door")
@@ -49,7 +49,7 @@ class SuccessCrossover(sweep.BedStudy):
 
     def __post_init__(self):
         super().__post_init__()
-        sweep.check_levels(self.levels)
+        beds.check_levels(self.levels)
         check(len(self.levels) >= 2, "A crossover needs two levels or more.")
         for name in self.tasks:
             look_up("task", name, named(envs))
@@ -59,7 +59,7 @@ class SuccessCrossover(sweep.BedStudy):
 
     def records(self, cell: Record) -> list[Record]:
         bed = self.bed(named(envs)[cell["task"]](), self.levels, cell["level"], cell["seed"])
-        return sweep.scored(bed, estimators(bed.capacity))
+        return beds.scored(bed, estimators(bed.capacity))
 
     def lines(self, records: list[Record]) -> list[Record]:
         columns = {"success": ".2f", COLUMN: ".2f", "snr": "+.1f", "gain": ".2f", "harm": ".2f"}

@@ -1,8 +1,7 @@
-"""Estimators against a condition that is varied: the records of a test bed, their means over seeds as a table, and as lines."""
+"""Estimators, or arms, against a condition that is varied: their means over seeds as a table, and as lines."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -10,70 +9,11 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from agentic_rl.algorithms import Algorithm
-from agentic_rl.config import check
-from agentic_rl.policy import Policy
-from experiments import clones, figures, study, testbed
+from experiments import figures
 from experiments.statistics import Record, distinct, select, t_interval
 
-SIZE = Policy(context="markov")
 FLOOR = -20.0  # dB: in means, trends and figures, of a signal too weak to be seen
-LEGEND = {
-    "±": "half of Student's 95% interval over seeds",
-    "success": "of the policy, in all batches",
-    "snr": "signal over noise of a batch's gradient in decibels; -20 where no signal is seen",
-    "expected cosine": "of a batch's gradient with the exact one, mean over batches",
-    "key accuracy": "share of the credits with the true advantage's sign, where much is at stake",
-    "gain": "of a step of .001 nats a decision along a batch's gradient, in exact expected return, over that of a step along the exact "
-    "gradient; it may be above 1, as a gradient is not the steepest direction at a fixed KL",
-    "harm": "share of the losses in the sum of the gains' sizes",
-}
 SCALES = {"log": dict(value="log", base=2), "logit": dict(value="logit"), "linear": dict(value="linear")}
-
-
-@dataclass(frozen=True)
-class BedStudy(study.Study):
-    """The flags of studies that score credits on test beds."""
-
-    replicates: int = 32  # independent batches of each policy
-    problems: int = 4  # of a batch
-    attempts: int = 8  # at each problem
-
-    headline: ClassVar[str] = "expected_cosine"
-    legend: ClassVar[dict[str, str]] = LEGEND
-
-    def __post_init__(self):
-        super().__post_init__()
-        check(min(self.replicates, self.attempts) >= 2, "replicates and attempts must be 2 or more, to tell signal from noise.")
-        check(self.problems >= 1, "problems must be 1 or more.")
-
-    def bed(self, task: Any, levels: tuple[float, ...], level: float, seed: int) -> testbed.Bed:
-        """See `bed`."""
-        return bed(task, levels, level, seed, (self.replicates, self.problems, self.attempts))
-
-
-def bed(task: Any, levels: tuple[float, ...], level: float, seed: int, shape: tuple[int, int, int]) -> testbed.Bed:
-    """Of the clone whose success came nearest to `level`, one of `levels`, with a critic fitted to its rewards to go."""
-    most, problems = clones.BANK // 2, shape[1]
-    check(problems <= most, f"problems must be {most} or fewer, half of those that the policies are cloned on, not {problems}.")
-    params = clones.with_critic(task, SIZE, clones.clones(task, SIZE, levels, seed, problems)[level], seed, problems)
-    return testbed.make(task, SIZE, params, shape, clones.bank(seed))
-
-
-def check_levels(levels: tuple[float, ...]) -> None:
-    """Raises: ConfigError."""
-    check(len(levels) >= 1 and all(0 < level < 1 for level in levels), "levels are success rates between 0 and 1, one or more.")
-
-
-def scored(bed: testbed.Bed, rows: Mapping[str, Algorithm]) -> list[Record]:
-    """A record for each estimator, with the policy's exact expected return beside, and its success in all batches."""
-    facts = {"expected_return": bed.expected_return, "success": success(bed)}
-    return [{"estimator": name} | facts | testbed.score(bed, testbed.row(bed, row.credit, row.values)) for name, row in rows.items()]
-
-
-def success(bed: testbed.Bed) -> float:
-    """Of the policy, in all batches."""
-    return float(bed.trajectory.success.mean())
 
 
 def by_seed(records: list[Record], column: str, **where) -> Float[np.ndarray, " seeds"]:
@@ -93,12 +33,17 @@ def table(records: list[Record], x: str, columns: Mapping[str, str], lines: str 
     found = []
     for at in distinct(records, x):
         for name in distinct(select(records, **{x: at}), lines):
-            cells = {column: _cell(by_seed(records, column, **{x: at, lines: name}), how) for column, how in columns.items()}
+            cells = {column: cell(by_seed(records, column, **{x: at, lines: name}), how) for column, how in columns.items()}
             found.append({x: at, lines: name} | {k.replace("_", " "): v for k, v in cells.items()})
     return found
 
 
-def _cell(value: Float[np.ndarray, " seeds"], how: str) -> str:
+def cell(value: Float[np.ndarray, " seeds"], how: str) -> str:
+    """The mean and half of Student's 95% interval as text, of the seeds that have a number.
+
+    >>> cell(np.array([0.1, 0.2, 0.3]), ".2f"), cell(np.array([0.1, np.nan]), ".2f"), cell(np.array([np.nan]), ".2f")
+    ('0.20 ± 0.25', '0.10 (1 of 2 seeds)', '–')
+    """
     there = value[~np.isnan(value)]
     if not len(there):
         return "–"

@@ -25,7 +25,7 @@ from agentic_rl.types import Value
 from agentic_rl.values.critic import Critic
 from agentic_rl.values.exact import Exact
 from agentic_rl.values.forks import Forks
-from experiments import console, figures, quality, study, sweep, testbed
+from experiments import beds, console, figures, quality, study, sweep, testbed
 from experiments.flags import look_up
 from experiments.report import Verdict
 from experiments.statistics import Record, distinct, select, t_interval
@@ -36,7 +36,7 @@ RLOO, CRITIC = "leave_one_out", "critic"
 
 
 @dataclass(frozen=True)
-class VineBudget(sweep.BedStudy):
+class VineBudget(beds.BedStudy):
     """Are values from playing on better than a critic's, and worth their episodes? Holds both against the exact values."""
 
     tasks: tuple[str, ...] = ("key_door", "graph_nav")
@@ -48,7 +48,7 @@ class VineBudget(sweep.BedStudy):
         "needed. Predicted, after a tabular pilot: a critic on these small tasks ranks well above chance; 1 fork has less signal per "
         "update than RLOO, 4 have more; per environment step forks do not pay."
     )
-    legend: ClassVar[dict[str, str]] = sweep.LEGEND | {
+    legend: ClassVar[dict[str, str]] = beds.LEGEND | {
         "value error": "mean distance of the values from the exact ones",
         "right order": "share of pairs of actions from one state that the values put in the right order; of actions after which it goes on",
         "signal to noise": "of a batch's gradient, as a ratio; below 0 where noise hides it",
@@ -58,7 +58,7 @@ class VineBudget(sweep.BedStudy):
 
     def __post_init__(self):
         super().__post_init__()
-        sweep.check_levels((self.level,))
+        beds.check_levels((self.level,))
         check(len(self.counts) >= 1 and min(self.counts) >= 1, "counts are numbers of forks, each 1 or more.")
         for name in self.tasks:
             look_up("task", name, named(envs))

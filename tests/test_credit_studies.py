@@ -6,7 +6,7 @@ import pytest
 from agentic_rl.config import ConfigError
 from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.values.exact import Exact
-from experiments import clones, report, study, sweep, testbed
+from experiments import beds, clones, report, study, sweep, testbed
 from experiments.critic_lambda import EXACT, FITTED, NOISY, SHRUNK, CriticLambda, Wrong
 from experiments.delayed_reward import DelayedReward
 from experiments.state_recurrence import StateRecurrence, coverage
@@ -169,8 +169,8 @@ def test_a_policy_that_is_not_near_its_level_is_refused():
 @pytest.mark.slow
 def test_clones_succeed_as_often_as_asked_and_a_critic_leaves_what_they_do():
     task = KeyDoor(delay=1)
-    found = clones.clones(task, sweep.SIZE, (0.3, 0.8), 0, 2)
+    found = clones.clones(task, beds.SIZE, (0.3, 0.8), 0, 2)
     for level, params in found.items():
-        bed = testbed.make(task, sweep.SIZE, clones.with_critic(task, sweep.SIZE, params, 0, 2), (16, 2, 8), clones.bank(0))
-        assert sweep.success(bed) == pytest.approx(level, abs=0.12)
-    assert clones.judged(task, sweep.SIZE, found[0.8], 0) > clones.judged(task, sweep.SIZE, found[0.3], 0)
+        bed = testbed.make(task, beds.SIZE, clones.with_critic(task, beds.SIZE, params, 0, 2), (16, 2, 8), clones.bank(0))
+        assert beds.success(bed) == pytest.approx(level, abs=0.12)
+    assert clones.judged(task, beds.SIZE, found[0.8], 0) > clones.judged(task, beds.SIZE, found[0.3], 0)
