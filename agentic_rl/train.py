@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -121,14 +122,18 @@ def train(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
     begin: tuple[Any, int, Spent] | None = None,
+    evaluates: bool = True,
 ) -> Result:
     """Runs (or continues) `run`, and keeps its records in `directory` if there is one.
 
-    Args: begin: the outcome of `warm_start`, if another run shares it.
+    Args:
+      begin: the outcome of `warm_start`, if another run shares it.
+      evaluates: if not, no row holds an evaluation.
     """
     machine = Machine(run)
     program = machine.program(run.algorithm, run.updates)
-    step, state, spent, rows = _resume(run, machine, directory) or _start(run, machine, directory, begin, on_progress)
+    score = partial(_evaluate, machine) if evaluates else lambda state: {}
+    step, state, spent, rows = _resume(run, machine, directory) or _start(run, machine, directory, begin, on_progress, score)
     pace = Pace("train", run.updates, step, spent)
     saved = step if directory else None
     success = rows[-1].get("eval_success", [float("nan")])
@@ -143,8 +148,8 @@ def train(
             new.append({"step": step + i + 1} | {k: v[:, i].tolist() for k, v in log.items()} | spent)
         step += run.chunk
         if step % run.eval_every == 0 or step == run.updates:
-            new[-1] |= _evaluate(machine, state)
-            success = new[-1]["eval_success"]
+            new[-1] |= score(state)
+            success = new[-1].get("eval_success", success)
         rows += new
         stopping = should_stop()  # asked once a chunk: were it asked again, a signal between the two would end the run unsaved
         save = directory and (step % run.checkpoint_every == 0 or step == run.updates or stopping)
@@ -174,11 +179,11 @@ def _keep(directory: RunDirectory | None, rows: list[dict], step: int, state: le
         directory.save(step, state)
 
 
-def _start(run: Run, machine: Machine, directory: RunDirectory | None, begin, on_progress):
+def _start(run: Run, machine: Machine, directory: RunDirectory | None, begin, on_progress, score):
     """Step, state, budgets and rows before the first update, behind the warm start; the first evaluation is kept."""
     params, drawn, spent = begin or warm_start(run, machine, on_progress)
     state, spent = machine.init(run.algorithm, params, drawn), Spent(spent)
-    rows = [{"step": 0, **spent, **_evaluate(machine, state)}]
+    rows = [{"step": 0, **spent, **score(state)}]
     _keep(directory, rows, 0, state)
     return 0, state, spent, rows
 

@@ -67,6 +67,7 @@ class CreditBench(beds.BedStudy):
         "cosine of mean": "of the expected gradient with the exact one, free of noise: 1 is no bias; above 1 or – where noise hides it",
         "snr env": "the SNR that RLOO's number of environment steps would buy",
     }
+    fewest: ClassVar[int] = 1
     tiny: ClassVar[dict[str, Any]] = dict(tasks=("chain_pit",), levels=(0.5,), replicates=4, problems=2, attempts=2)
 
     def __post_init__(self):

@@ -57,6 +57,7 @@ class GrpoBiases(study.Study):
         "value": "c(p), or the push on the logit of waiting after a wrong choice", "closed form": "the same by formula",
         "±": "half of the 95% interval; exact where there is none",
     }  # fmt: skip
+    fewest: ClassVar[int] = 1
     tiny: ClassVar[dict[str, Any]] = dict(attempts=(2, 4), chances=(0.01, 0.5), groups=200)
 
     def __post_init__(self):
@@ -162,8 +163,8 @@ def length(records: list[Record]) -> Verdict:
     kind = "supported" if (low > 0).all() and ((under <= 0) & (over >= 0)).all() else "falsified" if (high < 0).any() else "inconclusive"
     said = "; ".join(f"{form} {numbers(pushes(records, form))}" for form in ("sequence_mean", "constant"))
     rule = (
-        "By intervals that are right together in 95% of cases (Bonferroni), the push of sequence_mean lies above 0 and that of constant holds "
-        "0 at every number of attempts; falsified if the first lies below at one."
+        "By intervals that are right together in 95% of cases (Bonferroni), the push of sequence_mean lies above 0 and that of constant "
+        "holds 0 at every number of attempts; falsified if the first lies below at one."
     )
     return Verdict("Averaging over each episode's own tokens lengthens wrong ones, a constant does not", rule, kind, f"{said}.")
 

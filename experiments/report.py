@@ -36,6 +36,7 @@ class Verdict(NamedTuple):
     rule: str
     outcome: Literal["supported", "falsified", "inconclusive"]
     evidence: str  # one sentence with the numbers
+    p: float | None = None  # of the test that decided; None where no single one did
 
 
 class Picture(NamedTuple):

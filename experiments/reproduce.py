@@ -22,6 +22,7 @@ from experiments import console, report, study
 from experiments.flags import from_flags, look_up
 from experiments.report import Picture, Section
 from experiments.statistics import Record
+from experiments.verdicts import together
 
 TITLE = "What supervised learning gives an agent, and what credit assignment adds"
 
@@ -81,7 +82,7 @@ def pages(done: dict[str, study.Study], folder: Path) -> None:
 
 def verdict_lines(name: str, one: study.Study, records: list[Record]) -> list[Record]:
     """The study's verdicts, for the overview."""
-    return [{"study": name, "claim": v.claim, "verdict": v.outcome, "evidence": v.evidence} for v in one.verdicts(records)]
+    return [{"study": name, "claim": v.claim, "verdict": v.outcome, "evidence": v.evidence} for v in together(one.verdicts(records))]
 
 
 def section(one: study.Study, records: list[Record], source: str) -> Section:
@@ -89,7 +90,7 @@ def section(one: study.Study, records: list[Record], source: str) -> Section:
     about, lines = inspect.getdoc(type(one)), one.lines(records)
     pictures = [Picture(figure, f"{about} ({name.replace('_', ' ')})") for name, figure in one.figures(records).items()]
     notes = ". ".join(study.legend(one, lines))
-    return Section(study.name(one).replace("_", " "), [about, one.claim, *one.verdicts(records), *pictures, lines, notes, source])
+    return Section(study.name(one).replace("_", " "), [about, one.claim, *together(one.verdicts(records)), *pictures, lines, notes, source])
 
 
 def provenance(sources: dict[str, str], records: dict[str, list[Record]]) -> dict[str, Any]:

@@ -222,7 +222,7 @@ def write(command: Command, tasks, rows, results: list[Record], curves: list[Rec
     report.write_csv(out / "results.csv", results)
     report.write_csv(out / "curves.csv", curves)
     judged = [verdict for task in tasks for verdict in verdicts(results, task)]
-    report.write_csv(out / "verdicts.csv", [v._asdict() for v in judged])
+    report.write_csv(out / "verdicts.csv", [{k: x for k, x in v._asdict().items() if k != "p"} for v in judged])
     pictures = draw(out, rows)
     tables = {task: select(results, task=task) for task in tasks}
     sections = [report.Section("The comparison", [QUESTION, CAVEATS, pictures["rows"]])]

@@ -18,6 +18,7 @@ from experiments import console, figures, report
 from experiments.flags import from_flags
 from experiments.report import Verdict
 from experiments.statistics import Record, select
+from experiments.verdicts import together
 
 WHERE = ("out", "measure", "quick")  # flags that do not change what is measured
 
@@ -26,7 +27,7 @@ WHERE = ("out", "measure", "quick")  # flags that do not change what is measured
 class Study:
     """The flags of all studies."""
 
-    seeds: int = 5  # policies, each with its own problems; intervals need 2 or more
+    seeds: int = 5  # policies, each with its own problems
     measure: bool = True  # --no-measure: only draw and judge what was measured, with the flags it was measured with
     quick: bool = False  # a smoke test: everything tiny
     out: str = ""  # a folder, where the same command continues what was interrupted; by default runs/ and the study's name
@@ -35,9 +36,12 @@ class Study:
     legend: ClassVar[dict[str, str]] = {}  # what the table's columns are
     headline: ClassVar[str] = ""  # the column whose mean is shown on the way
     tiny: ClassVar[dict[str, Any]] = {}  # what --quick sets
+    fewest: ClassVar[int] = 2  # seeds that the rules need
 
     def __post_init__(self):
         check(self.seeds >= 1, f"seeds must be 1 or more, not {self.seeds}.")
+        few = f"With {self.seeds} seed{'s' * (self.seeds > 1)} no rule of this study can decide: give --seeds {self.fewest} or more."
+        check(self.seeds >= self.fewest, few)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             twice = isinstance(value, tuple) and len(set(value)) < len(value)
@@ -149,12 +153,17 @@ def show(study: Study, records: list[Record], folder: Path) -> None:
     print("\n".join(legend(study, lines)), end="\n\n")
     for file, figure in study.figures(records).items():
         figures.save(figure, folder / file)
-    verdicts = [v._asdict() for v in study.verdicts(records)]
+    verdicts = judged(study, records)
     for verdict in verdicts:
         print(f"{verdict['outcome']}: {verdict['claim']}\n  rule: {verdict['rule']}\n  {verdict['evidence']}")
     tables = [report.markdown(verdicts), report.markdown(lines), "\n".join(f"- {line}" for line in legend(study, lines))]
     report.write(folder / "table.md", "\n\n".join([f"# {name(study)}", study.claim, source(study, records, folder), *tables]) + "\n")
     print(f"table.md, figures and results.csv are in {folder}")
+
+
+def judged(study: Study, records: list[Record]) -> list[Record]:
+    """The study's verdicts as a family."""
+    return [{k: x for k, x in v._asdict().items() if k != "p"} for v in together(study.verdicts(records))]
 
 
 def legend(study: Study, lines: list[Record]) -> list[str]:

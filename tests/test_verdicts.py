@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.verdicts import above_zero, near_zero
+from experiments.report import Verdict
+from experiments.verdicts import above_zero, near_zero, together
 
 SEEDS = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
 
@@ -33,3 +34,23 @@ def test_one_seed_decides_nothing():
     one = np.array([0.25])
     for verdict in (above_zero("", "", one), near_zero("", "", one, 0.5)):
         assert verdict.outcome == "inconclusive" and "One seed has no interval." in verdict.evidence
+
+
+def test_p_values_agree_with_the_intervals():
+    """An interval touches its bound where p is .05."""
+    half = scipy.stats.t.ppf(0.975, 4) * scipy.stats.sem(SEEDS)
+    assert above_zero("", "", SEEDS + half).p == pytest.approx(0.05)
+    assert near_zero("", "", SEEDS + 0.1 - half - 1e-9, 0.1).p == pytest.approx(0.05)
+    assert near_zero("", "", SEEDS - 0.1 - half - 1e-9, 0.1).p == pytest.approx(0.05)
+    assert near_zero("", "", SEEDS, 0.1).p == pytest.approx(2 * scipy.stats.t.sf(0.1 / scipy.stats.sem(SEEDS), 4))
+
+
+def test_a_family_decides_what_holds_after_holm():
+    family = [Verdict("", "", "supported", "e.", p) for p in (0.01, 0.03)] + [Verdict("", "", "falsified", "e.", 0.04)]
+    assert [v.outcome for v in together(family)] == ["supported", "inconclusive", "inconclusive"]
+    assert "p = 0.06, which leaves open what alone would be falsified" in together(family)[2].evidence
+
+
+def test_what_has_no_p_value_or_no_family_stays_as_it_is():
+    alone = [Verdict("", "", "supported", "e.", 0.04), Verdict("", "", "falsified", "e.")]
+    assert together(alone) == alone

@@ -106,10 +106,10 @@ class Todo:
             order, recipe, told, self._ancestors(recipe, goal), event, turn=zero, plan=none, work=jnp.zeros(M, jnp.int32),
             replans=jnp.int32(self.max_replan * (self.plan_mode != "none")), finished=zero, status=jnp.int32(tokens.EMPTY),
         )  # fmt: skip
-        given = self._list(state, told)[:M] - tokens.ENTITY
+        given = self.listed(state, told)[:M] - tokens.ENTITY
         plans = {"given": jnp.where(given >= 0, given, M), "random": jax.random.permutation(plan, M)}
         state = state._replace(plan=plans.get(self.plan_mode, none))
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(self.observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
 
     def _ancestors(self, recipe: Int[Array, "M 3"], goal: Int[Array, ""]) -> Bool[Array, " M"]:
         """What `goal` needs by `recipe`, itself included."""
@@ -120,7 +120,7 @@ class Todo:
             found |= (found[:, None] & needs).any(axis=0)
         return found
 
-    def _list(self, state: State, items: Bool[Array, " M"]) -> Int[Array, " L"]:
+    def listed(self, state: State, items: Bool[Array, " M"]) -> Int[Array, " L"]:
         """The tokens of `items` in an order that works, then END."""
         listed, place = items[state.order], jnp.arange(self.num_items + 1)
         first = state.order[jnp.argsort(~listed, stable=True)]
@@ -147,7 +147,7 @@ class Todo:
         left = ~self._is_done(state)[state.plan]
         return jnp.where(left.any(), state.plan[jnp.argmax(left)], self.num_items)
 
-    def _observe(self, state: State) -> Int[Array, " O"]:
+    def observe(self, state: State) -> Int[Array, " O"]:
         marker = jnp.where(self._plans(state), tokens.THINK, tokens.ACT)
         extra = jnp.where(state.finished >= state.event, state.recipe[state.order[-1], 2], self.num_items)
         head = jnp.stack([marker, state.status, self._token(self._next(state)), tokens.value(state.replans), self._token(extra)])
@@ -178,7 +178,7 @@ class Todo:
         )  # fmt: skip
         success = stops & is_done[state.order[-1]]
         reward = (success - self.turn_cost).astype(jnp.float32)
-        return after, TimeStep(self._observe(after), reward, turn >= self.spec.num_turns, success)
+        return after, TimeStep(self.observe(after), reward, turn >= self.spec.num_turns, success)
 
     def _is_item(self, token: Int[Array, "..."]) -> Bool[Array, "..."]:
         return (token >= tokens.ENTITY) & (token < tokens.ENTITY + self.num_items)
@@ -195,7 +195,7 @@ class Todo:
         """Follows the list where its next item is right, else rewrites it while it may; gives up with DONE where it is too late."""
         is_done, following = self._is_done(state), self._next(state)
         known = jnp.where(state.finished >= state.event, state.wanted, state.told) & ~is_done[:-1]
-        listed = self._list(state, known)
+        listed = self.listed(state, known)
         ready = known & is_done[state.recipe].all(axis=1)
         follows = jnp.append(ready, False)[following]
         over = is_done[state.order[-1]] | (self._need(state) > self.spec.num_turns - state.turn)
@@ -239,8 +239,9 @@ class Todo:
         verdict = {tokens.OK: "ok, ", tokens.ERR: "failed, ", tokens.UNDO: "came undone, "}.get(int(status), "")
         more = "" if extra == tokens.EMPTY else f"the goal needs {_names([extra])} too, "
         have = _names(tokens.entity(i) for i, token in enumerate(done) if token == tokens.OK)
-        seen = "the list?" if marker == tokens.THINK else f"{verdict}{more}done: {have}, next: {_names([following])}"
-        return f"{seen} -> {tokens.text(t for t in action if t not in (tokens.END, tokens.PAD))}"
+        head = f"{verdict}{more}done: {have}, " if have != "nothing" or marker != tokens.THINK else ""
+        asks = "the list?" if marker == tokens.THINK else f"next: {_names([following])}"
+        return f"{head}{asks} -> {tokens.text(t for t in action if t not in (tokens.END, tokens.PAD)) or 'nothing'}"
 
 
 def _names(ids) -> str:

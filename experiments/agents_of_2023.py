@@ -1,0 +1,174 @@
+"""Was it the scaffold or the training: GPT-4 asked once, BabyAGI, AutoGPT, and the same model after RL, in miniature.
+
+    python -m experiments.agents_of_2023
+    python -m experiments.agents_of_2023 --steps 1 2 --seeds 2 --updates 20
+
+In 2023 BabyAGI and AutoGPT put GPT-4 into a loop. It wrote good lists and did single tasks, and lost the thread over many steps. Here
+a small model is trained by supervision on a fixed set of demonstrations: whole goals, and single questions (what is left to do? what comes
+next?) in contexts of their own. Then it is asked once for a list, which somebody carries out (GPT-4's role); it runs in BabyAGI's outer
+loop, where every prompt is a fresh context (agentic_rl/scaffolds.py); and it runs in AutoGPT's loop, over its whole history, where it may
+try again and rewrite its list. Beside it run the same model after more of the same supervision, and after RL on the outcome of whole
+goals. Goals grow longer by the turns of work that each item takes; there are models for every length.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from agentic_rl import algorithms
+from agentic_rl.config import check
+from agentic_rl.envs.todo import Todo
+from agentic_rl.policy import Policy
+from agentic_rl.run import WarmStart
+from agentic_rl.scaffolds import BabyAGI, Once, Question
+from agentic_rl.types import Environment
+from experiments import arms, console, figures, study, sweep
+from experiments.arms import Policies
+from experiments.failure_modes import MODES, modes
+from experiments.report import Verdict, outcome
+from experiments.statistics import Record, distinct, select, t_interval
+from experiments.verdicts import above_zero
+
+LOOPS = ("babyagi", "autogpt")
+GOOD = 0.9  # share of right lists and answers
+SUPERVISED, MORE, RL = "supervised", "more supervision", "then RL"
+
+
+@dataclass(frozen=True)
+class AgentsOf2023(arms.ArmStudy):
+    """Was it the scaffold or the training? The agents of 2023 in miniature, against the number of steps."""
+
+    steps: tuple[int, ...] = (1, 2, 4)  # turns of work that an item takes
+    items: int = 4  # there are; a goal needs two or more
+    demos: int = 256  # whole goals, and as many questions; 0: fresh ones in every update
+    supervised_updates: int = 120
+    updates: int = 40  # more, of either kind
+    problems: int = 512
+
+    claim: ClassVar[str] = (
+        "The article behind this project: a model trained by supervision only writes good lists and does single tasks, but loses the "
+        "thread over many steps, in BabyAGI's and AutoGPT's loops as well; RL on the outcome of long tasks makes an agent of it."
+    )
+    legend: ClassVar[dict[str, str]] = {
+        "±": "half of Student's 95% interval over seeds",
+        "steps": "turns of work that an item takes; a goal needs two items or more, a list, and a last word",
+        "success": "the whole goal is done: once: the list is right as it stands",
+        "single tasks": "share of single questions answered as the expert does",
+    } | MODES  # fmt: skip
+    tiny: ClassVar[dict[str, Any]] = dict(steps=(1, 2), items=2, supervised_updates=1, updates=1, problems=16, seeds=2)
+
+    def __post_init__(self):
+        super().__post_init__()
+        check(len(self.steps) >= 2 and min(self.steps) >= 1, "steps are two numbers of turns or more, each 1 or more.")
+        check(self.demos >= 0, f"demos must be 0 (fresh ones) or more, not {self.demos}.")
+
+    @property
+    def size(self) -> Policy:
+        """Of the policies, which read their whole history."""
+        return replace(super().size, context="history")
+
+    def cells(self) -> list[Record]:
+        return [dict(steps=steps, model=model) for steps in self.steps for model in (SUPERVISED, MORE, RL)]
+
+    def records(self, cell: Record) -> list[Record]:
+        task = Todo(num_items=self.items, steps=cell["steps"])
+        policies = self.policies(task, cell["model"])
+        single = arms.judged(policies, Question(task), self.size, self.problems)["success"]
+        found = []
+        for scaffold, (wrapped, context) in scaffolds(task).items():
+            size = replace(self.size, context=context)
+            played = arms.played(policies, wrapped, size, self.problems)
+            columns = {"success": played.success.mean((1, 2)), "single tasks": single} | modes(task, played)
+            found += [{"scaffold": scaffold} | record for record in arms.records(columns)]
+        return found
+
+    def policies(self, task: Todo, model: str) -> Policies:
+        """Of all seeds."""
+        mixture = {"goal": task, "question": Question(task)}
+        supervision = WarmStart(num_demos=self.demos).algorithm
+        base = arms.cloned(mixture, self.size, self.seeds, self.supervised_updates, self.demos)
+        if model == SUPERVISED:
+            return base
+        further = (mixture, supervision) if model == MORE else (task, algorithms.GRPO)
+        return arms.trained(base, further[0], self.size, further[1], self.updates)[0]
+
+    def lines(self, records: list[Record]) -> list[Record]:
+        found = []
+        for steps, model, scaffold in dict.fromkeys((r["steps"], r["model"], r["scaffold"]) for r in records):
+            own = select(records, steps=steps, model=model, scaffold=scaffold)
+            head = {"steps": steps, "model": model, "scaffold": scaffold, "success": sweep.cell(sweep.by_seed(own, "success"), ".2f")}
+            rest = {name: sweep.cell(sweep.by_seed(own, name), ".2f") for name in ("single tasks", *MODES)}
+            found.append(head | rest)
+        return found
+
+    def figures(self, records: list[Record]) -> dict[str, Figure]:
+        named = [r | {"run": f"{r['model']}, {r['scaffold']}"} for r in records if r["model"] != MORE or r["scaffold"] == "autogpt"]
+        success = sweep.figure(named, "steps", {"success": "success of the whole goal"}, "run", label="turns of work for each item")
+        return {"agents_of_2023": success, "failures": failures(records)}
+
+    def verdicts(self, records: list[Record]) -> list[Verdict]:
+        short, long = min(self.steps), max(self.steps)
+        at = lambda model, scaffold, steps=long: sweep.by_seed(records, "success", model=model, scaffold=scaffold, steps=steps)  # noqa: E731
+        judged = [good_at_parts(records)]
+        for loop in LOOPS:
+            claim = f"In {loop}, the supervised model loses the thread over many steps"
+            judged.append(
+                above_zero(claim, f"success at {short} minus at {long} turns an item", at(SUPERVISED, loop, short) - at(SUPERVISED, loop))
+            )
+        claim, what = (
+            "RL on outcomes adds what more supervision does not",
+            f"AutoGPT's loop at {long} turns an item, then RL minus more supervision",
+        )
+        judged.append(above_zero(claim, what, at(RL, "autogpt") - at(MORE, "autogpt")))
+        best = np.maximum(*(at(SUPERVISED, loop) for loop in LOOPS))
+        what = f"at {long} turns an item, RL in AutoGPT's loop minus the supervised model in the better loop of each seed"
+        judged.append(above_zero("It was the training, not the scaffold", what, at(RL, "autogpt") - best))
+        return judged
+
+
+def scaffolds(task: Todo) -> dict[str, tuple[Environment, str]]:
+    """By name, and what context the policy has there."""
+    return {"once": (Once(task), "history"), "babyagi": (BabyAGI(task), "markov"), "autogpt": (task, "history")}
+
+
+def good_at_parts(records: list[Record]) -> Verdict:
+    """Of the supervised model's lists and single tasks."""
+    rule = f"At every length, the shares of right lists and answers lie above {GOOD} by their 95% intervals; falsified if one lies below."
+    own = select(records, model=SUPERVISED, scaffold="once")
+    each = {
+        f"{what} at {steps}": t_interval(sweep.by_seed(own, column, steps=steps))
+        for steps in distinct(own, "steps")
+        for what, column in (("lists", "success"), ("single tasks", "single tasks"))
+    }
+    found = {outcome(low, high, threshold=GOOD) for _, low, high in each.values()}
+    said = "falsified" if "falsified" in found else "supported" if found == {"supported"} else "inconclusive"
+    evidence = "; ".join(f"{what} {mean:.2f} [{low:.2f}, {high:.2f}]" for what, (mean, low, high) in each.items())
+    return Verdict("The supervised model writes good lists and does single tasks", rule, said, f"{evidence}.")
+
+
+@matplotlib.rc_context(figures.STYLE)
+def failures(records: list[Record]) -> Figure:
+    """Each failure mode at the longest goals: a marker for each model and loop, with Student's 95% interval."""
+    own = [r for r in records if r["steps"] == max(distinct(records, "steps")) and r["scaffold"] in LOOPS]
+    runs = list(dict.fromkeys((r["model"], r["scaffold"]) for r in own))
+    style = figures.styles([f"{model}, {loop}" for model, loop in runs])
+    figure = Figure(figsize=(figures.WIDTH, 3.0), layout="constrained")
+    panel = figure.subplots()
+    for i, (model, loop) in enumerate(runs):
+        look = style[f"{model}, {loop}"] | {"linestyle": "none"}
+        mean, low, high = np.array([t_interval(sweep.by_seed(own, mode, model=model, scaffold=loop)) for mode in MODES]).T
+        panel.errorbar(
+            np.arange(len(MODES)) + (i - len(runs) / 2) * 0.1, mean, [mean - low, high - mean], label=f"{model}, {loop}", capsize=2, **look
+        )
+    panel.set_xticks(range(len(MODES)), [mode.replace(" ", "\n") for mode in MODES])
+    panel.set(ylabel="share (created: a ratio)", title=f"How goals fail, {max(distinct(records, 'steps'))} turns an item")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    console.main(partial(study.run, AgentsOf2023()))
