@@ -48,8 +48,8 @@ class Horizon(arms.ArmStudy):
     cases: tuple[str, ...] = tuple(TASKS)
     horizons: tuple[int, ...] = (8, 16, 32, 64)  # turns of the evaluation
     clone_updates: int = 24  # of cloning, that all arms start from
-    updates: int = 40  # more: of cloning, of DAgger, or of RL
-    problems: int = 4096
+    updates: int = 20  # more, of cloning or of DAgger
+    rl_updates: int = 60  # or of RL
 
     claim: ClassVar[str] = (
         "Ross & Bagnell (2010; 1011.0686): with an error of e a turn, a clone's regret grows as e T², that of DAgger as e T. Foster et al. "
@@ -63,7 +63,9 @@ class Horizon(arms.ArmStudy):
         "regret": "expected return of the expert minus that of the policy",
         "slope": f"of log regret against log horizon, where an episode has less than {EARLY} errors",
     }
-    tiny: ClassVar[dict[str, Any]] = dict(cases=("drift", "terminal"), horizons=(4, 8), clone_updates=1, updates=1, problems=64, seeds=2)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        cases=("drift", "terminal"), horizons=(4, 8), clone_updates=1, updates=1, rl_updates=1, problems=64, seeds=2
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -89,7 +91,7 @@ class Horizon(arms.ArmStudy):
         clone = arms.cloned(task, self.size, self.seeds, self.clone_updates)
         row = algorithms.rows()[arm]
         row = row if arm == "rloo" else swap(row, optimizer=arms.CLONING)
-        return arms.trained(clone, task, self.size, row, self.updates)[0]
+        return arms.trained(clone, task, self.size, row, self.rl_updates if arm == "rloo" else self.updates)[0]
 
     def lines(self, records: list[Record]) -> list[Record]:
         found = []
