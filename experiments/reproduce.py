@@ -82,7 +82,7 @@ def pages(done: dict[str, study.Study], folder: Path) -> None:
 
 def verdict_lines(name: str, one: study.Study, records: list[Record]) -> list[Record]:
     """The study's verdicts, for the overview."""
-    return [{"study": name, "claim": v.claim, "verdict": v.outcome, "evidence": v.evidence} for v in together(one.verdicts(records))]
+    return [{"study": name, "verdict": v.outcome, "claim": v.claim, "evidence": v.evidence} for v in together(one.verdicts(records))]
 
 
 def section(one: study.Study, records: list[Record], source: str) -> Section:

@@ -23,7 +23,7 @@ def test_the_page_shows_verdicts_figures_and_where_they_come_from(here, monkeypa
     assert "<strong>supported</strong>: Squares are positive." in page and 'alt="Squares numbers. (toy)"' in page
     assert "python -m experiments.toy --numbers 4 5" in page and "absent" not in page
     assert set(re.findall(r'href="#(s\d+)"', page)) == set(re.findall(r'id="(s\d+)"', page))
-    assert "| toy | Squares are positive. | supported | Seen. |" in table
+    assert "| toy | supported | Squares are positive. | Seen. |" in table
 
 
 def test_a_study_that_fails_ends_it_with_its_code(monkeypatch, tmp_path):
