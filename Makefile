@@ -22,7 +22,7 @@ help: ## This list
 compare: .venv ## Supervised learning against reinforcement learning, in minutes
 	.venv/bin/python -m experiments.sl_vs_rl
 
-reproduce: .venv ## All studies of credit in full, and one page of what came out (hours)
+reproduce: .venv ## All studies in full, and one page of what came out (hours)
 	.venv/bin/python -m experiments.reproduce
 
 reproduce-quick: .venv ## A smoke test of every study

@@ -104,6 +104,16 @@ def t_interval(sample: Real[np.ndarray, "seeds *shape"]) -> tuple[Values, Values
     return mean, mean - half, mean + half
 
 
+def log_odds(share: Real[np.ndarray, "*shape"], count: int) -> Float[np.ndarray, "*shape"]:
+    """log p / (1 − p) of shares p of `count`, none closer to 0 or 1 than half a one.
+
+    >>> log_odds(np.array([0.0, 0.5, 0.75]), 100).round(2).tolist()
+    [-5.29, 0.0, 1.1]
+    """
+    p = np.clip(share, 0.5 / count, 1 - 0.5 / count)
+    return np.log(p / (1 - p))
+
+
 def paired_t(difference: Real[np.ndarray, " seeds"]) -> Comparison:
     """The paired t test of the seeds' differences (Student 1908; equals `scipy.stats.ttest_rel` of the two arms).
 

@@ -1,0 +1,187 @@
+"""How many episodes does it take to learn one of M answers by heart, from demonstrations and from rewards?
+
+    python -m experiments.bits_per_episode
+    python -m experiments.bits_per_episode --digits 1 2 3 4 --bases 8 --seeds 5
+
+In memorize a problem has one answer of some digits, known to nobody beforehand: the policies start from a clone of random digits. A
+demonstration tells all log2(M) bits of it, a reward for the whole answer at most one, and mostly the little that one of M is wrong. All
+arms take a gradient step on as many episodes, and run until an evaluation finds TARGET.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from agentic_rl import algorithms
+from agentic_rl.algorithms import Algorithm, swap
+from agentic_rl.config import check
+from agentic_rl.envs.micro import Memorize
+from agentic_rl.optimizer import Adam
+from agentic_rl.policy import Policy
+from experiments import arms, console, figures, study, sweep
+from experiments.report import Verdict
+from experiments.statistics import Record, distinct, select, t_interval
+from experiments.verdicts import above_zero, near_zero
+
+ARMS = {"cloning": "exact", "RL, reward for all": "exact", "RL, reward for each": "share"}  # and the task's reward
+CLONING, WHOLE, EACH = ARMS
+SIZE = Policy(width=32, layers=1, heads=2, mlp=64, context="markov")
+TARGET = 0.95  # success that counts as having learned it
+CLONE = 60  # updates of cloning random digits
+LOOKS = 200  # evaluations of a run at most
+MISSED = 0.1  # of an arm's runs: above, its exponent decides nothing
+
+
+@dataclass(frozen=True)
+class BitsPerEpisode(arms.ArmStudy):
+    """How many episodes does it take to learn one of M answers by heart, from demonstrations and from rewards? Fits the exponent of M."""
+
+    seeds: int = 20
+    digits: tuple[int, ...] = (1, 2, 3)  # of the answer
+    bases: tuple[int, ...] = (4, 16)  # what a digit is one of
+    episodes: int = 8  # of a gradient step, in all arms
+    updates: int = 200  # of each run
+    patience: int = 16  # episodes more for each possible answer
+    learning_rate: float = 3e-3  # of all arms
+    problems: int = 256
+
+    claim: ClassVar[str] = (
+        "LoRA Without Regret (Thinking Machines, 2025): a demonstration tells all bits of an answer, an episode of policy gradient about "
+        "one at most. A replication (bledden) needed 2 demonstrations at each of 10, 100 and 500 answers, and 19, 129 and 599 episodes "
+        "of RL. Predicted: with a reward for the whole answer episodes grow as M, with one for each digit far slower, by cloning not at "
+        "all."
+    )
+    headline: ClassVar[str] = "episodes"
+    legend: ClassVar[dict[str, str]] = {
+        "±": "half of Student's 95% interval over seeds",
+        "M": "possible answers, base to the power of digits",
+        "episodes": f"until an evaluation finds a success of {TARGET}; a run that never gets there counts with its whole budget",
+        "bits an episode": "log2(M) / episodes",
+        "learned": "runs that got there",
+    }
+    tiny: ClassVar[dict[str, Any]] = dict(digits=(1,), bases=(2, 4), updates=2, patience=1, problems=16, seeds=2)
+
+    def __post_init__(self):
+        super().__post_init__()
+        check(len({b**d for d in self.digits for b in self.bases}) >= 2, "An exponent needs two numbers of answers or more.")
+        check(min(self.digits) >= 1 and 2 <= min(self.bases) and max(self.bases) <= 16, "digits are 1 or more, bases 2 to 16.")
+        check(self.episodes >= 2, "episodes must be 2 or more: RL compares them.")
+        check(self.patience >= 0, "patience must be 0 or more.")
+
+    @property
+    def size(self) -> Policy:
+        return arms.TINY if self.quick else SIZE
+
+    def cells(self) -> list[Record]:
+        return [dict(base=b, digits=d, arm=arm) for b in self.bases for d in self.digits for arm in ARMS]
+
+    def records(self, cell: Record) -> list[Record]:
+        task = partial(Memorize, num_digits=cell["digits"], base=cell["base"], num_problems=1)
+        answers = cell["base"] ** cell["digits"]
+        start = arms.cloned(task(), self.size, self.seeds, CLONE if not self.quick else 1, noise=1.0)
+        every, updates = self.schedule(answers if cell["arm"] != CLONING else 0)
+        row = self.row(cell["arm"])
+        _, rows = arms.trained(start, task(reward=ARMS[cell["arm"]]), self.size, row, updates, self.problems, every)
+        steps, reached = first(rows)
+        return arms.records({"answers": np.full(self.seeds, answers), "episodes": self.episodes * steps, "learned": reached})
+
+    def schedule(self, answers: int) -> tuple[int, int]:
+        """Updates between evaluations, and in all."""
+        wanted = self.updates + self.patience * answers // self.episodes
+        every = -(-wanted // LOOKS)
+        return every, every * -(-wanted // every)
+
+    def row(self, arm: str) -> Algorithm:
+        """Of an arm."""
+        same = dict(minibatches=1, optimizer=Adam(learning_rate=self.learning_rate, warmup=0))
+        if arm == CLONING:
+            return swap(algorithms.SFT, problems=self.episodes, attempts=1, **same)
+        return swap(algorithms.RLOO, problems=1, attempts=self.episodes, **same)
+
+    def lines(self, records: list[Record]) -> list[Record]:
+        found = []
+        for cell in self.cells():
+            own = select(records, **cell)
+            taken, bits = sweep.by_seed(own, "episodes"), np.log2(own[0]["answers"])
+            line = (
+                {"M": own[0]["answers"]} | cell | {"episodes": sweep.cell(taken, ".0f"), "bits an episode": sweep.cell(bits / taken, ".2g")}
+            )
+            found.append(line | {"learned": f"{sum(r['learned'] for r in own)} of {len(own)}"})
+        return found
+
+    def figures(self, records: list[Record]) -> dict[str, Figure]:
+        return {"bits_per_episode": drawn(records)}
+
+    def verdicts(self, records: list[Record]) -> list[Verdict]:
+        power = {arm: exponent(select(records, arm=arm)) for arm in ARMS}
+        claims = [
+            near_zero("With a reward for the whole answer, episodes grow as the number of answers", OVER, power[WHOLE] - 1, margin=0.25),
+            above_zero("With a reward for each digit they grow slower", UNDER, power[WHOLE] - power[EACH]),
+            near_zero("Demonstrations tell answers of any length alike", FLAT, power[CLONING], margin=0.25),
+        ]
+        return [learned(verdict, records, some) for verdict, some in zip(claims, ((WHOLE,), (WHOLE, EACH), (CLONING,)), strict=True)]
+
+
+OVER = "the exponent of M in the episodes with a reward for the whole answer, minus 1"
+UNDER = "the exponent with a reward for the whole answer minus that with one for each digit"
+FLAT = "the exponent of cloning"
+
+
+def first(rows: list[arms.Rows]) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"]]:
+    """At which update an evaluation found TARGET, or else the last one; and whether one did."""
+    rows = [row for row in rows if "eval_success" in row]
+    there = np.array([row["eval_success"] for row in rows]) >= TARGET
+    steps = np.array([row["step"] for row in rows])
+    return np.where(there.any(0), steps[there.argmax(0)], steps[-1]), there.any(0)
+
+
+def exponent(records: list[Record]) -> Float[np.ndarray, " seeds"]:
+    """Of each seed: the slope of log episodes against log M, by least squares; of one arm."""
+    fits = []
+    for seed in sorted(distinct(records, "seed")):
+        own = select(records, seed=seed)
+        fits.append(np.polyfit(np.log([r["answers"] for r in own]), np.log([r["episodes"] for r in own]), 1)[0])
+    return np.array(fits)
+
+
+def learned(verdict: Verdict, records: list[Record], some: tuple[str, ...]) -> Verdict:
+    """The verdict, which is open if too many runs of these arms did not get there."""
+    ends = [r["learned"] for r in records if r["arm"] in some]
+    rule = f"{verdict.rule} Inconclusive if more than {MISSED:.0%} of the runs did not learn it."
+    said = verdict.outcome if np.mean(ends) >= 1 - MISSED else "inconclusive"
+    evidence = f"{verdict.evidence} {len(ends) - sum(ends):.0f} of {len(ends)} runs did not learn it."
+    return verdict._replace(rule=rule, outcome=said, evidence=evidence)
+
+
+@matplotlib.rc_context(figures.STYLE)
+def drawn(records: list[Record]) -> Figure:
+    """Episodes, and bits an episode, against the number of answers: geometric means, 95% intervals; filled where the base is largest."""
+    figure, style = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained"), figures.styles(list(ARMS))
+    panels = figure.subplots(1, 2)
+    for arm in ARMS:
+        for base in distinct(records, "base"):
+            own = select(records, arm=arm, base=base)
+            answers = np.array(sorted(distinct(own, "answers")))
+            taken = np.log([sweep.by_seed(own, "episodes", answers=m) for m in answers]).T
+            mean, low, high = np.exp(t_interval(taken))
+            look = style[arm] | {"markerfacecolor": style[arm]["color"] if base == max(distinct(records, "base")) else "white"}
+            panels[0].errorbar(answers, mean, [mean - low, high - mean], capsize=2.5, **look)
+            panels[1].plot(answers, np.log2(answers) / mean, **look)
+    answers = np.array(sorted(distinct(records, "answers")))
+    panels[0].plot(answers, answers, color="#888888", linestyle=":", linewidth=1)
+    for panel, label in zip(panels, (f"episodes until {TARGET:.0%} success", "bits an episode"), strict=True):
+        panel.set(xscale="log", yscale="log", xlabel="possible answers M", ylabel=label)
+        panel.set_xscale("log", base=2)
+    handles = [Line2D([], [], label=arm, **style[arm]) for arm in ARMS] + [Line2D([], [], color="#888888", linestyle=":", label="M")]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=3)
+    return figure
+
+
+if __name__ == "__main__":
+    console.main(partial(study.run, BitsPerEpisode()))

@@ -1,0 +1,217 @@
+"""When does a verifier that errs still teach, and what do rewards teach that know nothing?
+
+    python -m experiments.spurious_reward
+    python -m experiments.spurious_reward --youden -0.2 0 0.2 --updates 200 --seeds 10
+
+In noisy_verifier one mode is right; the verifier rewards it with one probability and every other mode with another, and J is the
+difference (Youden's). The policies start from a clone of demonstrations that favour one mode: the right one, or another. With J = 0 the
+reward knows nothing of the answer, so that any change of the mean over many seeds is the algorithm's own doing.
+"""
+
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, ClassVar
+
+import matplotlib
+import numpy as np
+import scipy.stats
+from jaxtyping import Array, Float, Int
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from agentic_rl import algorithms, tokens
+from agentic_rl.acting import Expert
+from agentic_rl.algorithms import Algorithm, swap
+from agentic_rl.config import check, config
+from agentic_rl.envs.micro import NoisyVerifier
+from agentic_rl.optimizer import Adam
+from agentic_rl.policy import Policy
+from agentic_rl.run import WarmStart
+from agentic_rl.surrogates import ClippedRatio
+from experiments import arms, console, figures, study, sweep
+from experiments.arms import Policies
+from experiments.report import Verdict
+from experiments.statistics import Record, distinct, select, t_interval
+from experiments.verdicts import above_zero, near_zero
+
+CLIPS = {"clipped": 0.2, "not clipped": np.inf}  # how far the ratio may go to either side
+RANDOM = {"youden": 0.0, "mean": 0.5}  # a coin
+CLONE = 60  # updates of cloning
+
+
+@config
+class Mistaken(Expert):
+    """Demonstrates the mode behind the right one."""
+
+    def act(self, task: NoisyVerifier, key, state) -> Int[Array, " A"]:
+        """The demonstrated action."""
+        return tokens.value((super().act(task, key, state) - tokens.VALUE + 1) % task.num_modes)
+
+
+PRIORS = {"right": Expert, "wrong": Mistaken}  # who is cloned
+
+
+@dataclass(frozen=True)
+class SpuriousReward(arms.ArmStudy):
+    """When does a verifier that errs still teach, and what do rewards teach that know nothing? Measures gains by J, and with a coin."""
+
+    seeds: int = 30
+    modes: int = 4
+    favoured: float = 0.6  # how often the clones choose the mode that their demonstrations favour
+    youden: tuple[float, ...] = (-0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.4)  # J: true minus false positive rate
+    means: tuple[float, ...] = (0.3, 0.5, 0.7)  # of the two rates
+    epochs: int = 4  # passes over a batch, of 4 minibatches each
+    learning_rate: float = 1e-3
+    updates: int = 100  # on 64 episodes each
+    problems: int = 256
+    margin: float = 0.02  # of success, within which a gain counts as none
+
+    claim: ClassVar[str] = (
+        "Shao et al. (2506.10947): random rewards amplify what a model favours already, by the bias of the clip, so that they help where "
+        "that is right, and not without the clip. Rate or Fate? (ICML 2026): the sign of J decides between learning and unlearning. "
+        "Predicted: the gain has the sign of J; with a coin its mean is above 0 only where the prior is right and the ratio is clipped."
+    )
+    headline: ClassVar[str] = "gain"
+    legend: ClassVar[dict[str, str]] = {
+        "±": "half of Student's 95% interval over seeds",
+        "prior": "which mode the demonstrations favoured",
+        "youden": "J, the rate of rewards for the right mode minus that for another; mean: of the two rates",
+        "start, gain": "probability of the right mode before RL, and how much more it is after it",
+        "gaining": "seeds with a gain above 0",
+        "clip active": "share of tokens whose gradient it cut off",
+    }
+    tiny: ClassVar[dict[str, Any]] = dict(youden=(-0.4, 0.0, 0.4), means=(0.5,), updates=2, problems=16, seeds=2)
+
+    def __post_init__(self):
+        super().__post_init__()
+        check(2 <= self.modes <= 16, f"modes must be 2 to 16, not {self.modes}.")
+        check(1 / self.modes < self.favoured < 1, f"favoured must be above chance ({1 / self.modes:.2f}) and below 1, not {self.favoured}.")
+        rates = [m + s * j / 2 for m in self.means for j in self.youden for s in (-1, 1)]
+        check(
+            min(rates) >= 0 and max(rates) <= 1, "means ± youden / 2 must be probabilities: ask for smaller youden, or means nearer to 0.5."
+        )
+        check(0.0 in self.youden and 0.5 in self.means, "A coin has youden 0 and mean 0.5: leave them in.")
+        check(min(self.youden) < 0 < max(self.youden), "The sign of J needs youden on both sides of 0.")
+        check(self.margin > 0, "margin must be above 0.")
+
+    @property
+    def size(self) -> Policy:
+        return arms.TINY
+
+    def cells(self) -> list[Record]:
+        coins = [dict(prior=prior, clip=clip) | RANDOM for prior in PRIORS for clip in CLIPS]
+        grid = [dict(prior="right", clip="clipped", youden=j, mean=m) for m in self.means for j in self.youden]
+        return coins + [cell for cell in grid if cell not in coins]
+
+    def records(self, cell: Record) -> list[Record]:
+        j, mean = cell["youden"], cell["mean"]
+        task = NoisyVerifier(self.modes, round(mean + j / 2, 6), round(mean - j / 2, 6))
+        start = prior(cell["prior"], self.modes, self.favoured, self.size, self.seeds, CLONE if not self.quick else 1)
+        after, rows = arms.trained(start, task, self.size, self.row(CLIPS[cell["clip"]]), self.updates)
+        before, now = (success(policies, task, self.size, self.problems) for policies in (start, after))
+        cut = np.mean([np.add(r["clip_fraction_low"], r["clip_fraction_high"]) for r in rows[1:]], axis=0)
+        return arms.records({"start": before, "gain": now - before, "clip_active": cut})
+
+    def row(self, clip: float) -> Algorithm:
+        """GRPO with several steps on a batch, so that the clip acts."""
+        steps = dict(problems=8, attempts=8, epochs=self.epochs, minibatches=4)
+        return swap(algorithms.GRPO, surrogate=ClippedRatio(clip, clip), optimizer=Adam(learning_rate=self.learning_rate), **steps)
+
+    def lines(self, records: list[Record]) -> list[Record]:
+        formats = {"start": ".2f", "gain": "+.3f", "clip_active": ".3f"}
+        found = []
+        for cell in self.cells():
+            own = select(records, **cell)
+            columns = {k.replace("_", " "): sweep.cell(sweep.by_seed(own, k), how) for k, how in formats.items()}
+            found.append(cell | columns | {"gaining": f"{sum(r['gain'] > 0 for r in own)} of {len(own)}"})
+        return found
+
+    def figures(self, records: list[Record]) -> dict[str, Figure]:
+        return {"spurious_reward": drawn(records)}
+
+    def verdicts(self, records: list[Record]) -> list[Verdict]:
+        gain = {(p, c): sweep.by_seed(select(records, **RANDOM), "gain", prior=p, clip=c) for p in PRIORS for c in CLIPS}
+        return [
+            signs(select(records, prior="right", clip="clipped")),
+            above_zero("Random rewards help a prior that is right, with the clip", COIN.format("gain"), gain["right", "clipped"]),
+            above_zero("It is the clip that helps it", COIN.format(BY_CLIP), gain["right", "clipped"] - gain["right", "not clipped"]),
+            near_zero("Without the clip random rewards teach nothing", COIN.format(BARE), gain["right", "not clipped"], self.margin),
+            above_zero("Random rewards harm a prior that is wrong, with the clip", COIN.format(LOSS), -gain["wrong", "clipped"]),
+        ]
+
+
+COIN = "with a coin for a verifier, {}"
+BY_CLIP = "the gain of the right prior with the clip minus that without"
+BARE = "the gain of the right prior without the clip"
+LOSS = "the loss of the wrong prior with the clip"
+
+
+@cache
+def prior(name: str, modes: int, favoured: float, size: Policy, seeds: int, updates: int) -> Policies:
+    """Clones of demonstrations that favour one mode; the others are equally likely."""
+    noise = (1 - favoured) * modes / (modes - 1)
+    row = swap(WarmStart().algorithm, actor=PRIORS[name](noise=noise))
+    return arms.trained(arms.fresh(size, seeds), NoisyVerifier(modes), size, row, updates)[0]
+
+
+def success(policies: Policies, task: NoisyVerifier, size: Policy, problems: int) -> Float[np.ndarray, " S"]:
+    """The exact probability of the right mode, a mean over problems."""
+    return np.exp(arms.foretold(policies, task, size, problems)[0].sum((2, 3))).mean(1)
+
+
+def signs(records: list[Record]) -> Verdict:
+    """Whether the gain has the sign of J wherever J is not 0."""
+    cells = [(m, j) for m in distinct(records, "mean") for j in sorted(distinct(records, "youden")) if j]
+    signed = np.array([np.sign(j) * sweep.by_seed(records, "gain", mean=m, youden=j) for m, j in cells])
+    low, high = together(signed)
+    said = "supported" if (low > 0).all() else "falsified" if (high < 0).any() else "inconclusive"
+    worst = int(low.argmin()) if len(low) else 0
+    mean, j = cells[worst]
+    numbers = (
+        f"The least is {signed[worst].mean():+.3f} [{low[worst]:+.3f}, {high[worst]:+.3f}], at J = {j:+g} and a mean rate of {mean:g}."
+    )
+    rule = (
+        "The gain times the sign of J lies above 0 at every J but 0 and every mean rate, by intervals over seeds that are right together "
+        "in 95% of cases (Bonferroni); falsified if it lies below at one."
+    )
+    return Verdict("The sign of J decides between learning and unlearning", rule, said, numbers)
+
+
+def together(value: Float[np.ndarray, "cells seeds"]) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
+    """Ends of the means' t intervals, which are right together in 95% of cases; NaN with one seed."""
+    cells, seeds = value.shape
+    half = scipy.stats.t.ppf(1 - 0.025 / cells, seeds - 1) * scipy.stats.sem(value, axis=1) if seeds > 1 else np.full(cells, np.nan)
+    return value.mean(1) - half, value.mean(1) + half
+
+
+@matplotlib.rc_context(figures.STYLE)
+def drawn(records: list[Record]) -> Figure:
+    """Left: gain against J, a line for each mean rate. Right: gain of each seed with a coin, by prior and clip, and the mean's interval."""
+    figure = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    grid = select(records, prior="right", clip="clipped")
+    style = figures.styles([f"{m:g}" for m in sorted(distinct(grid, "mean"))])
+    for mean in sorted(distinct(grid, "mean")):
+        at = sorted(distinct(grid, "youden"))
+        value, low, high = t_interval(np.array([sweep.by_seed(grid, "gain", mean=mean, youden=j) for j in at]).T)
+        left.errorbar(at, value, [value - low, high - value], capsize=2.5, **style[f"{mean:g}"])
+    coins = select(records, **RANDOM)
+    names = [(p, c) for p in PRIORS for c in CLIPS]
+    for i, (prior_, clip) in enumerate(names):
+        value = sweep.by_seed(coins, "gain", prior=prior_, clip=clip)
+        mean, low, high = t_interval(value)
+        look = figures.styles(list(CLIPS))[clip]
+        right.plot(i + np.linspace(-0.25, 0.25, len(value)), np.sort(value), ".", color=look["color"], alpha=0.4, markersize=4)
+        right.errorbar(i, mean, [[mean - low], [high - mean]], color="black", marker="_", markersize=14, capsize=4, linewidth=1.5)
+    right.set_xticks(range(len(names)), [f"{p} prior,\n{c}" for p, c in names], fontsize=7.5)
+    left.set(xlabel="J: true − false positive rate", ylabel="gain in success", title="verifier that errs")
+    right.set(title="coin for a verifier")
+    for panel in (left, right):
+        panel.axhline(0, color="#888888", linewidth=0.8)
+    handles = [Line2D([], [], label=f"mean rate {name}", **style[name]) for name in style if name != "warm_start"]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=3)
+    return figure
+
+
+if __name__ == "__main__":
+    console.main(partial(study.run, SpuriousReward()))
