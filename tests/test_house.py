@@ -7,7 +7,7 @@ LAYERS = (
     {"__init__", "config", "types", "tokens", "streams"},
     {"envs", "problems", "layout", "policy", "acting", "credit", "surrogates", "losses", "kl", "optimizer", "metrics", "parallel", "graph"}
     | {"records", "checkpoints", "tensorboard", "provenance"},
-    {"sampler", "rewards", "selection", "renamed"},
+    {"sampler", "rewards", "selection", "renamed", "scaffolds"},
     {"rollout"},
     {"forks", "evaluate", "transcript", "exact"},
     {"values", "truth"},
