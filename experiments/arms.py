@@ -121,25 +121,27 @@ def played(policies: Policies, task: Environment, size: Policy, problems: int) -
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _played(task, size, problems, keys, params):
     return jax.lax.map(
-        lambda x: rollout(task, Sampler(size, x[1]), x[0], np.arange(problems), split="test", keep_states=True), (keys, params)
+        lambda x: rollout(task, Sampler(size, x[1]), x[0], jnp.arange(problems), split="test", keep_states=True), (keys, params)
     )
 
 
-def foretold(policies: Policies, task: Environment, size: Policy, problems: int) -> tuple[Tokens, Tokens]:
-    """Log-probability of every token of an expert's episode at each of these unseen problems, and the policy's entropy there (in nats).
+def foretold(policies: Policies, task: Environment, size: Policy, problems: int, noise: float = 0.0) -> tuple[Tokens, Tokens]:
+    """Log-probability of every token that the expert writes at each of these unseen problems, and the policy's entropy there (in nats).
 
     From one teacher-forced pass; 0 where no token is. Where one answer of one turn is right, exp of an episode's sum is its success.
+
+    Args: noise: the share of actions that are random; read is still what the expert does behind them. Only for actions of one token.
     """
-    return jax.device_get(_foretold(size, problems, task, _keys(policies), policies.params))
+    return jax.device_get(_foretold(size, problems, task, Expert(noise=noise), _keys(policies), policies.params))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _foretold(size, problems, task, keys, params):
+def _foretold(size, problems, task, author, keys, params):
     def one(x):
-        shown = rollout(task, Expert(), x[0], np.arange(problems), split="test")
-        token, valid, action, mask = (y[:, 0] for y in (*layout.tokens(shown), shown.action, shown.mask))
+        shown = rollout(task, author, x[0], jnp.arange(problems), split="test")
+        token, valid, label, mask = (y[:, 0] for y in (*layout.tokens(shown), shown.label, shown.label_mask))
         logits, _ = policy.apply(size, x[1], task.spec, token, valid)
-        log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), action[..., None], axis=-1)[..., 0]
+        log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), label[..., None], axis=-1)[..., 0]
         return tuple(jnp.where(mask, y, 0.0) for y in (log_prob, losses.entropy(logits)))
 
     return jax.lax.map(one, (keys, params))

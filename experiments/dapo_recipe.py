@@ -1,0 +1,179 @@
+"""Which parts of DAPO's recipe help, and what is left of it at as many environment steps?
+
+    python -m experiments.dapo_recipe
+    python -m experiments.dapo_recipe --updates 120 --epochs 4 --seeds 10
+
+Four parts are added to GRPO one at a time, and left out of all four one at a time: a higher upper clip, the mean over tokens, dynamic
+sampling (groups whose attempts all fared alike are drawn again, and charged), and a soft penalty on episodes that fill their turns. A
+part's effect is the mean of what it adds and of what is missed without it. The task is frozen_lake, whose episodes end at the goal, in a
+hole or when time is over, from clones that seldom succeed and, for dynamic sampling alone, from others that succeed more often.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from agentic_rl.algorithms import GRPO, Algorithm, swap
+from agentic_rl.config import check
+from agentic_rl.envs.frozen_lake import FrozenLake
+from agentic_rl.optimizer import Adam
+from agentic_rl.rewards import SoftOverlong
+from agentic_rl.selection import Informative
+from agentic_rl.surrogates import ClippedRatio
+from experiments import arms, console, figures, study, sweep
+from experiments.report import Verdict
+from experiments.statistics import Record, distinct, select, t_interval
+from experiments.verdicts import above_zero
+
+LAKE = FrozenLake(size=3, num_turns=8)
+SAMPLING = "dynamic sampling"
+PARTS = {
+    "higher clip": dict(surrogate=ClippedRatio(clip_high=0.28)), "token mean": dict(aggregation="token_mean"),
+    SAMPLING: dict(selection=Informative()), "soft overlong": dict(reward=SoftOverlong()),
+}  # fmt: skip
+NONE, ALL = "GRPO", "DAPO"
+
+
+@dataclass(frozen=True)
+class DapoRecipe(arms.ArmStudy):
+    """Which parts of DAPO's recipe help, and what is left of it at as many environment steps? Adds and leaves out each."""
+
+    hard: float = 0.9  # noise of the demonstrations, from which clones succeed seldom
+    easy: float = 0.4  # and more often
+    updates: int = 60
+    clone_updates: int = 60  # of cloning
+    looks: int = 6  # evaluations on the way
+    epochs: int = 2  # passes over each batch, so that the clip matters
+    learning_rate: float = 1e-3
+
+    claim: ClassVar[str] = (
+        "DAPO (2503.14476, table 1, cumulative): each part adds 1 to 8 points to GRPO's 30, dynamic sampling most. Predicted: dynamic "
+        "sampling helps per update, the more, the fewer groups are informative; the environment steps it discards use up most of that."
+    )
+    legend: ClassVar[dict[str, str]] = arms.LEGEND | {
+        "arm": f"+: GRPO with a part; -: {ALL}, that is all parts, without it",
+        "env steps": "of the RL, with those discarded",
+        "at as many steps": "success when as many environment steps were used as by the thriftiest arm in the end",
+        "informative": "share of the groups that were trained on whose attempts did not all fare alike",
+    }
+    tiny: ClassVar[dict[str, Any]] = dict(clone_updates=1, updates=1, looks=1, epochs=1, problems=64, seeds=2)
+
+    def __post_init__(self):
+        super().__post_init__()
+        check(0 <= self.easy < self.hard <= 1, "hard and easy are probabilities, hard the larger one.")
+        check(self.looks >= 1 and self.updates % self.looks == 0, f"looks must divide updates ({self.updates}), not {self.looks}.")
+        check(min(self.clone_updates, self.epochs) >= 1 and self.learning_rate > 0, "Updates, epochs and learning_rate must be positive.")
+
+    def cells(self) -> list[Record]:
+        arms_ = [NONE, *map("+ {}".format, PARTS), *map("- {}".format, PARTS), ALL]
+        return [dict(start="hard", arm=arm) for arm in arms_] + [dict(start="easy", arm=arm) for arm in (NONE, f"+ {SAMPLING}")]
+
+    def records(self, cell: Record) -> list[Record]:
+        start = arms.cloned(LAKE, self.size, self.seeds, self.clone_updates, noise=getattr(self, cell["start"]))
+        row = swap(recipe(cell["arm"]), epochs=self.epochs, optimizer=Adam(learning_rate=self.learning_rate))
+        rows = arms.trained(start, LAKE, self.size, row, self.updates, self.problems, self.updates // self.looks)[1]
+        informative, found = 1 - np.mean([r["zero_variance_groups"] for r in rows[1:]], axis=0), []
+        for r in rows[:: self.updates // self.looks]:
+            steps = np.subtract(r["env_steps"], start.spent["env_steps"])
+            columns = {"success": r["eval_success"], "env_steps": steps, "informative": informative}
+            found += [{"update": r["step"]} | record for record in arms.records(columns)]
+        return found
+
+    def lines(self, records: list[Record]) -> list[Record]:
+        found = []
+        for cell in self.cells():
+            last = select(records, **cell, update=self.updates)
+            columns = {"success": ".2f", "env_steps": ",.0f", "informative": ".2f"}
+            line = {name.replace("_", " "): sweep.cell(sweep.by_seed(last, name), how) for name, how in columns.items()}
+            found.append(cell | line | {"at as many steps": sweep.cell(matched(records, **cell), ".2f")})
+        return found
+
+    def figures(self, records: list[Record]) -> dict[str, Figure]:
+        return {"dapo_recipe": drawn(records)}
+
+    def verdicts(self, records: list[Record]) -> list[Verdict]:
+        both = {ALL: "the success of all parts minus that of none", SAMPLING: f"the effect of {SAMPLING}"}
+        of_all = {how: how(records, "hard", ALL) - how(records, "hard", NONE) for how in (score, matched)}
+        more = {at: score(records, at, f"+ {SAMPLING}") - score(records, at, NONE) for at in ("hard", "easy")}
+        steps = "at as many environment steps"
+        return [
+            *(above_zero(f"{part} helps", f"The effect of {part} on success", effect(records, part, score)) for part in PARTS),
+            above_zero("The recipe beats GRPO", f"At as many updates, {both[ALL]}", of_all[score]),
+            above_zero(f"The recipe beats GRPO {steps}", f"A{steps[1:]}, {both[ALL]}", of_all[matched]),
+            above_zero(f"{SAMPLING} helps {steps}", f"A{steps[1:]}, {both[SAMPLING]}", effect(records, SAMPLING, matched)),
+            above_zero(
+                f"{SAMPLING} helps more where fewer groups are informative",
+                f"What {SAMPLING} adds to GRPO, hard minus easy",
+                more["hard"] - more["easy"],
+            ),
+        ]
+
+
+def recipe(arm: str) -> Algorithm:
+    """GRPO with the parts of an arm."""
+    sign, name = arm[0], arm[2:]
+    chosen = {NONE: (), ALL: PARTS}.get(arm, [name] if sign == "+" else [part for part in PARTS if part != name])
+    return swap(GRPO, **{k: v for part in chosen for k, v in PARTS[part].items()})
+
+
+def score(records: list[Record], start: str, arm: str) -> Float[np.ndarray, " seeds"]:
+    """Success at the end."""
+    return sweep.by_seed(records, "success", start=start, arm=arm, update=max(distinct(records, "update")))
+
+
+def matched(records: list[Record], start: str, arm: str) -> Float[np.ndarray, " seeds"]:
+    """Success when as many environment steps were used as by the thriftiest arm in the end, on the line between evaluations."""
+    own = select(records, start=start)
+    last = max(distinct(own, "update"))
+    least = np.min([sweep.by_seed(own, "env_steps", arm=a, update=last) for a in distinct(own, "arm")], axis=0)
+    curves = [sorted(select(own, arm=arm, seed=s), key=lambda r: r["update"]) for s in sorted(distinct(own, "seed"))]
+    return np.array([np.interp(x, *([r[k] for r in c] for k in ("env_steps", "success"))) for x, c in zip(least, curves, strict=True)])
+
+
+def effect(records: list[Record], part: str, score) -> Float[np.ndarray, " seeds"]:
+    """Of a part: the mean of what it adds to GRPO and of what DAPO loses without it."""
+    at = {arm: score(records, "hard", arm) for arm in (NONE, f"+ {part}", f"- {part}", ALL)}
+    return (at[f"+ {part}"] - at[NONE] + at[ALL] - at[f"- {part}"]) / 2
+
+
+@matplotlib.rc_context(figures.STYLE)
+def drawn(records: list[Record]) -> Figure:
+    """Each part's effect, and success on the way: means over seeds with Student's 95% interval."""
+    figure = Figure(figsize=(figures.WIDTH, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
+    for i, (how, label) in enumerate(((score, "updates"), (matched, "environment steps"))):
+        mean, low, high = t_interval(np.array([effect(records, part, how) for part in PARTS]).T)
+        look = dict(color=figures.COLORS[i], marker=figures.MARKERS[i], linestyle="", capsize=2.5, label=f"at as many {label}")
+        left.errorbar(mean, np.arange(len(PARTS)) + 0.3 * i - 0.15, xerr=[mean - low, high - mean], **look)
+    left.axvline(0, color="#888888", linewidth=0.8)
+    left.set_yticks(range(len(PARTS)), list(PARTS))
+    left.set(xlabel="effect on success", ylim=(len(PARTS) - 0.5, -0.5))
+    curves(right, select(records, start="hard"), (NONE, f"+ {SAMPLING}", f"- {SAMPLING}", ALL))
+    for panel, where in ((left, "outside lower left"), (right, "outside lower right")):
+        figure.legend(*panel.get_legend_handles_labels(), loc=where, ncols=2 if panel is right else 1, frameon=False)
+    return figure
+
+
+def curves(panel: Axes, records: list[Record], names: Sequence[str]) -> None:
+    """Success against environment steps, means over seeds."""
+    style = figures.styles(names)
+    for name in names:
+        updates = sorted(distinct(records, "update"))
+        steps, success = (np.array([sweep.by_seed(records, k, arm=name, update=u) for u in updates]) for k in ("env_steps", "success"))
+        mean, low, high = t_interval(success.T)
+        panel.plot(steps.mean(1), mean, label=name, **style[name])
+        panel.fill_between(steps.mean(1), low, high, color=style[name]["color"], alpha=0.12, linewidth=0)
+    panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+    panel.set(xlabel="environment steps", ylabel="success")
+
+
+if __name__ == "__main__":
+    console.main(partial(study.run, DapoRecipe()))
