@@ -1,30 +1,34 @@
 """How many episodes does it take to learn one of M answers by heart, from demonstrations and from rewards?
 
     python -m experiments.bits_per_episode
-    python -m experiments.bits_per_episode --digits 1 2 3 4 --bases 8 --seeds 5
+    python -m experiments.bits_per_episode --digits 1 2 3 4 --bases 16 --seeds 5
 
-In memorize a problem has one answer of some digits, known to nobody beforehand: the policies start from a clone of random digits. A
-demonstration tells all log2(M) bits of it, a reward for the whole answer at most one, and mostly the little that one of M is wrong. All
-arms take a gradient step on as many episodes, and run until an evaluation finds TARGET.
+In memorize a problem has one answer of some digits, M in all. The policies know the answers to 15 other problems, and of this one only
+what digits are: there they cloned random ones. A demonstration tells all log2(M) bits of its answer, a reward for the whole answer at most
+one, and mostly the little that one of M is wrong. All arms take a gradient step on as many episodes.
 """
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from agentic_rl import algorithms
+from agentic_rl.acting import Expert, Random
 from agentic_rl.algorithms import Algorithm, swap
-from agentic_rl.config import check
+from agentic_rl.config import check, config
 from agentic_rl.envs.micro import Memorize
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
+from agentic_rl.run import WarmStart
 from experiments import arms, console, figures, study, sweep
+from experiments.arms import Policies
 from experiments.report import Verdict
 from experiments.statistics import Record, distinct, select, t_interval
 from experiments.verdicts import above_zero, near_zero
@@ -33,9 +37,18 @@ ARMS = {"cloning": "exact", "RL, reward for all": "exact", "RL, reward for each"
 CLONING, WHOLE, EACH = ARMS
 SIZE = Policy(width=32, layers=1, heads=2, mlp=64, context="markov")
 TARGET = 0.95  # success that counts as having learned it
-CLONE = 60  # updates of cloning random digits
+CLONE = 100  # updates of cloning
 LOOKS = 200  # evaluations of a run at most
 MISSED = 0.1  # of an arm's runs: above, its exponent decides nothing
+
+
+@config
+class Others(Expert):
+    """Demonstrates all problems but the first, where its digits are random."""
+
+    def act(self, task: Memorize, key, state) -> Int[Array, " A"]:
+        """The demonstrated action."""
+        return jnp.where(state.problem == 0, Random().act(task, key, state), task.expert(state))
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ class BitsPerEpisode(arms.ArmStudy):
 
     seeds: int = 20
     digits: tuple[int, ...] = (1, 2, 3)  # of the answer
-    bases: tuple[int, ...] = (4, 16)  # what a digit is one of
+    bases: tuple[int, ...] = (4, 8)  # what a digit is one of
     episodes: int = 8  # of a gradient step, in all arms
     updates: int = 200  # of each run
     patience: int = 16  # episodes more for each possible answer
@@ -84,7 +97,7 @@ class BitsPerEpisode(arms.ArmStudy):
     def records(self, cell: Record) -> list[Record]:
         task = partial(Memorize, num_digits=cell["digits"], base=cell["base"], num_problems=1)
         answers = cell["base"] ** cell["digits"]
-        start = arms.cloned(task(), self.size, self.seeds, CLONE if not self.quick else 1, noise=1.0)
+        start = novices(replace(task(), num_problems=16), self.size, self.seeds, CLONE if not self.quick else 1)
         every, updates = self.schedule(answers if cell["arm"] != CLONING else 0)
         row = self.row(cell["arm"])
         _, rows = arms.trained(start, task(reward=ARMS[cell["arm"]]), self.size, row, updates, self.problems, every)
@@ -131,6 +144,12 @@ class BitsPerEpisode(arms.ArmStudy):
 OVER = "the exponent of M in the episodes with a reward for the whole answer, minus 1"
 UNDER = "the exponent with a reward for the whole answer minus that with one for each digit"
 FLAT = "the exponent of cloning"
+
+
+@cache
+def novices(task: Memorize, size: Policy, seeds: int, updates: int) -> Policies:
+    """Clones that know all problems but the first."""
+    return arms.trained(arms.fresh(size, seeds), task, size, swap(WarmStart().algorithm, actor=Others()), updates)[0]
 
 
 def first(rows: list[arms.Rows]) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"]]:

@@ -3,9 +3,10 @@
     python -m experiments.spurious_reward
     python -m experiments.spurious_reward --youden -0.2 0 0.2 --updates 200 --seeds 10
 
-In noisy_verifier one mode is right; the verifier rewards it with one probability and every other mode with another, and J is the
-difference (Youden's). The policies start from a clone of demonstrations that favour one mode: the right one, or another. With J = 0 the
-reward knows nothing of the answer, so that any change of the mean over many seeds is the algorithm's own doing.
+One of a few strategies is right at every problem; the verifier rewards it with one probability and every other with another, and J is the
+difference (Youden's). The policies start from a clone of demonstrations that favour one strategy: the right one, or another. With a coin
+for a verifier any change of the mean over many seeds is the algorithm's own doing. (The learning rate was chosen on other seeds, so that
+J = .2 teaches almost all there is to learn: at three times as much, rewards that know nothing wash out most of what was cloned.)
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from experiments.verdicts import above_zero, near_zero
 
 CLIPS = {"clipped": 0.2, "not clipped": np.inf}  # how far the ratio may go to either side
 RANDOM = {"youden": 0.0, "mean": 0.5}  # a coin
-CLONE = 60  # updates of cloning
+CLONE = 200  # updates of cloning
 
 
 @config
@@ -61,7 +62,7 @@ class SpuriousReward(arms.ArmStudy):
     youden: tuple[float, ...] = (-0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.4)  # J: true minus false positive rate
     means: tuple[float, ...] = (0.3, 0.5, 0.7)  # of the two rates
     epochs: int = 4  # passes over a batch, of 4 minibatches each
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     updates: int = 100  # on 64 episodes each
     problems: int = 256
     margin: float = 0.02  # of success, within which a gain counts as none

@@ -1,0 +1,180 @@
+"""Does supervised learning memorise the rule that it is shown, where reinforcement learning keeps to what the prompt says?
+
+    python -m experiments.rule_shift
+    python -m experiments.rule_shift --arms sft rloo --updates 120 --seeds 10
+
+The rule is which word asks a tool and which gives the answer; every prompt says so. Policies that can do a little under two rules go on
+under one of them: with its demonstrations (`sft`), by its rewards (`rloo`), first the one and then the other (`sft_rloo`), or with
+demonstrations of four rules (`sft_rules`). The other of the two, in which both words have changed places, is never trained on again.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from agentic_rl import algorithms, tokens
+from agentic_rl.algorithms import Algorithm, swap
+from agentic_rl.config import check, config
+from agentic_rl.envs.tool_chase import ToolChase
+from agentic_rl.optimizer import Adam
+from agentic_rl.policy import Policy
+from agentic_rl.renamed import Renamed
+from agentic_rl.types import Task
+from experiments import arms, console, study, sweep
+from experiments.arms import Policies
+from experiments.flags import look_up
+from experiments.report import Verdict
+from experiments.statistics import Record, distinct, select
+from experiments.verdicts import above_zero, near_zero
+
+LOOKUP, CALC, ANSWER, FIX = tokens.LOOKUP, tokens.CALC, tokens.ANSWER, tokens.FIX
+SHOWN, SHIFTED = (LOOKUP, ANSWER), (ANSWER, LOOKUP)
+MORE = ((CALC, FIX), (FIX, LOOKUP), (ANSWER, CALC))  # each word once more in the role that it has in SHIFTED
+ARMS = {
+    "sft": "demonstrations under the rule shown",
+    "sft_rules": "demonstrations under it and three others, none of them the shifted one",
+    "rloo": "RL under the rule shown",
+    "sft_rloo": "the same, behind sft",
+}
+FLUENT = 0.9  # success under the rule shown, at which one might stop
+MARGIN = 0.05  # of success, that counts as nothing
+
+
+@config
+class Reworded(Renamed):
+    """The task with other words for LOOKUP and ANSWER, as its prompt says; the words that these push out take the places left."""
+
+    words: tuple[int, int] = SHOWN
+
+    @property
+    def _new(self) -> np.ndarray:
+        """The new name of each token."""
+        name, verbs = np.arange(tokens.VOCABULARY), range(tokens.VERB, tokens.VOCABULARY)
+        name[list(SHOWN)] = self.words
+        name[[verb for verb in verbs if verb not in SHOWN]] = [verb for verb in verbs if verb not in self.words]
+        return name
+
+
+def under(words: tuple[int, int]) -> Reworded:
+    """One call and an answer."""
+    return Reworded(ToolChase(depth=1, num_turns=3, failure=0.0), words=words)
+
+
+@dataclass(frozen=True)
+class RuleShift(arms.ArmStudy):
+    """Does supervised learning memorise the rule that it is shown, where reinforcement learning keeps to what the prompt says?"""
+
+    arms: tuple[str, ...] = tuple(ARMS)
+    updates: int = 60
+    looks: int = 6  # at the success under both rules, on the way
+    clone_updates: int = 60  # of cloning both rules at first
+    learning_rate: float = 3e-4  # of all arms
+
+    claim: ClassVar[str] = (
+        "Chu et al. (2501.17161): SFT memorises, RL generalises. Under a shifted rule success falls by SFT (11.5 to 3.4% in cards, 80.8 to "
+        "1.3% in navigation) and rises by RL (to 15.0 and 91.8%); RL from an over-fitted clone does not repair it. Against it 2510.00237: "
+        "with demonstrations of several rules, or stopped early, SFT generalises as well. Predicted: all of it."
+    )
+    headline: ClassVar[str] = "shifted"
+    legend: ClassVar[dict[str, str]] = {
+        "±": "half of Student's 95% interval over seeds",
+        "shown, shifted": "success on unseen problems under the rule trained on, and under the other; update 0: before the arm",
+    } | ARMS
+    tiny: ClassVar[dict[str, Any]] = dict(arms=("sft", "sft_rules", "rloo"), updates=2, looks=2, clone_updates=1, problems=64, seeds=2)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in self.arms:
+            look_up("arm", name, ARMS)
+        check({"sft", "rloo"} <= set(self.arms), "The claim compares sft with rloo: leave them in --arms.")
+        check(self.looks >= 1 and self.updates % self.looks == 0, f"looks must divide updates ({self.updates}), not {self.looks}.")
+        check(self.clone_updates >= 1 and self.learning_rate > 0, "clone_updates must be 1 or more, and learning_rate above 0.")
+
+    def cells(self) -> list[Record]:
+        return [dict(arm=arm) for arm in self.arms]
+
+    def records(self, cell: Record) -> list[Record]:
+        begun = novices(self.size, self.seeds, self.clone_updates)
+        if cell["arm"] == "sft_rloo":
+            begun = self.legs("sft", begun)[-1]
+        found = []
+        for look, policies in enumerate([begun, *self.legs(cell["arm"], begun)]):
+            rules = {"shown": SHOWN, "shifted": SHIFTED}
+            success = {name: arms.judged(policies, under(words), self.size, self.problems)["success"] for name, words in rules.items()}
+            found += [{"update": look * self.updates // self.looks} | record for record in arms.records(success)]
+        return found
+
+    def legs(self, arm: str, policies: Policies) -> list[Policies]:
+        """After each part of the training."""
+        task, row, found = self.task(arm), self.row(arm), []
+        for _ in range(self.looks):
+            policies = arms.trained(policies, task, self.size, row, self.updates // self.looks)[0]
+            found.append(policies)
+        return found
+
+    def task(self, arm: str) -> Task:
+        """What an arm trains on."""
+        return {str(i): under(words) for i, words in enumerate((SHOWN, *MORE))} if arm == "sft_rules" else under(SHOWN)
+
+    def row(self, arm: str) -> Algorithm:
+        """What an arm learns by, on 256 episodes an update."""
+        optimizer = Adam(learning_rate=self.learning_rate, warmup=0)
+        return swap(algorithms.RLOO if "rloo" in arm else algorithms.SFT, optimizer=optimizer)
+
+    def lines(self, records: list[Record]) -> list[Record]:
+        found = []
+        for name in distinct(records, "arm"):
+            for update in distinct(records, "update"):
+                own = select(records, arm=name, update=update)
+                success = {rule: sweep.cell(sweep.by_seed(own, rule), ".2f") for rule in ("shown", "shifted")}
+                found.append({"arm": name, "update": update} | success)
+        return found
+
+    def figures(self, records: list[Record]) -> dict[str, Figure]:
+        panels = {"shown": "success under the rule shown", "shifted": "under the shifted rule"}
+        return {"rule_shift": sweep.figure(records, "update", panels, "arm", scale="linear")}
+
+    def verdicts(self, records: list[Record]) -> list[Verdict]:
+        end = {arm: sweep.by_seed(records, "shifted", arm=arm, update=self.updates) for arm in self.arms}
+        began = sweep.by_seed(records, "shifted", arm="sft", update=0)
+        what = "success under the shifted rule, {}"
+        judged = [
+            above_zero("SFT under one rule unlearns the other", what.format("before sft minus after it"), began - end["sft"]),
+            above_zero("RL does not", what.format(f"after rloo minus before it, and {MARGIN}"), end["rloo"] - began + MARGIN),
+            above_zero("RL ends above SFT", what.format("after rloo minus after sft"), end["rloo"] - end["sft"]),
+            above_zero(
+                "SFT that stops in time keeps it",
+                what.format(f"at the first look at which sft comes to {FLUENT} under the rule shown, minus at the end"),
+                fluent(select(records, arm="sft")) - end["sft"],
+            ),
+        ]
+        if "sft_rules" in end:
+            text = what.format("after sft_rules, minus 30% of it after sft and 70% of it after rloo")
+            judged.append(above_zero("Four rules close 70% of SFT's gap", text, end["sft_rules"] - 0.3 * end["sft"] - 0.7 * end["rloo"]))
+        if "sft_rloo" in end:
+            text = what.format("after sft_rloo minus after sft")
+            judged.append(near_zero("RL does not repair what SFT unlearned", text, end["sft_rloo"] - end["sft"], margin=MARGIN))
+        return judged
+
+
+@cache
+def novices(size: Policy, seeds: int, updates: int) -> Policies:
+    """Clones of both rules."""
+    row = swap(algorithms.SFT, optimizer=replace(arms.CLONING, warmup=0))
+    return arms.trained(arms.fresh(size, seeds), {"shown": under(SHOWN), "shifted": under(SHIFTED)}, size, row, updates)[0]
+
+
+def fluent(records: list[Record]) -> Float[np.ndarray, " seeds"]:
+    """One arm's success under the shifted rule, of each seed at the first look at which it is FLUENT under the one shown, or the last."""
+    updates = sorted(distinct(records, "update"))
+    shown, shifted = (np.array([sweep.by_seed(records, name, update=u) for u in updates]) for name in ("shown", "shifted"))
+    there = np.where((shown >= FLUENT).any(0), (shown >= FLUENT).argmax(0), len(updates) - 1)
+    return np.take_along_axis(shifted, there[None], axis=0)[0]
+
+
+if __name__ == "__main__":
+    console.main(partial(study.run, RuleShift()))
