@@ -6,7 +6,7 @@
 One of a few strategies is right at every problem; the verifier rewards it with one probability and every other with another, and J is the
 difference (Youden's). The policies start from a clone of demonstrations that favour one strategy: the right one, or another. With a coin
 for a verifier any change of the mean over many seeds is the algorithm's own doing. (The learning rate was chosen on other seeds, so that
-J = .2 teaches almost all there is to learn: at three times as much, rewards that know nothing wash out most of what was cloned.)
+J = .2 teaches almost all there is to learn.)
 """
 
 from dataclasses import dataclass
