@@ -138,11 +138,11 @@ def drawn(records: list[Record]) -> Figure:
     rates, style = distinct(records, "learning_rate"), figures.styles(list(SIDES))
     figure = Figure(figsize=(figures.WIDTH, 3.0), layout="constrained")
     for panel, rate in zip(figure.subplots(1, len(rates), sharey=True, squeeze=False)[0], rates, strict=True):
-        for side in SIDES:
+        for i, side in enumerate(SIDES):
             levels = sorted(distinct(select(records, side=side), "level"))
             each = np.array([beside(records, side, level, rate) for level in levels])
             mean, low, high = t_interval(each.T)
-            panel.errorbar(levels, mean, [mean - low, high - mean], capsize=2.5, **style[side])
+            panel.errorbar(np.array(levels) * 2 ** (0.06 * (i - 1)), mean, [mean - low, high - mean], capsize=2.5, **style[side])
         panel.axhline(0, color="#888888", linewidth=0.8)
         panel.set_xscale("log", base=2)
         panel.set_xticks(levels, [f"{x:g}" for x in levels])

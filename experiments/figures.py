@@ -170,11 +170,11 @@ def _legend_above(figure: Figure, handles: list[Line2D], columns: int = 4) -> Fi
 
 
 @matplotlib.rc_context(STYLE)
-def drawn(figure: Figure, kind: str = "png") -> bytes:
-    """The figure as the bytes of a `png` (200 dots per inch) or `svg` file; the same figure gives the same bytes."""
+def drawn(figure: Figure, kind: str = "png", dpi: int = 200) -> bytes:
+    """The figure as the bytes of a `png` or `svg` file; the same figure gives the same bytes. `dpi`: dots per inch of a png."""
     metadata = {"png": {"Software": None}, "svg": {"Date": None}}[kind]
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=200, metadata=metadata, facecolor="white")
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata, facecolor="white")
     return buffer.getvalue()
 
 

@@ -115,7 +115,7 @@ def html(title: str, provenance: dict[str, Any], sections: list[Section]) -> str
 def _part(part: str | list[Record] | Picture | Verdict) -> str:
     match part:
         case Picture(figure, alt):
-            image = base64.b64encode(drawn(figure)).decode()
+            image = base64.b64encode(drawn(figure, dpi=130)).decode()
             return f'<figure><img src="data:image/png;base64,{image}" alt="{escape(alt)}"><figcaption>{escape(alt)}</figcaption></figure>'
         case Verdict(claim, rule, outcome, evidence):
             lines = f"<p><strong>{escape(outcome)}</strong>: {escape(claim)}</p><p>{escape(evidence)}</p><p>Rule: {escape(rule)}</p>"
