@@ -25,6 +25,7 @@ from agentic_rl.algorithms import GRPO, Algorithm, swap
 from agentic_rl.config import check
 from agentic_rl.envs.frozen_lake import FrozenLake
 from agentic_rl.optimizer import Adam
+from agentic_rl.policy import Policy
 from agentic_rl.rewards import SoftOverlong
 from agentic_rl.selection import Informative
 from agentic_rl.surrogates import ClippedRatio
@@ -34,6 +35,7 @@ from experiments.statistics import Record, distinct, select, t_interval
 from experiments.verdicts import above_zero
 
 LAKE = FrozenLake(size=3, num_turns=8)
+SIZE = Policy(width=32, layers=2, heads=2, mlp=64, context="markov")
 SAMPLING = "dynamic sampling"
 PARTS = {
     "higher clip": dict(surrogate=ClippedRatio(clip_high=0.28)), "token mean": dict(aggregation="token_mean"),
@@ -48,7 +50,7 @@ class DapoRecipe(arms.ArmStudy):
 
     hard: float = 0.9  # noise of the demonstrations, from which clones succeed seldom
     easy: float = 0.4  # and more often
-    updates: int = 60
+    updates: int = 60  # of each arm, on 128 episodes each, and what dynamic sampling draws again
     clone_updates: int = 60  # of cloning
     looks: int = 6  # evaluations on the way
     epochs: int = 2  # passes over each batch, so that the clip matters
@@ -72,13 +74,17 @@ class DapoRecipe(arms.ArmStudy):
         check(self.looks >= 1 and self.updates % self.looks == 0, f"looks must divide updates ({self.updates}), not {self.looks}.")
         check(min(self.clone_updates, self.epochs) >= 1 and self.learning_rate > 0, "Updates, epochs and learning_rate must be positive.")
 
+    @property
+    def size(self) -> Policy:
+        return arms.TINY if self.quick else SIZE
+
     def cells(self) -> list[Record]:
         arms_ = [NONE, *map("+ {}".format, PARTS), *map("- {}".format, PARTS), ALL]
         return [dict(start="hard", arm=arm) for arm in arms_] + [dict(start="easy", arm=arm) for arm in (NONE, f"+ {SAMPLING}")]
 
     def records(self, cell: Record) -> list[Record]:
         start = arms.cloned(LAKE, self.size, self.seeds, self.clone_updates, noise=getattr(self, cell["start"]))
-        row = swap(recipe(cell["arm"]), epochs=self.epochs, optimizer=Adam(learning_rate=self.learning_rate))
+        row = swap(recipe(cell["arm"]), problems=16, epochs=self.epochs, optimizer=Adam(learning_rate=self.learning_rate))
         rows = arms.trained(start, LAKE, self.size, row, self.updates, self.problems, self.updates // self.looks)[1]
         informative, found = 1 - np.mean([r["zero_variance_groups"] for r in rows[1:]], axis=0), []
         for r in rows[:: self.updates // self.looks]:
