@@ -6,6 +6,7 @@
 The rule is which word asks a tool and which gives the answer; every prompt says so. Policies that can do a little under two rules go on
 under one of them: with its demonstrations (`sft`), by its rewards (`rloo`), first the one and then the other (`sft_rloo`), or with
 demonstrations of four rules (`sft_rules`). The other of the two, in which both words have changed places, is never trained on again.
+(Sizes were chosen on other seeds, so that policies begin between the walls.)
 """
 
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from agentic_rl import algorithms, tokens
+from agentic_rl.acting import Expert
 from agentic_rl.algorithms import Algorithm, swap
 from agentic_rl.config import check, config
 from agentic_rl.envs.tool_chase import ToolChase
@@ -69,10 +71,12 @@ class RuleShift(arms.ArmStudy):
     """Does supervised learning memorise the rule that it is shown, where reinforcement learning keeps to what the prompt says?"""
 
     arms: tuple[str, ...] = tuple(ARMS)
+    seeds: int = 10
     updates: int = 60
     looks: int = 6  # at the success under both rules, on the way
-    clone_updates: int = 60  # of cloning both rules at first
-    learning_rate: float = 3e-4  # of all arms
+    clone_updates: int = 150  # of cloning both rules at first
+    noise: float = 0.5  # share of random actions in the demonstrations of both, so that there is something left to learn
+    learning_rate: float = 1e-3  # of all arms
 
     claim: ClassVar[str] = (
         "Chu et al. (2501.17161): SFT memorises, RL generalises. Under a shifted rule success falls by SFT (11.5 to 3.4% in cards, 80.8 to "
@@ -92,13 +96,14 @@ class RuleShift(arms.ArmStudy):
             look_up("arm", name, ARMS)
         check({"sft", "rloo"} <= set(self.arms), "The claim compares sft with rloo: leave them in --arms.")
         check(self.looks >= 1 and self.updates % self.looks == 0, f"looks must divide updates ({self.updates}), not {self.looks}.")
+        check(0 <= self.noise <= 1, f"noise is a probability, not {self.noise}.")
         check(self.clone_updates >= 1 and self.learning_rate > 0, "clone_updates must be 1 or more, and learning_rate above 0.")
 
     def cells(self) -> list[Record]:
         return [dict(arm=arm) for arm in self.arms]
 
     def records(self, cell: Record) -> list[Record]:
-        begun = novices(self.size, self.seeds, self.clone_updates)
+        begun = novices(self.size, self.seeds, self.clone_updates, self.noise)
         if cell["arm"] == "sft_rloo":
             begun = self.legs("sft", begun)[-1]
         found = []
@@ -162,9 +167,9 @@ class RuleShift(arms.ArmStudy):
 
 
 @cache
-def novices(size: Policy, seeds: int, updates: int) -> Policies:
+def novices(size: Policy, seeds: int, updates: int, noise: float) -> Policies:
     """Clones of both rules."""
-    row = swap(algorithms.SFT, optimizer=replace(arms.CLONING, warmup=0))
+    row = swap(algorithms.SFT, actor=Expert(noise=noise), optimizer=replace(arms.CLONING, warmup=0))
     return arms.trained(arms.fresh(size, seeds), {"shown": under(SHOWN), "shifted": under(SHIFTED)}, size, row, updates)[0]
 
 
