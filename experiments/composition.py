@@ -4,13 +4,14 @@
     python -m experiments.composition --arms rl_2 rft_2 --updates 120 --seeds 10
 
 In compose a policy writes a line for each function that the prompt names, from what the line before says. All arms go on from clones that
-know the functions one at a time: with more such demonstrations (`sft_1`), by rewards for single functions (`rl_1`), or with problems of two
-functions, by rewards for the last line (`rl_2`), by cloning their own successes there (`rft_2`), or demonstrations with both lines
-(`sft_2`). They are judged on more functions than that.
+know the functions one at a time, and have seen so little of two that they seldom succeed there: with more demonstrations of single ones
+(`sft_1`), by rewards for single ones (`rl_1`), or with problems of two, by rewards for the last line (`rl_2`), by cloning their own
+successes (`rft_2`), or demonstrations with both lines (`sft_2`). They are judged on more functions than that. (From clones that never saw
+two, RL learned nothing on other seeds, for want of rewards.)
 """
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,9 @@ from agentic_rl.algorithms import Algorithm, swap
 from agentic_rl.config import check
 from agentic_rl.envs.compose import Compose
 from agentic_rl.optimizer import Adam
+from agentic_rl.policy import Policy
 from experiments import arms, console, study, sweep
+from experiments.arms import Policies
 from experiments.flags import look_up
 from experiments.report import Verdict
 from experiments.statistics import Record, distinct, select
@@ -30,8 +33,8 @@ from experiments.verdicts import above_zero
 
 BASE = "base"
 ARMS = {
-    BASE: "clones of single functions",
-    "sft_1": "more of that",
+    BASE: "clones of single functions, and a little of two",
+    "sft_1": "demonstrations of single functions",
     "rl_1": "RL on single functions",
     "rl_2": "RL on two",
     "rft_2": "cloning its own successes with two",
@@ -44,15 +47,15 @@ MARGIN = 0.05  # of success
 
 @dataclass(frozen=True)
 class Composition(arms.ArmStudy):
-    """Does reinforcement learning make new skills out of old ones, where more demonstrations of the old ones do not?"""
+    """Does RL make new skills out of old ones, where more demonstrations of the old ones do not? Tests on longer compositions."""
 
     arms: tuple[str, ...] = tuple(ARMS)
     depths: tuple[int, ...] = (1, 2, 3, 4, 6)  # functions of a problem, at the evaluation
     judged_at: int = 4  # the depth of the rules
-    length: int = 4  # of the strings
-    clone_updates: int = 120  # of cloning single functions
-    updates: int = 60
-    learning_rate: float = 1e-3  # of all arms
+    length: int = 3  # of the strings
+    clone_updates: int = 100  # of cloning single functions
+    few: int = 25  # updates more, on problems of one and of two
+    learning_rate: float = 3e-4  # of all arms
 
     claim: ClassVar[str] = (
         "Yuan et al. (2509.25123), From f(x) and g(x) to f(g(x)): RL on two functions brings compositions of more than two, which neither "
@@ -66,7 +69,7 @@ class Composition(arms.ArmStudy):
         NEW: "two functions, in pairs that training never shows",
     } | ARMS
     tiny: ClassVar[dict[str, Any]] = dict(
-        arms=(BASE, "rl_1", "rl_2", "rft_2"), depths=(1, 2), judged_at=2, clone_updates=1, updates=1, problems=64, seeds=2
+        arms=(BASE, "rl_1", "rl_2", "rft_2"), depths=(1, 2), judged_at=2, clone_updates=1, few=1, updates=1, problems=64, seeds=2
     )
 
     def __post_init__(self):
@@ -78,13 +81,14 @@ class Composition(arms.ArmStudy):
         )
         check(min(self.depths) >= 1, "depths are 1 or more.")
         check(self.judged_at in self.depths, f"judged_at ({self.judged_at}) must be one of depths.")
-        check(self.clone_updates >= 1 and self.learning_rate > 0, "clone_updates must be 1 or more, and learning_rate above 0.")
+        check(min(self.clone_updates, self.few) >= 1, "clone_updates and few must be 1 or more.")
+        check(self.learning_rate > 0, f"learning_rate must be above 0, not {self.learning_rate}.")
 
     def cells(self) -> list[Record]:
         return [dict(arm=arm) for arm in self.arms]
 
     def records(self, cell: Record) -> list[Record]:
-        policies = arms.cloned(self.task(1), self.size, self.seeds, self.clone_updates)
+        policies = base(self.task(1), self.task(2), self.size, self.seeds, self.clone_updates, self.few)
         if cell["arm"] != BASE:
             kind, depth = cell["arm"].split("_")
             policies = arms.trained(policies, self.task(int(depth)), self.size, self.row(kind), self.updates)[0]
@@ -122,6 +126,13 @@ class Composition(arms.ArmStudy):
             gains("Cloning one's own successes does not bring it", end["rl_2"], end["rft_2"] + MARGIN, f"rl_2 minus rft_2, less {MARGIN}"),
             *([gains("RL brings more than demonstrations", end["rl_2"], end["sft_2"], "rl_2 minus sft_2")] if "sft_2" in end else []),
         ]
+
+
+@cache
+def base(one: Compose, two: Compose, size: Policy, seeds: int, updates: int, few: int) -> Policies:
+    """Clones of one task, then a little of both."""
+    policies = arms.cloned(one, size, seeds, updates)
+    return arms.trained(policies, {"one": one, "two": two}, size, swap(algorithms.SFT, optimizer=replace(arms.CLONING, warmup=0)), few)[0]
 
 
 def titled(depth: str | int) -> str:

@@ -68,7 +68,7 @@ def under(words: tuple[int, int]) -> Reworded:
 
 @dataclass(frozen=True)
 class RuleShift(arms.ArmStudy):
-    """Does supervised learning memorise the rule that it is shown, where reinforcement learning keeps to what the prompt says?"""
+    """Does supervised learning memorise a rule, where RL keeps to what the prompt says? Looks at success under a shifted rule."""
 
     arms: tuple[str, ...] = tuple(ARMS)
     seeds: int = 10
