@@ -88,12 +88,12 @@ def from_json(value: Any) -> Any:
 
 
 def snake_case(name: str) -> str:
-    """`LeaveOneOut` -> `leave_one_out`.
+    """`LeaveOneOut` -> `leave_one_out`; a number of two digits or more is a word.
 
-    >>> snake_case("LeaveOneOut"), snake_case("GAE")
-    ('leave_one_out', 'gae')
+    >>> snake_case("LeaveOneOut"), snake_case("GAE"), snake_case("AgentsOf2023")
+    ('leave_one_out', 'gae', 'agents_of_2023')
     """
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[a-z])(?=[0-9]{2})", "_", name).lower()
 
 
 def named(package: ModuleType) -> dict[str, type]:

@@ -41,7 +41,7 @@ MARGIN = 0.05  # of success, within which shaping does no harm
 
 @dataclass(frozen=True)
 class ProcessReward(arms.ArmStudy):
-    """Does a reward for every right step beat one for the outcome, the more the longer the episode? And can it be hacked?"""
+    """Does a reward for every right step beat one for the outcome, the more the longer the episode? And hacks one."""
 
     horizons: tuple[int, ...] = (4, 8, 16)  # turns of an episode
     accuracy: float = 0.8  # of the clones' answers

@@ -11,7 +11,7 @@ from tests.test_study import Toy, here  # noqa: F401
 
 def test_every_study_is_found_by_its_module():
     found = reproduce.studies()
-    assert {"credit_bench", "delayed_reward", "vine_budget"} <= found.keys() and "study" not in found
+    assert {"credit_bench", "agents_of_2023", "vine_budget"} <= found.keys() and "study" not in found
     assert all(one.claim and one.headline and one.tiny and type(one).__doc__.endswith(".") for one in found.values())
 
 
