@@ -6,7 +6,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 CONSTRAINTS := $(wildcard constraints/$(VERSION).txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv compare reproduce reproduce-quick test test-all lint bench freeze clean
+.PHONY: help .venv compare reproduce reproduce-quick notebooks test test-all lint bench freeze clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ reproduce: .venv ## All studies in full, and one page of what came out (hours)
 
 reproduce-quick: .venv ## A smoke test of every study
 	.venv/bin/python -m experiments.reproduce --quick
+
+notebooks: .venv ## Run all notebooks anew, each in a minute or two, and keep what comes out
+	.venv/bin/python notebooks/run.py
 
 test: .venv ## The fast tests
 	.venv/bin/python -m pytest -n 2 --dist worksteal

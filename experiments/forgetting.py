@@ -7,8 +7,8 @@ Policies know three old rules by heart, each of which names one answer to each o
 of all answers are right. Then they are trained on the new rule alone: by demonstrations of one right answer to each word (`sft`), by right
 answers drawn from the old policy, which of all right policies is the nearest to it (`oracle_sft`), or from the present one (`rft`), and by
 rewards without and with a KL to the old policy (`rloo`, `rloo_kl`). The questions are few, so that the divergence KL(old ‖ new) under the
-new rule, and success under the old ones, are exact. (Learning rates, and the success at which arms are compared, were chosen on other seeds,
-so that neither nothing nor everything is forgotten.)
+new rule, and success under the old ones, are exact. (Learning rates, and the success at which arms are compared, were chosen on other
+seeds, so that neither nothing nor everything is forgotten.)
 """
 
 from dataclasses import dataclass
