@@ -102,7 +102,7 @@ class BitsPerEpisode(arms.ArmStudy):
         row = self.row(cell["arm"])
         _, rows = arms.trained(start, task(reward=ARMS[cell["arm"]]), self.size, row, updates, self.problems, every)
         steps, reached = first(rows)
-        return arms.records({"answers": np.full(self.seeds, answers), "episodes": self.episodes * steps, "learned": reached})
+        return arms.records({"answers": np.full(self.seeds, answers), "episodes": self.episodes * steps, "learned": reached.astype(int)})
 
     def schedule(self, answers: int) -> tuple[int, int]:
         """Updates between evaluations, and in all."""

@@ -114,9 +114,8 @@ class Composition(arms.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        depths = [r for r in records if r["depth"] != NEW]
-        figure = sweep.figure(depths, "depth", {"success": "success"}, "arm", label="functions of a problem", scale="linear")
-        return {"composition": figure}
+        panels = {"gain": f"success, minus that of {BASE}"}
+        return {"composition": sweep.figure(gained(records), "depth", panels, "arm", label="functions of a problem", scale="linear")}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         end = {arm: sweep.by_seed(select(records, arm=arm), "success", depth=self.judged_at) for arm in self.arms}
@@ -133,6 +132,13 @@ def base(one: Compose, two: Compose, size: Policy, seeds: int, updates: int, few
     """Clones of one task, then a little of both."""
     policies = arms.cloned(one, size, seeds, updates)
     return arms.trained(policies, {"one": one, "two": two}, size, swap(algorithms.SFT, optimizer=replace(arms.CLONING, warmup=0)), few)[0]
+
+
+def gained(records: list[Record]) -> list[Record]:
+    """Success on known pairs minus that of the base, seed by seed: clones differ more than what arms make of them."""
+    known = [r for r in records if r["depth"] != NEW]
+    began = {(r["depth"], r["seed"]): r["success"] for r in known if r["arm"] == BASE}
+    return [r | {"gain": r["success"] - began[r["depth"], r["seed"]]} for r in known if r["arm"] != BASE]
 
 
 def titled(depth: str | int) -> str:
