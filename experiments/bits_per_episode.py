@@ -181,24 +181,27 @@ def learned(verdict: Verdict, records: list[Record], some: tuple[str, ...]) -> V
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
     """Episodes, and bits an episode, against the number of answers: geometric means, 95% intervals; filled where the base is largest."""
-    figure, style = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained"), figures.styles(list(ARMS))
-    panels = figure.subplots(1, 2)
+    figure, style = Figure(figsize=(figures.WIDTH, 3.4), layout="constrained"), figures.styles(list(ARMS))
+    panels, largest = figure.subplots(1, 2), max(distinct(records, "base"))
     for arm in ARMS:
         for base in distinct(records, "base"):
             own = select(records, arm=arm, base=base)
             answers = np.array(sorted(distinct(own, "answers")))
             taken = np.log([sweep.by_seed(own, "episodes", answers=m) for m in answers]).T
             mean, low, high = np.exp(t_interval(taken))
-            look = style[arm] | {"markerfacecolor": style[arm]["color"] if base == max(distinct(records, "base")) else "white"}
+            look = style[arm] | {"markerfacecolor": style[arm]["color"] if base == largest else "white"}
             panels[0].errorbar(answers, mean, [mean - low, high - mean], capsize=2.5, **look)
             panels[1].plot(answers, np.log2(answers) / mean, **look)
     answers = np.array(sorted(distinct(records, "answers")))
-    panels[0].plot(answers, answers, color="#888888", linestyle=":", linewidth=1)
+    panels[0].plot(answers, answers, color=figures.GREY, linestyle=":", linewidth=1)
     for panel, label in zip(panels, (f"episodes until {TARGET:.0%} success", "bits an episode"), strict=True):
         panel.set(xscale="log", yscale="log", xlabel="possible answers M", ylabel=label)
         panel.set_xscale("log", base=2)
-    handles = [Line2D([], [], label=arm, **style[arm]) for arm in ARMS] + [Line2D([], [], color="#888888", linestyle=":", label="M")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=3)
+    handles = [Line2D([], [], label=arm, **style[arm]) for arm in ARMS] + [Line2D([], [], color=figures.GREY, linestyle=":", label="M")]
+    for base in distinct(records, "base"):
+        filled = {"markerfacecolor": figures.GREY if base == largest else "white", "markeredgecolor": figures.GREY, "color": figures.GREY}
+        handles.append(Line2D([], [], marker="o", linestyle="", label=f"digits of {base}", **filled))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, handlelength=3)
     return figure
 
 

@@ -143,7 +143,7 @@ def drawn(records: list[Record]) -> Figure:
             each = np.array([beside(records, side, level, rate) for level in levels])
             mean, low, high = t_interval(each.T)
             panel.errorbar(np.array(levels) * 2 ** (0.06 * (i - 1)), mean, [mean - low, high - mean], capsize=2.5, **style[side])
-        panel.axhline(0, color="#888888", linewidth=0.8)
+        panel.axhline(0, color=figures.GREY, linewidth=0.8)
         panel.set_xscale("log", base=2)
         panel.set_xticks(levels, [f"{x:g}" for x in levels])
         panel.minorticks_off()

@@ -159,7 +159,7 @@ def drawn(records: list[Record]) -> Figure:
         mean, low, high = t_interval(np.array([effect(records, part, how) for part in PARTS]).T)
         look = dict(color=figures.COLORS[i], marker=figures.MARKERS[i], linestyle="", capsize=2.5, label=f"at as many {label}")
         left.errorbar(mean, np.arange(len(PARTS)) + 0.3 * i - 0.15, xerr=[mean - low, high - mean], **look)
-    left.axvline(0, color="#888888", linewidth=0.8)
+    left.axvline(0, color=figures.GREY, linewidth=0.8)
     left.set_yticks(range(len(PARTS)), list(PARTS))
     left.set(xlabel="effect on success", ylim=(len(PARTS) - 0.5, -0.5))
     curves(right, select(records, start="hard"), (NONE, f"+ {SAMPLING}", f"- {SAMPLING}", ALL))

@@ -27,6 +27,7 @@ STYLE = {
     "svg.hashsalt": "agentic_rl",
 }  # fmt: skip
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#664400")
+GREY = "#888888"  # of what was not measured: axes, predictions
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
 BUDGETS = {
@@ -37,7 +38,7 @@ BUDGETS = {
 HORIZON_LEGEND = [
     Line2D([], [], color="black", marker="o", linestyle="none", label="measured, 95% interval"),
     Line2D([], [], color="black", linewidth=1.2, label="pᵀ: accuracy per decision stays p"),
-    Line2D([], [], color="#888888", linewidth=0.8, linestyle="--", label="trained length (p measured here)"),
+    Line2D([], [], color=GREY, linewidth=0.8, linestyle="--", label="trained length (p measured here)"),
     Line2D([], [], color="#cccccc", linewidth=0.8, label="the other rows"),
 ]
 
@@ -125,7 +126,7 @@ def _horizon_panel(panel: Axes, results: list[Record], row: str, style: dict) ->
     decisions = np.interp(turns, x, [select(results, row=row, num_turns=t)[0]["decisions"] for t in x])
     panel.plot(turns, (accuracy[:, None] ** decisions).mean(axis=0), color=style["color"], linewidth=1.2)
     panel.errorbar(x, mean, [mean - low, high - mean], **style | {"linestyle": "none"}, capsize=2.5)
-    panel.axvline(x[0], color="#888888", linewidth=0.8, linestyle="--", zorder=1)
+    panel.axvline(x[0], color=GREY, linewidth=0.8, linestyle="--", zorder=1)
     panel.set_xscale("log", base=2)
     panel.set_xticks(x, [f"{turn:g}" for turn in x])
     panel.xaxis.set_minor_locator(NullLocator())

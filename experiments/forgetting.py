@@ -281,7 +281,7 @@ def drawn(records: list[Record], matched: float) -> Figure:
             panel.plot(r[column], r["drop"], **style[r["arm"]] | {"linestyle": ""}, alpha=0.7)
     panels[0].set(xscale="log", xlabel="KL(old ‖ new), new rule (nats)", ylabel="drop of success,\nold rules")
     panels[1].set(xlabel="success under the new rule")
-    panels[1].axvline(matched, color="#888888", linewidth=0.8, linestyle="--")
+    panels[1].axvline(matched, color=figures.GREY, linewidth=0.8, linestyle="--")
     handles = [Line2D([], [], label=name, **style[name] | {"linestyle": ""}) for name in distinct(records, "arm")]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure

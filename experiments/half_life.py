@@ -49,7 +49,7 @@ class HalfLife(arms.ArmStudy):
     contexts: tuple[str, ...] = tuple(CONTEXTS)
     turns: int = 24  # of an episode, in training too
     target: float = 0.9  # accuracy at hard problems at which cloning ends, for each seed
-    updates: int = 400  # of cloning at most, on 64 easy and 64 hard demonstrations each
+    updates: int = 800  # of cloning at most, on 64 easy and 64 hard demonstrations each
     demos: int = 128  # of easy problems, and as many of hard ones; seen again and again
     problems: int = 2048  # unseen easy ones, and as many hard ones
 
@@ -100,14 +100,16 @@ class HalfLife(arms.ArmStudy):
         policies, there = arms.fresh(size, self.seeds), {}
         for _ in range(self.updates // LEG):
             policies = arms.trained(policies, tasks, size, row, LEG)[0]
-            for seed, accuracy in enumerate(arms.judged(policies, tasks["hard"], size, problems=256)["per_turn_accuracy"]):
+            accuracies = arms.judged(policies, tasks["hard"], size, problems=256)["per_turn_accuracy"]
+            for seed, accuracy in enumerate(accuracies):
                 if accuracy >= self.target:
                     there.setdefault(seed, jax.tree.map(lambda x, seed=seed: x[seed], policies.params))
             if len(there) == self.seeds:
                 return policies._replace(params=jax.tree.map(lambda *x: np.stack(x), *[there[seed] for seed in range(self.seeds)]))
-        missing = self.seeds - len(there)
+        missing = [float(accuracies[seed]) for seed in range(self.seeds) if seed not in there]
         raise ConfigError(
-            f"{missing} of {self.seeds} seeds did not come to an accuracy of {self.target}: raise --updates, or lower --target."
+            f"{len(missing)} of {self.seeds} seeds did not come to an accuracy of {self.target} in {self.updates} updates (the worst ended "
+            f"at {min(missing):.2f}): raise --updates, or lower --target."
         )
 
     def lines(self, records: list[Record]) -> list[Record]:

@@ -170,7 +170,7 @@ def drawn(records: list[Record]) -> Figure:
         own = select(records, case=case)
         turns = np.array(sorted(distinct(own, "horizon")), float)
         for power, line in ((1, ":"), (2, "--")):
-            panel.plot(turns, turns**power / power, color="#888888", linestyle=line, linewidth=1)
+            panel.plot(turns, turns**power / power, color=figures.GREY, linestyle=line, linewidth=1)
         for arm in distinct(own, "arm"):
             some = select(own, arm=arm)
             each = np.array([sweep.by_seed(some, "regret", horizon=t) / error(some) for t in turns])
@@ -184,7 +184,7 @@ def drawn(records: list[Record]) -> Figure:
         panel.set(title=case.replace("_", "\n"), xlabel="turns")
     figure.axes[0].set_ylabel("regret / error of a turn")
     handles = [Line2D([], [], label=arm, **style[arm]) for arm in distinct(records, "arm")]
-    handles += [Line2D([], [], color="#888888", linestyle=line, label=label) for line, label in ((":", "T"), ("--", "T²/2"))]
+    handles += [Line2D([], [], color=figures.GREY, linestyle=line, label=label) for line, label in ((":", "T"), ("--", "T²/2"))]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, handlelength=3)
     return figure
 

@@ -186,20 +186,21 @@ def slope(records: list[Record], column: str) -> Float[np.ndarray, " seeds"]:
 
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
-    """Success and skill against the horizon, means over seeds with Student's 95% band; of the lake, what each seed came to."""
+    """The gain by each process reward against the horizon, Student's 95% band over paired seeds; of the lake, what each seed came to."""
     figure, style = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained"), figures.styles(distinct(records, "reward"))
-    success, skill, lake = figure.subplots(1, 3)
     own = select(records, task="running_sum")
     turns = sorted(distinct(own, "turns"))
-    for panel, column in ((success, "success"), (skill, "log_odds")):
-        for name in distinct(own, "reward"):
-            mean, low, high = t_interval(np.array([sweep.by_seed(own, column, turns=t, reward=name) for t in turns]).T)
+    *gains, lake = figure.subplots(1, 3)
+    for panel, (column, title) in zip(gains, TITLES.items(), strict=True):
+        panel.axhline(0, color=figures.GREY, linewidth=1)
+        for name in (PROCESS, MISJUDGED):
+            mean, low, high = t_interval(np.array([gain(own, name, t, column) for t in turns]).T)
             panel.plot(turns, mean, **style[name])
             panel.fill_between(turns, low, high, color=style[name]["color"], alpha=0.15, linewidth=0)
         panel.set_xscale("log", base=2)
         panel.set_xticks(turns, [f"{t}" for t in turns])
         panel.minorticks_off()
-        panel.set(xlabel="turns", title=TITLES[column])
+        panel.set(xlabel="turns", title=title)
     for r in (r for name in distinct(records, "reward") for r in select(records, task="frozen_lake", reward=name)):
         lake.plot(r["length"], r["success"], **style[r["reward"]] | {"linestyle": ""}, alpha=0.7)
     lake.set(xlabel="turns of an episode", title="success\non the lake")
@@ -208,7 +209,7 @@ def drawn(records: list[Record]) -> Figure:
     return figure
 
 
-TITLES = {"success": "success in\nrunning_sum", "log_odds": "log odds of a\nright answer"}
+TITLES = {"success": "gain in success over\noutcomes' (running_sum)", "log_odds": "gain in log odds\nof a right answer"}
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ def drawn(records: list[Record]) -> Figure:
     left.set(xlabel="J: true − false positive rate", ylabel="gain in success", title="verifier that errs")
     right.set(title="coin for a verifier")
     for panel in (left, right):
-        panel.axhline(0, color="#888888", linewidth=0.8)
+        panel.axhline(0, color=figures.GREY, linewidth=0.8)
     handles = [Line2D([], [], label=f"mean rate {name}", **style[name]) for name in style if name != "warm_start"]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=3)
     return figure
