@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from agentic_rl import algorithms
 from agentic_rl.config import check
@@ -107,9 +108,10 @@ class AgentsOf2023(arms.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        named = [r | {"run": f"{r['model']}, {r['scaffold']}"} for r in records if r["model"] != MORE or r["scaffold"] == "autogpt"]
-        success = sweep.figure(named, "steps", {"success": "success of the whole goal"}, "run", label="turns of work for each item")
-        return {"agents_of_2023": success, "failures": failures(records)}
+        drawn = [r | {"run": f"{r['model']}, {r['scaffold']}"} for r in records if r["model"] != MORE or r["scaffold"] == "autogpt"]
+        success = sweep.figure(drawn, "steps", {"success": "success of the whole goal"}, "run", label="turns of work for each item")
+        success.set_figheight(4.2)
+        return {"agents_of_2023": success, "failures": failures(drawn)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         short, long = min(self.steps), max(self.steps)
@@ -153,21 +155,23 @@ def good_at_parts(records: list[Record]) -> Verdict:
 
 @matplotlib.rc_context(figures.STYLE)
 def failures(records: list[Record]) -> Figure:
-    """Each failure mode at the longest goals: a marker for each model and loop, with Student's 95% interval."""
-    own = [r for r in records if r["steps"] == max(distinct(records, "steps")) and r["scaffold"] in LOOPS]
-    runs = list(dict.fromkeys((r["model"], r["scaffold"]) for r in own))
-    style = figures.styles([f"{model}, {loop}" for model, loop in runs])
-    figure = Figure(figsize=(figures.WIDTH, 3.0), layout="constrained")
-    panel = figure.subplots()
-    for i, (model, loop) in enumerate(runs):
-        look = style[f"{model}, {loop}"] | {"linestyle": "none"}
-        mean, low, high = np.array([t_interval(sweep.by_seed(own, mode, model=model, scaffold=loop)) for mode in MODES]).T
-        panel.errorbar(
-            np.arange(len(MODES)) + (i - len(runs) / 2) * 0.1, mean, [mean - low, high - mean], label=f"{model}, {loop}", capsize=2, **look
-        )
-    panel.set_xticks(range(len(MODES)), [mode.replace(" ", "\n") for mode in MODES])
-    panel.set(ylabel="share (created: a ratio)", title=f"How goals fail, {max(distinct(records, 'steps'))} turns an item")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    """Each failure mode at the longest goals: a marker for each run in a loop, with Student's 95% interval."""
+    steps, style = max(distinct(records, "steps")), figures.styles(distinct(records, "run"))
+    runs = distinct([r for r in records if r["scaffold"] in LOOPS], "run")
+    figure = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained")
+    first, *shares = MODES  # the first is no share
+    panels = figure.subplots(1, 2, width_ratios=(1, len(shares)))
+    for panel, some in zip(panels, ([first], shares), strict=True):
+        for i, run in enumerate(runs):
+            mean, low, high = np.array([t_interval(sweep.by_seed(records, mode, run=run, steps=steps)) for mode in some]).T
+            at = np.arange(len(some)) + (i - (len(runs) - 1) / 2) * 0.12
+            panel.errorbar(at, mean, [mean - low, high - mean], capsize=2, **style[run] | {"linestyle": "none"})
+        panel.set_xticks(range(len(some)), [mode.replace(" ", "\n") for mode in some])
+        panel.set_ylim(bottom=-0.03 * panel.get_ylim()[1])
+    panels[0].set(ylabel="for each item finished", xlim=(-0.6, 0.6))
+    panels[1].set(ylabel="share", title=f"How goals fail, {steps} turns an item")
+    handles = [Line2D([], [], label=run, **style[run] | {"linestyle": "none"}) for run in runs]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

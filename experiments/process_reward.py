@@ -48,7 +48,7 @@ class ProcessReward(arms.ArmStudy):
     errors: float = 0.1  # share of the answers that are misjudged
     lake_noise: float = 0.5  # of the demonstrations on the lake
     updates: int = 40
-    clone_updates: int = 60  # of cloning
+    clone_updates: int = 240  # of cloning; after 60 some policies had not learned to add yet
     learning_rate: float = 1e-3  # of RL
 
     claim: ClassVar[str] = (

@@ -71,7 +71,7 @@ def figure(
             panel.plot(at, mean, label=name, **style[name])
             panel.fill_between(at, low, high, color=style[name]["color"], alpha=0.15, linewidth=0)
         if column.endswith("snr"):
-            panel.axhline(FLOOR, color="#888888", linewidth=0.8, linestyle=":")
+            panel.axhline(FLOOR, color=figures.GREY, linewidth=0.8, linestyle=":")
         panel.set_xscale(**SCALES[scale])
         panel.set_xticks(sorted(distinct(records, x)), [f"{v:g}".lstrip("0") or "0" for v in sorted(distinct(records, x))], fontsize=8)
         panel.minorticks_off()
@@ -80,5 +80,6 @@ def figure(
     if title:
         drawn.suptitle(title, fontsize=11)
     handles = [Line2D([], [], label=name, **style[name]) for name in names]
-    drawn.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False, handlelength=3)
+    columns = min(len(handles), 4, 80 // (max(len(str(name)) for name in names) + 7))
+    drawn.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, handlelength=3)
     return drawn
