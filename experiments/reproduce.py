@@ -78,14 +78,29 @@ def pages(done: dict[str, study.Study], folder: Path) -> None:
     sources = {name: study.source(one, records[name], folder / name) for name, one in measured.items()}
     sections = [section(one, records[name], sources[name]) for name, one in measured.items()]
     overview = [line for name, one in measured.items() for line in verdict_lines(name, one, records[name])]
-    report.write(folder / "index.html", report.html(TITLE, provenance(sources, records), [Section("Verdicts", [overview]), *sections]))
-    report.write(folder / "README.md", f"# {TITLE}\n\n{report.markdown(overview)}\n")
+    seconds = sum(study.seconds(one, records[name]) for name, one in measured.items())
+    first = Section("Verdicts", [summary(overview, len(measured), seconds), overview])
+    report.write(folder / "index.html", report.html(TITLE, provenance(sources, records), [first, *sections]))
+    report.write(folder / "README.md", f"# {TITLE}\n\n{first.parts[0]}\n\n{report.markdown(overview)}\n")
     print(f"index.html and README.md are in {folder}")
 
 
 def verdict_lines(name: str, one: study.Study, records: list[Record]) -> list[Record]:
     """The study's verdicts, for the overview."""
     return [{"study": name, "verdict": v.outcome, "claim": v.claim, "evidence": v.evidence} for v in together(one.verdicts(records))]
+
+
+def summary(overview: list[Record], studies: int, seconds: float) -> str:
+    """How many verdicts there are of each kind, and what they cost.
+
+    >>> summary([{"verdict": "supported"}, {"verdict": "falsified"}, {"verdict": "supported"}], 2, 5400)
+    '2 studies, measured in 1.5 hours; of 3 claims 2 are supported, 1 falsified and 0 inconclusive.'
+    """
+    supported, falsified, rest = (
+        sum(line["verdict"] == which for line in overview) for which in ("supported", "falsified", "inconclusive")
+    )
+    took = f"{studies} studies, measured in {seconds / 3600:.1f} hours"
+    return f"{took}; of {len(overview)} claims {supported} are supported, {falsified} falsified and {rest} inconclusive."
 
 
 def section(one: study.Study, records: list[Record], source: str) -> Section:

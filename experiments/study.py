@@ -176,14 +176,18 @@ def source(study: Study, records: list[Record], folder: Path) -> str:
     made = json.loads((folder / "made_by.json").read_text())
     default = settings(type(study)())
     flags = [f"--{k.replace('_', '-')} {_words(v)}" for k, v in made["settings"].items() if v != default.get(k)]
-    cells = {tuple(cell.items()): select(records, **cell)[0]["seconds"] for cell in study.cells() if select(records, **cell)}
     commits = sorted(
         {str((by["git"] or {}).get("commit"))[:12] + " with changes" * bool((by["git"] or {}).get("dirty")) for by in made["by"]}
     )
     versions = made["by"][-1]["versions"]
     words = f"jax {versions['jax']} on {made['by'][-1]['devices']['kind']}, {made['by'][-1]['date'][:10]}"
     command = " ".join([f"python -m experiments.{name(study)}", *flags])
-    return f"`{command}`: {console.clock(sum(cells.values()))} minutes, commit {', '.join(commits)}, {words}."
+    return f"`{command}`: {console.clock(seconds(study, records))} minutes, commit {', '.join(commits)}, {words}."
+
+
+def seconds(study: Study, records: list[Record]) -> float:
+    """That the measured cells took."""
+    return sum(some[0]["seconds"] for cell in study.cells() if (some := select(records, **cell)))
 
 
 def _words(value: Any) -> str:
