@@ -25,8 +25,8 @@ compare: .venv ## Supervised learning against reinforcement learning, in minutes
 reproduce: .venv ## All studies in full, and one page of what came out (hours)
 	.venv/bin/python -m experiments.reproduce
 
-reproduce-quick: .venv ## A smoke test of every study
-	.venv/bin/python -m experiments.reproduce --quick
+reproduce-quick: .venv ## A smoke test of every study, two at a time
+	.venv/bin/python -m experiments.reproduce --quick --jobs 2
 
 notebooks: .venv ## Run all notebooks anew, each in a minute or two, and keep what comes out
 	.venv/bin/python notebooks/run.py

@@ -4,8 +4,8 @@
     python -m experiments.clip_entropy --levels 0.05 0.2 --epochs 8 --seeds 10
 
 A coin rewards the answers of noisy_verifier, so that nothing can be learned. The policies start from a clone that favours one mode, and
-take several steps on each batch, so that the ratio leaves the clip. Entropy falls by steps in random directions alone; what the clip
-does is therefore its change beside that of the same seed without a clip.
+take several steps on each batch, so that the ratio leaves the clip. Steps in random directions alone change the entropy, too; what the
+clip does is therefore its change beside that of the same seed without a clip.
 """
 
 from dataclasses import dataclass

@@ -109,6 +109,8 @@ class DapoRecipe(arms.ArmStudy):
         both = {ALL: "the success of all parts minus that of none", SAMPLING: f"the effect of {SAMPLING}"}
         of_all = {how: how(records, "hard", ALL) - how(records, "hard", NONE) for how in (score, matched)}
         more = {at: score(records, at, f"+ {SAMPLING}") - score(records, at, NONE) for at in ("hard", "easy")}
+        told = {at: np.mean([r["informative"] for r in select(records, start=at, arm=NONE)]) for at in more}
+        few, many = sorted(told, key=told.get)
         steps = "at as many environment steps"
         return [
             *(above_zero(f"{part} helps", f"The effect of {part} on success", effect(records, part, score)) for part in PARTS),
@@ -117,8 +119,9 @@ class DapoRecipe(arms.ArmStudy):
             above_zero(f"{SAMPLING} helps {steps}", f"A{steps[1:]}, {both[SAMPLING]}", effect(records, SAMPLING, matched)),
             above_zero(
                 f"{SAMPLING} helps more where fewer groups are informative",
-                f"What {SAMPLING} adds to GRPO, hard minus easy",
-                more["hard"] - more["easy"],
+                f"What {SAMPLING} adds to GRPO from the start, hard or easy, where fewer groups are informative, minus that from the other",
+                more[few] - more[many],
+                f"Informative are {told[few]:.0%} of the groups from the {few} start, {told[many]:.0%} from the {many} one.",
             ),
         ]
 

@@ -1,10 +1,11 @@
 """All studies one after the other, and one page of what came out.
 
     python -m experiments.reproduce --quick                       # a smoke test of each, in minutes
-    python -m experiments.reproduce --only vine_budget success_crossover
+    python -m experiments.reproduce --only vine_budget success_crossover --jobs 2
     python -m experiments.reproduce --no-measure --out results    # only the page, from the results there are
 
-Each study runs in a process of its own, into a folder of its own; interrupted, the same command goes on behind the last cell.
+Each study runs in a process of its own, into a folder of its own; interrupted, the same command goes on behind the last cell. Of several
+side by side, each is shown when it is done.
 """
 
 import dataclasses
@@ -14,6 +15,8 @@ import os
 import pkgutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +39,20 @@ class Command:
     only: tuple[str, ...] = ()  # names of studies; by default all
     quick: bool = False  # a smoke test of each
     measure: bool = True  # --no-measure: only write the pages, on the studies that have results
+    jobs: int = 1  # studies side by side
     out: str = ""  # a folder, with a folder for each study; by default runs/reproduce
+
+    def __post_init__(self):
+        check(self.jobs >= 1, f"jobs must be 1 or more, not {self.jobs}.")
 
 
 def main(arguments: list[str]) -> int:
     command = from_flags(Command, Command(), arguments)
     folder = Path(command.out or f"runs/reproduce{'_quick' * command.quick}")
     chosen = {name: look_up("study", name, studies()) for name in command.only or studies()}
-    for i, name in enumerate(chosen if command.measure else ()):
-        print(f"== {i + 1}/{len(chosen)} {name}", flush=True)
-        code = measure(name, command.quick, folder)
-        if code:
-            return code
+    code = measure_all(list(chosen), command, folder) if command.measure else 0
+    if code:
+        return code
     done = {name: one for name, one in chosen.items() if (folder / name / "results.csv").exists()}
     check(bool(done), f"There are no results in {folder}: leave out --no-measure.")
     pages(done, folder)
@@ -64,11 +69,29 @@ def studies() -> dict[str, study.Study]:
     return found
 
 
-def measure(name: str, quick: bool, folder: Path) -> int:
-    """The exit code of the study's own command; a smoke test compiles with less care, which takes half the time."""
-    command = [sys.executable, "-m", f"experiments.{name}", *["--quick"] * quick, "--out", str(folder / name)]
-    flags = os.environ.get("XLA_FLAGS", "") + f" {CARELESS}" * quick
-    return subprocess.run(command, env=os.environ | {"XLA_FLAGS": flags}).returncode
+def measure_all(names: list[str], command: Command, folder: Path) -> int:
+    """The exit code of the first study that failed, behind which none begins; 0 if there is none."""
+    pool, began = ThreadPoolExecutor(command.jobs), time.perf_counter()
+    try:
+        running = {pool.submit(measure, name, command, folder): name for name in names}
+        for i, future in enumerate(as_completed(running)):
+            code, said = future.result()
+            so_far = console.clock(time.perf_counter() - began)
+            print(f"{said}== {i + 1}/{len(names)} {running[future]} | {so_far} since the start", flush=True)
+            if code:
+                return code
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return 0
+
+
+def measure(name: str, command: Command, folder: Path) -> tuple[int, str]:
+    """The exit code of the study's own command, and what it said if it is one of several; a smoke test compiles with less care."""
+    words = [sys.executable, "-m", f"experiments.{name}", *["--quick"] * command.quick, "--out", str(folder / name)]
+    flags = os.environ.get("XLA_FLAGS", "") + f" {CARELESS}" * command.quick
+    told = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) if command.jobs > 1 else {}
+    done = subprocess.run(words, env=os.environ | {"XLA_FLAGS": flags}, **told)
+    return done.returncode, done.stdout or ""
 
 
 def pages(done: dict[str, study.Study], folder: Path) -> None:

@@ -13,8 +13,11 @@ from tests.test_study import here  # noqa: F401
 OTHERS = [part for part in PARTS if part != SAMPLING]
 
 
-def records(parts=0.05, sampling=0.2, easy=0.05, steps=1.5):
-    """Success grows by what an arm's parts are worth, in two looks; with dynamic sampling it costs `steps` times as much."""
+def records(parts=0.05, sampling=0.2, easy=0.05, steps=1.5, informative=(0.3, 0.8)):
+    """Success grows by what an arm's parts are worth, in two looks; with dynamic sampling it costs `steps` times as much.
+
+    Args: informative: share of the groups from the hard start, and from the easy one.
+    """
     worth, found = dict.fromkeys(OTHERS, parts) | {SAMPLING: sampling}, []
     for cell in DapoRecipe().cells():
         start, arm = cell["start"], cell["arm"]
@@ -23,7 +26,8 @@ def records(parts=0.05, sampling=0.2, easy=0.05, steps=1.5):
         for update in (0, 30, 60):
             end = 0.2 + (0.2 + gain) * update / 60
             used = 100 * update * (steps if SAMPLING in has else 1)
-            found += [cell | dict(update=update, seed=s, success=end + 0.001 * (s - 2) * len(has), env_steps=used) for s in range(5)]
+            told = dict(update=update, env_steps=used, informative=informative[start == "easy"])
+            found += [cell | told | dict(seed=s, success=end + 0.001 * (s - 2) * len(has)) for s in range(5)]
     return found
 
 
@@ -35,6 +39,7 @@ def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes() == ["supported"] * 8
     assert outcomes(parts=-0.1, sampling=-0.2, easy=0.1) == ["falsified"] * 8
     assert outcomes(easy=0.3) == ["supported"] * 7 + ["falsified"]
+    assert outcomes(informative=(0.8, 0.3)) == ["supported"] * 7 + ["falsified"]  # then the easy start is where it should help more
     assert outcomes(parts=0.0, sampling=0.0, easy=0.0, steps=1) == ["inconclusive"] * 8
 
 

@@ -1,6 +1,7 @@
 """All studies are found, and one page says what came out of those that have results."""
 
 import re
+import time
 
 import pytest
 
@@ -26,14 +27,28 @@ def test_the_page_shows_verdicts_figures_and_where_they_come_from(here, monkeypa
     assert "| toy | supported | Squares are positive. | Seen. |" in table
 
 
-def test_a_study_that_fails_ends_it_with_its_code(monkeypatch, tmp_path):
-    monkeypatch.setattr(reproduce, "studies", lambda: {"toy": Toy()})
-    monkeypatch.setattr(reproduce, "measure", lambda name, quick, folder: 130)
-    assert reproduce.main(["--out", str(tmp_path)]) == 130
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_behind_a_study_that_fails_none_begins(monkeypatch, tmp_path, capsys, jobs):
+    names, began = [f"study{i}" for i in range(9)], []
+    monkeypatch.setattr(reproduce, "studies", lambda: dict.fromkeys(names, Toy()))
+    monkeypatch.setattr(
+        reproduce, "measure", lambda name, command, folder: (began.append(name), time.sleep(0.1), (130, "it says why\n"))[-1]
+    )
+    assert reproduce.main(["--jobs", str(jobs), "--out", str(tmp_path)]) == 130
+    assert len(began) <= 2 * jobs and "it says why\n== 1/9 study" in capsys.readouterr().out
+
+
+def test_a_study_runs_in_a_process_of_its_own_and_what_it_says_is_kept_if_it_is_one_of_several(monkeypatch, tmp_path):
+    monkeypatch.setattr(reproduce.sys, "executable", "echo")
+    code, said = reproduce.measure("toy", reproduce.Command(quick=True, jobs=2), tmp_path)
+    assert code == 0 and said == f"-m experiments.toy --quick --out {tmp_path / 'toy'}\n"
+    assert reproduce.measure("toy", reproduce.Command(), tmp_path) == (0, "")
 
 
 def test_mistakes_get_one_sentence(tmp_path):
     with pytest.raises(ConfigError, match="no study called vine_bugdet .did you mean vine_budget"):
         reproduce.main(["--only", "vine_bugdet"])
+    with pytest.raises(ConfigError, match="jobs must be 1 or more, not 0"):
+        reproduce.main(["--jobs", "0"])
     with pytest.raises(ConfigError, match="no results in .*: leave out --no-measure"):
         reproduce.main(["--no-measure", "--out", str(tmp_path)])
