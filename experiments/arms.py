@@ -35,7 +35,6 @@ CLONING = WarmStart().algorithm.optimizer  # a larger learning rate than that of
 LEGEND = {
     "±": "half of Student's 95% interval over seeds",
     "success": "on unseen problems, with sampled actions",
-    "env steps, expert labels": "all that the policy was trained with, its start included",
 }
 
 

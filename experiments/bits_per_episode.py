@@ -172,8 +172,9 @@ def exponent(records: list[Record]) -> Float[np.ndarray, " seeds"]:
 def learned(verdict: Verdict, records: list[Record], some: tuple[str, ...]) -> Verdict:
     """The verdict, which is open if too many runs of these arms did not get there."""
     ends = [r["learned"] for r in records if r["arm"] in some]
-    rule = f"{verdict.rule} Inconclusive if more than {MISSED:.0%} of the runs did not learn it."
-    said = verdict.outcome if np.mean(ends) >= 1 - MISSED else "inconclusive"
+    rule = f"{verdict.rule} Inconclusive if more than {MISSED:.0%} of the runs of an arm did not learn it."
+    least = min(np.mean([r["learned"] for r in select(records, arm=arm)]) for arm in some)
+    said = verdict.outcome if least >= 1 - MISSED else "inconclusive"
     evidence = f"{verdict.evidence} {len(ends) - sum(ends):.0f} of {len(ends)} runs did not learn it."
     return verdict._replace(rule=rule, outcome=said, evidence=evidence)
 

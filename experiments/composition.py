@@ -121,8 +121,8 @@ class Composition(arms.ArmStudy):
         end = {arm: sweep.by_seed(select(records, arm=arm), "success", depth=self.judged_at) for arm in self.arms}
         return [
             gains("RL on two functions brings what its base could not do", end["rl_2"], end[BASE], f"rl_2 minus {BASE}"),
-            gains("RL on single functions does not bring it", end["rl_2"], end["rl_1"], "rl_2 minus rl_1"),
-            gains("Cloning one's own successes does not bring it", end["rl_2"], end["rft_2"] + MARGIN, f"rl_2 minus rft_2, less {MARGIN}"),
+            gains("RL on single functions brings less", end["rl_2"], end["rl_1"], "rl_2 minus rl_1"),
+            gains("Cloning one's own successes brings less", end["rl_2"], end["rft_2"] + MARGIN, f"rl_2 minus rft_2, less {MARGIN}"),
             *([gains("RL brings more than demonstrations", end["rl_2"], end["sft_2"], "rl_2 minus sft_2")] if "sft_2" in end else []),
         ]
 

@@ -132,7 +132,12 @@ def enough(records: list[Record], task: str) -> Verdict:
         f"{MARGIN} of success plus that of RLOO minus that of fine credit ({', '.join(FINE)}), each at its best arm by the mean over seeds"
     )
     more = f"{plain} minus {fine}: {np.mean(ours - theirs):+.3f}."
-    return above_zero(f"On {task}, credit by outcomes alone is enough", what, MARGIN + ours - theirs, more)
+    verdict = above_zero(f"On {task}, credit by outcomes alone is enough", what, MARGIN + ours - theirs, more)
+    room = 1 - ours.mean()
+    rule = f"{verdict.rule} Inconclusive if RLOO leaves less room than that below 1."
+    if room >= MARGIN:
+        return verdict._replace(rule=rule)
+    return verdict._replace(rule=rule, outcome="inconclusive", evidence=f"{verdict.evidence} The room is {room:.3f}.", p=None)
 
 
 @matplotlib.rc_context(figures.STYLE)

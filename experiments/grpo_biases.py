@@ -42,7 +42,7 @@ INTERVAL = 1.96  # standard errors
 class GrpoBiases(study.Study):
     """Which two biases has GRPO, by its group's deviation and by its episodes' lengths? Computes both."""
 
-    seeds: int = 1  # of the episodes; the weights are exact
+    seeds: int = 1  # no other number: the weights are exact, and --groups decides how exact the lengths are
     attempts: tuple[int, ...] = (2, 4, 8, 16, 64)  # at a problem
     chances: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 0.5)  # of solving it
     groups: int = 20_000  # of episodes, whose lengths are measured
@@ -63,7 +63,8 @@ class GrpoBiases(study.Study):
     def __post_init__(self):
         super().__post_init__()
         check(len(self.attempts) >= 2 and min(self.attempts) >= 2, "attempts are two numbers or more, each 2 or more.")
-        check(len(self.chances) >= 2 and all(0 < p < 1 for p in self.chances), "chances are two probabilities or more.")
+        check(self.seeds == 1, "Weights are exact and lengths an average over --groups: seeds is 1.")
+        check(len(self.chances) >= 2 and all(0 < p <= 0.5 for p in self.chances), "chances are two or more, above 0 and up to .5.")
         check(self.groups >= 2, "groups must be 2 or more.")
 
     def cells(self) -> list[Record]:

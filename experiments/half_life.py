@@ -132,13 +132,21 @@ class HalfLife(arms.ArmStudy):
             judged.append(above_zero(claim, f"{name}: that average minus k of mixed problems", shape[name] - mixed))
         if len(self.contexts) == 2:
             claim = "An agent that sees all that it did before fails at a rate that rises"
-            judged.append(above_zero(claim, "that average in history minus in markov", shape["history"] - shape["markov"]))
-            after = [alone(select(records, context=name), "after") for name in ("history", "markov")]
+            judged.append(above_zero(claim, "history: k of easy and of hard problems, on average, minus 1", shape["history"] - 1))
             what = (
                 "log of the rate of errors after the first one over that until then, easy and hard on average, in history minus in markov"
             )
-            judged.append(above_zero("There, errors breed errors", what, after[0] - after[1]))
+            more = {name: clustering(records, name) for name in ALONE}
+            words = ", ".join(f"{x.mean():+.2f} in {name} ones" for name, x in more.items())
+            claim = "There, errors come in clusters, in problems that are equally hard"
+            judged.append(above_zero(claim, what, np.mean(list(more.values()), axis=0), f"It is {words}."))
         return judged
+
+
+def clustering(records: list[Record], difficulty: str) -> Float[np.ndarray, " seeds"]:
+    """How much more errors follow the first one in history than in markov."""
+    history, markov = (sweep.by_seed(records, "after", context=name, difficulty=difficulty) for name in ("history", "markov"))
+    return history - markov
 
 
 def alone(records: list[Record], column: str) -> Float[np.ndarray, " seeds"]:

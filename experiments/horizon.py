@@ -72,6 +72,8 @@ class Horizon(arms.ArmStudy):
         for name in self.cases:
             look_up("case", name, TASKS)
         check(len(self.horizons) >= 2 and min(self.horizons) >= 1, "A slope needs two horizons or more, each of 1 turn or more.")
+        for name in self.cases:
+            replace(TASKS[name], num_turns=min(self.horizons))  # refuses what is too short for it
 
     def cells(self) -> list[Record]:
         return [dict(case=case, arm=arm) for case in self.cases for arm in (("sft",) if case == "terminal" else ("sft", "dagger", "rloo"))]

@@ -35,6 +35,7 @@ from experiments.statistics import Record, distinct, select, t_interval
 from experiments.verdicts import above_zero
 
 TASKS = {"compose": (Compose(), 100), "sort_digits": (SortDigits(6, reward="exact"), 40)}  # and updates of cloning
+EPISODES = 256  # of an update, in all arms
 ARMS = BASE, RL, RL_KL, DISTILLED = "base", "RL", "RL with KL", "cloning on"
 STRATA = {"all": (0.0, 1.0), "hard": (0.0, 0.05), "middling": (0.05, 0.5), "easy": (0.5, 1.0)}  # p of the base: above, up to
 
@@ -70,7 +71,10 @@ class PassAtK(arms.ArmStudy):
         super().__post_init__()
         for name in self.tasks:
             look_up("task", name, TASKS)
-        look_up("algorithm", self.algorithm, algorithms.rows())
+        row = look_up("algorithm", self.algorithm, algorithms.rows())
+        check(row.is_on_policy, f"{self.algorithm} does not learn from rewards: choose another --algorithm.")
+        check(self.attempts >= 1 and EPISODES % self.attempts == 0, f"attempts must divide {EPISODES}, not {self.attempts}.")
+        self.row(RL)  # refuses attempts that it cannot do with
         check(self.kl > 0, "kl must be above 0: RL without it is an arm of its own.")
         check(self.largest >= 2, "largest must be 2 or more: a crossing needs two numbers of attempts.")
 
@@ -94,7 +98,7 @@ class PassAtK(arms.ArmStudy):
         """Of an arm that learns."""
         if arm == DISTILLED:
             return WarmStart().algorithm
-        row = swap(algorithms.rows()[self.algorithm], attempts=self.attempts)
+        row = swap(algorithms.rows()[self.algorithm], problems=EPISODES // self.attempts, attempts=self.attempts)
         return swap(row, kl=ReferenceKL(self.kl, "k3")) if arm == RL_KL else row
 
     def lines(self, records: list[Record]) -> list[Record]:
@@ -183,6 +187,7 @@ def drawn(records: list[Record], task: str) -> Figure:
             panel.plot(ks, mean, markevery=2, **style[arm])
             panel.fill_between(ks, low, high, color=style[arm]["color"], alpha=0.15, linewidth=0)
         share = np.mean([r["share"] for r in some])
+        panel.set_xlim(ks[0] / 1.3, ks[-1] * 1.3)
         panel.set_xscale("log", base=2)
         panel.set(title=f"{stratum}\n({share:.0%})", xlabel="k", ylim=(-0.03, 1.03))
     figure.axes[0].set_ylabel("pass@k")

@@ -15,8 +15,8 @@ import os
 import pkgutil
 import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +71,26 @@ def studies() -> dict[str, study.Study]:
 
 def measure_all(names: list[str], command: Command, folder: Path) -> int:
     """The exit code of the first study that failed, behind which none begins; 0 if there is none."""
-    pool, began = ThreadPoolExecutor(command.jobs), time.perf_counter()
+    failed, waiting, began = [], iter(names), time.perf_counter()
+
+    def work():
+        while not failed and (name := next(waiting, None)):
+            code, said = measure(name, command, folder)
+            print(
+                f"{said}== {name} | {names.index(name) + 1}/{len(names)} | {console.clock(time.perf_counter() - began)} since the start",
+                flush=True,
+            )
+            failed.extend([code] * (code != 0))
+
+    threads = [threading.Thread(target=work) for _ in range(command.jobs)]
     try:
-        running = {pool.submit(measure, name, command, folder): name for name in names}
-        for i, future in enumerate(as_completed(running)):
-            code, said = future.result()
-            so_far = console.clock(time.perf_counter() - began)
-            print(f"{said}== {i + 1}/{len(names)} {running[future]} | {so_far} since the start", flush=True)
-            if code:
-                return code
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     finally:
-        pool.shutdown(cancel_futures=True)
-    return 0
+        failed.append(0)  # interrupted: none begins any more
+    return failed[0]
 
 
 def measure(name: str, command: Command, folder: Path) -> tuple[int, str]:

@@ -155,7 +155,7 @@ class RuleShift(arms.ArmStudy):
             above_zero("RL does not", what.format(f"after rloo minus before it, and {MARGIN}"), end["rloo"] - began + MARGIN),
             above_zero("RL ends above SFT", what.format("after rloo minus after sft"), end["rloo"] - end["sft"]),
             above_zero(
-                "SFT that stops in time keeps it",
+                "SFT that stops in time has unlearned less",
                 what.format(f"at the first look at which sft comes to {FLUENT} under the rule shown, minus at the end"),
                 fluent(select(records, arm="sft")) - end["sft"],
             ),
@@ -165,7 +165,9 @@ class RuleShift(arms.ArmStudy):
             judged.append(above_zero("Four rules close 70% of SFT's gap", text, end["sft_rules"] - 0.3 * end["sft"] - 0.7 * end["rloo"]))
         if "sft_rloo" in end:
             text = what.format("after sft_rloo minus after sft")
-            judged.append(near_zero("RL does not repair what SFT unlearned", text, end["sft_rloo"] - end["sft"], margin=MARGIN))
+            shown = sweep.by_seed(records, "shown", arm="sft_rloo", update=0).mean()
+            more = f"it starts at {shown:.2f} under the rule shown, and learns from rewards for that alone"
+            judged.append(near_zero("RL does not repair what SFT unlearned", text, end["sft_rloo"] - end["sft"], MARGIN, more))
         return judged
 
 

@@ -175,7 +175,7 @@ def signs(records: list[Record]) -> Verdict:
         "The gain times the sign of J lies above 0 at every J but 0 and every mean rate, by intervals over seeds that are right together "
         "in 95% of cases (Bonferroni); falsified if it lies below at one."
     )
-    return Verdict("The sign of J decides between learning and unlearning", rule, said, numbers)
+    return Verdict("For a right prior, the sign of J decides between learning and unlearning", rule, said, numbers)
 
 
 def together(value: Float[np.ndarray, "cells seeds"]) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:

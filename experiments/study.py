@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from agentic_rl import parallel, provenance
@@ -20,7 +21,8 @@ from experiments.report import Verdict
 from experiments.statistics import Record, select
 from experiments.verdicts import together
 
-WHERE = ("out", "measure", "quick")  # flags that do not change what is measured
+WHERE = ("out", "measure")  # flags that do not change what is measured
+NO_RULE = "None of the rules applies with these flags."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Study:
     claim: ClassVar[str] = ""  # whose, and what is predicted; written before the run
     legend: ClassVar[dict[str, str]] = {}  # what the table's columns are
     headline: ClassVar[str] = ""  # the column whose mean is shown on the way
-    tiny: ClassVar[dict[str, Any]] = {}  # what --quick sets
+    tiny: ClassVar[dict[str, Any]] = {}  # what --quick sets, unless another flag does
     fewest: ClassVar[int] = 2  # seeds that the rules need
 
     def __post_init__(self):
@@ -71,8 +73,9 @@ class Study:
 def run(default: Study, arguments: list[str]) -> int:
     """Measures what is missing, then prints, draws and judges."""
     study = from_flags(type(default), default, arguments)
+    if study.quick:
+        study = from_flags(type(default), dataclasses.replace(default, quick=True, **default.tiny), arguments)
     folder = Path(study.out or f"runs/{name(study)}{'_quick' * study.quick}")
-    study = dataclasses.replace(study, **study.tiny) if study.quick else study
     if study.measure:
         parallel.prepare(1)
         console.keep_compiled_programs()
@@ -90,6 +93,10 @@ def measured(study: Study, folder: Path) -> Study:
     """
     check((folder / "results.csv").exists(), f"There are no results in {folder}: leave out --no-measure.")
     made = json.loads((folder / "made_by.json").read_text())["settings"]
+    gone = [k for k in made if k not in settings(study)]
+    check(
+        not gone, f"{folder} was measured with {', '.join(gone)}, which {name(study)} no longer has: check out the commit in made_by.json."
+    )
     study = dataclasses.replace(study, **{k: tuple(v) if isinstance(v, list) else v for k, v in made.items()})
     kept, cells = report.read_csv(folder / "results.csv"), study.cells()
     there = sum(bool(select(kept, **cell)) for cell in cells)
@@ -130,7 +137,7 @@ def measure(study: Study, folder: Path) -> None:
         report.write_csv(folder / "results.csv", kept)
         left = (time.perf_counter() - began) / (i + 1) * (len(missing) - i - 1)
         words = ", ".join(f"{k} {v}" for k, v in cell.items())
-        mean = sum(record[study.headline] for record in found) / len(found)
+        mean = np.mean([x for record in found if (x := record[study.headline]) == x] or [np.nan])
         done = f"{len(cells) - len(missing) + i + 1}/{len(cells)}"
         print(f"{done} | {words} | {study.headline} {mean:.3g} | {seconds:.0f} s | {console.clock(left)} left", flush=True)
 
@@ -141,7 +148,8 @@ def _kept(study: Study, folder: Path) -> tuple[list[Record], Record]:
     if not (folder / "results.csv").exists():
         return [], {"settings": wanted, "by": [now]}
     made = json.loads(path.read_text()) if path.exists() else {"settings": {}, "by": []}
-    other = [k for k in wanted if made["settings"].get(k) != wanted[k]]
+    usual = settings(type(study)())  # a flag that came later had its default
+    other = [k for k in wanted if made["settings"].get(k, usual[k]) != wanted[k]]
     check(not other, f"{folder} was measured with other {', '.join(other)}: name another --out, or remove it.")
     return report.read_csv(folder / "results.csv"), made | {"by": made["by"] + [now]}
 
@@ -156,7 +164,12 @@ def show(study: Study, records: list[Record], folder: Path) -> None:
     verdicts = judged(study, records)
     for verdict in verdicts:
         print(f"{verdict['outcome']}: {verdict['claim']}\n  rule: {verdict['rule']}\n  {verdict['evidence']}")
-    tables = [report.markdown(verdicts), report.markdown(lines), "\n".join(f"- {line}" for line in legend(study, lines))]
+    print("" if verdicts else NO_RULE)
+    tables = [
+        report.markdown(verdicts) if verdicts else NO_RULE,
+        report.markdown(lines),
+        "\n".join(f"- {line}" for line in legend(study, lines)),
+    ]
     report.write(folder / "table.md", "\n\n".join([f"# {name(study)}", study.claim, source(study, records, folder), *tables]) + "\n")
     print(f"table.md, figures and results.csv are in {folder}")
 
@@ -175,7 +188,7 @@ def source(study: Study, records: list[Record], folder: Path) -> str:
     """How the records were made: the command, how long it took, commits and versions."""
     made = json.loads((folder / "made_by.json").read_text())
     default = settings(type(study)())
-    flags = [f"--{k.replace('_', '-')} {_words(v)}" for k, v in made["settings"].items() if v != default.get(k)]
+    flags = [f"--{k.replace('_', '-')} {_words(v)}".strip() for k, v in made["settings"].items() if v != default.get(k)]
     commits = sorted(
         {str((by["git"] or {}).get("commit"))[:12] + " with changes" * bool((by["git"] or {}).get("dirty")) for by in made["by"]}
     )
@@ -191,4 +204,4 @@ def seconds(study: Study, records: list[Record]) -> float:
 
 
 def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "" if value is True else " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -160,10 +160,13 @@ class TurnReward(arms.ArmStudy):
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         merged, turn = (np.mean([mean(records, f"{how} {what}") for what in ("format", "hop")], axis=0) for how in ("merged", "turn"))
-        always = np.mean([mean(records, f"turn {what}", "use") for what in ("format", "hop")], axis=0)
+        use = {what: mean(records, f"turn {what}", "use") for what in ("format", "hop")}
+        always, each = np.mean(list(use.values()), axis=0), ", ".join(f"{x.mean():.2f} by {what}" for what, x in use.items())
         return [
             lost(records),
-            above_zero("Rewards of turns keep the tool in use", f"Its use {OVER}, by turn, minus {ALWAYS}", always - ALWAYS),
+            above_zero(
+                "Rewards of turns keep the tool in use", f"Its use {OVER}, by turn, minus {ALWAYS}", always - ALWAYS, f"Its use is {each}."
+            ),
             above_zero(
                 "They bring more right answers than outcomes", f"Success {OVER}, by turn minus by outcomes", turn - mean(records, OUTCOME)
             ),

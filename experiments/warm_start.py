@@ -108,8 +108,9 @@ class WarmStart(arms.ArmStudy):
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         warm = [level for level in self.levels if level >= WARM]
         ahead = np.mean([lead(records, level) for level in warm], axis=0)
-        scratch, *rest = (sweep.by_seed(better(records, level, "ppo"), "clipped") for level in (SCRATCH, *warm))
-        clipped, what = np.mean(rest, axis=0), f"PPO's lead over RLOO {SCALE}"
+        clipped = np.mean([sweep.by_seed(better(records, level, "ppo"), "clipped") for level in warm], axis=0)
+        fewer, what = np.mean([self.fewer(records, rate) for rate in self.learning_rates], axis=0), f"PPO's lead over RLOO {SCALE}"
+        each = ", ".join(f"{self.fewer(records, rate).mean():+.4f} at {rate:g}" for rate in self.learning_rates)
         return [
             above_zero("From scratch PPO learns more than RLOO", f"{what}, from scratch", lead(records, SCRATCH)),
             above_zero("From a warm start RLOO learns more than PPO", f"RLOO's lead over PPO {SCALE}, {MEAN}", -ahead),
@@ -120,9 +121,17 @@ class WarmStart(arms.ArmStudy):
                 "From a warm start the clip is hardly ever active", f"{RARE} minus PPO's share of clipped tokens, {MEAN}", RARE - clipped
             ),
             above_zero(
-                "The clip is less active from a warm start", f"Share of clipped tokens from scratch, minus {MEAN}", scratch - clipped
+                "The clip is less active from a warm start",
+                f"Share of clipped tokens from scratch, minus {MEAN}, at the same learning rate, on average over these",
+                fewer,
+                f"It is {each}.",
             ),
         ]
+
+    def fewer(self, records: list[Record], rate: float) -> Float[np.ndarray, " seeds"]:
+        """Tokens that PPO's clip cuts off from a warm start than from scratch, as shares."""
+        share = {level: sweep.by_seed(records, "clipped", row="ppo", rate=rate, start=level) for level in self.levels}
+        return share[SCRATCH] - np.mean([share[level] for level in self.levels if level >= WARM], axis=0)
 
 
 SCALE = "in log odds of a right answer, each at its better learning rate by the mean over seeds"

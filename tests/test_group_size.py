@@ -36,6 +36,10 @@ def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes(gigpo=(0.3, 0.65), rloo=(0.6, 0.6)) == ["inconclusive"] * 2
 
 
+def test_where_there_is_no_room_to_fall_behind_nothing_is_decided():
+    assert outcomes(rloo=(0.3, 0.97))[0] == "inconclusive" and outcomes(rloo=(0.3, 0.9))[0] == "supported"
+
+
 def test_the_best_arm_is_the_best_by_its_mean():
     name, success = best(records(forks=0.7), FINE)
     assert name == VINE and success.tolist() == [0.7] * 5

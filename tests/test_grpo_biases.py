@@ -52,7 +52,14 @@ def test_each_rule_gives_each_of_its_verdicts():
 
 
 @pytest.mark.parametrize(
-    "flags, words", [(dict(attempts=(8,)), "two numbers"), (dict(chances=(0.0, 0.5)), "two probabilities"), (dict(groups=1), "2 or more")]
+    "flags, words",
+    [
+        (dict(attempts=(8,)), "two numbers"),
+        (dict(chances=(0.0, 0.5)), "above 0 and up to .5"),
+        (dict(chances=(0.1, 0.9)), "up to .5"),
+        (dict(groups=1), "2 or more"),
+        (dict(seeds=2), "seeds is 1"),
+    ],
 )
 def test_what_cannot_be_asked_is_refused(flags, words):
     with pytest.raises(ConfigError, match=words):

@@ -72,8 +72,8 @@ def outcomes(constant=0.0, mixed=-0.2, history=0.2, after=0.5):
 
 def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes() == ["supported"] * 5
-    assert outcomes(constant=0.5, mixed=0.2, history=-0.2, after=-0.5) == ["falsified"] * 5
-    assert outcomes(constant=0.1, mixed=-0.02, history=-0.02, after=-0.02) == ["inconclusive"] * 5
+    assert outcomes(constant=0.5, mixed=0.2, history=-0.8, after=-0.5) == ["falsified"] * 5
+    assert outcomes(constant=0.1, mixed=-0.02, history=-0.1, after=-0.02) == ["inconclusive"] * 5
 
 
 def test_a_single_context_has_no_comparison():

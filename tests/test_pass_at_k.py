@@ -6,8 +6,8 @@ import pytest
 
 from agentic_rl.config import ConfigError
 from agentic_rl.envs.sort_digits import SortDigits
-from experiments import arms, study
-from experiments.pass_at_k import BASE, DISTILLED, RL, RL_KL, STRATA, PassAtK, chance, crossing, curve, judged, ladder, pass_at
+from experiments import arms, figures, study
+from experiments.pass_at_k import BASE, DISTILLED, RL, RL_KL, STRATA, PassAtK, chance, crossing, curve, drawn, judged, ladder, pass_at
 from tests.test_study import here  # noqa: F401
 
 SEEDS = range(5)
@@ -53,6 +53,18 @@ def test_a_stratum_holds_the_problems_of_its_base_chances():
     assert np.isnan(curve(before[:, :2], now[:, :2], "easy", [1])[0]["solved"])
 
 
+def test_a_figure_is_drawn_where_some_problems_are_not_there():
+    nothing = [r | {"task": "toy", "problems": name, "share": 0.0} for name in STRATA for r in made({})]
+    nothing = [r | {"solved": np.nan} if r["problems"] != "all" else r for r in nothing]
+    figures.drawn(drawn(nothing, "toy"))
+
+
+@pytest.mark.parametrize("attempts", [2, 8, 32])
+def test_every_arm_has_as_many_episodes(attempts):
+    rows = [PassAtK(attempts=attempts, algorithm=name).row(RL) for name in ("grpo", "ppo")] + [PassAtK().row(DISTILLED)]
+    assert {row.problems * row.attempts for row in rows} == {256}
+
+
 def test_ladders_end_where_asked():
     assert ladder(2) == [1, 2] and ladder(1000)[-2:] == [512, 1000]
 
@@ -62,6 +74,9 @@ def test_ladders_end_where_asked():
     [
         (dict(tasks=("compos",)), "did you mean compose"),
         (dict(algorithm="grop"), "did you mean grpo"),
+        (dict(algorithm="sft"), "sft does not learn from rewards"),
+        (dict(attempts=1), "compares attempts at the same problem"),
+        (dict(attempts=7), "attempts must divide 256, not 7"),
         (dict(kl=0.0), "kl must be above 0"),
         (dict(largest=1), "largest must be 2 or more"),
     ],

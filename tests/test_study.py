@@ -100,6 +100,31 @@ def test_quick_is_tiny_and_kept_apart(here, monkeypatch):
     assert MEASURED == [7] and (here.parent / "runs" / "toy_quick" / "results.csv").exists()
 
 
+def test_quick_leaves_other_flags_and_is_stated(here):
+    study.run(Toy(), ["--quick", "--numbers", "8", "9", "--out", str(here)])
+    assert MEASURED == [8, 9] and "`python -m experiments.toy --quick --numbers 8 9`" in (here / "table.md").read_text()
+    with pytest.raises(ConfigError, match="other quick"):
+        study.run(Toy(), ["--numbers", "8", "9", "--out", str(here)])
+
+
+def test_without_a_rule_it_says_so(here, monkeypatch, capsys):
+    monkeypatch.setattr(Toy, "verdicts", lambda self, records: [])
+    assert study.run(Toy(), ["--out", str(here)]) == 0
+    assert study.NO_RULE in capsys.readouterr().out and study.NO_RULE in (here / "table.md").read_text()
+
+
+def test_flags_may_come_but_not_go(here):
+    study.run(Toy(), ["--out", str(here)])
+    made = json.loads((here / "made_by.json").read_text())
+    del made["settings"]["stop_at"]
+    (here / "made_by.json").write_text(json.dumps(made))
+    assert study.run(Toy(), ["--out", str(here)]) == 0 and MEASURED == [1, 2, 3]
+    made["settings"]["speed"] = 3
+    (here / "made_by.json").write_text(json.dumps(made))
+    with pytest.raises(ConfigError, match="measured with speed, which toy no longer has"):
+        study.run(Toy(), ["--out", str(here), "--no-measure"])
+
+
 def test_the_command_that_made_it_is_stated_with_its_flags(here):
     study.run(Toy(), ["--out", str(here), "--numbers", "4", "5", "--seeds", "3"])
     assert "`python -m experiments.toy --seeds 3 --numbers 4 5`" in (here / "table.md").read_text()
