@@ -23,6 +23,7 @@ body{font:16px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:58r
 h1,h2{line-height:1.2} h2{margin-top:2.5rem} figure{margin:1.5rem 0} img{max-width:100%;height:auto} figcaption{color:#555;font-size:.9rem}
 .scroll{overflow-x:auto;margin:1rem 0} table{border-collapse:collapse;font-size:.9rem;white-space:nowrap}
 th,td{padding:.35rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top} .text{white-space:normal;min-width:15rem}
+@media(max-width:40rem){table{font-size:.8rem} th,td{padding:.3rem} .text{min-width:8rem}}
 tr>:first-child{position:sticky;left:0;background:#fff;font-weight:600}
 .verdict{border-left:.4rem solid #777;background:#f6f6f6;padding:.5rem 1rem;margin:1rem 0} .verdict p{margin:.3rem 0}
 .supported{border-color:#009E73} .falsified{border-color:#D55E00} dt{font-weight:600} dd{margin:0 0 .5rem;font-family:monospace}
@@ -131,7 +132,7 @@ def _part(part: str | list[Record] | Picture | Verdict) -> str:
 
 def _td(value: Any) -> str:
     """A cell of a table; sentences are wrapped, numbers are not."""
-    wraps = ' class="text"' if len(str(value)) > 30 else ""
+    wraps = ' class="text"' if len(str(value)) > 20 else ""
     return f"<td{wraps}>{escape(str(value))}</td>"
 
 

@@ -110,7 +110,8 @@ def pages(done: dict[str, study.Study], folder: Path) -> None:
     sections = [section(one, records[name], sources[name]) for name, one in measured.items()]
     overview = [line for name, one in measured.items() for line in verdict_lines(name, one, records[name])]
     seconds = sum(study.seconds(one, records[name]) for name, one in measured.items())
-    first = Section("Verdicts", [summary(overview, len(measured), seconds), overview])
+    shown = [{k: x for k, x in line.items() if k != "evidence"} for line in overview]  # that stands in the sections
+    first = Section("Verdicts", [summary(overview, len(measured), seconds), shown])
     report.write(folder / "index.html", report.html(TITLE, provenance(sources, records), [first, *sections]))
     report.write(folder / "README.md", f"# {TITLE}\n\n{first.parts[0]}\n\n{report.markdown(overview)}\n")
     print(f"index.html and README.md are in {folder}")
