@@ -15,8 +15,8 @@ import os
 import pkgutil
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,25 +71,23 @@ def studies() -> dict[str, study.Study]:
 
 def measure_all(names: list[str], command: Command, folder: Path) -> int:
     """The exit code of the first study that failed, behind which none begins; 0 if there is none."""
-    failed, waiting, began = [], iter(names), time.perf_counter()
+    failed, waiting, began = [], enumerate(names, 1), time.perf_counter()
 
     def work():
-        while not failed and (name := next(waiting, None)):
+        while not failed and (following := next(waiting, None)):
+            number, name = following
+            print(f"== {number}/{len(names)} {name} | {console.clock(time.perf_counter() - began)} since the start", flush=True)
             code, said = measure(name, command, folder)
-            print(
-                f"{said}== {name} | {names.index(name) + 1}/{len(names)} | {console.clock(time.perf_counter() - began)} since the start",
-                flush=True,
-            )
+            print(said, end="", flush=True)
             failed.extend([code] * (code != 0))
 
-    threads = [threading.Thread(target=work) for _ in range(command.jobs)]
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        failed.append(0)  # interrupted: none begins any more
+    with ThreadPoolExecutor(command.jobs) as pool:
+        working = [pool.submit(work) for _ in range(command.jobs)]
+        try:
+            for each in working:
+                each.result()
+        finally:
+            failed.append(0)  # interrupted: none begins any more
     return failed[0]
 
 

@@ -35,7 +35,22 @@ def test_behind_a_study_that_fails_none_begins(monkeypatch, tmp_path, capsys, jo
         reproduce, "measure", lambda name, command, folder: (began.append(name), time.sleep(0.1), (130, "it says why\n"))[-1]
     )
     assert reproduce.main(["--jobs", str(jobs), "--out", str(tmp_path)]) == 130
-    assert len(began) <= jobs and "it says why\n== study0 | 1/9" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert len(began) <= jobs and "== 1/9 study0" in said and "it says why" in said
+
+
+def test_interrupted_none_begins_any_more(monkeypatch, tmp_path):
+    began = []
+
+    def interrupted(name, command, folder):
+        began.append(name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproduce, "studies", lambda: {f"study{i}": Toy() for i in range(9)})
+    monkeypatch.setattr(reproduce, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.main(["--out", str(tmp_path)])
+    assert began == ["study0"]
 
 
 def test_a_study_runs_in_a_process_of_its_own_and_what_it_says_is_kept_if_it_is_one_of_several(monkeypatch, tmp_path):
