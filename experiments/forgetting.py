@@ -42,6 +42,7 @@ from experiments.verdicts import above_zero
 SMALL = Policy(width=32, layers=1, heads=2, mlp=64, context="markov")
 WORDS, OLD = 16, 3  # words, and old rules; the new one is the last
 CURVE, NO_CURVE = 0.7, 0.5  # R²: from where one curve holds all arms, and below which it does not
+FAR = 0.1  # nats of divergence, at which arms are set side by side
 ARMS = {
     "sft": "demonstrations of one right answer",
     "oracle_sft": "right answers drawn from the old policy",
@@ -231,10 +232,14 @@ def compared(old: Float[np.ndarray, "S rules words V"], new: Float[np.ndarray, "
     return {"began": began, "success": success, "knew": before, "drop": before - after, "divergence": divergence}
 
 
-def loss(records: list[Record], arm: str, matched: float) -> Float[np.ndarray, " seeds"]:
-    """The drop of an arm where its success is `matched`, between its learning rates and the start; NaN for seeds that never reach it."""
+def loss(records: list[Record], arm: str, matched: float, by: str = "success") -> Float[np.ndarray, " seeds"]:
+    """The drop of an arm where its success, or its divergence, is `matched`, between its learning rates and the start.
+
+    NaN for seeds that never reach it.
+    """
     own = [select(records, arm=arm, seed=seed) for seed in sorted(distinct(records, "seed"))]
-    return np.array([_between([(some[0]["began"], 0.0), *((r["success"], r["drop"]) for r in some)], matched) for some in own])
+    start = [some[0]["began"] if by == "success" else 0.0 for some in own]
+    return np.array([_between([(x, 0.0), *((r[by], r["drop"]) for r in some)], matched) for x, some in zip(start, own, strict=True)])
 
 
 def _between(points: list[tuple[float, float]], at: float) -> float:
@@ -266,7 +271,11 @@ def predicted(records: list[Record]) -> Verdict:
         f"R² of one parabola in KL(old ‖ new) under the new rule, for the drops of all arms and learning rates: the 95% t interval over "
         f"seeds lies above {CURVE}; falsified if it lies below {NO_CURVE}."
     )
-    evidence = f"{mean:.2f} [{low:.2f}, {high:.2f}] over {len(found)} seeds."
+    far = {arm: loss(records, arm, FAR, by="divergence") for arm in distinct(records, "arm")}
+    words = ", ".join(f"{np.nanmean(x):.2f} by {arm}" for arm, x in far.items() if np.isfinite(x).any())
+    evidence = (
+        f"{mean:.2f} [{low:.2f}, {high:.2f}] over {len(found)} seeds. At a divergence of {FAR} the drop is {words or 'not measured'}."
+    )
     return Verdict("The divergence on the new task foretells what is forgotten", rule, kind, evidence)
 
 

@@ -62,6 +62,12 @@ def test_arms_are_compared_between_their_learning_rates():
     assert np.isnan(loss([r | {"success": 0.8 * r["success"]} for r in records()], "sft", 0.9)).all()
 
 
+def test_arms_are_set_side_by_side_as_far_from_the_old_policy():
+    np.testing.assert_allclose(loss(records(sft=0.4), "sft", 0.1, by="divergence"), 0.1, atol=1e-9)  # here the divergence is the drop
+    apart = [r | {"divergence": 4 * r["divergence"]} if r["arm"] == "sft" else r for r in records()]
+    assert "the drop is 0.03 by sft, 0.10 by oracle_sft" in predicted(apart).evidence
+
+
 def test_one_parabola_explains_what_lies_on_it():
     points = [dict(seed=0, divergence=x, drop=0.1 + x**2) for x in np.linspace(0, 1, 9)]
     assert r_squared(points)[0] == pytest.approx(1)
