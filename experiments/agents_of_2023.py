@@ -110,7 +110,6 @@ class AgentsOf2023(arms.ArmStudy):
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         drawn = [r | {"run": f"{r['model']}, {r['scaffold']}"} for r in records if r["model"] != MORE or r["scaffold"] == "autogpt"]
         success = sweep.figure(drawn, "steps", {"success": "success of the whole goal"}, "run", label="turns of work for each item")
-        success.set_figheight(4.2)
         return {"agents_of_2023": success, "failures": failures(drawn)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:

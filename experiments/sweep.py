@@ -62,7 +62,8 @@ def figure(
     Args: panels: column -> title; label: of the x axis.
     """
     names, style = distinct(records, lines), figures.styles(distinct(records, lines))
-    drawn = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained")
+    columns = max(1, min(len(names), 4, 80 // (max(len(str(name)) for name in names) + 7)))  # of the legend
+    drawn = Figure(figsize=(figures.WIDTH, 2.7 + 0.25 * max(2, -(-len(names) // columns))), layout="constrained")
     for panel, (column, what) in zip(drawn.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name in names:
             at = sorted(distinct(select(records, **{lines: name}), x))
@@ -80,6 +81,5 @@ def figure(
     if title:
         drawn.suptitle(title, fontsize=11)
     handles = [Line2D([], [], label=name, **style[name]) for name in names]
-    columns = min(len(handles), 4, 80 // (max(len(str(name)) for name in names) + 7))
     drawn.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, handlelength=3)
     return drawn
