@@ -39,6 +39,10 @@ def test_runs_that_did_not_learn_it_leave_the_claims_open():
         r["learned"] = 0
     verdicts = BitsPerEpisode().verdicts(some)
     assert [v.outcome for v in verdicts] == ["supported", "supported", "inconclusive"]
+    other = made()
+    for r in [r for r in other if r["arm"] == EACH][:2]:  # 13% of the arm, 7% of the two that are compared
+        r["learned"] = 0
+    assert [v.outcome for v in BitsPerEpisode().verdicts(other)] == ["supported", "inconclusive", "supported"]
     assert "0 of 15 runs did not learn it." in verdicts[0].evidence and "3 of 15 runs" in verdicts[2].evidence
 
 

@@ -56,7 +56,14 @@ def test_only_the_cases_that_were_asked_for_are_judged():
     assert len(asked.verdicts([r for r in records() if r["case"] == "terminal"])) == 1
 
 
-@pytest.mark.parametrize("flags, words", [(dict(cases=("cliff",)), "cliff"), (dict(horizons=(8,)), "two horizons")])
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (dict(cases=("cliff",)), "cliff"),
+        (dict(horizons=(8,)), "two horizons"),
+        (dict(horizons=(1, 8)), "demoed_recover needs num_turns above"),
+    ],
+)
 def test_what_cannot_be_asked_is_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         Horizon(**flags)

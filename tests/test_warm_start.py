@@ -43,6 +43,14 @@ def test_a_row_is_judged_at_its_better_learning_rate():
     np.testing.assert_allclose(lead(records(), 0.1, "reinforce"), -2.0)
 
 
+def test_clips_are_compared_at_the_same_learning_rate():
+    late = [
+        r | {"log_odds": r["log_odds"] - 5 * (r["rate"] == 1e-3) * (r["start"] > 0)} for r in records()
+    ]  # warm starts want the other rate
+    late = [r | {"clipped": 0.04 if r["rate"] == 1e-3 else 0.01} for r in late]  # which clips as much from any start
+    assert WarmStart().verdicts(late)[-1].outcome == "inconclusive"
+
+
 def test_the_slope_is_that_of_the_lead_against_the_start():
     exact = [2 - 0.25 * x for x in BEGAN.values()]
     np.testing.assert_allclose(slope(records(leads=exact)), -0.25, atol=1e-9)
