@@ -6,7 +6,7 @@ import pytest
 from agentic_rl import tokens
 from agentic_rl.config import ConfigError
 from agentic_rl.envs.todo import Todo
-from experiments import study
+from experiments import figures, study, sweep
 from experiments.agents_of_2023 import LOOPS, MORE, RL, SUPERVISED, AgentsOf2023
 from experiments.failure_modes import MODES, after_early_error, off_goal, ratio, repeats
 from tests.test_study import here  # noqa: F401
@@ -80,6 +80,17 @@ def test_a_length_s_best_loop_is_each_seed_s_own():
 def test_what_cannot_be_asked_is_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         AgentsOf2023(**flags)
+
+
+def test_names_of_any_length_fit_the_legend():
+    names = [
+        f"{model}, {scaffold}" for model in ("supervised", "more supervision", "then RL") for scaffold in ("once", "babyagi", "autogpt")
+    ]
+    made = [dict(run=name, steps=turns, seed=s, success=0.5) for name in names for turns in (1, 4) for s in (0, 1)]
+    figure = sweep.figure(made, "steps", {"success": ""}, "run")
+    figures.drawn(figure)
+    legend, page = figure.legends[0].get_window_extent(), figure.bbox
+    assert page.x0 <= legend.x0 and legend.x1 <= page.x1 and figure.axes[0].get_window_extent().height > 0.4 * page.height
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """All studies are found, and one page says what came out of those that have results."""
 
 import re
+import signal
 import time
 
 import pytest
@@ -44,12 +45,18 @@ def test_interrupted_none_begins_any_more(monkeypatch, tmp_path):
 
     def interrupted(name, command, folder):
         began.append(name)
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # which Python hands to the main thread
+        time.sleep(0.3)
+        return 0, ""
 
-    monkeypatch.setattr(reproduce, "studies", lambda: {f"study{i}": Toy() for i in range(9)})
+    monkeypatch.setattr(reproduce, "studies", lambda: {f"study{i}": Toy() for i in range(4)})
     monkeypatch.setattr(reproduce, "measure", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        reproduce.main(["--out", str(tmp_path)])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            reproduce.main(["--out", str(tmp_path)])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert began == ["study0"]
 
 
