@@ -1,6 +1,7 @@
 """The terminal: one sentence for a user's mistake, tables, a line of progress, and an orderly end on Ctrl-C or SIGTERM."""
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -30,6 +31,18 @@ def main(program: Callable[[list[str]], int | None]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def command(program: str, *words: object) -> str:
+    """Returns the shell command that runs another program of this package, quoted, in the form in which the user started this one.
+
+    >>> command("evaluate", "runs/my first run")
+    "python -m experiments.evaluate 'runs/my first run'"
+    """
+    start = (
+        ["agentic-rl", program.replace("_", "-")] if Path(sys.argv[0]).stem == "agentic-rl" else ["python", "-m", f"experiments.{program}"]
+    )
+    return shlex.join([*start, *map(str, words)])
 
 
 def keep_compiled_programs() -> None:

@@ -14,6 +14,7 @@ Tasks joined by + are a mixture: each update draws equally many problems of each
 
 import dataclasses
 import json
+import shlex
 import time
 from typing import Annotated
 
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> int:
         check(not arguments, f"--resume takes its whole config from {resume}; leave out {' '.join(arguments)}.")
         directory = RunDirectory.open(resume)
         if directory.result:
-            print(f"{resume} is finished: {directory.result}\nmore: python -m experiments.evaluate {resume}")
+            print(f"{resume} is finished: {directory.result}\nmore: {console.command('evaluate', resume)}")
             return 0
         return execute(from_json(directory.config), directory)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -90,7 +91,7 @@ def execute(run: Run, directory: RunDirectory) -> int:
     with directory:
         result = train(run, directory, console.ProgressLine(task_name(run.task)), console.stopper())
         if not result.finished:
-            print(f"stopped; continue with: python -m experiments.train --resume {directory.path}")
+            print(f"stopped; continue with: {console.command('train', '--resume', directory.path)}")
             return 130
         last = result.rows[-1]
         scores = {name: last[name] for name in last if name.startswith("eval_")}
@@ -100,7 +101,7 @@ def execute(run: Run, directory: RunDirectory) -> int:
     before = result.rows[0]
     start, end = mean(before["eval_success"]), mean(last["eval_success"])
     print(f"success on unseen problems: {start:.3f} before, {end:.3f} after {run.updates} updates")
-    print(f"curves: tensorboard --logdir {directory.path}    more: python -m experiments.evaluate {directory.path}")
+    print(f"curves: {shlex.join(['tensorboard', '--logdir', str(directory.path)])}    more: {console.command('evaluate', directory.path)}")
     return 0
 
 
