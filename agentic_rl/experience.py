@@ -69,7 +69,7 @@ def experience(
     value = value._replace(before=before, after=after)
     kept = algorithm.selection(trajectory)
     batch = make_batch(algorithm, credited, value, kept)
-    log = metrics.episode_metrics(trajectory) | credit_metrics(algorithm, batch, value, credited) | {"kept_episodes": kept.mean()}
+    log = metrics.episode_metrics(trajectory) | credit_metrics(algorithm, batch, value, credited) | {"kept": kept.mean()}
     more = {name: parallel.total(sum(x.get(name, 0) for x in (discarded, forked))) for name in ("env_steps", "generated_tokens")}
     return Made(batch, log, budget(algorithm, task.spec, weights, drawn, trajectory, batch, more))
 

@@ -171,6 +171,7 @@ def train(
         rows = [jax.tree.map(lambda x: x[index], batch) for batch, index in zip(batches, chosen)]
         slope, log = gradient(setup, specs, algorithm, params, rows)
         log["gradient_norm"] = jnp.sqrt(sum(jnp.vdot(x, x) for x in jax.tree.leaves(slope)))
+        log["no_gradient"] = (log["gradient_norm"] == 0).astype(float)  # of the steps: all credit 0, or nothing kept
         carry = optimizer.step(algorithm.optimizer, slope, optimizer_state, params, state.step, setup.total)
         return carry, log
 

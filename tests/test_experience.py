@@ -90,7 +90,7 @@ def test_a_slot_keeps_the_first_group_that_differs_and_every_round_is_charged(ro
         else:
             np.testing.assert_array_equal(action[slot], played(r).action[slot])
             np.testing.assert_array_equal(mask[slot], played(r).mask[slot])
-    assert found.log["kept_episodes"] == np.mean([r is not None for r in chosen])
+    assert found.log["kept"] == np.mean([r is not None for r in chosen])
 
 
 def test_what_is_left_out_is_played_and_charged_but_not_trained_on():
@@ -98,7 +98,7 @@ def test_what_is_left_out_is_played_and_charged_but_not_trained_on():
     assert every.spent["env_steps"] == some.spent["env_steps"] == played().mask.any(-1).sum()
     assert some.spent["trained_tokens"] == some.batch.mask.sum() < every.spent["trained_tokens"] == played().mask.sum()
     kept = some.batch.mask.any((1, 2)).reshape(COUNT, 2)
-    assert (kept.sum(0) == 2).all() and some.log["kept_episodes"] == 0.25
+    assert (kept.sum(0) == 2).all() and some.log["kept"] == 0.25
     np.testing.assert_array_equal(some.batch.credit[kept.ravel()], every.batch.credit[kept.ravel()])
     assert some.log["success"] == every.log["success"]
 

@@ -152,6 +152,19 @@ def test_the_order_of_the_problems_does_not_change_a_full_batch_update():
     chex.assert_trees_all_close(on_one_device(step, *inputs), on_one_device(step, *shuffled), rtol=0, atol=1e-6)
 
 
+def test_the_share_of_steps_without_a_gradient_is_logged():
+    """One episode a step; a quarter of the episodes was left out, another quarter has no credit."""
+    algorithm = replace(algorithms.REINFORCE, **SMALL, minibatches=16)
+    setup, state = start(algorithm)
+    trajectory, value, batch = played(algorithm)
+    quarter = jnp.arange(16) // 4
+    mask = batch.mask & (quarter != 0)[:, None, None]
+    batch = batch._replace(mask=mask, credit=jnp.where(mask & (quarter != 1)[:, None, None], 1.0, 0.0))
+    step = lambda b: learner.train(setup, [TASK.spec], algorithm, jax.random.key(1), state, [b])[1]  # noqa: E731
+    log = on_one_device(step, batch)
+    assert log["no_gradient"] == 0.5 and log["gradient_norm"] > 0
+
+
 def test_an_update_takes_the_learning_rate_of_its_own_step():
     second = dict(reference=OTHERS, step=jnp.int32(1))
     rising, _ = updated(replace(PPO, optimizer=Sgd(learning_rate=0.5, warmup=4)), **second)
