@@ -7,12 +7,13 @@ other fields are static. A folder is its own registry: `named` lists the config 
 import dataclasses
 import importlib
 import inspect
-import pkgutil
 import re
 from types import ModuleType
 from typing import Any, get_origin
 
 import jax
+
+from agentic_rl import registry
 
 STATIC = (int, bool, str, tuple)
 
@@ -79,12 +80,25 @@ def from_json(value: Any) -> Any:
     ours = module.split(".")[0] in ("agentic_rl", "experiments")
     check(ours, f"config.json names the class {value['class']}, which is not of this package.")
     try:
-        cls = getattr(importlib.import_module(module), name)
+        cls = getattr(_module(module), name)
         kinds = {f.name: f.type for f in dataclasses.fields(cls) if inspect.isclass(f.type) and issubclass(f.type, tuple)}
         fields = {k: from_json(v) for k, v in value.items() if k != "class"}
         return cls(**{k: kinds[k](v) if k in kinds else v for k, v in fields.items()})
     except (ImportError, AttributeError, TypeError) as error:
         raise ConfigError(f"config.json was written by another version of this package ({error}); use that version.") from None
+
+
+def _module(name: str) -> ModuleType:
+    """Returns the module that defines a stored config's class.
+
+    Raises: ImportError if there is none; ConfigError if its file is broken.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"config.json names a class of {name}, but {registry.sentence(name, error)}") from None
 
 
 def snake_case(name: str) -> str:
@@ -96,14 +110,37 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[a-z])(?=[0-9]{2})", "_", name).lower()
 
 
-def named(package: ModuleType) -> dict[str, type]:
-    """The config classes that a module, or the modules of a folder, define, by snake_case name."""
-    names = [package.__name__]
-    if hasattr(package, "__path__"):
-        names += [f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__)]
-    found = {}
-    for module in map(importlib.import_module, names):
-        for name, cls in inspect.getmembers(module, dataclasses.is_dataclass):
-            if inspect.isclass(cls) and cls.__module__ == module.__name__ and not name.startswith("_"):
-                found[snake_case(name)] = cls
-    return found
+def named(package: ModuleType) -> registry.Registry:
+    """Returns the config classes that a module, or the modules of a folder, define, by snake_case name.
+
+    What cannot be used is left out with a warning: files that cannot be imported, classes that cannot be made without arguments,
+    and names that stand for two classes.
+    """
+    loaded, broken = registry.modules(package)
+    found: dict[str, type] = {}
+    unusable: dict[str, str] = {}
+    for cls in (cls for module in loaded for cls in _classes(module)):
+        name = snake_case(cls.__name__)
+        said = _clash(name, found[name], cls) if name in found else _lacks_default(cls)
+        unusable |= {name: said} if said else {}
+        found[name] = cls
+    usable = {name: cls for name, cls in found.items() if name not in unusable}
+    return registry.Registry(usable, {snake_case(name): said for name, said in broken.items()} | unusable)
+
+
+def _classes(module: ModuleType) -> list[type]:
+    """Returns the public config classes that a module itself defines."""
+    found = inspect.getmembers(module, lambda x: inspect.isclass(x) and dataclasses.is_dataclass(x) and x.__module__ == module.__name__)
+    return [cls for name, cls in found if not name.startswith("_")]
+
+
+def _clash(name: str, cls: type, other: type) -> str:
+    files = " and ".join(registry.file_of(x.__module__) for x in (cls, other))
+    return f"{name} is left out: {files} both define it; rename one of the two."
+
+
+def _lacks_default(cls: type) -> str:
+    """Returns a sentence on the first field that has no default, or nothing if each has one."""
+    missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    where = registry.file_of(cls.__module__)
+    return f"{cls.__name__} in {where} is left out: give its field {missing[0]} a default." if missing else ""

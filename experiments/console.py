@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from experiments.statistics import Record
 
 def main(program: Callable[[list[str]], int | None]) -> None:
     """Runs `program` on the command line's arguments; a user's mistake or the disk's refusal ends it with a sentence and exit code 2."""
+    warnings.showwarning = show_warning
     try:
         code = program(sys.argv[1:])
         sys.stdout.flush()
@@ -31,6 +33,13 @@ def main(program: Callable[[list[str]], int | None]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def show_warning(message: Warning, category: type[Warning], filename: str, lineno: int, file=None, line: str | None = None) -> None:
+    """Prints what the library warns of as one plain line, and any other warning as Python does."""
+    ours = category.__module__.partition(".")[0] in ("agentic_rl", "experiments")
+    text = f"warning: {message}\n" if ours else warnings.formatwarning(message, category, filename, lineno, line)
+    print(text, end="", file=file or sys.stderr, flush=True)
 
 
 def command(program: str, *words: object) -> str:

@@ -53,6 +53,8 @@ def look_up(kind: str, name: str, known: dict[str, Any]) -> Any:
 
     Raises: ConfigError with the choices.
     """
+    why = getattr(known, "left_out", {}).get(name)
+    check(name in known or not why, f"There is no {kind} called {name}, because {why}")
     near = get_close_matches(name, known, 1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     check(name in known, f"There is no {kind} called {name}{hint}; choose one of: {', '.join(sorted(known))}.")

@@ -9,18 +9,18 @@ side by side, each is shown when it is done.
 """
 
 import dataclasses
-import importlib
 import inspect
 import os
-import pkgutil
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import experiments
+from agentic_rl import registry
 from agentic_rl.config import check
 from experiments import console, report, study
 from experiments.flags import from_flags, look_up
@@ -59,14 +59,23 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def studies() -> dict[str, study.Study]:
-    """Every study of this folder by its name, as it is by default."""
+def studies() -> registry.Registry:
+    """Returns every study of this folder by its name, as it is by default."""
+    loaded, left_out = registry.modules(experiments)
     found = {}
-    for module in pkgutil.iter_modules(experiments.__path__):
-        here = importlib.import_module(f"experiments.{module.name}")
-        own = [x for _, x in inspect.getmembers(here, inspect.isclass) if issubclass(x, study.Study) and x.__module__ == here.__name__]
-        found |= {study.name(cls()): cls() for cls in own if study.name(cls()) == module.name and cls is not study.Study}
-    return found
+    for here in loaded:
+        file = here.__name__.rpartition(".")[2]
+        try:
+            found |= {study.name(one): one for one in own_studies(here) if study.name(one) == file}
+        except Exception as error:  # a user's study that cannot be made
+            left_out[file] = registry.sentence(here.__name__, error)
+    return registry.Registry(found, left_out)
+
+
+def own_studies(module: ModuleType) -> list[study.Study]:
+    """Returns the studies that a module itself defines, as they are by default."""
+    classes = [x for _, x in inspect.getmembers(module, inspect.isclass) if issubclass(x, study.Study)]
+    return [cls() for cls in classes if cls.__module__ == module.__name__ and cls is not study.Study]
 
 
 def measure_all(names: list[str], command: Command, folder: Path) -> int:

@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 LAYERS = (
-    {"__init__", "config", "types", "tokens", "streams"},
+    {"__init__", "config", "registry", "types", "tokens", "streams"},
     {"envs", "problems", "layout", "policy", "acting", "credit", "surrogates", "losses", "kl", "optimizer", "metrics", "parallel", "graph"}
     | {"records", "checkpoints", "tensorboard", "provenance"},
     {"sampler", "rewards", "selection", "renamed", "scaffolds"},
