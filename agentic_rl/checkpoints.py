@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from agentic_rl.config import ConfigError
+from agentic_rl.disk import refusal
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the traceback of every error it also raises
 
@@ -105,8 +106,7 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: what TensorStore makes of a full disk
-        reason = str(error).rpartition(": ")[2]
-        raise ConfigError(f"Cannot write a checkpoint to {folder} ({reason}); make room there, then start the same run again.") from None
+        raise ConfigError(refusal(error, folder, "a checkpoint")) from None
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""A run's directory: what the run was, what it measured, and from where it can go on. Only this, with its two parts, touches the disk.
+"""A run's directory: what the run was, what it measured, and from where it can go on. Only this, with its parts, touches the disk.
 
     config.json     the run's config, and under "made_by" the versions, git commit, devices and date
-    metrics.jsonl   one row per logged step, with its time; the single truth, of which TensorBoard is a view
+    metrics.jsonl   one row per logged step, with its time; the single truth, of which TensorBoard is a view; see `log.py`
     episodes.jsonl  rendered episodes
+    lock            there while a process writes; see `lock.py`
     tensorboard/    see `tensorboard.py`
     checkpoints/    see `checkpoints.py`
     result.json     written last: its presence means that the run is finished
@@ -12,28 +13,35 @@ Floats are written so that they read back exactly; NaN, Infinity and -Infinity s
 
 import json
 import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from math import inf
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jaxtyping import PyTree
 
+from agentic_rl import atomic
 from agentic_rl.checkpoints import Checkpoints
 from agentic_rl.config import ConfigError, check
+from agentic_rl.disk import writing
+from agentic_rl.lock import Lock
+from agentic_rl.log import Log, Row, has_numbers, has_texts, to_json
 from agentic_rl.provenance import made_by
 from agentic_rl.tensorboard import TensorBoard
 
 
 class RunDirectory:
-    """A run on disk. `create` it to write (a context manager, so that it is closed), `open` it to read: reading changes nothing."""
+    """A run on disk. `create` it to write, `open` it to read.
+
+    Reading changes nothing and needs no lock. Whoever writes has the directory's lock, from the first write (or the beginning of the
+    `with` block) until `close`; another process is refused meanwhile.
+    """
 
     def __init__(self, path: Path, config: dict):
         self.path = path
         self.config = config
+        self._lock = Lock(path)
+        self._metrics = Log(path / "metrics.jsonl", has_numbers)
+        self._episodes = Log(path / "episodes.jsonl", has_texts)
         self._checkpoints = Checkpoints(path / "checkpoints")
         self._tensorboard = TensorBoard(path / "tensorboard")
 
@@ -44,12 +52,14 @@ class RunDirectory:
         Raises: ConfigError, with nothing changed, if `path` holds anything else or cannot be written.
         """
         path = Path(path).absolute()
-        with _writing(path):
+        with writing(path):
             path.mkdir(parents=True, exist_ok=True)
-            if all(file.name == "config.json.tmp" for file in path.iterdir()):
-                _replace(path / "config.json", _json({"config": config, "made_by": made_by()}, indent=2))
+            if all(file.name == "lock" or file.name.startswith(".config.json.") for file in path.iterdir()):
+                with Lock(path):
+                    if not (path / "config.json").exists():  # another process may have come first
+                        atomic.write(path / "config.json", to_json({"config": config, "made_by": made_by()}, indent=2))
         run = cls.open(path)
-        there, here = flat(run.config), flat(json.loads(_json(config)))
+        there, here = flat(run.config), flat(json.loads(to_json(config)))
         odd = sorted(name for name in there | here if there.get(name, "absent") != here.get(name, "absent"))
         if odd:
             values = f"{odd[0]} is {there.get(odd[0], 'absent')} there and {here.get(odd[0], 'absent')} here"
@@ -76,15 +86,19 @@ class RunDirectory:
         """Versions, git commit, devices and date of the process that began the run."""
         return json.loads((self.path / "config.json").read_text())["made_by"]
 
-    @property
-    def metrics(self) -> list[dict]:
-        """The logged rows, in order."""
-        return rows(self.path / "metrics.jsonl")
+    def rows(self) -> Iterator[Row]:
+        """The logged rows, one by one in the order of their steps, so that not all need to be in memory."""
+        return self._metrics.rows()
 
     @property
-    def episodes(self) -> list[dict]:
+    def metrics(self) -> list[Row]:
+        """All logged rows, in the order of their steps."""
+        return list(self.rows())
+
+    @property
+    def episodes(self) -> list[Row]:
         """The logged episodes, in order: rows of `step`, `time` and `episodes`, a list of texts."""
-        return rows(self.path / "episodes.jsonl")
+        return list(self._episodes.rows())
 
     @property
     def result(self) -> dict | None:
@@ -92,29 +106,43 @@ class RunDirectory:
         path = self.path / "result.json"
         return json.loads(path.read_text()) if path.exists() else None
 
-    def log(self, row: dict) -> None:
+    def reconfigure(self, config: dict) -> None:
+        """Replaces the config of a run that is to go on with another one, such as more updates; "resumed_by" says who did.
+
+        A result, which was of the old config, becomes `earlier_result.json`.
+        Raises: ConfigError, with nothing changed, if another process writes here or the disk refuses it.
+        """
+        self._lock.acquire()
+        with writing(self.path):
+            stored = json.loads((self.path / "config.json").read_text())
+            stored |= {"config": config, "resumed_by": [*stored.get("resumed_by", []), made_by()]}
+            if (self.path / "result.json").exists():
+                os.replace(self.path / "result.json", self.path / "earlier_result.json")
+            atomic.write(self.path / "config.json", to_json(stored, indent=2))
+        self.config = json.loads(to_json(config))
+
+    def log(self, row: Row) -> None:
         """Writes a row: its `step`, numbers, and lists of one number per seed; adds its `time`, in seconds since 1970.
 
         Log a step before saving it: `resume` keeps the rows up to its checkpoint, and one not yet written would be lost.
-        Raises: ConfigError if the disk refuses it.
+        Raises: ConfigError if another process writes here or the disk refuses it.
         """
-        with _writing(self.path):
-            self._tensorboard.add_row(self._append("metrics.jsonl", row))
+        self._lock.acquire()
+        with writing(self.path):
+            self._tensorboard.flush()  # a full disk shows here, not in TensorBoard's thread
+            self._tensorboard.add_row(self._metrics.append(row))
 
     def log_episodes(self, step: int, texts: list[str]) -> None:
-        """Writes rendered episodes; all else as `log`."""
-        with _writing(self.path):
-            self._tensorboard.add_episodes(self._append("episodes.jsonl", {"step": step, "episodes": texts}))
-
-    def _append(self, name: str, row: dict) -> dict:
-        self._tensorboard.flush()  # a full disk shows here, not in TensorBoard's thread
-        line = _json({**row, "time": time.time()})
-        with open(self.path / name, "a") as file:
-            file.write(line + "\n")
-        return json.loads(line)
+        """Writes rendered episodes; all else as `log`. A step that has episodes keeps those: a run killed soon after plays them again."""
+        self._lock.acquire()
+        with writing(self.path):
+            self._tensorboard.flush()
+            if self._episodes.row(step) is None:
+                self._tensorboard.add_episodes(self._episodes.append({"step": step, "episodes": texts}))
 
     def save(self, step: int, state: PyTree) -> None:
         """Starts writing a checkpoint; see `Checkpoints.save`."""
+        self._lock.acquire()
         self._checkpoints.save(step, state)
 
     def restore(self, template: PyTree) -> tuple[int, PyTree] | None:
@@ -127,14 +155,13 @@ class RunDirectory:
         For runs without a `result`: it drops the summary that `finish` gave to TensorBoard, too.
         Raises: ConfigError as `restore` does (then nothing is dropped), or if the disk refuses.
         """
+        self._lock.acquire()
         restored = self.restore(template)
-        last = restored[0] if restored else -inf
-        with _writing(self.path):
-            for name in ("metrics.jsonl", "episodes.jsonl"):
-                kept = [row for row in rows(self.path / name) if row["step"] <= last]
-                if (self.path / name).exists():
-                    _replace(self.path / name, "".join(_json(row) + "\n" for row in kept))
-            self._tensorboard.rewrite(self.metrics, self.episodes)
+        last = restored[0] if restored else -1
+        with writing(self.path):
+            for log in (self._metrics, self._episodes):
+                log.keep(last)
+            self._tensorboard.rewrite(self.rows(), self.episodes)
         return restored
 
     def finish(self, result: dict) -> None:
@@ -142,35 +169,35 @@ class RunDirectory:
 
         Raises: ConfigError if the disk refuses it.
         """
+        self._lock.acquire()
         self._checkpoints.wait()
-        with _writing(self.path):
+        with writing(self.path):
             if self.metrics:
                 self._tensorboard.add_summary(flat(self.config), self.metrics)
             self._tensorboard.close()
-            _replace(self.path / "result.json", _json(result, indent=2))
+            atomic.write(self.path / "result.json", to_json(result, indent=2))
 
     def wait(self) -> None:
         """Returns when all checkpoints are on disk; see `Checkpoints.wait`."""
         self._checkpoints.wait()
 
     def close(self) -> None:
-        """Writes what is still on its way, and ends the writing threads; raises what `log` and `save` raise."""
-        with _writing(self.path):
+        """Writes what is still on its way, ends the writing threads, and gives the lock back; raises what `log` and `save` raise."""
+        with writing(self.path):
             try:
                 self._checkpoints.close()
             finally:
-                self._tensorboard.close()
+                try:
+                    self._tensorboard.close()
+                finally:
+                    self._lock.release()
 
     def __enter__(self) -> "RunDirectory":
+        self._lock.acquire()
         return self
 
     def __exit__(self, *error) -> None:
         self.close()
-
-
-def rows(path: Path) -> list[dict]:
-    """The rows of a JSONL file, [] if there is none; a last line that a kill left unfinished is not one."""
-    return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
 
 def flat(config: dict, prefix: str = "") -> dict[str, Any]:
@@ -183,24 +210,3 @@ def flat(config: dict, prefix: str = "") -> dict[str, Any]:
     for name, value in config.items():
         values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return values
-
-
-def _json(value: Any, **options) -> str:
-    return json.dumps(value, default=lambda array: np.asarray(array).tolist(), **options)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"Cannot write to {path} ({error.strerror or error}); make that possible or choose another directory.") from None

@@ -5,7 +5,7 @@ Each line is a TensorBoard run (`mean`, `seed0`, `seed1`, ...); texts, the hyper
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import ceil
 from pathlib import Path
 from textwrap import indent
@@ -55,7 +55,7 @@ class TensorBoard:
             mean.file_writer.add_summary(summary)
         mean.add_figure("learning_curves", learning_curves(rows), rows[-1]["step"])
 
-    def rewrite(self, rows: list[Row], episodes: list[Row]) -> None:
+    def rewrite(self, rows: Iterable[Row], episodes: Iterable[Row]) -> None:
         """Replaces all event files by new ones of these rows; the old ones go only when the new ones are complete."""
         self.close()
         old = list(self.folder.rglob("events.out.tfevents.*"))

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
+from agentic_rl import atomic
 from experiments.statistics import Record, distinct, select, t_interval
 
 WIDTH = 6.5  # inches: a page's text width
@@ -183,4 +184,4 @@ def save(figure: Figure, path: Path) -> None:
     """Writes `path` twice, with the endings .png and .svg; the folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for kind in ("png", "svg"):
-        path.with_suffix(f".{kind}").write_bytes(drawn(figure, kind))
+        atomic.write(path.with_suffix(f".{kind}"), drawn(figure, kind))

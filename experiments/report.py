@@ -3,13 +3,13 @@
 import base64
 import csv
 import io
-import os
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from matplotlib.figure import Figure
 
+from agentic_rl import atomic
 from experiments.figures import drawn
 from experiments.statistics import Record, caution, distinct, estimate, scores, select
 
@@ -136,15 +136,10 @@ def _td(value: Any) -> str:
     return f"<td{wraps}>{escape(str(value))}</td>"
 
 
-def write(path: Path, content: str) -> None:
-    """Writes the file whole or not at all (a temporary file beside it, then a rename); the folder is made if need be."""
+def write(path: Path, content: str | bytes) -> None:
+    """Writes the file whole or not at all, as `atomic.write` does; the folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(content, encoding="utf-8", newline="")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic.write(path, content)
 
 
 def write_csv(path: Path, records: list[Record]) -> None:

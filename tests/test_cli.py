@@ -219,12 +219,12 @@ def refuse(*_, **__):
 
 
 def test_a_full_disk_at_the_start_is_said(call, tmp_path, monkeypatch):
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr("agentic_rl.atomic.open", refuse, raising=False)
     assert_one_sentence(call(train, *QUICK, "--run-dir", tmp_path / "run"), "No space left on device", str(tmp_path / "run"))
 
 
 def test_a_disk_that_fills_up_stops_the_run_with_a_sentence(call, finished, tmp_path, monkeypatch):
-    monkeypatch.setattr("agentic_rl.records.open", refuse, raising=False)
+    monkeypatch.setattr("agentic_rl.log.open", refuse, raising=False)
     code, _, err = call(train, *QUICK, "--run-dir", tmp_path / "run")
     assert code == 2 and "Traceback" not in err
     assert "No space left on device" in err.splitlines()[-1]

@@ -6,7 +6,7 @@ from pathlib import Path
 LAYERS = (
     {"__init__", "config", "registry", "types", "tokens", "streams"},
     {"envs", "problems", "layout", "policy", "acting", "credit", "surrogates", "losses", "kl", "optimizer", "metrics", "parallel", "graph"}
-    | {"records", "checkpoints", "tensorboard", "provenance"},
+    | {"records", "checkpoints", "tensorboard", "provenance", "log", "lock", "disk", "atomic"},
     {"sampler", "rewards", "selection", "renamed", "scaffolds"},
     {"rollout"},
     {"forks", "evaluate", "transcript", "exact"},
@@ -88,7 +88,7 @@ def test_only_parallel_knows_devices():
 
 
 def test_only_the_records_of_a_run_touch_the_disk():
-    wrong = mentions(DISK, allowed={"records", "checkpoints", "tensorboard"})
+    wrong = mentions(DISK, allowed={"records", "checkpoints", "tensorboard", "log", "lock", "atomic"})
     assert not wrong, wrong
 
 

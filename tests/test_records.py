@@ -69,6 +69,7 @@ def test_a_new_run_says_what_it_is_and_what_made_it(tmp_path):
     assert stored["made_by"]["versions"]["jax"] == jax.__version__
     assert stored["made_by"]["devices"]["count"] == jax.device_count()
     assert run.result is None and run.metrics == [] and run.resume(learner(0)) is None
+    run.close()
     assert os.listdir(run.path) == ["config.json"]
 
 
@@ -254,6 +255,44 @@ def test_a_checkpoint_of_other_shapes_dtypes_or_structure_is_refused_and_the_dif
         run.restore(state._replace(params={"w": state.params["w"]}))
 
 
+def test_a_run_that_goes_on_with_another_config_keeps_who_made_it_and_its_earlier_result(tmp_path):
+    train(tmp_path, range(1, 3))
+    made_by = RunDirectory.open(tmp_path).made_by
+    with RunDirectory.create(tmp_path, CONFIG) as run:
+        run.finish({"success": 0.5})
+    with RunDirectory.open(tmp_path) as run:
+        run.reconfigure({**CONFIG, "updates": 400})
+        assert run.config["updates"] == 400 and run.result is None
+    later = RunDirectory.open(tmp_path)
+    assert later.config == run.config and later.made_by == made_by
+    assert len(json.loads((tmp_path / "config.json").read_text())["resumed_by"]) == 1
+    assert json.loads((tmp_path / "earlier_result.json").read_text()) == {"success": 0.5}
+
+
+def test_whoever_writes_keeps_others_out_until_it_closes(tmp_path):
+    first = RunDirectory.create(tmp_path, CONFIG)
+    first.log({"step": 0, "loss": 0.5})
+    before = contents(tmp_path)
+    second = RunDirectory.create(tmp_path, CONFIG)  # to open is no harm
+    assert [row["step"] for row in second.rows()] == [0]
+    acts = [
+        second.__enter__,
+        lambda: second.log({"step": 1}),
+        lambda: second.log_episodes(1, []),
+        lambda: second.save(1, learner(1)),
+        lambda: second.resume(learner(1)),
+        lambda: second.finish({}),
+        lambda: second.reconfigure({}),
+    ]
+    for act in acts:
+        with pytest.raises(ConfigError, match="already writes in"):
+            act()
+    assert contents(tmp_path) == before
+    first.close()
+    with second:
+        second.log({"step": 1, "loss": 0.25})
+
+
 def test_a_directory_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="Cannot write to .*Not a directory"):
@@ -275,7 +314,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(tmp_path, m
     RunDirectory.create(tmp_path, CONFIG).log({"step": 4, "loss": 0.5})
     before = contents(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", full)
+        patch.setattr(os, "truncate", full)
         with pytest.raises(ConfigError, match="No space left on device"):
             RunDirectory.create(tmp_path, CONFIG).resume(learner(0))
     assert contents(tmp_path) == before
