@@ -3,9 +3,10 @@
     python -m experiments.task_notes                        # writes docs/tasks.md: the tasks' own words, and what was measured
     python -m experiments.task_notes --measure points,todo  # measures these first (`--measure all`: every task)
 
-Measured on unseen problems at default knobs, sampled actions, 5 seeds: uniformly random actions, the expert, a policy of 135,553
-weights after `warm_updates` updates of cloning 256 fresh demonstrations each (SFT), and the same after `updates` more of GRPO.
-Interrupted, the same command continues.
+Measured on unseen problems at default knobs, with sampled actions: uniformly random actions, the expert, a policy that cloned
+demonstrations (SFT), the same policy after GRPO, and what `python -m experiments.train grpo <task>` gives without other flags.
+How long a policy clones, and how long and at which rate GRPO trains it, is chosen for each task on held-out seeds, which
+`task_settings` does. Interrupted, the same command continues behind the last run that was finished.
 """
 
 import dataclasses
@@ -18,27 +19,42 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from agentic_rl import algorithms, envs, parallel
+from agentic_rl import envs, parallel
 from agentic_rl.acting import Expert, Random
 from agentic_rl.config import check, named
-from agentic_rl.records import RunDirectory
 from agentic_rl.rollout import rollout
-from agentic_rl.run import Run, WarmStart
-from agentic_rl.train import Result
-from experiments import console, report
-from experiments.cell import result
-from experiments.evaluate import interval
-from experiments.flags import from_flags, look_up
-from experiments.statistics import Record, select
+from agentic_rl.run import Run
+from agentic_rl.train import train
+from experiments import console, report, task_settings
+from experiments.flags import from_flags, look_up, parse
+from experiments.statistics import Record, select, t_interval
+from experiments.task_settings import Setting, Stop, setting_of
+from experiments.train import Command as Train
 
-WHO = {"random": "random", "expert": "expert", "sft": "SFT", "grpo": "SFT, then GRPO"}
+PLAYERS = {"random": Random(), "expert": Expert()}
+WHO = {"random": "random", "expert": "expert", "sft": "SFT", "grpo": "SFT, then GRPO", "default": "`train grpo`"}
+NO_TRAINING = Setting(0, 0, 0.0, 0)
+STALE = "†"
 INTRODUCTION = """# Tasks
 
-Written by `python -m experiments.task_notes` from the tasks' own words. Success was measured by `python -m experiments.task_notes
---measure all` at default knobs, on unseen problems, with sampled actions: means over seeds with Student's 95% interval. SFT is 60
-updates of cloning 256 fresh demonstrations each, GRPO 60 more of 256 episodes, by a policy of 135,553 weights; a dash was not measured yet.
-That is too little for some tasks, and not for comparing methods: nothing was tuned. (2 CPU cores, commit d442677)
+Written by `python -m experiments.task_notes` from the tasks' own words, after `python -m experiments.task_notes --measure all` had
+measured success at default knobs, on unseen problems, with sampled actions: means over seeds 0 to 4 with Student's 95% interval.
+The policy has 135,553 weights and reads the whole episode so far (history context), as in `python -m experiments.train`.
+
+- *SFT*: the policy after it cloned so many batches of 256 fresh demonstrations. Cloning stops on purpose once it succeeds in half
+  of its episodes, or after 240 updates, so that GRPO finds rewards and has something left to teach.
+- *SFT, then GRPO*: the same policy after so many updates of GRPO on 256 episodes each, at the rate given.
+- *`train grpo`*: what `python -m experiments.train grpo <task>` ends with if no other flag is given: 30 updates of cloning 48
+  demonstrations, and 200 of GRPO at 3e-4.
+
+Both lengths and the rate were chosen for each task on the held-out seeds 1000 and 1001
+([all that was tried](../results/task_notes/search.csv);
+the rule is in `experiments/task_settings.py`). A dash was not measured yet. No number is for comparing methods: only GRPO was tuned.
+"""
+OUTDATED = f"""
+{STALE} Not measured with the setting that the search chooses now, or before there was one: `--measure` with the task's name does it anew.
 """
 
 
@@ -48,12 +64,9 @@ class Command:
 
     measure: str = ""  # names of tasks, separated by commas; all: every task
     seeds: int = 5
-    warm_updates: int = 60  # of cloning fresh demonstrations
-    updates: int = 60  # of GRPO after it
     episodes: int = 1024  # for every number and seed
     out: str = "results/task_notes"
     page: str = "docs/tasks.md"
-    devices: int = 0
 
 
 def main(arguments: list[str]) -> int:
@@ -61,62 +74,159 @@ def main(arguments: list[str]) -> int:
     check(command.seeds >= 2, f"Intervals need at least 2 seeds, not {command.seeds}.")
     chosen = sorted(known) if command.measure == "all" else [name for name in command.measure.split(",") if name]
     tasks = {name: look_up("task", name, known)() for name in chosen}
-    path = Path(command.out) / "results.csv"
-    results = report.read_csv(path) if path.exists() else []
+    book, should_stop = Book.read(Path(command.out)), console.stopper()
     if tasks:
-        parallel.prepare(command.devices)
+        parallel.prepare(1)
         console.keep_compiled_programs()
-    should_stop = console.stopper()
-    for name, task in tasks.items():
-        measured = measure(command, name, task, should_stop)
-        if measured is None:
-            print(f"stopped; the same command continues with {name}")
-            return 130
-        results = sorted([r for r in results if r["task"] != name] + measured, key=lambda r: r["task"])
-        report.write_csv(path, results)
-        print(name, line(name, task, results), flush=True)
-    report.write(Path(command.page), page(known, results))
+    for measurement in (measure_chosen, measure_default):  # the chosen settings of all tasks come first
+        for name, task in tasks.items():
+            measurement(command, name, task, book, should_stop)
+            if should_stop():
+                print(f"stopped; the same command continues with {name}")
+                return 130
+            print(name, line(name, task, book), flush=True)
+    report.write(Path(command.page), page(known, book))
     print(f"wrote {command.page}")
     return 0
 
 
-def measure(command: Command, name: str, task: Any, should_stop) -> list[Record] | None:
-    """A record per seed of everyone's success; None if it was stopped."""
-    sizes = dict(updates=command.updates, seeds=command.seeds, eval_every=command.updates, eval_episodes=command.episodes)
-    run = Run(task, algorithms.GRPO, warm_start=WarmStart(updates=command.warm_updates), devices=command.devices, **sizes)
-    trained = result(run, Path(command.out) / "runs" / name, name, should_stop, before_and_after)
-    if trained is None:
-        return None
-    played = {who: [success(task, actor, seed, command.episodes) for seed in range(command.seeds)]
-              for who, actor in (("random", Random()), ("expert", Expert()))}  # fmt: skip
-    measured = [(who, seed, float(x)) for who, xs in (played | trained).items() for seed, x in enumerate(xs)]
-    return [{"task": name, "who": who, "seed": seed, "success": x} for who, seed, x in measured]
+@dataclasses.dataclass
+class Book:
+    """All that was measured; its two files are whole at any time."""
+
+    folder: Path
+    searched: list[Record]  # search.csv: what the settings are chosen from
+    measured: list[Record]  # results.csv: what the page shows
+
+    @classmethod
+    def read(cls, folder: Path) -> "Book":
+        """Returns what the files hold, if they are there."""
+        return cls(folder, *(report.read_csv(path) if path.exists() else [] for path in (folder / "search.csv", folder / "results.csv")))
+
+    def add_search(self, records: list[Record]) -> None:
+        """Keeps what one run of the search measured."""
+        self.searched = sorted([*self.searched, *records], key=lambda r: r["task"])
+        report.write_csv(self.folder / "search.csv", self.searched)
+
+    def add(self, name: str, who: str, seed: int, setting: Setting, success: float) -> None:
+        """Keeps a measurement; as soon as there are as many with a new setting as with an old one, the old ones go."""
+        self.measured.append({"task": name, "who": who, "seed": seed, **setting._asdict(), "success": float(success)})
+        now, old = self.cell(name, who, setting)
+        self.measured = [r for r in self.measured if r not in old or len(now) < len(old)]
+        self.measured.sort(key=lambda r: (r["task"], list(WHO).index(r["who"])))
+        report.write_csv(self.folder / "results.csv", self.measured)
+
+    def cell(self, name: str, who: str, setting: Setting | None) -> tuple[list[Record], list[Record]]:
+        """Returns what was measured with this setting, and with others."""
+        both = select(self.measured, task=name, who=who)
+        now = [r for r in both if setting_of(r) == setting]
+        return now, [r for r in both if r not in now]
+
+    def missing(self, name: str, who: str, setting: Setting, seeds: int) -> list[int]:
+        """Returns the seeds that were not measured with this setting."""
+        there = {r["seed"] for r in self.cell(name, who, setting)[0]}
+        return [seed for seed in range(seeds) if seed not in there]
 
 
-def before_and_after(directory: RunDirectory, _: Result) -> dict[str, list[float]]:
-    """Success per seed behind the warm start and at the end."""
-    rows = directory.metrics
-    return {"sft": rows[0]["eval_success"], "grpo": rows[-1]["eval_success"]}
+def setting_now(name: str, who: str, book: Book) -> Setting | None:
+    """Returns the setting that a number should be measured with; None if the search has not found it yet."""
+    match who:
+        case "random" | "expert":
+            return NO_TRAINING
+        case "default":
+            return newcomer(name)[1]
+        case _:
+            return task_settings.choose(book.searched, name)
+
+
+def newcomer(name: str) -> tuple[Run, Setting]:
+    """Returns the run of `train grpo <task>` without other flags, and its setting."""
+    run = parse(Train, ["grpo", name]).run
+    return run, Setting(run.warm_start.updates, run.warm_start.num_demos, run.algorithm.optimizer.learning_rate, run.updates)
+
+
+def measure_chosen(command: Command, name: str, task: Any, book: Book, should_stop: Stop) -> None:
+    """Adds what is missing of chance, the expert, the search, and training with the setting that it chooses."""
+    for who, actor in PLAYERS.items():
+        for seed in book.missing(name, who, NO_TRAINING, command.seeds):
+            book.add(name, who, seed, NO_TRAINING, success(task, actor, seed, command.episodes))
+    for records in task_settings.search(name, task, book.searched, command.episodes, should_stop):
+        book.add_search(records)
+        print(name, "search", *records[-1].values(), flush=True)
+    setting = task_settings.choose(book.searched, name)
+    for seed in book.missing(name, "grpo", setting, command.seeds) if setting else []:
+        run = task_settings.run(task, setting, seed, command.episodes, eval_every=setting.updates)
+        if (scores := before_and_after(run, should_stop)) is None:
+            return
+        for who, score in zip(("sft", "grpo"), scores):
+            book.add(name, who, seed, setting, score)
+        print(name, *setting, "seed", seed, *scores, flush=True)
+
+
+def measure_default(command: Command, name: str, task: Any, book: Book, should_stop: Stop) -> None:
+    """Adds what is missing of the success that the default flags of `train` lead to."""
+    run, setting = newcomer(name)
+    sizes = dict(eval_every=run.updates, eval_episodes=command.episodes, seeds=1, devices=1)
+    for seed in book.missing(name, "default", setting, command.seeds):
+        if (scores := before_and_after(dataclasses.replace(run, seed=seed, **sizes), should_stop)) is None:
+            return
+        book.add(name, "default", seed, setting, scores[1])
+        print(name, *setting, "seed", seed, *scores, flush=True)
+
+
+def before_and_after(run: Run, should_stop: Stop) -> tuple[float, float] | None:
+    """Returns the success behind the warm start and at the end; None if it was stopped."""
+    result = train(run, should_stop=should_stop)
+    return tuple(result.rows[i]["eval_success"][0] for i in (0, -1)) if result.finished else None
 
 
 def success(task: Any, actor: Any, seed: int, episodes: int) -> float:
-    """How often an actor without a network succeeds on unseen problems."""
+    """Returns how often an actor without a network succeeds on unseen problems."""
     play = jax.jit(lambda key: rollout(task, actor, key, jnp.arange(episodes), split="test").success.mean())
     return float(play(jax.random.key(seed)))
 
 
-def page(tasks: dict[str, type], results: list[Record]) -> str:
-    """The notes on all tasks, as markdown."""
-    table = report.markdown([line(name, cls(), results) for name, cls in sorted(tasks.items())])
-    notes = [note(name, cls) for name, cls in sorted(tasks.items())]
-    return "\n".join([INTRODUCTION, table, "", *notes])
+def page(tasks: dict[str, type], book: Book) -> str:
+    """Returns the notes on all tasks, as markdown."""
+    lines = [line(name, cls(), book) for name, cls in sorted(tasks.items())]
+    stale = OUTDATED if any(STALE in cell for line in lines for cell in line.values()) else ""
+    return "\n".join([INTRODUCTION + stale, report.markdown(lines), "", *[note(name, cls) for name, cls in sorted(tasks.items())]])
 
 
-def line(name: str, task: Any, results: list[Record]) -> Record:
-    """A task's line of the table."""
-    spec, seen = task.spec, {who: [r["success"] for r in select(results, task=name, who=who)] for who in WHO}
+def line(name: str, task: Any, book: Book) -> Record:
+    """Returns a task's line of the table."""
+    spec = task.spec
     shape = f"{spec.prompt_length} + {spec.num_turns} x ({spec.observation_length} + {spec.action_length})"
-    return {"task": f"[{name}](#{name})", "tokens": shape} | {WHO[who]: interval(x) if x else "–" for who, x in seen.items()}
+    shown = {who: shown_cell(name, who, book) for who in WHO}
+    trained = shown["grpo"][0]
+    cells = {WHO[who]: interval([r["success"] for r in records]) + mark if records else "–" for who, (records, mark) in shown.items()}
+    return {"task": f"[{name}](#{name})", "tokens": shape, "setting": words(setting_of(trained[0])) if trained else "–"} | cells
+
+
+def shown_cell(name: str, who: str, book: Book) -> tuple[list[Record], str]:
+    """Returns the records of a cell and its mark: those of today's setting, or older ones, marked, while these are more."""
+    now, old = book.cell(name, who, setting_now(name, who, book))
+    return (old, f" {STALE}") if len(old) > len(now) else (now, "")
+
+
+def words(setting: Setting) -> str:
+    """Returns a setting in words.
+
+    >>> words(Setting(40, 0, 3e-4, 60))
+    '40, then 60 at 3e-4'
+    """
+    rate = f"{setting.learning_rate:.0e}".replace("e-0", "e-")
+    return f"{setting.warm_updates}, then {setting.updates} at {rate}"
+
+
+def interval(sample: list[float]) -> str:
+    """Returns the mean and Student's 95% interval, as far as it lies between 0 and 1.
+
+    >>> interval([0.9, 0.95, 1.0]), interval([0.5])
+    ('0.950 [0.826, 1.000]', '0.500')
+    """
+    mean, low, high = t_interval(np.array(sample))
+    return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} [{max(low, 0):.3f}, {min(high, 1):.3f}]"
 
 
 def note(name: str, cls: type) -> str:

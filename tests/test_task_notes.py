@@ -1,24 +1,57 @@
-"""The page on the tasks says what they and the results say now."""
+"""The page on the tasks says what they and the results say now; settings are chosen by their rule, and old numbers are marked."""
 
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from agentic_rl import envs
 from agentic_rl.config import named
 from agentic_rl.envs.key_door import KeyDoor
-from experiments import report, task_notes
+from agentic_rl.envs.micro import Memorize
+from experiments import task_notes, task_settings
+from experiments.task_notes import Book
+from experiments.task_settings import HELD_OUT, RATES, Setting
 
 HERE = Path(__file__).parents[1]
+SETTING = Setting(40, 0, 3e-4, 60)
+CURVE = {  # learning rate -> {updates: success, the same with every held-out seed}
+    1e-4: {20: 0.5, 40: 0.6},
+    3e-4: {20: 0.9, 40: 0.907},
+    1e-3: {20: 0.2, 40: 0.905},
+}
 
 
-def results():
-    path = HERE / "results" / "task_notes" / "results.csv"
-    return report.read_csv(path) if path.exists() else []
+def searched(name: str = "key_door", curve: dict = CURVE, clones: dict = {1000: 40, 1001: 20}) -> list[dict]:  # noqa: B006
+    """Records of a search: of cloning for so many updates, and of GRPO behind it."""
+    cloned = [task_settings.record(name, seed, Setting(u, 0, 0.0, 0), u / 100) for seed in clones for u in range(20, clones[seed] + 1, 20)]
+    warm = max(clones.values())
+    return cloned + [
+        task_settings.record(name, seed, Setting(warm, 0, rate, updates), success)
+        for rate, successes in curve.items()
+        for updates, success in successes.items()
+        for seed in HELD_OUT
+    ]
+
+
+def book(tmp_path, search: list[dict] = (), **measured: dict[Setting, list[float]]) -> Book:
+    """A book on key_door: for each who and setting one success per seed."""
+    found = Book(tmp_path, list(search), [])
+    for who, cells in measured.items():
+        for setting, successes in cells.items():
+            for seed, success in enumerate(successes):
+                found.add("key_door", who, seed, setting, success)
+    return found
+
+
+def line(found: Book) -> dict:
+    return task_notes.line("key_door", KeyDoor(), found)
 
 
 def test_the_committed_page_is_current():
     page = (HERE / "docs" / "tasks.md").read_text(encoding="utf-8")
-    assert page == task_notes.page(named(envs), results()), "Run `python -m experiments.task_notes` and commit docs/tasks.md."
+    now = task_notes.page(named(envs), Book.read(HERE / "results" / "task_notes"))
+    assert page == now, "Run `python -m experiments.task_notes` and commit docs/tasks.md."
 
 
 def test_every_task_shows_a_literal_episode_and_its_knobs():
@@ -28,12 +61,106 @@ def test_every_task_shows_a_literal_episode_and_its_knobs():
         assert all(f"`{field}`" in note for field in (f.name for f in fields(cls)))
 
 
-def test_a_line_holds_the_means_of_what_was_measured():
-    measured = [{"task": "key_door", "who": "sft", "seed": s, "success": x} for s, x in enumerate((0.4, 0.5, 0.6))]
-    line = task_notes.line("key_door", KeyDoor(), measured)
-    assert (line["SFT"], line["random"], line["tokens"]) == ("0.500 [0.252, 0.748]", "–", "2 + 10 x (4 + 1)")
-
-
 def test_a_knob_is_explained_by_the_comment_in_its_source():
     knobs = {knob["knob"]: knob for knob in task_notes.fields(KeyDoor)}
     assert knobs["`hide_inventory`"] == {"knob": "`hide_inventory`", "default": False, "": "observations do not show the keys in hand"}
+
+
+def test_of_settings_that_tie_the_shortest_is_chosen():
+    assert task_settings.choose(searched(), "key_door") == Setting(40, 0, 3e-4, 20)  # .9, .907 and .905 are within .01
+
+
+def test_a_setting_that_is_better_by_more_than_a_tie_is_chosen_though_it_is_longer():
+    better = CURVE | {1e-3: {20: 0.2, 40: 0.93}}
+    assert task_settings.choose(searched(curve=better), "key_door") == Setting(40, 0, 1e-3, 40)
+
+
+def test_settings_are_judged_by_their_mean_over_the_held_out_seeds():
+    records = [r | {"success": 0.1} if (r["learning_rate"], r["seed"]) == (3e-4, 1000) else r for r in searched()]
+    assert task_settings.choose(records, "key_door") == Setting(40, 0, 1e-3, 40)
+
+
+def test_no_setting_is_chosen_while_runs_of_the_search_are_missing():
+    some = [r for r in searched() if (r["seed"], r["learning_rate"]) != (1001, RATES[-1])]
+    assert task_settings.choose(some, "key_door") is None and task_settings.choose(searched(), "todo") is None
+
+
+def test_the_slowest_held_out_seed_decides_how_long_to_clone():
+    assert task_settings.warm_updates(searched(clones={1000: 60, 1001: 120})) == 120
+
+
+def test_a_search_makes_only_the_runs_that_are_missing(monkeypatch):
+    asked = []
+    monkeypatch.setattr(task_settings, "cloning", lambda *a: pytest.fail("both clones are there"))
+    monkeypatch.setattr(task_settings, "reinforcing", lambda name, task, warm, rates, seed, *a: asked.append((warm, rates, seed)) or [])
+    some = [r for r in searched() if (r["seed"], r["learning_rate"]) not in {(1000, 1e-3), (1001, 1e-4)}]
+    assert list(task_settings.search("key_door", KeyDoor(), some, 64, lambda: False)) == []
+    assert asked == [(40, [1e-3], 1000), (40, [1e-4], 1001)]
+
+
+def test_a_stopped_search_begins_no_further_run(monkeypatch):
+    monkeypatch.setattr(task_settings, "cloning", lambda *a: pytest.fail("it was stopped"))
+    assert list(task_settings.search("key_door", KeyDoor(), [], 64, lambda: True)) == []
+
+
+def test_a_line_holds_the_setting_and_the_means_of_what_was_measured_with_it(tmp_path):
+    chosen = Setting(40, 0, 3e-4, 20)
+    found = line(book(tmp_path, searched(), sft={chosen: [0.4, 0.5, 0.6]}, grpo={chosen: [0.9, 0.95, 1.0]}))
+    assert (found["SFT"], found["random"], found["tokens"]) == ("0.500 [0.252, 0.748]", "–", "2 + 10 x (4 + 1)")
+    assert (found["SFT, then GRPO"], found["setting"]) == ("0.950 [0.826, 1.000]", "40, then 20 at 3e-4")
+
+
+@pytest.mark.parametrize("search", [[], searched()], ids=["no search", "another choice"])
+def test_a_number_measured_with_another_setting_than_the_chosen_one_is_marked(tmp_path, search):
+    found = book(tmp_path, search, grpo={SETTING: [0.4, 0.5, 0.6]}, expert={task_notes.NO_TRAINING: [1.0, 1.0]})
+    assert line(found)["SFT, then GRPO"] == "0.500 [0.252, 0.748] †" and line(found)["setting"] == "40, then 60 at 3e-4"
+    assert line(found)["expert"] == "1.000 [1.000, 1.000]"
+    assert "† Not measured" in task_notes.page({"key_door": KeyDoor}, found)
+
+
+def test_a_page_without_old_numbers_does_not_explain_their_mark(tmp_path):
+    assert "†" not in task_notes.page({"key_door": KeyDoor}, book(tmp_path, searched()))
+
+
+def test_what_a_newcomer_gets_is_marked_once_the_default_flags_are_others(tmp_path):
+    _, today = task_notes.newcomer("key_door")
+    assert line(book(tmp_path, default={today: [0.5, 0.5]}))["`train grpo`"] == "0.500 [0.500, 0.500]"
+    assert line(book(tmp_path, default={today._replace(updates=1): [0.5, 0.5]}))["`train grpo`"] == "0.500 [0.500, 0.500] †"
+
+
+def test_old_numbers_stay_until_as_many_new_ones_are_there(tmp_path):
+    chosen, search = Setting(40, 0, 3e-4, 20), searched()
+    halfway = book(tmp_path, search, grpo={SETTING: [0.5, 0.5], chosen: [0.9]})
+    assert line(halfway)["SFT, then GRPO"] == "0.500 [0.500, 0.500] †"
+    halfway.add("key_door", "grpo", 1, chosen, 0.9)
+    assert line(halfway)["SFT, then GRPO"] == "0.900 [0.900, 0.900]" and len(halfway.measured) == 2
+
+
+def test_what_was_measured_is_found_again_by_the_next_process(tmp_path):
+    before = book(tmp_path, grpo={SETTING: [0.5, 0.6]})
+    before.add_search(searched())
+    after = Book.read(tmp_path)
+    assert (after.searched, after.measured) == (before.searched, before.measured)
+    assert after.missing("key_door", "grpo", SETTING, seeds=4) == [2, 3]
+
+
+@pytest.mark.slow
+def test_an_interrupted_measurement_continues_behind_the_last_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(task_settings, "LONGEST", 20)
+    monkeypatch.setattr(task_settings, "LENGTH", 20)
+    command, runs = task_notes.Command(seeds=2, episodes=32), []
+    train = task_settings.train
+    monkeypatch.setattr(task_settings, "train", lambda *a, **k: runs.append(a[0].seed) or train(*a, **k))
+
+    def measure(stop):
+        found = Book.read(tmp_path)
+        task_notes.measure_chosen(command, "memorize", Memorize(), found, stop)
+        return len(runs), task_settings.choose(found.searched, "memorize")
+
+    def stop_after_three_runs():
+        return len(runs) > 3
+
+    stopped, chosen = measure(stop_after_three_runs)
+    assert chosen is None
+    finished, chosen = measure(lambda: False)
+    assert stopped == 4 and chosen.updates == 20 and finished == 1 + len(HELD_OUT) * (1 + len(RATES))  # one was made twice

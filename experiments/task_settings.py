@@ -1,0 +1,122 @@
+"""Which setting lets a policy learn a task: how long it clones, and how long and at which rate GRPO trains it afterwards.
+
+It is chosen on held-out seeds by a rule that was written before the search. Cloning, with fresh demonstrations in every update,
+stops at the first evaluation at which a policy succeeds in `ENOUGH` of its episodes, or after `LONGEST` updates; the slowest
+held-out seed decides. So GRPO finds rewards, and has something left to teach. It then trains at each of `RATES`, and the rate and
+length with the highest mean success are chosen; of those within `TIE` of it the shortest, and then the lowest rate.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agentic_rl import algorithms
+from agentic_rl.algorithms import swap
+from agentic_rl.machine import Machine
+from agentic_rl.optimizer import Adam
+from agentic_rl.run import Run, WarmStart
+from agentic_rl.train import Result, train, warm_start
+from experiments.statistics import Record, select
+
+HELD_OUT = (1000, 1001)  # seeds that judge nothing else
+ENOUGH, LONGEST = 0.5, 240  # success at which cloning stops, and its updates at most
+RATES = (1e-4, 3e-4, 1e-3)  # of GRPO
+LENGTH = 100  # updates of GRPO at most
+EVERY = 20  # updates between evaluations, and so the steps in which lengths are chosen
+TIE = 0.01
+
+Stop = Callable[[], bool]
+
+
+class Setting(NamedTuple):
+    """How a policy is trained on a task."""
+
+    warm_updates: int  # of cloning 256 demonstrations each
+    num_demos: int  # that are drawn from again and again; 0: fresh ones in every update
+    learning_rate: float  # of GRPO behind it
+    updates: int  # of GRPO on 256 episodes each
+
+
+def run(task: Any, setting: Setting, seed: int, episodes: int, eval_every: int = EVERY) -> Run:
+    """Returns the run of this setting and seed."""
+    grpo = swap(algorithms.GRPO, optimizer=Adam(learning_rate=setting.learning_rate))
+    sizes = dict(updates=setting.updates, seed=seed, eval_every=eval_every, eval_episodes=episodes, devices=1)
+    return Run(task, grpo, warm_start=WarmStart(setting.warm_updates, setting.num_demos), **sizes)
+
+
+def search(name: str, task: Any, known: list[Record], episodes: int, should_stop: Stop) -> Iterator[list[Record]]:
+    """Yields the records of each run that the choice for this task still lacks, until it has all or is stopped."""
+    known = select(known, task=name)
+    for seed in HELD_OUT:
+        if not select(known, seed=seed, updates=0) and not should_stop():
+            found = cloning(name, task, seed, episodes, should_stop)
+            known = known + found
+            yield found
+    for seed in HELD_OUT:
+        rates = [rate for rate in RATES if not select(known, seed=seed, learning_rate=rate)]
+        if rates and not should_stop():
+            yield from reinforcing(name, task, warm_updates(known), rates, seed, episodes, should_stop)
+
+
+def cloning(name: str, task: Any, seed: int, episodes: int, should_stop: Stop) -> list[Record]:
+    """Returns a clone's success at each evaluation, up to the first that is enough; nothing if it was stopped before."""
+    successes = []
+    whole = run(task, Setting(0, 0, RATES[0], LONGEST), seed, episodes)
+    cloned = train(
+        dataclasses.replace(whole, algorithm=WarmStart(updates=LONGEST).algorithm),
+        on_progress=lambda progress: successes.append(progress.success),
+        should_stop=lambda: should_stop() or is_enough(successes),
+    )
+    curve = success_curve(cloned)
+    ends = next((step for step, success in curve if success >= ENOUGH), LONGEST if cloned.finished else 0)
+    return [record(name, seed, Setting(step, 0, 0.0, 0), success) for step, success in curve if step <= ends]
+
+
+def is_enough(successes: list[float]) -> bool:
+    """Returns whether the newest success ends the cloning."""
+    return bool(successes) and successes[-1] >= ENOUGH
+
+
+def reinforcing(name: str, task: Any, warm: int, rates: list[float], seed: int, episodes: int, should_stop: Stop) -> Iterator[list[Record]]:
+    """Yields, for each rate, GRPO's success at each evaluation; all rates start from one clone."""
+    settings = [Setting(warm, 0, rate, LENGTH) for rate in rates]
+    first = run(task, settings[0], seed, episodes)
+    clone = warm_start(first, Machine(first), lambda progress: None)
+    for setting in settings:
+        result = train(run(task, setting, seed, episodes), begin=clone, should_stop=should_stop)
+        if not result.finished:
+            return
+        yield [record(name, seed, setting._replace(updates=step), success) for step, success in success_curve(result)]
+
+
+def success_curve(result: Result) -> list[tuple[int, float]]:
+    """Returns (updates, success) of each evaluation behind the first update."""
+    return [(row["step"], float(np.mean(row["eval_success"]))) for row in result.rows[1:] if "eval_success" in row]
+
+
+def record(name: str, seed: int, setting: Setting, success: float) -> Record:
+    """Returns a line of search.csv."""
+    return {"task": name, "seed": seed, **setting._asdict(), "success": success}
+
+
+def setting_of(record: Record) -> Setting:
+    """Returns the setting that a line of search.csv or results.csv was measured with."""
+    return Setting(*[record[column] for column in Setting._fields])
+
+
+def warm_updates(known: list[Record]) -> int:
+    """Returns how long to clone: until the slowest held-out seed had enough."""
+    return max(r["warm_updates"] for r in known if r["updates"] == 0)
+
+
+def choose(known: list[Record], name: str) -> Setting | None:
+    """Returns the setting that the rule chooses for a task; None while runs are missing."""
+    trained = [r for r in select(known, task=name) if r["updates"]]
+    cells = {setting_of(r) for r in trained}
+    if {(r["seed"], r["learning_rate"]) for r in trained} < {(seed, rate) for seed in HELD_OUT for rate in RATES}:
+        return None
+    means = {cell: np.mean([r["success"] for r in select(trained, **cell._asdict())]) for cell in cells}
+    best = max(means.values())
+    return min((cell for cell in cells if means[cell] >= best - TIE), key=lambda cell: (cell.updates, cell.learning_rate))
