@@ -1,23 +1,35 @@
 """Checkpoints of a run: written in the background by Orbax, each one complete or absent, the last two kept.
 
-Each carries a checksum of its arrays, because Orbax notices a truncated file but not a flipped bit.
+Each carries a checksum of its arrays, because Orbax notices a truncated file but not a flipped bit, and the logged row of its step, so
+that a run whose log is lost still knows what it has spent. Of a damaged checkpoint nothing is used or erased: the one before it serves.
 """
 
+import errno
+import json
 import logging
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from agentic_rl.config import ConfigError
-from agentic_rl.disk import refusal
+from agentic_rl.config import ConfigError, check
+from agentic_rl.disk import note, refusal
+
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of the system: they do not tell of damage
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the traceback of every error it also raises
+
+
+class Damaged(ConfigError):
+    """A checkpoint that cannot be used, in one sentence."""
 
 
 class Checkpoints:
@@ -27,9 +39,11 @@ class Checkpoints:
         self.folder = folder
         self._manager: ocp.CheckpointManager | None = None
 
-    def save(self, step: int, state: PyTree) -> None:
+    def save(self, step: int, state: PyTree, row: dict[str, Any] | None = None) -> None:
         """Copies `state` to the host and writes it in the background; a step not above the newest one is skipped.
 
+        The first checkpoint is waited for, so that a run that has gone on from it can always go on again.
+        Args: row: what was logged of this step.
         Raises: ConfigError if the disk refuses this checkpoint or (found out only now) the one before.
         """
         host = jax.device_get(state)
@@ -38,21 +52,56 @@ class Checkpoints:
                 latest = ocp.checkpoint_managers.LatestN(2)
                 options = ocp.CheckpointManagerOptions(preservation_policy=latest, cleanup_tmp_directories=True)
                 self._manager = ocp.CheckpointManager(self.folder, options=options)
-            self._manager.save(step, args=ocp.args.StandardSave(host), custom_metadata={"crc32": checksum(host)})
+            is_first = self._manager.latest_step() is None
+            about = {"crc32": checksum(host), "row": json.dumps(row)}  # as text: Orbax need not know NaN
+            self._manager.save(step, args=ocp.args.StandardSave(host), custom_metadata=about)
+            if is_first:
+                self._manager.wait_until_finished()
 
     def restore(self, template: PyTree) -> tuple[int, PyTree] | None:
-        """Step and state of the newest checkpoint, bitwise, as numpy arrays that the caller places; None if there is none.
+        """Step and state of the newest sound checkpoint, bitwise, as numpy arrays that the caller places; None if there is none.
 
         `template` is a tree of arrays (or `jax.ShapeDtypeStruct`) of the structure, shapes and dtypes to expect.
-        Raises: ConfigError if the checkpoint is damaged or of other shapes.
+        Raises: ConfigError if the newest is of other shapes, or all are damaged.
         """
         self.wait()
         if not self.folder.is_dir():
             return None
+        with self._reader() as manager:
+            damaged = []
+            for step in sorted(manager.all_steps(), reverse=True):
+                try:
+                    state = _read(manager, step, template)
+                except Damaged as error:
+                    damaged.append(error)
+                    continue
+                if damaged:
+                    note(f"{' '.join(map(str, damaged))} The one before it, of update {step}, is used instead.")
+                return step, state
+            check(not damaged, f"{' '.join(map(str, damaged))} There is no other; put it back from a copy, or train in a new directory.")
+            return None
+
+    def row(self, step: int) -> dict[str, Any] | None:
+        """What was logged of the step of a checkpoint; None if it does not say."""
+        if not self.folder.is_dir():
+            return None
+        with self._reader() as manager:
+            about = manager.metadata(step).custom_metadata or {} if step in manager.all_steps() else {}
+            return json.loads(about.get("row", "null"))
+
+    def _reader(self) -> ocp.CheckpointManager:
         options, handler = ocp.CheckpointManagerOptions(read_only=True), ocp.StandardCheckpointHandler()
-        with ocp.CheckpointManager(self.folder, options=options, item_handlers=handler) as manager:
-            step = manager.latest_step()
-            return None if step is None else (step, _read(manager, step, template))
+        return ocp.CheckpointManager(self.folder, options=options, item_handlers=handler)
+
+    def set_aside(self, last: int) -> None:
+        """Moves the checkpoints behind step `last`, which are damaged, into a folder beside, so that others can take their names."""
+        self.close()
+        beside = self.folder.with_name(f"{self.folder.name}.damaged")
+        for folder in sorted(self.folder.glob("*")):
+            if folder.is_dir() and folder.name.isdecimal() and int(folder.name) > last:
+                beside.mkdir(exist_ok=True)
+                names = (f"{folder.name}{f'.{i}' * bool(i)}" for i in count())
+                folder.rename(next(beside / name for name in names if not (beside / name).exists()))
 
     def wait(self) -> None:
         """Returns when all that was saved is on disk.
@@ -81,7 +130,7 @@ def checksum(state: PyTree) -> int:
 
 def _read(manager: ocp.CheckpointManager, step: int, template: PyTree) -> PyTree:
     # Orbax would pad, cut or cast what does not fit the template.
-    checkpoint = Path(manager.directory / str(step))
+    checkpoint = Path(manager.directory) / str(step)
     with _reading(checkpoint):
         saved, expected = _layout(manager.item_metadata(step).tree), _layout(template)
         odd = sorted(name for name in saved | expected if saved.get(name) != expected.get(name))
@@ -113,7 +162,9 @@ def _writing(folder: Path) -> Iterator[None]:
 def _reading(checkpoint: Path) -> Iterator[None]:
     try:
         yield
-    except ConfigError:
+    except (ConfigError, MemoryError):
         raise
     except Exception as error:  # damage shows as almost any error
-        raise ConfigError(f"The checkpoint {checkpoint} is damaged; delete that folder to go on from the one before it.") from error
+        for reason in (os.strerror(code) for code in REFUSALS):
+            check(reason not in str(error), f"Cannot read the checkpoint {checkpoint} ({reason}); see to that, then start again.")
+        raise Damaged(f"The checkpoint {checkpoint} is damaged.") from error

@@ -8,8 +8,8 @@ import dataclasses
 import importlib
 import inspect
 import re
-from types import ModuleType
-from typing import Any, get_origin
+from types import ModuleType, UnionType
+from typing import Any, Literal, get_args, get_origin
 
 import jax
 
@@ -68,7 +68,7 @@ def to_json(value: Any) -> Any:
 def from_json(value: Any) -> Any:
     """The config that `to_json` wrote.
 
-    Raises: ConfigError if a class or a field no longer exists.
+    Raises: ConfigError if a class or a field no longer exists, or a value is not of its field's type.
     """
     if isinstance(value, list):
         return tuple(from_json(x) for x in value)
@@ -76,16 +76,38 @@ def from_json(value: Any) -> Any:
         return value
     if "class" not in value:
         return {name: from_json(x) for name, x in value.items()}
-    module, _, name = value["class"].rpartition(".")
+    module, _, name = str(value["class"]).rpartition(".")
     ours = module.split(".")[0] in ("agentic_rl", "experiments")
     check(ours, f"config.json names the class {value['class']}, which is not of this package.")
     try:
         cls = getattr(_module(module), name)
         kinds = {f.name: f.type for f in dataclasses.fields(cls) if inspect.isclass(f.type) and issubclass(f.type, tuple)}
         fields = {k: from_json(v) for k, v in value.items() if k != "class"}
-        return cls(**{k: kinds[k](v) if k in kinds else v for k, v in fields.items()})
+        fields = {k: kinds[k](v) if k in kinds else v for k, v in fields.items()}
+        _check_types(cls, fields)
+        return cls(**fields)
     except (ImportError, AttributeError, TypeError) as error:
         raise ConfigError(f"config.json was written by another version of this package ({error}); use that version.") from None
+
+
+def _check_types(cls: type, fields: dict[str, Any]) -> None:
+    for field in (field for field in dataclasses.fields(cls) if field.name in fields):
+        value, kind = fields[field.name], getattr(field.type, "__name__", str(field.type))
+        sentence = f"config.json has {value!r} where the {field.name} of {cls.__name__} is of the kind {kind}"
+        check(_fits(value, field.type), f"{sentence}; put config.json back from a copy.")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Can `value`, read from a file, be that of a field of this kind? A union is left to the class itself."""
+    origin = get_origin(kind) or kind
+    if origin is Literal:
+        return value in get_args(kind)
+    if origin is Any:  # a part that can be swapped, or a mixture of them
+        some = list(value.values()) if isinstance(value, dict) else [value]
+        return bool(some) and all(map(dataclasses.is_dataclass, some))
+    if origin in (int, float):
+        return isinstance(value, int if origin is int else (int, float)) and not isinstance(value, bool)
+    return isinstance(value, origin) if inspect.isclass(origin) and origin is not UnionType else True
 
 
 def _module(name: str) -> ModuleType:

@@ -24,7 +24,7 @@ class Places(NamedTuple):
 
     rows: dict[int, int]  # step -> byte
     damaged: list[int]
-    end: int  # behind the last whole line; what follows is a line that a kill left unfinished
+    unfinished: int | None  # a last line that does not end: a kill may have cut it
 
 
 class Log:
@@ -71,38 +71,42 @@ class Log:
 
     def keep(self, last: int) -> None:
         """Cuts off the rows behind step `last`, and moves damaged lines into a file beside, named after this one and `.damaged`."""
-        places = self._places()
-        behind = [step for step in places.rows if step > last]
-        kept = sorted(step for step in places.rows if step <= last)
-        if places.damaged or list(places.rows) != kept + behind:
-            self._rewrite([places.rows[step] for step in kept], places.damaged)
-        elif self.path.exists():
-            os.truncate(self.path, places.rows[behind[0]] if behind else places.end)
+        rows, damaged, unfinished = self._places()
+        behind = [step for step in rows if step > last]
+        kept = sorted(step for step in rows if step <= last)
+        if unfinished is not None and unfinished not in rows.values():
+            damaged.append(unfinished)
+        if damaged or unfinished is not None or list(rows) != kept + behind:
+            self._rewrite([rows[step] for step in kept], damaged)
+        elif behind:
+            os.truncate(self.path, rows[behind[0]])
 
     def _rewrite(self, kept: list[int], damaged: list[int]) -> None:
         beside = self.path.with_name(f"{self.path.name}.damaged")
         if damaged:
             with open(beside, "ab") as file:
                 file.writelines(self._lines(damaged))
+                file.flush()
+                os.fsync(file.fileno())
             note(f"{self.path} was damaged; what could not be read of it, or stood there twice, is in {beside.name}.")
         with atomic.writer(self.path) as file:
             file.writelines(self._lines(kept))
 
     def _places(self) -> Places:
-        rows, damaged, end = {}, [], 0
+        places, place = Places({}, [], None), 0
         if not self.path.exists():
-            return Places(rows, damaged, end)
+            return places
         with reading(self.path), open(self.path, "rb") as file:
             for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                row = self._parse(line)
-                if row is None or row["step"] in rows:
-                    damaged.append(end)
-                else:
-                    rows[row["step"]] = end
-                end += len(line)
-        return Places(rows, damaged, end)
+                row, is_whole = self._parse(line), line.endswith(b"\n")
+                if row is not None and row["step"] not in places.rows:
+                    places.rows[row["step"]] = place
+                elif is_whole:
+                    places.damaged.append(place)
+                if not is_whole:
+                    places = places._replace(unfinished=place)
+                place += len(line)
+        return places
 
     def _parse(self, line: bytes) -> Row | None:
         try:
@@ -117,7 +121,7 @@ class Log:
             with reading(self.path), open(self.path, "rb") as file:
                 for place in places:
                     file.seek(place)
-                    yield file.readline()
+                    yield file.readline().rstrip(b"\n") + b"\n"
 
 
 def to_json(value: Any, **options) -> str:

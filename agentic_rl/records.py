@@ -22,11 +22,12 @@ from jaxtyping import PyTree
 from agentic_rl import atomic
 from agentic_rl.checkpoints import Checkpoints
 from agentic_rl.config import ConfigError, check
-from agentic_rl.disk import writing
+from agentic_rl.disk import note, reading, writing
 from agentic_rl.lock import Lock
 from agentic_rl.log import Log, Row, has_numbers, has_texts, to_json
 from agentic_rl.provenance import made_by
 from agentic_rl.tensorboard import TensorBoard
+from agentic_rl.thinning import thinned
 
 
 class RunDirectory:
@@ -36,9 +37,11 @@ class RunDirectory:
     `with` block) until `close`; another process is refused meanwhile.
     """
 
-    def __init__(self, path: Path, config: dict):
+    def __init__(self, path: Path, config: dict, made_by: dict | None = None):
         self.path = path
         self.config = config
+        self.made_by = made_by or {}  # versions, git commit, devices and date of the process that began the run
+        self._newest: Row = {}
         self._lock = Lock(path)
         self._metrics = Log(path / "metrics.jsonl", has_numbers)
         self._episodes = Log(path / "episodes.jsonl", has_texts)
@@ -70,21 +73,20 @@ class RunDirectory:
     def open(cls, path: str | Path) -> "RunDirectory":
         """The run in `path`.
 
-        Raises: ConfigError if there is none.
+        Raises: ConfigError if there is none, or if its config is damaged.
         """
         path = Path(path).absolute()
-        try:
-            stored = json.loads((path / "config.json").read_text())
-        except (OSError, ValueError):
-            stored = None
-        is_run = isinstance(stored, dict) and "made_by" in stored
-        check(is_run, f"{path} is not the directory of a run; name one that is or, for a new run, an empty or new one.")
-        return cls(path, stored["config"])
-
-    @property
-    def made_by(self) -> dict:
-        """Versions, git commit, devices and date of the process that began the run."""
-        return json.loads((self.path / "config.json").read_text())["made_by"]
+        file = path / "config.json"
+        foreign = f"{path} is not the directory of a run; name one that is or, for a new run, an empty or new one."
+        with reading(file):
+            check(file.is_file(), foreign)
+            stored = _parse(file.read_bytes())
+        is_foreign = isinstance(stored, dict) and not {"config", "made_by"} & set(stored)
+        check(not is_foreign, foreign)
+        is_whole = isinstance(stored, dict) and isinstance(stored.get("config"), dict)
+        check(is_whole, f"{file} is damaged; put it back from a copy, such as that of another run with the same flags.")
+        made_by = stored.get("made_by")
+        return cls(path, stored["config"], made_by if isinstance(made_by, dict) else None)
 
     def rows(self) -> Iterator[Row]:
         """The logged rows, one by one in the order of their steps, so that not all need to be in memory."""
@@ -102,9 +104,26 @@ class RunDirectory:
 
     @property
     def result(self) -> dict | None:
-        """What the run was finished with; None if it is not."""
+        """What the run was finished with; None if it is not, or if a damaged file does not tell."""
         path = self.path / "result.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        if not path.exists():
+            return None
+        with reading(path):
+            result = _parse(path.read_bytes())
+        if not isinstance(result, dict):
+            note(f"{path} is damaged; the run counts as unfinished, and going on with it writes that file anew.")
+            return None
+        return result
+
+    def row(self, step: int) -> Row:
+        """The logged row of a step; where the log has lost it, the copy in the checkpoint of that step.
+
+        Raises: ConfigError if there is neither.
+        """
+        row = self._metrics.row(step) or self._checkpoints.row(step)
+        sentence = f"{self._metrics.path} has no row of update {step}, of which the checkpoint is, so that nobody knows what was spent"
+        check(row is not None, f"{sentence} until then; put that file back from a copy, or train in a new directory.")
+        return row
 
     def reconfigure(self, config: dict) -> None:
         """Replaces the config of a run that is to go on with another one, such as more updates; "resumed_by" says who did.
@@ -130,7 +149,8 @@ class RunDirectory:
         self._lock.acquire()
         with writing(self.path):
             self._tensorboard.flush()  # a full disk shows here, not in TensorBoard's thread
-            self._tensorboard.add_row(self._metrics.append(row))
+            self._newest = self._metrics.append(row)
+            self._tensorboard.add_row(self._newest)
 
     def log_episodes(self, step: int, texts: list[str]) -> None:
         """Writes rendered episodes; all else as `log`. A step that has episodes keeps those: a run killed soon after plays them again."""
@@ -141,28 +161,43 @@ class RunDirectory:
                 self._tensorboard.add_episodes(self._episodes.append({"step": step, "episodes": texts}))
 
     def save(self, step: int, state: PyTree) -> None:
-        """Starts writing a checkpoint; see `Checkpoints.save`."""
+        """Starts writing a checkpoint, with a copy of the row that was logged of this step; see `Checkpoints.save`."""
         self._lock.acquire()
-        self._checkpoints.save(step, state)
+        self._checkpoints.save(step, state, self._newest if self._newest.get("step") == step else None)
 
     def restore(self, template: PyTree) -> tuple[int, PyTree] | None:
-        """Step and state of the newest checkpoint, or None; see `Checkpoints.restore`."""
+        """Step and state of the newest sound checkpoint, or None; see `Checkpoints.restore`."""
         return self._checkpoints.restore(template)
 
     def resume(self, template: PyTree) -> tuple[int, PyTree] | None:
         """As `restore`, and drops all that was logged after that step, so that a run going on from it logs nothing twice.
 
+        The row of that step is put back if the log has lost it. Damaged lines and checkpoints are moved aside, each with a `DiskNotice`.
         For runs without a `result`: it drops the summary that `finish` gave to TensorBoard, too.
-        Raises: ConfigError as `restore` does (then nothing is dropped), or if the disk refuses.
+        Raises: ConfigError, with nothing changed, as `restore` and `row` do, if updates are logged and no checkpoint is there, if another
+          process writes here, or if the disk refuses.
         """
         self._lock.acquire()
         restored = self.restore(template)
-        last = restored[0] if restored else -1
+        step = restored[0] if restored else -1
+        row = self.row(step) if restored else None
+        if restored is None:
+            self._check_nothing_is_lost()
         with writing(self.path):
+            self._checkpoints.set_aside(step)
             for log in (self._metrics, self._episodes):
-                log.keep(last)
-            self._tensorboard.rewrite(self.rows(), self.episodes)
+                log.keep(step)
+            if row and self._metrics.last() != step:
+                self._metrics.put(row)
+                note(f"{self._metrics.path} was behind the checkpoint of update {step}; the run goes on from there, without the lost rows.")
+            self._tensorboard.rewrite(self.rows(), self._episodes.rows())
+        self._newest = row or {}
         return restored
+
+    def _check_nothing_is_lost(self) -> None:
+        last = self._metrics.last() or 0
+        what = f"{self.path} has logged {last} updates and holds no checkpoint to go on from; put checkpoints/ back from a copy"
+        check(last == 0, f"{what}, or train in a new directory (or delete its metrics.jsonl, to start over in this one).")
 
     def finish(self, result: dict) -> None:
         """Waits for the last checkpoint, adds the config and the learning curves to TensorBoard, and writes the result.
@@ -172,8 +207,8 @@ class RunDirectory:
         self._lock.acquire()
         self._checkpoints.wait()
         with writing(self.path):
-            if self.metrics:
-                self._tensorboard.add_summary(flat(self.config), self.metrics)
+            if rows := thinned(self.rows()):
+                self._tensorboard.add_summary(flat(self.config), rows)
             self._tensorboard.close()
             atomic.write(self.path / "result.json", to_json(result, indent=2))
 
@@ -210,3 +245,10 @@ def flat(config: dict, prefix: str = "") -> dict[str, Any]:
     for name, value in config.items():
         values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return values
+
+
+def _parse(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None

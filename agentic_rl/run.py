@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from agentic_rl import algorithms, learner, parallel, policy
 from agentic_rl.acting import Expert
 from agentic_rl.algorithms import Algorithm
-from agentic_rl.config import check, config, from_json
+from agentic_rl.config import ConfigError, check, config, from_json
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
 from agentic_rl.records import RunDirectory
+from agentic_rl.types import parts
 
 
 @config
@@ -73,13 +74,28 @@ class Run:
         check(self.seeds % (self.seeds_at_once or 1) == 0, f"--seeds-at-once ({self.seeds_at_once}) must divide --seeds ({self.seeds}).")
 
 
+def stored(directory: RunDirectory) -> Run:
+    """Returns the run whose config the directory holds.
+
+    Raises: ConfigError if the config is damaged, or of another version of this package.
+    """
+    file = directory.path / "config.json"
+    try:
+        run = from_json(directory.config)
+        is_run = isinstance(run, Run) and all(hasattr(part, "reset") for part in parts(run.task).values())
+        check(is_run, "this is not the config of a run; put it back from a copy, such as that of another run with the same flags.")
+    except (ValueError, KeyError, ArithmeticError, RecursionError) as error:  # ConfigError, and what classes say of odd values
+        raise ConfigError(f"In {file}: {error}") from None
+    return run
+
+
 def load(path: str) -> tuple[Run, learner.State]:
     """The run of a directory, and the state [S, ...] of its newest checkpoint, as numpy arrays.
 
     Raises: ConfigError if it is no run, holds no checkpoint, or a damaged one.
     """
     directory = RunDirectory.open(path)
-    run = from_json(directory.config)
+    run = stored(directory)
     restored = directory.restore(template(run))
     check(restored is not None, f"{path} holds no checkpoint yet; train it first, or name another run.")
     return run, restored[1]

@@ -112,7 +112,7 @@ def load_start(run: Run, machine: Machine) -> tuple[Any, int, Spent]:
     check(other.seeds >= run.seeds, f"{path} has {other.seeds} seeds and the run wants {run.seeds}; ask for at most {other.seeds}.")
     check(other.seed == run.seed, f"{path} began with seed {other.seed} and the run with {run.seed}; give --seed {other.seed}.")
     params = jax.tree.map(lambda x: x[: run.seeds], state.params)
-    last = next(row for row in RunDirectory.open(path).metrics if row["step"] == state.step[0])  # the log may be ahead
+    last = RunDirectory.open(path).row(int(state.step[0]))  # the log may be ahead
     return machine.place(params), int(state.drawn[0]), Spent({name: last[name][: run.seeds] for name in BUDGET})
 
 

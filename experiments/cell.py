@@ -18,8 +18,11 @@ def result(
 
     Args: label: of the progress line.
     """
-    with RunDirectory.create(path, to_json(run)) as directory:
-        if directory.result is None:
+    directory = RunDirectory.create(path, to_json(run))
+    if directory.result is not None:
+        return directory.result
+    with directory:
+        if directory.result is None:  # else another process finished it just now
             outcome = train(run, directory, console.ProgressLine(label), should_stop)
             if not outcome.finished:
                 return None

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from agentic_rl.config import check, from_json, snake_case
+from agentic_rl.config import check, snake_case
 from agentic_rl.records import RunDirectory
-from agentic_rl.run import Run
+from agentic_rl.run import Run, stored
 from agentic_rl.train import BUDGET
 from agentic_rl.types import parts
 from experiments import console, figures, report
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     command = from_flags(Command, Command(()), arguments)
     check(bool(command.run_dirs), "Name the directories of one run or more, such as runs/*.")
     directories = {name: RunDirectory.open(path) for name, path in names(command.run_dirs).items()}
-    runs = {name: from_json(directory.config) for name, directory in directories.items()}
+    runs = {name: stored(directory) for name, directory in directories.items()}
     lines = [line(name, runs[name], directories[name]) for name in runs]
     console.show(lines, "success on unseen problems: means over seeds [95% interval]; budgets: means over seeds")
     curves = [record for name in runs for record in curve(name, runs[name], directories[name])]

@@ -186,19 +186,26 @@ def test_an_existing_run_is_not_continued_without_being_asked(call, copy):
     assert contents(copy) == before
 
 
-def break_checkpoint(path):
-    newest = max((path / "checkpoints").iterdir(), key=lambda folder: int(folder.name))
-    (largest,) = sorted((f for f in newest.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)[-1:]
+def break_checkpoint(folder):
+    (largest,) = sorted((f for f in folder.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)[-1:]
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
-    return newest
 
 
 @pytest.mark.parametrize("arguments", [(train, "--resume"), (watch, "--policy"), (evaluate,)], ids=["train", "watch", "evaluate"])
-def test_a_truncated_checkpoint_is_named_and_nothing_is_dropped(call, copy, arguments):
+def test_if_all_checkpoints_are_truncated_they_are_named_and_nothing_is_dropped(call, copy, arguments):
     (copy / "result.json").unlink()  # as if the run were unfinished
-    newest, before = break_checkpoint(copy), contents(copy)
-    assert_one_sentence(call(*arguments, copy), f"{newest} is damaged", "delete that folder")
+    for folder in (copy / "checkpoints").iterdir():
+        break_checkpoint(folder)
+    before = contents(copy)
+    assert_one_sentence(call(*arguments, copy), f"{copy}/checkpoints/10 is damaged", f"{copy}/checkpoints/5 is damaged", "no other")
     assert contents(copy) == before
+
+
+def test_of_a_truncated_checkpoint_the_one_before_is_watched_and_that_is_said(call, copy):
+    break_checkpoint(copy / "checkpoints" / "10")
+    code, out, err = call(watch, "--policy", copy)
+    assert code == 0 and "start with" in out
+    assert "The one before it, of update 5, is used instead." in err and "Traceback" not in err, err
 
 
 def test_the_checkpoint_of_another_model_is_refused(call, copy):

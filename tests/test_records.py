@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agentic_rl.config import ConfigError
+from agentic_rl.disk import DiskNotice
 from agentic_rl.records import RunDirectory
 
 CONFIG = {"seed": 0, "task": {"class": "agentic_rl.envs.running_sum.RunningSum", "num_turns": 8}, "betas": (0.9, 0.95)}
@@ -57,7 +59,7 @@ def scalars(path: Path, line: str, tag: str) -> list[tuple[int, float]]:
 def train(path: Path, steps: range, width: int = 3) -> None:
     with RunDirectory.create(path, CONFIG) as run:
         for step in steps:
-            run.log({"step": step, "success": [step / 10, step / 5], "loss": 1 / step})
+            run.log({"step": step, "success": [step / 10, step / 5], "loss": 1 / (step or 1)})
             run.log_episodes(step, [f"start with {step}\n{step} + 1 -> {step + 1}", "success"])
             run.save(step, learner(step, width))
 
@@ -150,15 +152,25 @@ def test_without_a_checkpoint_a_run_starts_over(tmp_path):
         assert run.resume(learner(0)) is None and run.metrics == []
 
 
+def test_a_run_without_its_checkpoints_keeps_its_log_and_does_not_start_over(tmp_path):
+    train(tmp_path, range(3))
+    shutil.rmtree(tmp_path / "checkpoints")
+    before = contents(tmp_path)
+    with RunDirectory.create(tmp_path, CONFIG) as run, pytest.raises(ConfigError, match="logged 2 updates and holds no checkpoint"):
+        run.resume(learner(0))
+    assert contents(tmp_path) == before
+
+
 def test_a_torn_last_line_is_no_row(tmp_path):
     train(tmp_path, range(1, 3))
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 2, "lo')
     assert [row["step"] for row in RunDirectory.open(tmp_path).metrics] == [1, 2]
-    with RunDirectory.create(tmp_path, CONFIG) as run:
+    with RunDirectory.create(tmp_path, CONFIG) as run, pytest.warns(DiskNotice, match="metrics.jsonl was damaged"):
         run.resume(learner(0))
         run.log({"step": 3, "loss": 0.5})
         assert [row["step"] for row in run.metrics] == [1, 2, 3]
+    assert (tmp_path / "metrics.jsonl.damaged").read_text() == '{"step": 2, "lo\n'
 
 
 def test_numbers_read_back_as_they_were(tmp_path):
@@ -177,7 +189,7 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path):
     with RunDirectory.create(tmp_path, CONFIG) as run:
         run.resume(learner(0))
         for step in (4, 5):
-            run.log({"step": step, "success": [step / 10, step / 5], "loss": 1 / step})
+            run.log({"step": step, "success": [step / 10, step / 5], "loss": 1 / (step or 1)})
     steps = range(1, 6)
     assert scalars(tmp_path, "mean", "loss") == [(step, pytest.approx(1 / step)) for step in steps]
     assert scalars(tmp_path, "mean", "success") == [(step, pytest.approx(0.15 * step)) for step in steps]
@@ -226,22 +238,43 @@ def test_a_run_of_another_config_is_refused_and_the_difference_named(tmp_path):
     assert contents(tmp_path) == before
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax leaves its other reads unawaited
-@pytest.mark.parametrize("harm", ["truncated", "one bit flipped", "missing"])
-def test_a_damaged_checkpoint_is_named_and_deleting_it_helps(tmp_path, harm):
-    train(tmp_path, range(1, 3), width=500)
-    folder = tmp_path / "checkpoints" / "2"
+def harm(folder: Path, how: str) -> None:
     file = max(folder.rglob("*"), key=lambda file: file.stat().st_size if file.is_file() else -1)
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
-    file.write_bytes({"truncated": data[: len(data) // 2], "one bit flipped": data, "missing": b""}[harm])
-    rows = RunDirectory.open(tmp_path).metrics
-    with RunDirectory.create(tmp_path, CONFIG) as run:
-        with pytest.raises(ConfigError, match=f"{folder} is damaged; delete that folder"):
-            run.resume(learner(0, width=500))
-        assert run.metrics == rows
-        os.rename(folder, tmp_path / "elsewhere")
+    file.write_bytes({"truncated": data[: len(data) // 2], "one bit flipped": data, "missing": b""}[how])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax leaves its other reads unawaited
+@pytest.mark.parametrize("how", ["truncated", "one bit flipped", "missing"])
+def test_of_a_damaged_checkpoint_the_one_before_it_is_used_and_nothing_is_erased(tmp_path, how):
+    train(tmp_path, range(1, 3), width=500)
+    folder = tmp_path / "checkpoints" / "2"
+    harm(folder, how)
+    harmed, before = contents(folder), contents(tmp_path)
+    with pytest.warns(DiskNotice, match=f"{folder} is damaged. The one before it, of update 1, is used"):
+        step, state = RunDirectory.open(tmp_path).restore(learner(0, width=500))
+    assert step == 1 and same_bits(state, learner(1, width=500)) and contents(tmp_path) == before
+    with RunDirectory.create(tmp_path, CONFIG) as run, pytest.warns(DiskNotice, match="is damaged"):
         assert run.resume(learner(0, width=500))[0] == 1
+        assert [row["step"] for row in run.rows()] == [1]
+        run.save(2, learner(2, width=500))
+    assert contents(tmp_path / "checkpoints.damaged" / "2") == harmed
+    assert RunDirectory.open(tmp_path).restore(learner(0, width=500))[0] == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_if_all_checkpoints_are_damaged_nothing_is_dropped(tmp_path):
+    train(tmp_path, range(1, 3), width=500)
+    for step in "12":
+        harm(tmp_path / "checkpoints" / step, "truncated")
+    before = contents(tmp_path)
+    with (
+        RunDirectory.create(tmp_path, CONFIG) as run,
+        pytest.raises(ConfigError, match=r"2 is damaged\. .*1 is damaged\. There is no other"),
+    ):
+        run.resume(learner(0, width=500))
+    assert contents(tmp_path) == before
 
 
 def test_a_checkpoint_of_other_shapes_dtypes_or_structure_is_refused_and_the_difference_named(tmp_path):
