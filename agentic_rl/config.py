@@ -9,7 +9,7 @@ import importlib
 import inspect
 import re
 from types import ModuleType, UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import jax
 
@@ -92,7 +92,7 @@ def from_json(value: Any) -> Any:
 
 def _check_types(cls: type, fields: dict[str, Any]) -> None:
     for field in (field for field in dataclasses.fields(cls) if field.name in fields):
-        value, kind = fields[field.name], getattr(field.type, "__name__", str(field.type))
+        value, kind = fields[field.name], getattr(field.type, "__name__", field.type)
         sentence = f"config.json has {value!r} where the {field.name} of {cls.__name__} is of the kind {kind}"
         check(_fits(value, field.type), f"{sentence}; put config.json back from a copy.")
 
@@ -100,6 +100,8 @@ def _check_types(cls: type, fields: dict[str, Any]) -> None:
 def _fits(value: Any, kind: Any) -> bool:
     """Can `value`, read from a file, be that of a field of this kind? A union is left to the class itself."""
     origin = get_origin(kind) or kind
+    if origin is Annotated:
+        return _fits(value, get_args(kind)[0])
     if origin is Literal:
         return value in get_args(kind)
     if origin is Any:  # a part that can be swapped, or a mixture of them

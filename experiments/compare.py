@@ -58,10 +58,26 @@ def names(paths: tuple[str, ...]) -> dict[str, Path]:
     return {path.name if count[path.name] == 1 else str(path): path for path in found}
 
 
+def has_columns(row: dict[str, Any], columns: tuple[str, ...], seeds: int) -> bool:
+    """Returns whether the row has a number for each seed in each of the columns."""
+    return all(isinstance(row.get(column), list) and len(row[column]) == seeds for column in columns)
+
+
+def ends(directory: RunDirectory, seeds: int) -> tuple[list[dict], list[dict]]:
+    """Returns the run's last row and its first and last evaluation, each if there is one, without keeping the others."""
+    last, evaluations = [], []
+    for row in directory.rows():
+        if has_columns(row, BUDGET, seeds):
+            last = [row]
+            if has_columns(row, ("eval_success",), seeds):
+                evaluations = [*evaluations[:1], row]
+    return last, evaluations
+
+
 def line(name: str, run: Run, directory: RunDirectory) -> Record:
     """One run's line of the table; of a run that has logged nothing, what it is."""
-    rows = directory.metrics
-    scores = [interval(row["eval_success"]) for row in rows if "eval_success" in row] or [""]
+    rows, evaluations = ends(directory, run.seeds)
+    scores = [interval(row["eval_success"]) for row in evaluations] or [""]
     done = f"{rows[-1]['step'] if rows else 0}/{run.updates}" + ("" if directory.result else " (unfinished)")
     parts = {"acts": run.algorithm.actor, "credit": run.algorithm.credit}
     cells = {what: snake_case(type(part).__name__) for what, part in parts.items()}
@@ -85,7 +101,7 @@ def task_name(task: Any) -> str:
 
 def curve(name: str, run: Run, directory: RunDirectory) -> list[Record]:
     """A record for every evaluation and seed, as `figures.learning_curves` wants them."""
-    evaluations = [row for row in directory.metrics if "eval_success" in row]
+    evaluations = [row for row in directory.rows() if has_columns(row, ("eval_success", *BUDGET), run.seeds)]
     return [
         {"task": task_name(run.task), "row": name, "seed": run.seed + s, "update": row["step"], "success": row["eval_success"][s]}
         | {what: row[what][s] for what in BUDGET}

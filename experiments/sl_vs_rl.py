@@ -258,7 +258,7 @@ def made_by(command: Command, results: list[Record]) -> dict[str, Any]:
     made = provenance.made_by()
     git = made["git"]
     cells_ = [Path(command.out) / "runs" / task / "warm_start" for task in command.tasks.split(",")]
-    began = {RunDirectory.open(cell).made_by["git"]["commit"] for cell in cells_ if git}
+    began = {str((RunDirectory.open(cell).made_by.get("git") or {}).get("commit")) for cell in cells_ if git}
     flags = [
         f"--{f.name.replace('_', '-')} {getattr(command, f.name)}"
         for f in dataclasses.fields(command)

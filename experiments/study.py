@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from agentic_rl import parallel, provenance
 from agentic_rl.config import check, snake_case
+from agentic_rl.lock import Lock
 from experiments import console, figures, report
 from experiments.flags import from_flags
 from experiments.report import Verdict
@@ -79,7 +80,8 @@ def run(default: Study, arguments: list[str]) -> int:
     if study.measure:
         parallel.prepare(1)
         console.keep_compiled_programs()
-        measure(study, folder)
+        with Lock(folder):
+            measure(study, folder)
     else:
         study = measured(study, folder)
     show(study, report.read_csv(folder / "results.csv"), folder)
@@ -92,7 +94,7 @@ def measured(study: Study, folder: Path) -> Study:
     Raises: ConfigError if there are none, or some are missing.
     """
     check((folder / "results.csv").exists(), f"There are no results in {folder}: leave out --no-measure.")
-    made = json.loads((folder / "made_by.json").read_text())["settings"]
+    made = _made_by(folder)["settings"]
     gone = [k for k in made if k not in settings(study)]
     check(
         not gone, f"{folder} was measured with {', '.join(gone)}, which {name(study)} no longer has: check out the commit in made_by.json."
@@ -147,11 +149,26 @@ def _kept(study: Study, folder: Path) -> tuple[list[Record], Record]:
     wanted, now, path = settings(study), provenance.made_by(), folder / "made_by.json"
     if not (folder / "results.csv").exists():
         return [], {"settings": wanted, "by": [now]}
-    made = json.loads(path.read_text()) if path.exists() else {"settings": {}, "by": []}
+    made = _made_by(folder) if path.exists() else {"settings": {}, "by": []}
     usual = settings(type(study)())  # a flag that came later had its default
     other = [k for k in wanted if made["settings"].get(k, usual[k]) != wanted[k]]
     check(not other, f"{folder} was measured with other {', '.join(other)}: name another --out, or remove it.")
     return report.read_csv(folder / "results.csv"), made | {"by": made["by"] + [now]}
+
+
+def _made_by(folder: Path) -> Record:
+    """Returns the flags and processes that the results in `folder` were measured with.
+
+    Raises: ConfigError if the file that says so is damaged.
+    """
+    path = folder / "made_by.json"
+    try:
+        made = json.loads(path.read_bytes())
+    except ValueError:
+        made = None
+    is_whole = isinstance(made, dict) and isinstance(made.get("settings"), dict) and isinstance(made.get("by"), list)
+    check(is_whole, f"{path} is damaged; put it back from a copy, or name another --out.")
+    return made
 
 
 def show(study: Study, records: list[Record], folder: Path) -> None:
@@ -186,7 +203,7 @@ def legend(study: Study, lines: list[Record]) -> list[str]:
 
 def source(study: Study, records: list[Record], folder: Path) -> str:
     """How the records were made: the command, how long it took, commits and versions."""
-    made = json.loads((folder / "made_by.json").read_text())
+    made = _made_by(folder)
     default = settings(type(study)())
     flags = [f"--{k.replace('_', '-')} {_words(v)}".strip() for k, v in made["settings"].items() if v != default.get(k)]
     commits = sorted(

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from agentic_rl.config import ConfigError
+from agentic_rl.lock import Lock
 from experiments import report, study
 from experiments.report import Verdict
 
@@ -73,6 +74,22 @@ def test_stopped_it_goes_on_behind_the_last_cell(here):
     study.measure(Toy(), here)
     assert MEASURED == [1, 2, 3]
     assert len(json.loads((here / "made_by.json").read_text())["by"]) == 2
+
+
+def test_a_second_process_with_the_same_folder_is_refused_and_measures_nothing(here):
+    with Lock(here), pytest.raises(ConfigError, match=f"already writes in {here}"):
+        study.run(Toy(), ["--out", str(here)])
+    assert MEASURED == [] and list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", bytes(100), b'{"settings": 3}'])
+def test_a_damaged_file_on_how_it_was_measured_is_one_sentence(here, content):
+    study.run(Toy(), ["--out", str(here)])
+    (here / "made_by.json").write_bytes(content)
+    for arguments in (["--out", str(here)], ["--out", str(here), "--no-measure"]):
+        with pytest.raises(ConfigError, match="made_by.json is damaged"):
+            study.run(Toy(), arguments)
+    assert (here / "made_by.json").read_bytes() == content
 
 
 def test_once_complete_nothing_is_measured_again(here):
