@@ -55,18 +55,20 @@ class Process(_Reward):
 
 @config
 class SoftOverlong(_Reward):
-    """r − penalty · (how far into the last `buffer` tokens of the layout the episode has come) / buffer. (DAPO, 2503.14476, eq. 13)"""
+    """r − penalty · (how far into the last `buffer` tokens before the limit the episode has come) / buffer. (DAPO, 2503.14476, eq. 13)
+
+    An episode that was cut off pays the whole penalty, one whose length the task fixes pays none.
+    """
 
     buffer: int = 4  # tokens
-    penalty: float = 1.0  # of an episode that fills the layout
+    penalty: float = 1.0  # of an episode that reaches the limit
 
     def __post_init__(self):
         check(self.buffer >= 1, f"buffer must be 1 token or more, not {self.buffer}.")
 
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """With the penalty in the last turn."""
-        most, length = trajectory.mask[0, 0].size, trajectory.mask.sum((2, 3))
-        over = jnp.clip((length - (most - self.buffer)) / self.buffer, 0.0, 1.0)
+        over = jnp.clip((self.buffer - trajectory.room) / self.buffer, 0.0, 1.0)
         alive = trajectory.mask.any(-1)
         is_end = alive & (jnp.cumsum(alive, axis=-1) == alive.sum(-1, keepdims=True))
         return trajectory._replace(reward=trajectory.reward - self.penalty * jnp.where(is_end, over[..., None], 0.0))

@@ -63,7 +63,8 @@ def rollout(
 
     end = jax.lax.while_loop(alive, turn, start)
     record = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), end.record)
-    record = record._replace(prompt=prompt, success=end.step.success & end.step.done)
+    success = end.step.success & end.step.done
+    record = record._replace(prompt=prompt, success=success, room=room(spec, record.action, record.mask, success))
     return jax.tree.map(lambda x: x.reshape((count, attempts) + x.shape[1:]), record)
 
 
@@ -83,7 +84,7 @@ def _blank(spec: Spec, batch: int, state: State) -> Trajectory:
     return Trajectory(
         prompt=(), observation=jnp.zeros(lead + (spec.observation_length,), jnp.int32), action=token, mask=token > 0,
         log_prob=each, collision=each, reference_log_prob=each, label=token, label_mask=token > 0, reward=one, penalty=each, success=(),
-        anchor=jnp.zeros(lead, jnp.int32), potential=one, is_key=one > 0,
+        room=(), anchor=jnp.zeros(lead, jnp.int32), potential=one, is_key=one > 0,
         state=jax.tree.map(lambda x: jnp.zeros((spec.num_turns,) + x.shape, x.dtype), state),
     )  # fmt: skip
 
@@ -92,6 +93,21 @@ def until_end(spec: Spec, action: Int[Array, "B A"]) -> Bool[Array, "B A"]:
     """True up to and including the first END."""
     ends = action == spec.end
     return jnp.cumsum(ends, axis=-1) - ends == 0
+
+
+def room(spec: Spec, action: Int[Array, "B T A"], mask: Bool[Array, "B T A"], success: Bool[Array, " B"]) -> Int[Array, " B"]:
+    """Returns how many tokens the limit left to each episode when it ended, or -1 if the limit cut it off.
+
+    A success has ended, and so has an episode with turns left. Where turns are a limit, any other ran out of them (a wrong answer
+    in the last turn too: a task does not tell it from none). Where the last turn is the task's own end, the action must have
+    come to its END; where actions have none, there is no limit, and the whole layout is left.
+    """
+    most, turns = spec.num_turns * spec.action_length, mask.any(-1).sum(-1)
+    is_limited, has_end = spec.limited and spec.num_turns > 1, spec.end in spec.choices
+    if not (is_limited or has_end):
+        return jnp.full(success.shape, most)
+    closed = False if is_limited else (action[:, -1] == spec.end).any(-1)
+    return jnp.where(success | (turns < spec.num_turns) | closed, most - mask.sum((1, 2)), -1)
 
 
 def unless(done: Bool[Array, " B"], new, old):
@@ -124,7 +140,7 @@ def _advance(task, keys, progress: _Progress, action: Action) -> _Progress:
     written = Trajectory(
         prompt=(), observation=progress.step.observation, action=token, mask=mask, log_prob=action.log_prob * mask,
         collision=action.collision * mask, reference_log_prob=nothing, label=jnp.where(label_mask, label, tokens.PAD),
-        label_mask=label_mask, reward=step.reward, penalty=nothing, success=(), anchor=jax.vmap(task.anchor)(state),
+        label_mask=label_mask, reward=step.reward, penalty=nothing, success=(), room=(), anchor=jax.vmap(task.anchor)(state),
         potential=jax.vmap(task.potential)(state), is_key=jax.vmap(task.is_key)(state), state=state if progress.record.state else (),
     )  # fmt: skip
     written = unless(done, written, jax.tree.map(jnp.zeros_like, written))  # as if the loop had ended: others may play on

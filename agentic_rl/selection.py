@@ -66,8 +66,8 @@ class TopSpread(_Selection):
 
 @config
 class NotOverlong(_Selection):
-    """Episodes that end before they fill their layout: of a longer one nobody knows how it would have ended. (DAPO's overlong filter)"""
+    """Episodes that ended before they were cut off: of the others nobody knows how they would have ended. (DAPO's overlong filter)"""
 
     def __call__(self, trajectory: Trajectory) -> Bool[Array, "N G"]:
-        """Whether a token was left."""
-        return ~trajectory.mask.all((2, 3))
+        """Whether the episode ended."""
+        return trajectory.room >= 0

@@ -6,7 +6,7 @@ prompt, V vocabulary, B sequences (N·G, flattened), L positions of a sequence.
 An episode is a finite conversation: `prompt [P]`, then T turns of `observation [O]` (written by the task, never trained on) and
 `action [A]` (written by the policy, ended by END or by being A tokens long). A=1 is a classic token MDP; T=1 is single-turn
 "prompt -> completion"; both large is an agent. `reward[t]` follows `action[t]`. After `done` a task absorbs: zero reward and a
-False mask. Running out of turns is failure. There is no auto-reset, no truncation flag and no discount array.
+False mask. Running out of turns is failure; `room` tells it from an end. There is no auto-reset and no discount array.
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -25,6 +25,7 @@ class Spec(NamedTuple):
     num_turns: int  # T, at least 1
     choices: tuple[int, ...]  # the tokens a sensible action is made of: what a random policy draws from
     end: int = 2  # the token that ends an action early (tokens.END); -1: none does
+    limited: bool = True  # does the last turn cut an episode off? If not, it is the task's own end
 
     @property
     def context_length(self) -> int:
@@ -56,6 +57,7 @@ class Trajectory(NamedTuple):
     reward: Float[Array, "N G T"]  # caused by the turn's action
     penalty: Float[Array, "N G T A"]  # what each token's own choice costs besides: a KL in the reward, else 0
     success: Bool[Array, "N G"]
+    room: Int[Array, "N G"]  # tokens that the limit left to an episode that ended; -1: it was cut off
     anchor: Int[Array, "N G T"]  # identity of the task state before the action: what GiGPO groups by
     potential: Float[Array, "N G T"]  # the task's potential before the action
     is_key: Bool[Array, "N G T"]  # ground truth: does the choice made here change the expected return?

@@ -86,7 +86,9 @@ def play(token: Int[np.ndarray, "G T A"], rewards: str) -> Trajectory:
     action, observation = np.where(mask, token, tokens.PAD), tokens.value(place)[..., None]
     shared = dict(action=action, label=action, mask=mask, label_mask=mask, observation=observation, anchor=place, is_key=alive)
     shared |= dict.fromkeys(("log_prob", "collision", "reference_log_prob", "penalty"), np.zeros(mask.shape))
-    made = {name: np.stack([x, x]) for name, x in shared.items()} | dict(prompt=prompt, reward=reward, success=wins, potential=potential)
+    made = {name: np.stack([x, x]) for name, x in shared.items()} | dict(
+        prompt=prompt, reward=reward, success=wins, room=1 - wins, potential=potential
+    )
     return Trajectory(**{name: jnp.asarray(x) for name, x in made.items()})
 
 

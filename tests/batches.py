@@ -27,6 +27,7 @@ def trajectory(seed=0, attempts=G):
         collision=prob**2 + (1 - prob) ** 2 / 2, reference_log_prob=np.log(prob) + noise[1] / 4,
         label=np.where(random.random(mask.shape) < 0.8, token[0] * mask, token[1]), label_mask=label_mask,
         reward=reward, penalty=np.where(mask, noise[2] / 4, 0.0), success=random.random(here) < 0.5,
+        room=np.where(mask.all((2, 3)), -1, (~mask).sum((2, 3))),
         anchor=random.integers(0, 4, alive.shape), potential=np.where(alive, noise[1, ..., 0], 0.0), is_key=alive,
     )  # fmt: skip
     return jax.tree.map(lambda x: x.astype(np.float32) if x.dtype.kind == "f" else x, made)
@@ -37,8 +38,8 @@ def blank(*shape, **fields):
     token, zero, written = np.zeros(shape, int), np.zeros(shape, np.float32), np.ones(shape, bool)
     return Trajectory(
         prompt=token[:, :, 0], observation=token, action=token, mask=written, log_prob=zero, collision=zero, reference_log_prob=zero,
-        label=token, label_mask=written, reward=zero[..., 0], penalty=zero, success=written[:, :, 0, 0], anchor=token[..., 0],
-        potential=zero[..., 0], is_key=written[..., 0],
+        label=token, label_mask=written, reward=zero[..., 0], penalty=zero, success=written[:, :, 0, 0],
+        room=token[:, :, 0, 0], anchor=token[..., 0], potential=zero[..., 0], is_key=written[..., 0],
     )._replace(**fields)  # fmt: skip
 
 

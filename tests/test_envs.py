@@ -22,6 +22,7 @@ from agentic_rl.envs.micro import NoisyVerifier
 from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.envs.sort_digits import SortDigits
 from agentic_rl.graph import identify, is_random, outcomes
+from agentic_rl.rollout import room
 from tests.toys import Walk
 
 # Knobs at which random success is seen within a few thousand episodes, and at which only key decisions change the return.
@@ -202,6 +203,20 @@ def test_the_expert_succeeds_and_the_potential_is_its_return_from_every_turn_on(
     assert turns.success[:32, -1].all() and turns.done[:32, -1].all()
     reward_to_go = np.cumsum(turns.reward[:32, ::-1], axis=1)[:, ::-1]
     np.testing.assert_allclose(fact.potential[:32], reward_to_go, rtol=1e-5, atol=1e-6)
+
+
+@every_task
+def test_an_expert_s_episode_ends_and_one_that_is_cut_off_failed_at_the_limit(task):
+    turns, spec = walk(task)[0], task.spec
+    written = np.cumsum(turns.action == spec.end, -1) - (turns.action == spec.end) == 0
+    mask = written & turns.alive[..., None]
+    action, success = np.where(mask, turns.action, tokens.PAD), turns.success[:, -1]
+    left, used = np.asarray(room(spec, *map(jnp.asarray, (action, mask, success)))), mask.sum((1, 2))
+    out_of_turns, has_end = spec.limited and spec.num_turns > 1, spec.end in spec.choices
+    lacks_end = has_end & (action[:, -1] != spec.end).all(-1)
+    cut_off = turns.alive[:, -1] & ~success & (out_of_turns | lacks_end)
+    np.testing.assert_array_equal(left, np.where(cut_off, -1, mask[0].size - used * (out_of_turns | has_end)))
+    assert (left[:32] >= 0).all() and success[:32].all()
 
 
 @every_task

@@ -82,7 +82,7 @@ class ChainPit:
     @property
     def spec(self) -> Spec:
         choices = tuple(range(tokens.VALUE, tokens.VALUE + self.num_values)) + (tokens.WAIT,) * (self.mode != "pit")
-        return Spec(1 + 2 * SYMBOLS * (self.rule == "prompt"), 3, 1, self.num_turns, choices)
+        return Spec(1 + 2 * SYMBOLS * (self.rule == "prompt"), 3, 1, self.num_turns, choices, limited=False)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         symbol, rule, slip = (jax.random.fold_in(key, i) for i in range(3))

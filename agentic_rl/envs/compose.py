@@ -86,7 +86,7 @@ class Compose:
     def spec(self) -> Spec:
         choices = tuple(range(tokens.VALUE, tokens.VALUE + SYMBOLS))
         shown, turns = (1 + self.length, self.depth) if self.scratch else (1, 1)
-        return Spec(1 + self.depth + self.length, shown, self.length, turns, choices)
+        return Spec(1 + self.depth + self.length, shown, self.length, turns, choices, limited=False)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         allowed = jnp.where(HELD_OUT == self.held_out, 0.0, -jnp.inf)

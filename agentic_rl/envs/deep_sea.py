@@ -61,7 +61,7 @@ class DeepSea:
     @property
     def spec(self) -> Spec:
         length = 3 + self.size**2 * (self.rule == "prompt")
-        return Spec(length, 1 + 2 * self._digits, 1, self.size, (tokens.value(0), tokens.value(1)))
+        return Spec(length, 1 + 2 * self._digits, 1, self.size, (tokens.value(0), tokens.value(1)), limited=False)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         name, drawn = (jax.random.fold_in(key, i) for i in range(2))

@@ -63,7 +63,7 @@ class KeyDoor:
     def spec(self) -> Spec:
         keys = tuple(range(tokens.ENTITY, tokens.ENTITY + COLOURS))
         choices = keys + (tokens.LEFT, tokens.RIGHT, tokens.OPEN, tokens.WAIT)
-        return Spec(1 + self.num_keys, 3 + self.num_keys, 1, self.num_keys + self.delay + 1, choices)
+        return Spec(1 + self.num_keys, 3 + self.num_keys, 1, self.num_keys + self.delay + 1, choices, limited=False)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         colour = jax.random.randint(jax.random.fold_in(key, 0), (self.num_keys,), 0, COLOURS)

@@ -62,7 +62,7 @@ class RunningSum:
     @property
     def spec(self) -> Spec:
         choices = tuple(range(tokens.VALUE, tokens.VALUE + self.modulus))
-        return Spec(2 + 32 * self.dictionary, 1 + self.numbers_per_turn + self.feedback, 1, self.num_turns, choices)
+        return Spec(2 + 32 * self.dictionary, 1 + self.numbers_per_turn + self.feedback, 1, self.num_turns, choices, limited=False)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         start, number, dictionary = (jax.random.fold_in(key, i) for i in range(3))

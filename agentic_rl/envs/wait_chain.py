@@ -42,7 +42,7 @@ class WaitChain:
 
     @property
     def spec(self) -> Spec:
-        return Spec(2, 1, 1, self.num_turns, (tokens.LEFT, tokens.RIGHT, tokens.WAIT, tokens.DONE))
+        return Spec(2, 1, 1, self.num_turns, (tokens.LEFT, tokens.RIGHT, tokens.WAIT, tokens.DONE), limited=False)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         side = jax.random.choice(jax.random.fold_in(key, 0), jnp.array([tokens.LEFT, tokens.RIGHT]))
