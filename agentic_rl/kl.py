@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 from agentic_rl.config import config
 
 Estimator = Literal["k1", "k2", "k3"]
+LARGEST = 80.0  # exponent: beyond it float32 soon overflows, and gradients become NaN
+NO_CLAMP = 1e30
 
 
 def estimate(how: Estimator, log_prob: Float[Array, "*b"], reference: Float[Array, "*b"]) -> Float[Array, "*b"]:
@@ -17,7 +19,7 @@ def estimate(how: Estimator, log_prob: Float[Array, "*b"], reference: Float[Arra
     KL(π ‖ π_ref), that of k3 is that of KL(π_ref ‖ π), and that of k1 is 0: k1 belongs into the reward.
     """
     d = reference - log_prob
-    return {"k1": lambda: -d, "k2": lambda: d**2 / 2, "k3": lambda: jnp.expm1(d) - d}[how]()
+    return {"k1": lambda: -d, "k2": lambda: d**2 / 2, "k3": lambda: jnp.expm1(jnp.minimum(d, LARGEST)) - d}[how]()
 
 
 @config
@@ -33,9 +35,10 @@ class ReferenceKL:
 
     coefficient: float = 0.01
     estimator: Estimator = "k3"
+    clamp: float = NO_CLAMP  # a token's estimate counts up to ±clamp, beyond which its gradient is 0 (verl, OpenRLHF, VinePPO: 10)
 
     reads_reference: ClassVar[bool] = True
 
     def __call__(self, log_prob: Float[Array, "*b"], reference: Float[Array, "*b"]) -> Float[Array, "*b"]:
         """What is added to each token's loss."""
-        return self.coefficient * estimate(self.estimator, log_prob, reference)
+        return self.coefficient * jnp.clip(estimate(self.estimator, log_prob, reference), -self.clamp, self.clamp)

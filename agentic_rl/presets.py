@@ -1,9 +1,14 @@
 """Rows of the table as papers state them and as public code computes them: `python -m experiments.train grpo-verl chain_pit`.
 
 A preset settles what is computed from a batch. How many problems, attempts, epochs and minibatches there are, and the optimizer,
-stay the row's. So do three things that parts cannot change: the critic is a head on the policy's trunk, it is not trained ahead of
-the policy, and whitening divides by the tokens' population deviation (verl, Tunix: the sample's). Where a paper names no eps, the
-row's stands.
+stay the row's. So do four things that parts cannot change: the critic is a head on the policy's trunk, it is not trained ahead of
+the policy, whitening divides by the tokens' population deviation (verl, Tunix, VinePPO: the sample's), and a mean over tokens is
+over those of its minibatch (TRL: over the batch's, divided by the number of minibatches). Where a paper names no eps, the row's
+stands.
+
+Clamps are part of a preset where they change what is learned. Left out are verl's clamp of log-ratios to ±20, which behind the
+dual clip changes a token's loss by less than 1e-8, and OpenRLHF's of rewards to ±10, which no task here reaches. A log-ratio of
+more than 80 counts as 80 everywhere, where TRL's overflows.
 
 The code meant is that of TRL 1.16.0, verl 1dda039, Tunix c7d8950, OpenRLHF 3c3be62, RAGEN 20daedc, VinePPO efe7228, GRPO-Zero
 d41bb48 and verl-agent (2025). What it does on more than one device or beside the loss is not meant.
@@ -50,13 +55,15 @@ TABLE = {
         "TRL's GRPOTrainer at its defaults: eps 1e-4, no KL, and `loss_type` dapo, the mean over all tokens. `loss_type` grpo is row grpo.",
     ),
     "grpo-verl": Preset(
-        replace(rows.GRPO, credit=_GROUP, kl=ReferenceKL(0.001, "k3"), **_VERL),
-        "verl with `adv_estimator=grpo` and the KL loss it advises (k3, .001): eps 1e-6, dual clip at 3, mean over all tokens.",
+        replace(rows.GRPO, credit=_GROUP, kl=ReferenceKL(0.001, "k3", clamp=10.0), **_VERL),
+        "verl with `adv_estimator=grpo` and the KL loss it advises (k3, .001): eps 1e-6, dual clip at 3, mean over all tokens. verl clamps"
+        " a token's k3 to 10, so that it is flat where the policy gives the token less than .073 of the reference's probability, or"
+        " more than 60,000 times as much.",
     ),
     "grpo-tunix": Preset(
-        replace(rows.GRPO, credit=_GROUP, kl=ReferenceKL(0.04, "k1")),
-        "Tunix's GRPOConfig at its defaults: eps 1e-6, mean over an episode's tokens, k1 in the loss with .04, whose gradient is 0 on"
-        " average as long as the policy is the one that acted.",
+        replace(rows.GRPO, credit=_GROUP, surrogate=ClippedRatio(max_log_ratio=20.0), kl=ReferenceKL(0.04, "k1")),
+        "Tunix's GRPOConfig at its defaults: eps 1e-6, mean over an episode's tokens, log-ratios clamped at 20, k1 in the loss with .04,"
+        " whose gradient is 0 on average as long as the policy is the one that acted.",
     ),
     "grpo-zero": Preset(
         replace(rows.GRPO, credit=GroupRelative(ddof=0), surrogate=LogLikelihood(), aggregation="token_mean"),
@@ -82,9 +89,10 @@ TABLE = {
         " gspo.",
     ),
     "gspo-verl": Preset(
-        replace(rows.GSPO, credit=_GROUP, surrogate=GspoToken()),
+        replace(rows.GSPO, credit=_GROUP, surrogate=GspoToken(max_log_ratio=10.0)),
         "GSPO-token (2507.18071, eq. 14), the form that verl and Tunix have, at the paper's clips: the gradient is GSPO's wherever an"
-        " episode's tokens share their credit. eps 1e-6.",
+        " episode's tokens share their credit. eps 1e-6, log-ratios clamped from above at 10. Tunix also clamps each token's at 20 before"
+        " the mean; verl leaves the mean over episodes to `loss_agg_mode`, which its example sets as here.",
     ),
     "cispo-trl": Preset(
         replace(rows.CISPO, surrogate=Cispo(clip_low=1.0, clip_high=4.0)),
@@ -95,8 +103,9 @@ TABLE = {
         "verl's cispo at its default clips: weights between .8 and 1.2, bounded on both sides. eps 1e-6.",
     ),
     "reinforce++-baseline": Preset(
-        replace(rows.GRPO, credit=Centred(whiten=True), kl=ReferenceKL(1e-5, "k2"), aggregation="token_mean"),
-        "REINFORCE++-baseline (2501.03262), OpenRLHF's example: the group's mean, the whole batch's deviation, k2 in the loss.",
+        replace(rows.GRPO, credit=Centred(whiten=True), kl=ReferenceKL(1e-5, "k2", clamp=10.0), aggregation="token_mean"),
+        "REINFORCE++-baseline (2501.03262), OpenRLHF's example: the group's mean, the whole batch's deviation, k2 in the loss, each"
+        " token's clamped to 10.",
     ),
     "rloo-trl": Preset(
         replace(
@@ -126,14 +135,15 @@ TABLE = {
         " actions; here, as in its code, it is of tokens.",
     ),
     "gigpo-code": Preset(
-        replace(rows.GIGPO, credit=Gigpo(baseline="turns"), kl=ReferenceKL(0.01, "k3"), **_VERL),
+        replace(rows.GIGPO, credit=Gigpo(baseline="turns"), kl=ReferenceKL(0.01, "k3", clamp=10.0), **_VERL),
         "verl-agent's gigpo, mode mean_norm: no deviation, but the mean counts an episode once per turn, so long ones weigh more; dual clip"
-        " at 3. Its penalty on illegal actions is left out, and its anchor is the text seen, here the task's state.",
+        " at 3, k3 clamped to 10. Its penalty on illegal actions is left out, and its anchor is the text seen, here the task's state.",
     ),
     # An episode stands alone.
     "reinforce++": Preset(
-        replace(rows.REINFORCE, reward=KlReward(0.01, "k1"), credit=RewardToGo(whiten=True), surrogate=ClippedRatio()),
-        "REINFORCE++ (2501.03262), OpenRLHF's defaults: k1 of each token in its reward, reward to go, whitened over the batch, clipped.",
+        replace(rows.REINFORCE, reward=KlReward(0.01, "k1", clamp=10.0), credit=RewardToGo(whiten=True), surrogate=ClippedRatio()),
+        "REINFORCE++ (2501.03262), OpenRLHF's defaults: k1 of each token, clamped to ±10, in its reward, reward to go, whitened over the"
+        " batch, clipped.",
     ),
     "remax": Preset(
         replace(rows.PPO, values=Greedy(), credit=GAE(lambda_=1.0, whiten=False), surrogate=LogLikelihood(), aggregation="constant"),
@@ -174,8 +184,9 @@ TABLE = {
         " two-level return; here a turn ends with its last token, and the critic's target is its own.",
     ),
     "vineppo-paper": Preset(
-        replace(rows.VINEPPO, values=Forks(count=9), kl=ReferenceKL(1e-4, "k3")),
-        "VinePPO (2410.01679): the mean of 9 forks from every state, k3 with 1e-4. Its steps are lines of text, here turns.",
+        replace(rows.VINEPPO, values=Forks(count=9), kl=ReferenceKL(1e-4, "k3", clamp=10.0)),
+        "VinePPO (2410.01679): the mean of 9 forks from every state, k3 with 1e-4, clamped to 10. Its steps are lines of text, here turns."
+        " Its code adds k3 up over an episode, where here it is a mean like the rest, and skips a minibatch whose mean ratio exceeds 10.",
     ),
 }  # fmt: skip
 PRESETS = {name: preset.algorithm for name, preset in TABLE.items()}

@@ -80,10 +80,12 @@ class KlReward(_Reward):
 
     coefficient: float = 0.01
     estimator: kl.Estimator = "k1"
+    clamp: float = kl.NO_CLAMP  # a token's estimate counts up to ±clamp (OpenRLHF: 10)
 
     reads_reference: ClassVar[bool] = True
 
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """With a penalty on each token."""
         cost = kl.estimate(self.estimator, trajectory.log_prob, trajectory.reference_log_prob)
+        cost = jnp.clip(cost, -self.clamp, self.clamp)
         return trajectory._replace(penalty=trajectory.penalty + self.coefficient * jnp.where(trajectory.mask, cost, 0.0))

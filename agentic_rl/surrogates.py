@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from agentic_rl.config import check, config
+from agentic_rl.kl import LARGEST
 
 Tokens = Float[Array, "B T A"]
 Mask = Bool[Array, "B T A"]
-LARGEST = 10.0  # log-ratio of an episode that is exponentiated: beyond, the gradient is 0 (as in verl)
 
 
 def ratio(log_prob: Tokens, old_log_prob: Tokens) -> Tokens:
@@ -64,6 +64,15 @@ class ClippedRatio(_Ratio):
 
     clip_low: float = 0.2  # the ratio counts from 1 - clip_low
     clip_high: float = 0.2  # to 1 + clip_high
+    max_log_ratio: float = LARGEST  # log ρ counts up to here, beyond which its gradient is 0 (Tunix: 20; verl's GSPO: 10)
+
+    def ratio(self, log_prob: Tokens, old_log_prob: Tokens, mask: Mask) -> Tokens:
+        """The ratio that each token's credit is multiplied with, e^max_log_ratio at most."""
+        return jnp.exp(jnp.minimum(self.log_ratio(log_prob, old_log_prob, mask), self.max_log_ratio))
+
+    def log_ratio(self, log_prob: Tokens, old_log_prob: Tokens, mask: Mask) -> Tokens:
+        """The logarithm of the ratio of each token."""
+        return log_prob - old_log_prob
 
     def __call__(self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask) -> Tokens:
         """The objective of each token."""
@@ -104,12 +113,12 @@ class SequenceRatio(ClippedRatio):
     level: Literal["turn", "sequence"] = "sequence"
     mean: bool = True  # over the tokens: the ratio does not depend on length
 
-    def ratio(self, log_prob: Tokens, old_log_prob: Tokens, mask: Mask) -> Tokens:
-        """The ratio of each token's turn or episode."""
+    def log_ratio(self, log_prob: Tokens, old_log_prob: Tokens, mask: Mask) -> Tokens:
+        """The logarithm of the ratio of each token's turn or episode."""
         axes = (1, 2) if self.level == "sequence" else 2
         total = jnp.where(mask, log_prob - old_log_prob, 0.0).sum(axes, keepdims=True)
         shared = total / jnp.maximum(mask.sum(axes, keepdims=True), 1) if self.mean else total
-        return jnp.exp(jnp.minimum(self._at_token(jnp.broadcast_to(shared, log_prob.shape), log_prob), LARGEST))
+        return self._at_token(jnp.broadcast_to(shared, log_prob.shape), log_prob)
 
     def _at_token(self, shared: Tokens, log_prob: Tokens) -> Tokens:
         """The log-ratio of each token."""

@@ -96,6 +96,14 @@ def test_the_term_of_the_loss_is_the_coefficient_times_the_estimate():
     assert kl.ReferenceKL().reads_reference and not kl.NoKL().reads_reference
 
 
+def test_a_clamped_estimate_is_flat_beyond_the_clamp_and_unchanged_below():
+    d = np.linspace(-15, 5, 41, dtype=np.float32)
+    kl_, plain = kl.ReferenceKL(2.0, "k3", clamp=10.0), kl.ReferenceKL(2.0, "k3")
+    (found, slope), (expected, steep) = (jax.vmap(jax.value_and_grad(lambda x, f=f: f(x, jnp.float32(0))))(-d) for f in (kl_, plain))
+    close(found, np.minimum(expected, 20.0))
+    close(slope, np.where(expected > 20.0, 0.0, steep))
+
+
 # In the reward
 
 
