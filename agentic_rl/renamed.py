@@ -39,6 +39,11 @@ class Renamed:
         spec = self.task.spec
         return spec._replace(choices=tuple(self._new[list(spec.choices)].tolist()))
 
+    @property
+    def num_instances(self) -> int:
+        """As many as the task has."""
+        return getattr(self.task, "num_instances", 1)
+
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         state, step = self.task.reset(key)
         return state, step._replace(observation=self._rename(step.observation))

@@ -82,10 +82,11 @@ class Environment(Protocol):
     says `judges_tokens = True`.
 
     Where it makes sense a task also has `chance() -> float` (the success of uniformly random actions, in closed form),
-    `other_rule() -> Environment` (the same task under a rule that training never showed) and, if its transitions or rewards are
-    random, `outcomes(state, action) -> (probability [M], states and steps [M, ...])`: all that can follow, rewards in expectation.
-    A task with `hidden = True` holds
-    something that its expert may not use: the expert is best in expectation, and the potential is its return in hindsight.
+    `other_rule() -> Environment` (the same task under a rule that training never showed), `title` (a short name for tables),
+    `num_instances` (how many there are, if few) and, if its transitions or rewards are random,
+    `outcomes(state, action) -> (probability [M], states and steps [M, ...])`: all that can follow, rewards in expectation.
+    A task with `hidden = True` holds something that its expert may not use: the expert is best in expectation, and the potential is
+    its return in hindsight.
     """
 
     @property

@@ -87,7 +87,7 @@ def line(name: str, run: Run, directory: RunDirectory) -> Record:
 
 
 def task_name(task: Any) -> str:
-    """The task's name (a mixture's: its tasks') and those of its knobs that are not at their default.
+    """Returns the task's own title, or its name (a mixture's: its tasks') and those of its knobs that are not at their default.
 
     >>> from agentic_rl.envs.running_sum import RunningSum
     >>> task_name(RunningSum(num_turns=16))
@@ -95,6 +95,8 @@ def task_name(task: Any) -> str:
     """
     if isinstance(task, dict):
         return " + ".join(task_name(part) for part in parts(task).values())
+    if hasattr(task, "title"):
+        return task.title
     knobs = {f.name: getattr(task, f.name) for f in dataclasses.fields(task) if getattr(task, f.name) != f.default}
     return snake_case(type(task).__name__) + (f"({', '.join(f'{k}={v}' for k, v in knobs.items())})" if knobs else "")
 

@@ -14,7 +14,6 @@ import tyro
 from agentic_rl import algorithms, credit, envs, kl, optimizer, presets, rewards, selection, surrogates, values
 from agentic_rl.acting import Expert
 from agentic_rl.config import ConfigError, check, named
-from agentic_rl.envs.dataset import Dataset
 from agentic_rl.run import Run, WarmStart
 from experiments import pairs
 
@@ -78,11 +77,13 @@ def task_of(arguments: list[str]) -> tuple[Any, list[str]]:
     Raises: ConfigError with the choices.
     """
     names, (data, rest) = arguments[0].split("+"), take(arguments[1:], "--data")
+    unknown, rest = take(rest, "--unknown-characters")
+    check(data is not None or unknown is None, "--unknown-characters says how to read the characters of --data; give that, too.")
     check(len(set(names)) == len(names), f"{arguments[0]} names a task twice; name each once.")
     tasks = {n: look_up("task", n, named(envs))() for n in names}
     if data is not None:
         check("dataset" in tasks, f"--data goes with the task dataset, not with {arguments[0]}.")
-        tasks["dataset"] = Dataset(pairs.load(data))
+        tasks["dataset"] = pairs.load(data, unknown or "refuse")
     return tasks if len(names) > 1 else tasks[names[0]], rest
 
 

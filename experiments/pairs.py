@@ -1,43 +1,62 @@
-"""Questions and answers from a file, or from a generator of the reasoning-gym package."""
+"""One's own questions and answers as a task: from a file, or from a generator of the reasoning-gym package.
 
-import json
-from pathlib import Path
+What an episode could not show as it is, is refused rather than changed.
+"""
 
-from agentic_rl.config import ConfigError, check
-from agentic_rl.envs.dataset import Pairs
+import sys
+from collections import Counter
 
-GYM = "reasoning_gym:"
-INSTALL = "reasoning-gym is not installed: pip install 'agentic_rl[reasoning-gym]'."
+from agentic_rl import layout, problems
+from agentic_rl.config import check
+from agentic_rl.envs.dataset import Dataset, Pairs
+from experiments import characters, generators, json_lines
+from experiments.characters import Rows
 
 
-def load(source: str) -> Pairs:
-    """The pairs of `source`: the path of a file with one {"prompt": ..., "answer": ...} a line, or reasoning_gym:NAME[:SIZE].
+def load(source: str, unknown: str = "refuse") -> Dataset:
+    """Returns the task of `source`: a file with one {"prompt": ..., "answer": ...} a line, or reasoning_gym:NAME[:SIZE].
 
-    Raises: ConfigError with what is wrong with the file, or with the names there are.
+    Args:
+      unknown: what becomes of characters without a token: refuse, spell (as in URLs), or drop (the pair).
+    Raises: ConfigError with what is wrong, and what to do.
     """
-    return from_gym(*source.removeprefix(GYM).split(":")) if source.startswith(GYM) else from_file(Path(source))
+    name, rows = (generators if source.startswith(generators.PREFIX) else json_lines).read(source)
+    rows, notes = characters.fit(rows, name, unknown)
+    check_length(rows, name)
+    task = Dataset(Pairs(rows.values()), name)
+    train, test = splits(task, name)
+    print("; ".join([f"{name}: {train:,} pairs to train and {test:,} to test on", *notes, *remarks(rows)]), file=sys.stderr)
+    return task
 
 
-def from_file(path: Path) -> Pairs:
-    """The pairs of a JSON-lines file."""
-    check(path.is_file(), f"There is no file {path}; --data takes a file of JSON lines, or {GYM}NAME.")
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    check(bool(lines), f'{path} is empty; write one {{"prompt": ..., "answer": ...}} a line.')
-    try:
-        rows = [json.loads(line) for line in lines]
-        return Pairs((str(row["prompt"]), str(row["answer"])) for row in rows)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(f'{path} must hold one {{"prompt": ..., "answer": ...}} a line ({type(error).__name__}: {error}).') from None
+def check_length(rows: Rows, name: str) -> None:
+    """Nothing, if the longest question and the longest answer fit into one episode.
+
+    Raises: ConfigError with their rows.
+    """
+    asked, answered = (max(rows, key=lambda number: len(rows[number][part])) for part in (0, 1))
+    question, answer = len(rows[asked][0]), len(rows[answered][1])
+    longest = f"the longest question has {question:,} characters (row {asked}) and the longest answer {answer:,} (row {answered})"
+    most = layout.LIMIT - 3  # besides BOS, ACT and END
+    check(question + answer <= most, f"{name} is too long: {longest}, together {most:,} at most. Shorten them, or leave these rows out.")
 
 
-def from_gym(name: str, size: str = "1000") -> Pairs:
-    """`size` pairs of one of reasoning-gym's generators, at its default difficulty, seed 0."""
-    try:
-        import reasoning_gym
-    except ImportError:
-        raise ConfigError(INSTALL) from None
-    known = sorted(reasoning_gym.factory.DATASETS)
-    check(name in known, f"reasoning-gym has no generator called {name}; choose one of: {', '.join(known)}.")
-    check(size.isdecimal() and int(size) > 0, f"The size behind {GYM}{name}: is a whole number above 0, not {size}.")
-    rows = reasoning_gym.create_dataset(name, size=int(size), seed=0)
-    return Pairs((row["question"], row["answer"]) for row in rows)
+def splits(task: Dataset, name: str) -> tuple[int, int]:
+    """Returns how many pairs there are to train and to test on.
+
+    Raises: ConfigError if there are none of a kind, for then what was trained on would be called unseen.
+    """
+    test = int(problems.is_test(task.instances()).sum())
+    train = len(task.pairs) - test
+    which = "a hash of each pair decides which are held out, about one in four"
+    check(min(train, test) > 0, f"{name} has {train:,} pairs to train and {test:,} to test on ({which}): add pairs.")
+    return train, test
+
+
+def remarks(rows: Rows) -> list[str]:
+    """Returns what a user may not expect of these pairs."""
+    lower = {(question.lower(), answer.lower()) for question, answer in rows.values()}
+    several = sum(count > 1 for count in Counter(question for question, _ in lower).values())
+    is_cased = any(text != text.lower() for pair in rows.values() for text in pair)
+    sentence = f"{several:,} questions stand there with several answers, each time another one is right"
+    return ["letters lose their case"] * is_cased + [sentence] * (several > 0)

@@ -1,4 +1,4 @@
-"""Questions and answers of one's own, and those of reasoning-gym."""
+"""Questions and answers as a task: characters, padding, exact match, and the split into pairs to train and to test on."""
 
 import json
 
@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from agentic_rl import tokens
+from agentic_rl import problems, tokens
 from agentic_rl.acting import Expert
-from agentic_rl.config import ConfigError, from_json, to_json
-from agentic_rl.envs.dataset import CHARACTERS, FIRST, Dataset, Pairs, decode, encode
+from agentic_rl.config import from_json, to_json
+from agentic_rl.envs.dataset import CHARACTERS, FIRST, SUMS, Dataset, Pairs, UnknownCharacters, decode, encode
+from agentic_rl.renamed import Renamed
 from agentic_rl.rollout import rollout
-from experiments import pairs
+from experiments.compare import task_name
 
 TWO = Dataset(Pairs([("Who?", "me"), ("a longer question", "you")]))
 
@@ -50,40 +51,45 @@ def test_the_pairs_are_part_of_the_stored_config():
     assert from_json(json.loads(json.dumps(to_json(TWO)))) == TWO
 
 
-def test_pairs_are_read_from_a_file(tmp_path):
-    path = tmp_path / "pairs.jsonl"
-    path.write_text('{"prompt": "1+1=", "answer": 2}\n\n{"prompt": "x", "answer": "y"}\n')
-    assert pairs.load(str(path)) == (("1+1=", "2"), ("x", "y"))
+def test_a_run_written_before_data_had_names_still_loads():
+    stored = to_json(TWO)
+    del stored["name"]
+    assert from_json(stored) == TWO
 
 
-@pytest.mark.parametrize("text, word", [("", "is empty"), ("not json", "must hold one"), ('{"prompt": "x"}', "answer"), ("3", "must hold")])
-def test_a_file_that_holds_no_pairs_is_refused_in_a_sentence(tmp_path, text, word):
-    path = tmp_path / "pairs.jsonl"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=word):
-        pairs.load(str(path))
+def test_a_data_set_is_called_by_its_name_and_size_wherever_tasks_are_named():
+    many = Dataset(Pairs((f"question {i}", str(i)) for i in range(1234)), "mine.jsonl")
+    assert task_name(many) == "dataset(mine.jsonl, 1,234 pairs)" and task_name(TWO) == "dataset(2 pairs)"
+    assert task_name({"dataset": many, "other": TWO}) == "dataset(mine.jsonl, 1,234 pairs) + dataset(2 pairs)"
+    assert len(repr(many)) < 100
 
 
-def test_a_file_that_is_not_there_is_refused_in_a_sentence():
-    with pytest.raises(ConfigError, match="There is no file nowhere"):
-        pairs.load("nowhere")
+def test_characters_without_a_token_are_warned_of():
+    with pytest.warns(UnknownCharacters, match="2 characters of a dataset have no token and become question marks: .*é"):
+        assert Dataset(Pairs([("é µ", "1")])).spec.prompt_length == 4
 
 
-def test_the_generators_of_reasoning_gym_become_a_task_that_their_own_scorer_agrees_with():
-    gym = pytest.importorskip("reasoning_gym")
-    for name in ("chain_sum", "gcd"):
-        found, source = pairs.load(f"reasoning_gym:{name}:40"), gym.create_dataset(name, size=40, seed=0)
-        episodes = rollout(Dataset(found), Expert(), jax.random.key(0), jnp.arange(16))
-        answers = {decode(encode(row["question"])): row for row in source}
-        for prompt, action in zip(episodes.prompt[:, 0].tolist(), episodes.action[:, 0, 0].tolist()):
-            row = answers[decode(prompt)]
-            assert source.score_answer(decode(action), row) == 1.0
-        assert episodes.success.all()
+def test_the_split_is_known_before_anything_is_drawn():
+    one = Dataset(SUMS)
+    state = jax.vmap(lambda i: one.reset(jax.random.key(i))[0])(jnp.arange(500))
+    found = {
+        tuple(q): bool(problems.instance_hash(jax.tree.map(lambda x: x[n], state)) % 4 == 0) for n, q in enumerate(state.question.tolist())
+    }
+    held_out = problems.is_test(one.instances())
+    known = {tuple(words[: one.spec.prompt_length].tolist()): bool(test) for words, test in zip(one.instances(), held_out)}
+    assert len(found) > 90 and all(known[question] == test for question, test in found.items())
 
 
-def test_an_unknown_generator_is_refused_with_the_names_there_are():
-    pytest.importorskip("reasoning_gym")
-    with pytest.raises(ConfigError, match="no generator called chain_sums; choose one of: .*chain_sum"):
-        pairs.load("reasoning_gym:chain_sums")
-    with pytest.raises(ConfigError, match="whole number above 0, not many"):
-        pairs.load("reasoning_gym:chain_sum:many")
+def rare() -> Dataset:
+    """Many pairs, of which one is held out."""
+    every = Dataset(Pairs((f"{i:03d}", "1") for i in range(400)))
+    test = problems.is_test(every.instances())
+    chosen = [pair for pair, held_out in zip(every.pairs, test) if not held_out][:200] + [every.pairs[int(test.argmax())]]
+    return Dataset(Pairs(chosen))
+
+
+@pytest.mark.parametrize("wrap", [lambda task: task, Renamed], ids=["itself", "renamed"])
+def test_training_pairs_are_never_drawn_as_unseen_however_rare_the_others_are(wrap):
+    task = rare()
+    state, _ = jax.jit(jax.vmap(lambda key: problems.draw(wrap(task), "test", key)))(jax.random.split(jax.random.key(0), 64))
+    assert {tuple(q) for q in state.question.tolist()} == {(tokens.BOS, *encode(task.pairs[-1][0]))}

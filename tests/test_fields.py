@@ -45,6 +45,7 @@ INSTEAD = {
     "refresh": [2],
 }
 SAVES_MEMORY = {"values.capacity", "values.chunk"}  # what promises to change nothing; tests/test_exact.py holds it to that
+NAMES = {"name"}  # what a table calls it
 MAY_REFUSE = {"refresh", "attempts"}  # a lag where nobody samples, attempts where all would be alike
 # Where to begin with a task; what is silent there is tried in its other modes, which takes longer.
 LOUD = {
@@ -108,7 +109,7 @@ def silent(outcome: Callable[[Any], Any], base: Any, *more: Any, only: Callable 
     for path, field, value in leaves(base):
         tried = [(b, other) for b in (base, *more) for _, other in others(b, path)] if only(field) else []
         refused = not only(field) or not tried and (get_origin(field.type) is Literal or path in MAY_REFUSE)
-        if not refused and path not in SAVES_MEMORY and not any(differ(outcome(b), outcome(other)) for b, other in tried):
+        if not refused and path not in SAVES_MEMORY | NAMES and not any(differ(outcome(b), outcome(other)) for b, other in tried):
             name = f"{type(base).__name__}.{path}"
             said.append(f"{name} changes nothing: remove it, or tell tests/test_fields.py a value at which it does (not {value}).")
     return said

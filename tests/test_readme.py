@@ -21,4 +21,4 @@ def test_the_program_that_scores_a_credit_runs_on_a_run(tmp_path, monkeypatch, c
     capsys.readouterr()
     exec(program.replace("runs/grpo-key_door-...", str(tmp_path / "run")), {"__name__": "program"})
     out = capsys.readouterr().out
-    assert "'pearson': " in out and "(4, 8, 10, 1) exact, by enumeration of up to 5 states a turn" in out
+    assert "pearson" in out and "(4, 8, 10, 1) exact, by enumeration of up to 5 states a turn" in out

@@ -1,0 +1,103 @@
+"""Questions and answers from a file of JSON lines. What is wrong with a row is said in one sentence that names the row."""
+
+import codecs
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any, NoReturn
+
+from agentic_rl.config import ConfigError, check
+
+ROW = '{"prompt": ..., "answer": ...}'
+
+
+class Number(str):
+    """A number as the file writes it, so that neither its digits nor its size are lost."""
+
+
+class Constant(str):
+    """NaN, Infinity or -Infinity, which Python reads and JSON does not know."""
+
+
+class Object(list):
+    """The keys and values of a JSON object, in order, also those that stand there twice."""
+
+
+KINDS = {type(None): "null", bool: "true or false", Constant: "not a number", Object: "an object", list: "a list"}
+
+
+def read(source: str) -> tuple[str, dict[int, tuple[str, str]]]:
+    """Returns the file's name, and question and answer by the number of their row (blank rows count, too).
+
+    Only a line feed, with or without a carriage return before it, ends a row; a byte order mark is skipped.
+    Raises: ConfigError with the row and what is wrong with it.
+    """
+    path = Path(os.path.expanduser(source))
+    lines = enumerate(_content(path).removeprefix(codecs.BOM_UTF8).split(b"\n"), 1)
+    rows = {number: _pair(line, path, number) for number, line in lines if line.strip()}
+    check(bool(rows), f"{path} is empty; write one {ROW} a line.")
+    return path.name, rows
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"There is no file {path}; --data takes a file of JSON lines, or reasoning_gym:NAME.") from None
+    except OSError as error:
+        raise ConfigError(f"Cannot read {path}: {str(error.strerror).lower()}. --data takes a file of JSON lines.") from None
+
+
+def _pair(line: bytes, path: Path, number: int) -> tuple[str, str]:
+    """Returns the question and the answer of a row."""
+
+    def fail(sentence: str) -> NoReturn:
+        raise ConfigError(f"{path}: row {number} {sentence}")
+
+    row = _parsed(_decoded(line, path, fail), fail)
+    if not isinstance(row, Object):
+        fail(f"is {_kind(row)}; each row is an object such as {ROW}.")
+    return _text(row, "prompt", fail), _text(row, "answer", fail)
+
+
+def _decoded(line: bytes, path: Path, fail) -> str:
+    """Returns the text of a row; a file in another encoding has zeros or bytes that UTF-8 has not."""
+    try:
+        check(b"\0" not in line, "zeros")
+        return line.decode("utf-8")
+    except ValueError:
+        guess = "utf-16" if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in line else "latin1"
+        convert = f"iconv -f {guess} -t utf-8 {shlex.quote(str(path))} > converted.jsonl"
+        fail(f"is not UTF-8; convert the file, if it is text, for example with: {convert}")
+
+
+def _parsed(text: str, fail) -> Any:
+    try:
+        return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=Constant, object_pairs_hook=Object)
+    except json.JSONDecodeError as error:
+        fail(f"is not JSON ({error.msg}, column {error.colno}); write one {ROW} a line.")
+    except RecursionError:
+        fail(f"is nested too deeply; each row is an object such as {ROW}.")
+
+
+def _text(row: Object, key: str, fail) -> str:
+    """Returns the text or number under a key of the row."""
+    values, keys = [value for name, value in row if name == key], list(dict.fromkeys(name for name, _ in row))
+    if not values:
+        fail(f'has no "{key}" (it has: {_short(", ".join(keys)) or "nothing"}); each row is an object such as {ROW}.')
+    if len(values) > 1:
+        fail(f'says "{key}" {len(values)} times; leave one.')
+    if not isinstance(values[0], str) or isinstance(values[0], Constant):
+        fail(f'has {_kind(values[0])} as its "{key}"; write a text or a number.')
+    if not values[0].strip():
+        fail(f'has an empty "{key}"; write a text, or leave out the row.')
+    return str(values[0])
+
+
+def _kind(value: Any) -> str:
+    return f"{value}" if isinstance(value, Constant) else KINDS.get(type(value), "a number" if isinstance(value, Number) else "a text")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
