@@ -83,6 +83,16 @@ class Algorithm:
         check(not (shown and self.refresh > 1), "The expert acts, which no --algorithm.refresh changes: leave it at 1.")
 
     @property
+    def name(self) -> str:
+        """The name of the table's row with these parts, whatever their knobs; "custom" if there is none."""
+        return next((name for name, row in rows().items() if row.cells == self.cells), "custom")
+
+    @property
+    def cells(self) -> tuple[Any, ...]:
+        """What tells one row of the table from another."""
+        return self.labels, *map(type, (self.actor, self.values, self.credit, self.surrogate, self.selection))
+
+    @property
     def is_on_policy(self) -> bool:
         """Is what is trained on what the policy itself did, under the prompt that it saw?"""
         return isinstance(self.actor, Learner) and self.labels == "own" and not self.credit.tells_outcome

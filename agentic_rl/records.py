@@ -4,7 +4,7 @@
     metrics.jsonl   one row per logged step, with its time; the single truth, of which TensorBoard is a view; see `log.py`
     episodes.jsonl  rendered episodes
     lock            there while a process writes; see `lock.py`
-    tensorboard/    see `tensorboard.py`
+    NAME/           TensorBoard's view, named as the directory; see `tensorboard.py`
     checkpoints/    see `checkpoints.py`
     result.json     written last: its presence means that the run is finished
 
@@ -46,7 +46,7 @@ class RunDirectory:
         self._metrics = Log(path / "metrics.jsonl", has_numbers)
         self._episodes = Log(path / "episodes.jsonl", has_texts)
         self._checkpoints = Checkpoints(path / "checkpoints")
-        self._tensorboard = TensorBoard(path / "tensorboard")
+        self._tensorboard = TensorBoard(path)
 
     @classmethod
     def create(cls, path: str | Path, config: dict) -> "RunDirectory":
@@ -208,7 +208,7 @@ class RunDirectory:
         self._checkpoints.wait()
         with writing(self.path):
             if rows := thinned(self.rows()):
-                self._tensorboard.add_summary(flat(self.config), rows)
+                self._tensorboard.add_summary(self.config, rows)
             self._tensorboard.close()
             atomic.write(self.path / "result.json", to_json(result, indent=2))
 

@@ -1,64 +1,75 @@
-"""TensorBoard's view of a run's rows: one chart per metric, with a line for the mean and one per seed.
+"""TensorBoard's view of a run: the mean over its seeds in one TensorBoard run, called after the run's directory.
 
-Each line is a TensorBoard run (`mean`, `seed0`, `seed1`, ...); texts, the hyperparameters and the figure are in `mean`.
+TensorBoard reads every event file below the folder that it is given, follows links, and names what it finds by its path; nothing in
+such a folder is off by default, and of more than 40 runs it shows none. So the seeds have no event files there: the figure shows
+them, and `write_seeds` writes their curves to a folder of their own.
 """
 
 import logging
+import re
 import time
-from collections.abc import Iterable, Iterator
-from math import ceil
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from textwrap import indent
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from tensorboardX import SummaryWriter
-from tensorboardX.summary import hparams
+from tensorboardX.summary import hparams as to_summaries
+
+from agentic_rl.hparams import hparams
+from agentic_rl.panels import learning_curves
+from agentic_rl.tags import Clock, Row, scalars
 
 logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)  # it warns of every NaN of a diverged run
-
-Row = dict[str, Any]
+EVENTS = "events.out.tfevents.*"
 
 
 class TensorBoard:
-    """Event files in a folder. Nothing is created before the first row."""
+    """Event files in a run's directory. Nothing is created before the first row."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self._writers: dict[str, SummaryWriter] = {}
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.folder = directory / name(directory)
+        self._clock = Clock()
+        self._opened: SummaryWriter | None = None
 
-    def _writer(self, line: str) -> SummaryWriter:
-        if line not in self._writers:
-            # The queue is unbounded (0): on a full disk the writing thread dies, and a bounded one would then block for ever.
-            # The suffix keeps two writers of one second from sharing a file.
-            suffix = f".{time.time_ns()}"
-            self._writers[line] = SummaryWriter(str(self.folder / line), max_queue=0, flush_secs=10, filename_suffix=suffix)
-        return self._writers[line]
+    @property
+    def _writer(self) -> SummaryWriter:
+        self._opened = self._opened or writer(self.folder)
+        return self._opened
 
     def add_row(self, row: Row) -> None:
-        """Adds the row's numbers at its step and time."""
-        for line, tag, value in lines(row):
-            self._writer(line).add_scalar(tag, value, row["step"], row["time"])
+        """Adds the row's numbers at its step and time, each the mean over the seeds."""
+        for tag, value in scalars(row):
+            self._writer.add_scalar(tag, float(np.mean(value)), row["step"], row["time"])
+        for tag, value in self._clock.scalars(row).items():
+            self._writer.add_scalar(tag, value, row["step"], row["time"])
 
     def add_episodes(self, row: Row) -> None:
         """Adds the row's episodes as one text, in fixed-width type."""
         text = "\n\n---\n\n".join(indent(episode, "    ") for episode in row["episodes"])
-        self._writer("mean").add_text("episodes", text, row["step"], row["time"])
+        self._writer.add_text("episodes", text, row["step"], row["time"])
 
-    def add_summary(self, knobs: dict[str, Any], rows: list[Row]) -> None:
-        """Adds the learning curves as a figure, and `knobs` to the HParams tab beside the last row's means."""
+    def add_summary(self, config: dict[str, Any], rows: Iterable[Row]) -> None:
+        """Adds the learning curves as a figure, and the run's settings to the HParams tab.
+
+        TensorBoard lists there the settings of all runs that it finds, those that differ first, and the newest values of the metrics.
+        Were a run to list its own (`experiment`), TensorBoard would show the settings of the first run only.
+        """
         self.flush()
-        mean = self._writer("mean")
-        metrics = {tag: value for line, tag, value in lines(rows[-1]) if line == "mean"}
-        for summary in hparams({k: v if isinstance(v, bool | int | float) else str(v) for k, v in knobs.items()}, metrics):
-            mean.file_writer.add_summary(summary)
-        mean.add_figure("learning_curves", learning_curves(rows), rows[-1]["step"])
+        _, start, end = to_summaries(hparams(config), {})
+        for summary in (start, end):
+            self._writer.file_writer.add_summary(summary)
+        rows = list(rows)
+        self._writer.add_figure("learning_curves", learning_curves(rows), rows[-1]["step"])
 
     def rewrite(self, rows: Iterable[Row], episodes: Iterable[Row]) -> None:
         """Replaces all event files by new ones of these rows; the old ones go only when the new ones are complete."""
         self.close()
-        old = list(self.folder.rglob("events.out.tfevents.*"))
+        old = [*self.directory.glob(f"*/{EVENTS}"), *self.directory.glob(f"tensorboard/*/{EVENTS}")]  # there until November 2026
+        self._clock = Clock()
         for row in rows:
             self.add_row(row)
         for row in episodes:
@@ -66,45 +77,48 @@ class TensorBoard:
         self.close()
         for file in old:
             file.unlink()
+        for folder in [*{file.parent for file in old}, self.directory / "tensorboard"]:
+            with suppress(OSError):  # it is not empty, or not there
+                folder.rmdir()
 
     def flush(self) -> None:
-        """Passes on what the writing threads have taken up; raises OSError if the disk is full."""
-        for writer in self._writers.values():
-            writer.flush()
+        """Passes on what the writing thread has taken up; raises OSError if the disk is full."""
+        if self._opened:
+            self._opened.flush()
 
     def close(self) -> None:
-        """Writes all that was added, and ends the writing threads; raises OSError if the disk is full."""
-        while self._writers:
-            self._writers.popitem()[1].close()
+        """Writes all that was added, and ends the writing thread; raises OSError if the disk is full."""
+        opened, self._opened = self._opened, None
+        if opened:
+            opened.close()
 
 
-def lines(row: Row) -> Iterator[tuple[str, str, float]]:
-    """(line, metric, value) for each number of a row: the mean, and each seed's where there are several.
+def writer(folder: Path) -> SummaryWriter:
+    """Returns a writer of a new event file in the folder.
 
-    >>> list(lines({"step": 1, "time": 0.0, "loss": 0.5, "success": [0.0, 1.0]}))
-    [('mean', 'loss', 0.5), ('mean', 'success', 0.5), ('seed0', 'success', 0.0), ('seed1', 'success', 1.0)]
+    Its queue is unbounded (0): on a full disk the writing thread dies, and a bounded one would then block for ever. The suffix keeps
+    two writers of one second from sharing a file.
     """
-    for tag, value in row.items():
-        if tag in ("step", "time"):
-            continue
-        yield "mean", tag, float(np.mean(value))
-        if isinstance(value, list) and len(value) > 1:
-            yield from ((f"seed{i}", tag, v) for i, v in enumerate(value))
+    return SummaryWriter(str(folder), max_queue=0, flush_secs=10, filename_suffix=f".{time.time_ns()}")
 
 
-def learning_curves(rows: list[Row]) -> Figure:
-    """One panel per metric over the steps: the mean in black, each seed in grey."""
-    points: dict[str, dict[str, list[tuple[int, float]]]] = {}
+def name(directory: Path) -> str:
+    """Returns what TensorBoard calls a run: its directory's name, without the time at the end.
+
+    >>> name(Path("runs/grpo-running_sum-20261130-120000")), name(Path("runs/running_sum/sft_fresh"))
+    ('grpo-running_sum', 'sft_fresh')
+    """
+    return re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", directory.absolute().name) or "run"
+
+
+def write_seeds(folder: Path, seed: int, rows: Iterable[Row]) -> None:
+    """Writes each seed's curves into a subfolder, `seed0` and so on, counted from the run's first seed."""
+    writers: list[SummaryWriter] = []
     for row in rows:
-        for line, tag, value in lines(row):
-            points.setdefault(tag, {}).setdefault(line, []).append((row["step"], value))
-    height = ceil(len(points) / 4)
-    figure = Figure(figsize=(12, 2.5 * height), layout="constrained")
-    panels = figure.subplots(height, 4, squeeze=False).ravel()
-    for panel, (tag, curves) in zip(panels, points.items(), strict=False):
-        panel.set_title(tag, fontsize=9)
-        for line, curve in curves.items():
-            panel.plot(*zip(*curve, strict=True), **({"color": "black", "zorder": 3} if line == "mean" else {"color": "0.7", "lw": 0.8}))
-    for panel in panels[len(points) :]:
-        panel.axis("off")
-    return figure
+        for tag, values in scalars(row):
+            values = values if isinstance(values, list) else [values]
+            writers += [writer(folder / f"seed{seed + i}") for i in range(len(writers), len(values))]
+            for i, value in enumerate(values):
+                writers[i].add_scalar(tag, value, row["step"], row["time"])
+    for each in writers:
+        each.close()

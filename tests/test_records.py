@@ -50,9 +50,15 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-def scalars(path: Path, line: str, tag: str) -> list[tuple[int, float]]:
-    events = EventAccumulator(str(path / "tensorboard" / line))
+def view(path: Path) -> EventAccumulator:
+    """What TensorBoard shows of a run."""
+    events = EventAccumulator(str(path / path.name))
     events.Reload()
+    return events
+
+
+def scalars(path: Path, tag: str) -> list[tuple[int, float]]:
+    events = view(path)
     return [(event.step, event.value) for event in events.Scalars(tag)]
 
 
@@ -191,13 +197,11 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path):
         for step in (4, 5):
             run.log({"step": step, "success": [step / 10, step / 5], "loss": 1 / (step or 1)})
     steps = range(1, 6)
-    assert scalars(tmp_path, "mean", "loss") == [(step, pytest.approx(1 / step)) for step in steps]
-    assert scalars(tmp_path, "mean", "success") == [(step, pytest.approx(0.15 * step)) for step in steps]
-    assert scalars(tmp_path, "seed1", "success") == [(step, pytest.approx(step / 5)) for step in steps]
-    events = EventAccumulator(str(tmp_path / "tensorboard" / "mean"))
-    events.Reload()
+    assert scalars(tmp_path, "train/loss") == [(step, pytest.approx(1 / step)) for step in steps]
+    assert scalars(tmp_path, "train/success") == [(step, pytest.approx(0.15 * step)) for step in steps]
+    events = view(tmp_path)
     assert [event.step for event in events.Tensors("episodes/text_summary")] == [1, 2, 3]
-    assert [event.wall_time for event in events.Scalars("loss")] == [row["time"] for row in RunDirectory.open(tmp_path).metrics]
+    assert [event.wall_time for event in events.Scalars("train/loss")] == [row["time"] for row in RunDirectory.open(tmp_path).metrics]
 
 
 def test_a_finished_run_has_a_result_its_hyperparameters_and_learning_curves(tmp_path):
@@ -206,11 +210,10 @@ def test_a_finished_run_has_a_result_its_hyperparameters_and_learning_curves(tmp
         run.resume(learner(0))
         run.finish({"success": np.float32(0.5)})
     assert RunDirectory.open(tmp_path).result == {"success": 0.5}
-    events = EventAccumulator(str(tmp_path / "tensorboard" / "mean"))
-    events.Reload()
+    events = view(tmp_path)
     assert events.Tags()["images"] == ["learning_curves"]
     assert "hparams" in events.summary_metadata["_hparams_/session_start_info"].plugin_data.plugin_name
-    assert b"task.num_turns" in events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"running_sum" in events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
 
 
 def test_a_foreign_directory_or_file_is_refused_and_left_as_it_was(tmp_path):
