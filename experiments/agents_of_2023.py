@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from agentic_rl import algorithms
 from agentic_rl.config import check
@@ -36,6 +35,7 @@ from experiments.statistics import Record, distinct, select, t_interval
 from experiments.verdicts import above_zero
 
 LOOPS = ("babyagi", "autogpt")
+SCAFFOLDS = {"once": "asked once for a list", "babyagi": "BabyAGI's loop", "autogpt": "AutoGPT's loop"}  # in words
 GOOD = 0.9  # share of right lists and answers
 SUPERVISED, MORE, RL = "supervised", "more supervision", "then RL"
 
@@ -108,9 +108,8 @@ class AgentsOf2023(arms.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        drawn = [r | {"run": f"{r['model']}, {r['scaffold']}"} for r in records if r["model"] != MORE or r["scaffold"] == "autogpt"]
-        success = sweep.figure(drawn, "steps", {"success": "success of the whole goal"}, "run", label="turns of work for each item")
-        return {"agents_of_2023": success, "failures": failures(drawn)}
+        shown = [r for r in records if r["model"] != MORE or r["scaffold"] == "autogpt"]
+        return {"agents_of_2023": successes(shown), "failures": failures(shown)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         short, long = min(self.steps), max(self.steps)
@@ -153,25 +152,45 @@ def good_at_parts(records: list[Record]) -> Verdict:
 
 
 @matplotlib.rc_context(figures.STYLE)
+def successes(records: list[Record]) -> Figure:
+    """Success at the whole goal against the work that an item takes, a panel for each scaffold."""
+    figure, panels = figures.page(1, 3, height=2.4, sharey=True)
+    models = (SUPERVISED, MORE, RL)
+    looks = {name: look for name, look in figures.styles(models).items() if name in models}
+    for panel, scaffold in zip(panels[0], SCAFFOLDS, strict=True):
+        own = select(records, scaffold=scaffold)
+        steps = sorted(distinct(own, "steps"))
+        for i, model in enumerate(distinct(own, "model")):
+            each = [sweep.by_seed(own, "success", model=model, steps=n) for n in steps]
+            figures.bars(panel, steps, each, looks[model], "share", (i, len(distinct(own, "model"))))
+        panel.set_xscale("log", base=2)
+        figures.ticks(panel, steps)
+        panel.set_title(SCAFFOLDS[scaffold])
+    figures.fit(panels[0], "share")
+    panels[0][0].set_ylabel("success at the whole goal")
+    panels[0][1].set_xlabel("turns of work for each item")
+    return figures.legend(figure, [*figures.entries(looks), figures.told(len(distinct(records, "seed")))])
+
+
+@matplotlib.rc_context(figures.STYLE)
 def failures(records: list[Record]) -> Figure:
     """Each failure mode at the longest goals: a marker for each run in a loop, with Student's 95% interval."""
-    steps, style = max(distinct(records, "steps")), figures.styles(distinct(records, "run"))
-    runs = distinct([r for r in records if r["scaffold"] in LOOPS], "run")
-    figure = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained")
+    steps = max(distinct(records, "steps"))
+    runs = [run for run in dict.fromkeys((r["model"], r["scaffold"]) for r in records) if run[1] in LOOPS]
+    looks = {name: figures.styles(runs)[name] | {"linestyle": "none"} for name in runs}
     first, *shares = MODES  # the first is no share
-    panels = figure.subplots(1, 2, width_ratios=(1, len(shares)))
-    for panel, some in zip(panels, ([first], shares), strict=True):
-        for i, run in enumerate(runs):
-            mean, low, high = np.array([t_interval(sweep.by_seed(records, mode, run=run, steps=steps)) for mode in some]).T
-            at = np.arange(len(some)) + (i - (len(runs) - 1) / 2) * 0.12
-            panel.errorbar(at, mean, [mean - low, high - mean], capsize=2, **style[run] | {"linestyle": "none"})
-        panel.set_xticks(range(len(some)), [mode.replace(" ", "\n") for mode in some])
-        panel.set_ylim(bottom=-0.03 * panel.get_ylim()[1])
-    panels[0].set(ylabel="for each item finished", xlim=(-0.6, 0.6))
-    panels[1].set(ylabel="share", title=f"How goals fail, {steps} turns an item")
-    handles = [Line2D([], [], label=run, **style[run] | {"linestyle": "none"}) for run in runs]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
-    return figure
+    figure, panels = figures.page(1, 2, height=2.6, width_ratios=(1, len(shares)))
+    for panel, some, kind in zip(panels[0], ([first], shares), ("number", "share"), strict=True):
+        for i, (model, scaffold) in enumerate(runs):
+            own = select(records, model=model, scaffold=scaffold, steps=steps)
+            places = range(len(some))
+            figures.bars(panel, places, [sweep.by_seed(own, mode) for mode in some], looks[model, scaffold], kind, (i, len(runs)))
+        figures.ticks(panel, range(len(some)), [mode.replace(" ", "\n") for mode in some])
+        figures.fit([panel], kind)
+    panels[0][0].set(ylabel="new items per item finished", xlim=(-0.6, 0.6), ylim=(0, None))
+    panels[0][1].set(ylabel="share", title=f"How goals fail, {steps} turns of work an item")
+    handles = figures.entries(looks, label=lambda run: f"{run[0]}, {SCAFFOLDS[run[1]]}")
+    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")))])
 
 
 if __name__ == "__main__":

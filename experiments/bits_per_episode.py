@@ -30,7 +30,7 @@ from agentic_rl.run import WarmStart
 from experiments import arms, console, figures, study, sweep
 from experiments.arms import Policies
 from experiments.report import Verdict
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero, near_zero
 
 ARMS = {"cloning": "exact", "RL, reward for all": "exact", "RL, reward for each": "share"}  # and the task's reward
@@ -182,28 +182,29 @@ def learned(verdict: Verdict, records: list[Record], some: tuple[str, ...]) -> V
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
     """Episodes, and bits an episode, against the number of answers: geometric means, 95% intervals; filled where the base is largest."""
-    figure, style = Figure(figsize=(figures.WIDTH, 3.4), layout="constrained"), figures.styles(list(ARMS))
-    panels, largest = figure.subplots(1, 2), max(distinct(records, "base"))
-    for arm in ARMS:
-        for base in distinct(records, "base"):
-            own = select(records, arm=arm, base=base)
-            answers = np.array(sorted(distinct(own, "answers")))
-            taken = np.log([sweep.by_seed(own, "episodes", answers=m) for m in answers]).T
-            mean, low, high = np.exp(t_interval(taken))
-            look = style[arm] | {"markerfacecolor": style[arm]["color"] if base == largest else "white"}
-            panels[0].errorbar(answers, mean, [mean - low, high - mean], capsize=2.5, **look)
-            panels[1].plot(answers, np.log2(answers) / mean, **look)
+    (figure, panels), bases = figures.page(1, 2, height=2.7), distinct(records, "base")
+    left, right = panels[0]
+    looks = {arm: figures.styles(list(ARMS))[arm] for arm in ARMS}
+    runs = [(arm, base) for base in bases for arm in ARMS]
+    for i, (arm, base) in enumerate(runs):
+        own = select(records, arm=arm, base=base)
+        answers = np.array(sorted(distinct(own, "answers")))
+        taken = [sweep.by_seed(own, "episodes", answers=m) for m in answers]
+        look = looks[arm] | {"markerfacecolor": looks[arm]["color"] if base == max(bases) else "white"}
+        figures.bars(left, answers, taken, look, "ratio", (i, len(runs)))
+        figures.bars(right, answers, [np.log2(m) / x for m, x in zip(answers, taken)], look, "ratio", (i, len(runs)))
     answers = np.array(sorted(distinct(records, "answers")))
-    panels[0].plot(answers, answers, color=figures.GREY, linestyle=":", linewidth=1)
-    for panel, label in zip(panels, (f"episodes until {TARGET:.0%} success", "bits an episode"), strict=True):
-        panel.set(xscale="log", yscale="log", xlabel="possible answers M", ylabel=label)
+    left.plot(answers, answers, color=figures.GREY, linestyle=":", linewidth=1)
+    for panel, label in ((left, f"episodes until {TARGET:.0%} success"), (right, "bits an episode")):
+        figures.log_scale(panel)
         panel.set_xscale("log", base=2)
-    handles = [Line2D([], [], label=arm, **style[arm]) for arm in ARMS] + [Line2D([], [], color=figures.GREY, linestyle=":", label="M")]
-    for base in distinct(records, "base"):
-        filled = {"markerfacecolor": figures.GREY if base == largest else "white", "markeredgecolor": figures.GREY, "color": figures.GREY}
-        handles.append(Line2D([], [], marker="o", linestyle="", label=f"digits of {base}", **filled))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, handlelength=3)
-    return figure
+        figures.ticks(panel, answers)
+        panel.set(xlabel="possible answers M", ylabel=label)
+    handles = [*figures.entries(looks), Line2D([], [], color=figures.GREY, linestyle=":", label="M episodes")]
+    for base in bases:
+        filled = dict(color=figures.GREY, markerfacecolor=figures.GREY if base == max(bases) else "white")
+        handles.append(Line2D([], [], marker="o", linestyle="", label=f"digits with {base} values", **filled))
+    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")), mean="geometric mean, ")])
 
 
 if __name__ == "__main__":

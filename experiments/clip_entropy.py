@@ -16,7 +16,6 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from agentic_rl import algorithms
 from agentic_rl.algorithms import Algorithm, swap
@@ -27,11 +26,12 @@ from agentic_rl.policy import Policy
 from agentic_rl.surrogates import ClippedRatio
 from experiments import arms, console, figures, study, sweep
 from experiments.report import Verdict
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero
 
 NONE = np.inf  # no clip
 SIDES = {"low": (True, False), "high": (False, True), "both": (True, True)}  # where the ratio is clipped: below, above
+IN_WORDS = {"low": "below only", "high": "above only", "both": "below and above"}
 CLONE = 400  # updates of cloning; after 60 the favoured mode was chosen a tenth of the time
 
 
@@ -135,23 +135,19 @@ def overall(records: list[Record], side: str, control: bool = True) -> Float[np.
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
     """The change of entropy beside the control against the clip's level, a panel for each learning rate."""
-    rates, style = distinct(records, "learning_rate"), figures.styles(list(SIDES))
-    figure = Figure(figsize=(figures.WIDTH, 3.0), layout="constrained")
-    for panel, rate in zip(figure.subplots(1, len(rates), sharey=True, squeeze=False)[0], rates, strict=True):
+    rates, looks = distinct(records, "learning_rate"), {side: figures.styles(list(SIDES))[side] for side in SIDES}
+    figure, panels = figures.page(1, len(rates), height=2.5, sharey=True)
+    for panel, rate in zip(panels[0], rates, strict=True):
         for i, side in enumerate(SIDES):
             levels = sorted(distinct(select(records, side=side), "level"))
-            each = np.array([beside(records, side, level, rate) for level in levels])
-            mean, low, high = t_interval(each.T)
-            panel.errorbar(np.array(levels) * 2 ** (0.06 * (i - 1)), mean, [mean - low, high - mean], capsize=2.5, **style[side])
+            figures.bars(panel, levels, [beside(records, side, x, rate) for x in levels], looks[side], place=(i, len(SIDES)))
         panel.axhline(0, color=figures.GREY, linewidth=0.8)
         panel.set_xscale("log", base=2)
-        panel.set_xticks(levels, [f"{x:g}" for x in levels])
-        panel.minorticks_off()
+        figures.ticks(panel, levels)
         panel.set(title=f"learning rate {rate:g}", xlabel="level of the clip")
-    figure.axes[0].set_ylabel("change of entropy (nats),\nminus that without a clip")
-    handles = [Line2D([], [], label=f"clip {side}", **style[side]) for side in SIDES]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, handlelength=3)
-    return figure
+    panels[0][0].set_ylabel("change of entropy (nats),\nminus that without a clip")
+    handles = figures.entries(looks, label=lambda side: f"clipped {IN_WORDS[side]}")
+    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")))])
 
 
 if __name__ == "__main__":

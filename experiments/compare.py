@@ -18,7 +18,7 @@ from agentic_rl.records import RunDirectory
 from agentic_rl.run import Run, stored
 from agentic_rl.train import BUDGET
 from agentic_rl.types import parts
-from experiments import console, figures, report
+from experiments import comparison_figures, console, figures, report
 from experiments.evaluate import interval
 from experiments.flags import from_flags
 from experiments.statistics import Record, distinct
@@ -102,7 +102,7 @@ def task_name(task: Any) -> str:
 
 
 def curve(name: str, run: Run, directory: RunDirectory) -> list[Record]:
-    """A record for every evaluation and seed, as `figures.learning_curves` wants them."""
+    """A record for every evaluation and seed, as `comparison_figures.learning_curves` wants them."""
     evaluations = [row for row in directory.rows() if has_columns(row, ("eval_success", *BUDGET), run.seeds)]
     return [
         {"task": task_name(run.task), "row": name, "seed": run.seed + s, "update": row["step"], "success": row["eval_success"][s]}
@@ -124,7 +124,7 @@ def keep(folder: Path, lines: list[Record], curves: list[Record]) -> None:
     report.write(folder / "table.md", report.markdown(lines) + "\n")
     report.write_csv(folder / "curves.csv", curves)
     if curves:
-        figures.save(figures.learning_curves(curves), folder / "learning_curves.png")
+        figures.save(comparison_figures.learning_curves(curves, label=str), folder / "learning_curves.png")
     print(f"table.md, curves.csv{' and learning_curves.png and .svg' if curves else ''} in {folder}")
 
 

@@ -114,8 +114,8 @@ class Composition(arms.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        panels = {"gain": f"success, minus that of {BASE}"}
-        return {"composition": sweep.figure(gained(records), "depth", panels, "arm", label="functions of a problem", scale="linear")}
+        panels = {"gain": "success, minus that of the clones they began from"}
+        return {"composition": sweep.figure(gained(records), "depth", panels, "arm", label="functions of a problem", scale="even")}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         end = {arm: sweep.by_seed(select(records, arm=arm), "success", depth=self.judged_at) for arm in self.arms}

@@ -82,11 +82,12 @@ class CriticLambda(beds.BedStudy):
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         panels = {BEST: "cosine of a batch's gradient\nwith the true one", "gain": "gain of a step, of the\ntrue gradient's"}
-        look = dict(scale="linear", label="lambda")
-        return {
-            f"critic_lambda_{d}": sweep.figure(select(records, delay=d), "lambda", panels, title=f"delay of {d} turns", **look)
-            for d in distinct(records, "delay")
-        }
+        found = {}
+        for delay in distinct(records, "delay"):
+            own = select(records, delay=delay)
+            found[f"critic_lambda_{delay}"] = sweep.figure(own, "lambda", panels, title=f"delay of {delay} turns", scale="even")
+        sweep.same_limits(found.values(), panels)
+        return found
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         delay, low, high = max(self.delays), min(self.lambdas), max(self.lambdas)

@@ -9,7 +9,6 @@ part's effect is the mean of what it adds and of what is missed without it. The 
 hole or when time is over, from clones that seldom succeed and, for dynamic sampling alone, from others that succeed more often.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -31,7 +30,7 @@ from agentic_rl.selection import Informative
 from agentic_rl.surrogates import ClippedRatio
 from experiments import arms, console, figures, study, sweep
 from experiments.report import Verdict
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero
 
 LAKE = FrozenLake(size=3, num_turns=8)
@@ -156,30 +155,29 @@ def effect(records: list[Record], part: str, score) -> Float[np.ndarray, " seeds
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
     """Each part's effect, and success on the way: means over seeds with Student's 95% interval."""
-    figure = Figure(figsize=(figures.WIDTH, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
-    for i, (how, label) in enumerate(((score, "updates"), (matched, "environment steps"))):
-        mean, low, high = t_interval(np.array([effect(records, part, how) for part in PARTS]).T)
-        look = dict(color=figures.COLORS[i], marker=figures.MARKERS[i], linestyle="", capsize=2.5, label=f"at as many {label}")
-        left.errorbar(mean, np.arange(len(PARTS)) + 0.3 * i - 0.15, xerr=[mean - low, high - mean], **look)
+    figure, panels = figures.page(1, 2, height=2.6, width_ratios=(1, 1.2))
+    left, right = panels[0]
+    shown = {f"effect at as many {what}": how for what, how in (("updates", score), ("environment steps", matched))}
+    effects = {name: dict(color="black", marker="sx"[i], linestyle="") for i, name in enumerate(shown)}
+    for i, (name, how) in enumerate(shown.items()):
+        figures.bars(left, range(len(PARTS)), [effect(records, part, how) for part in PARTS], effects[name], place=(i, 2), across=True)
     left.axvline(0, color=figures.GREY, linewidth=0.8)
     left.set_yticks(range(len(PARTS)), list(PARTS))
     left.set(xlabel="effect on success", ylim=(len(PARTS) - 0.5, -0.5))
-    curves(right, select(records, start="hard"), (NONE, f"+ {SAMPLING}", f"- {SAMPLING}", ALL))
-    for panel, where in ((left, "outside lower left"), (right, "outside lower right")):
-        figure.legend(*panel.get_legend_handles_labels(), loc=where, ncols=2 if panel is right else 1, frameon=False)
-    return figure
+    arms_ = {NONE: NONE, f"+ {SAMPLING}": f"{NONE} with {SAMPLING}", f"- {SAMPLING}": f"{ALL} without {SAMPLING}", ALL: ALL}
+    looks = {arm: figures.styles(list(arms_))[arm] for arm in arms_}
+    curves(right, select(records, start="hard"), looks)
+    seeds = figures.told(len(distinct(records, "seed")), "band")
+    return figures.legend(figure, [*figures.entries(effects), *figures.entries(looks, arms_.get), seeds])
 
 
-def curves(panel: Axes, records: list[Record], names: Sequence[str]) -> None:
+def curves(panel: Axes, records: list[Record], looks: dict[str, dict]) -> None:
     """Success against environment steps, means over seeds."""
-    style = figures.styles(names)
-    for name in names:
-        updates = sorted(distinct(records, "update"))
-        steps, success = (np.array([sweep.by_seed(records, k, arm=name, update=u) for u in updates]) for k in ("env_steps", "success"))
-        mean, low, high = t_interval(success.T)
-        panel.plot(steps.mean(1), mean, label=name, **style[name])
-        panel.fill_between(steps.mean(1), low, high, color=style[name]["color"], alpha=0.12, linewidth=0)
+    updates = sorted(distinct(records, "update"))
+    for arm, look in looks.items():
+        steps, success = ([sweep.by_seed(records, k, arm=arm, update=u) for u in updates] for k in ("env_steps", "success"))
+        figures.band(panel, np.mean(steps, axis=1), success, look, "share")
+    figures.fit([panel], "share")
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.set(xlabel="environment steps", ylabel="success")
 

@@ -89,7 +89,7 @@ class DelayedReward(beds.BedStudy):
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         panels = {"snr": "signal to noise, dB", "key_snr": "the same of the pick\nand the door alone"}
-        drawn = {"delayed_reward": sweep.figure(records, "delay", panels, label="delay, turns")}
+        drawn = {"delayed_reward": sweep.figure(records, "delay", panels, label="delay, turns", same=True)}
         taught = [r for r in records if r["estimator"] in LEARNERS]
         title = {"learned": f"success after {self.updates} updates"}
         return drawn | ({"delayed_learning": sweep.figure(taught, "delay", title, label="delay, turns")} if self.updates else {})

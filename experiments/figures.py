@@ -1,25 +1,34 @@
-"""Figures drawn from records alone, each a function that returns a matplotlib `Figure`; nothing global is changed.
+"""What all figures share: one style, 95% intervals that stay where their quantity can be, axes, legends and files.
 
-A row keeps its colour, marker and line style wherever the records name the rows in the same order. Colours are Okabe and Ito's
-(2008) without yellow, which vanishes on white, plus wine and brown, which red- and green-blind eyes tell apart
-from the others; the warm start is black and dotted.
+A figure is drawn from records alone by a function that returns a matplotlib `Figure`; nothing global is changed. A name keeps its
+colour, marker and line style wherever the records list the names in the same order. Colours are Okabe and Ito's (2008) without
+yellow, which vanishes on white, plus wine and brown, which red- and green-blind eyes tell apart from the others; the warm start is
+black and dotted.
 """
 
 import io
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
 from jaxtyping import Float, Real
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
+from matplotlib.patches import Patch
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from agentic_rl import atomic
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.names import words
+from experiments.statistics import t_interval
+
+Kind = Literal["number", "share", "cosine", "ratio"]  # what a quantity is: its interval and its axis follow from that
+Ends = Float[np.ndarray, " points"]
 
 WIDTH = 6.5  # inches: a page's text width
 STYLE = {
@@ -31,149 +40,168 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#88
 GREY = "#888888"  # of what was not measured: axes, predictions
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
-BUDGETS = {
-    "env_steps": "environment steps", "generated_tokens": "tokens generated", "trained_tokens": "tokens trained on",
-    "update": "updates", "flops": "FLOPs", "expert_labels": "expert labels (log scale)", "seconds": "wall-clock (s)",
-}  # fmt: skip
-
-HORIZON_LEGEND = [
-    Line2D([], [], color="black", marker="o", linestyle="none", label="measured, 95% interval"),
-    Line2D([], [], color="black", linewidth=1.2, label="pᵀ: accuracy per decision stays p"),
-    Line2D([], [], color=GREY, linewidth=0.8, linestyle="--", label="trained length (p measured here)"),
-    Line2D([], [], color="#cccccc", linewidth=0.8, label="the other rows"),
-]
+BOUNDS = {"share": (0.0, 1.0), "cosine": (-1.0, 1.0)}
+SHADE = 0.15  # opacity of a band
+STEP = 5  # points between the bars of two names at the same place
 
 
-def styles(rows: Sequence[str]) -> dict[str, dict]:
-    """The colour, marker and line style of each row, distinct for the first 8 rows beside `warm_start`."""
+def styles(names: Sequence[str]) -> dict[str, dict]:
+    """Returns the colour, marker and line style of each name, distinct for the first 8 beside `warm_start`."""
     found = {}
-    for i, row in enumerate(r for r in rows if r != "warm_start"):
-        found[row] = {"color": COLORS[i % 8], "marker": MARKERS[i % 9], "linestyle": LINES[(i + i // 8) % 4]}
+    for i, name in enumerate(n for n in names if n != "warm_start"):
+        found[name] = {"color": COLORS[i % 8], "marker": MARKERS[i % 9], "linestyle": LINES[(i + i // 8) % 4]}
     return found | {"warm_start": {"color": "black", "marker": "*", "linestyle": ":"}}
 
 
-@matplotlib.rc_context(STYLE)
-def learning_curves(curves: list[Record], axes: Sequence[str] = ("env_steps", "generated_tokens", "expert_labels")) -> Figure:
-    """Success against each budget (a panel each), a line of panels per task: mean over seeds with Student's 95% band.
+def page(lines: int, columns: int, height: float, **how: Any) -> tuple[Figure, np.ndarray]:
+    """Returns a new figure and its panels [lines, columns], each line `height` inches high; the legend comes on top of that."""
+    figure = Figure(figsize=(WIDTH, height * lines), layout="constrained")
+    return figure, figure.subplots(lines, columns, squeeze=False, **how)
 
-    Drawn up to the last update that all seeds of a row have. A row that spends nothing of a budget is one point: where it ended.
+
+# Intervals
+
+
+def interval(each: Sequence[Real[np.ndarray, " seeds"]], kind: Kind = "number") -> tuple[Ends, Ends, Ends]:
+    """Returns the mean over seeds at each point, and the ends of Student's 95% interval; seeds without a number are left out.
+
+    The interval of a share or a cosine is cut where the quantity ends, so that it stays an interval of at least 95%. That of a ratio
+    is computed from its logarithms, so that it stays positive and the mean is the geometric one.
     """
-    tasks, style = distinct(curves, "task"), styles(distinct(curves, "row"))
-    figure, panels = _panels(len(tasks), len(axes), height=2.3)
-    for line, task in zip(panels, tasks, strict=True):
-        for panel, axis in zip(line, axes, strict=True):
-            for row in distinct(select(curves, task=task), "row"):
-                _curve(panel, *_mean_curve(select(curves, task=task, row=row), axis), label=row, **style[row])
-            _scale(panel, np.array([r[axis] for r in curves]), log=axis == "expert_labels")
-            panel.set_xlabel(BUDGETS[axis] if task == tasks[-1] else "")
-        line[0].set_ylabel(f"success\n{task}")
-    return _legend_above(figure, [Line2D([], [], label=row, **style[row]) for row in distinct(curves, "row")])
+    found = np.array([_of_point(np.asarray(seeds, float), kind) for seeds in each]).reshape(-1, 3).T
+    return tuple(np.clip(found, *BOUNDS[kind]) if kind in BOUNDS else found)
 
 
-def _scale(panel: Axes, budget: Real[np.ndarray, " records"], log: bool) -> None:
-    if log:  # demonstrations bought once and labels bought every update differ by orders of magnitude; linear below the first label
-        panel.set_xscale("symlog", linthresh=np.min(budget, where=budget > 0, initial=budget.max() or 1))
-    else:
-        panel.xaxis.set_major_locator(MaxNLocator(3))
-    panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+def _of_point(seeds: Float[np.ndarray, " seeds"], kind: Kind) -> tuple[float, float, float]:
+    there = seeds[np.isfinite(seeds)]
+    if not len(there):
+        return np.nan, np.nan, np.nan
+    return tuple(np.exp(t_interval(np.log(there))) if kind == "ratio" else t_interval(there))
 
 
-def _mean_curve(curves: list[Record], axis: str) -> tuple[Float[np.ndarray, " updates"], Float[np.ndarray, "seeds updates"]]:
-    seeds = [select(curves, seed=seed) for seed in distinct(curves, "seed")]
-    length = min(map(len, seeds))
-    x, y = (np.array([[r[column] for r in s[:length]] for s in seeds], float) for column in (axis, "success"))
-    return x.mean(axis=0), y
+def band(
+    panel: Axes,
+    at: Sequence[float],
+    each: Sequence[Real[np.ndarray, " seeds"]],
+    look: Mapping,
+    kind: Kind = "number",
+    shade: float = SHADE,
+    **how,
+) -> None:
+    """Draws the mean over seeds as a line, and its 95% interval as a band of opacity `shade`."""
+    mean, low, high = interval(each, kind)
+    panel.plot(at, mean, **look, **how)
+    panel.fill_between(at, low, high, color=look["color"], alpha=shade, linewidth=0)
 
 
-def _curve(panel: Axes, x: Float[np.ndarray, " updates"], y: Float[np.ndarray, "seeds updates"], **style) -> None:
-    mean, low, high = t_interval(y)
-    if np.ptp(x) == 0:
-        panel.errorbar(x[-1:], mean[-1:], [mean[-1:] - low[-1:], high[-1:] - mean[-1:]], **style)
-        return
-    panel.plot(x, mean, markevery=max(1, len(x) // 5), **style)
-    panel.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+def bars(
+    panel: Axes, at: Sequence[float], each: Sequence[Real[np.ndarray, " seeds"]], look: Mapping, kind: Kind = "number",
+    place: tuple[int, int] = (0, 1), across: bool = False,
+) -> None:  # fmt: skip
+    """Draws the mean over seeds as a line, and its 95% interval as a bar at each point.
 
-
-@matplotlib.rc_context(STYLE)
-def success_against_horizon(results: list[Record], mode: str = "sampled") -> Figure:
-    """Success at each length of the task, one panel per row and task: mean over seeds with Student's 95% interval.
-
-    The curve is pᴷ, the success over K key decisions of a seed's constant accuracy p, measured at the trained length; mean over seeds.
+    Args: place: which one this is of how many names that are drawn at the same points: each is moved by a few points on the paper, so
+    that none hides another; across: the quantity is on the x axis, and `at` on the y axis.
     """
-    results = select(results, mode=mode)
-    tasks, rows = distinct(results, "task"), distinct(results, "row")
-    columns = min(3, len(rows))
-    lines = -(-len(rows) // columns)
-    figure, panels = _panels(len(tasks) * lines, columns, height=1.8)
-    for i, task in enumerate(tasks):
-        for panel, row in zip(panels[i * lines : (i + 1) * lines].flat, rows, strict=False):
-            _horizon_panel(panel, select(results, task=task), row, styles(rows)[row])
-            panel.set_title(row if len(tasks) == 1 else f"{task}: {row}", loc="left", pad=3)
-        for panel in panels[i * lines : (i + 1) * lines].flat[len(rows) :]:
-            panel.set_visible(False)
-    figure.supxlabel("turns in the episode (log scale)")
-    figure.supylabel(f"success ({mode})")
-    return _legend_above(figure, HORIZON_LEGEND, columns=2)
+    mean, low, high = interval(each, kind)
+    ends = np.maximum([mean - low, high - mean], 0.0)
+    aside = (place[0] - (place[1] - 1) / 2) * STEP / 72
+    moved = panel.transData + ScaledTranslation(0 if across else aside, -aside if across else 0, panel.figure.dpi_scale_trans)
+    data = dict(x=mean, y=at, xerr=ends) if across else dict(x=at, y=mean, yerr=ends)
+    _make_room(panel, place[1] * STEP / 2 + 4, across)
+    for artist in panel.errorbar(**data, capsize=2, elinewidth=1, **look).get_children():
+        artist.set_transform(moved)  # not before: limits are made of the places that data have
 
 
-def _horizon_panel(panel: Axes, results: list[Record], row: str, style: dict) -> None:
-    for other in distinct(results, "row"):
-        x, y = _by_turns(select(results, row=other))
-        panel.plot(x, y.mean(axis=0), color="#cccccc", linewidth=0.8, zorder=1)
-    x, y = _by_turns(select(results, row=row))
-    mean, low, high = t_interval(y)
-    accuracy = np.array([r["per_turn"] for r in select(results, row=row, horizon=1)])
-    turns = np.geomspace(x[0], x[-1], 50)
-    decisions = np.interp(turns, x, [select(results, row=row, num_turns=t)[0]["decisions"] for t in x])
-    panel.plot(turns, (accuracy[:, None] ** decisions).mean(axis=0), color=style["color"], linewidth=1.2)
-    panel.errorbar(x, mean, [mean - low, high - mean], **style | {"linestyle": "none"}, capsize=2.5)
-    panel.axvline(x[0], color=GREY, linewidth=0.8, linestyle="--", zorder=1)
-    panel.set_xscale("log", base=2)
-    panel.set_xticks(x, [f"{turn:g}" for turn in x])
-    panel.xaxis.set_minor_locator(NullLocator())
+def _make_room(panel: Axes, points: float, across: bool) -> None:
+    """Widens the margins of the axis along which bars are moved, so that none leaves the panel."""
+    grid = panel.get_subplotspec().get_gridspec()
+    inches = panel.figure.get_figheight() / grid.nrows if across else panel.figure.get_figwidth() / grid.ncols
+    share = min(points / 72 / (0.75 * inches), 0.3)
+    panel.margins(**{"y" if across else "x": share / (1 - 2 * share)})
 
 
-def _by_turns(results: list[Record]) -> tuple[Float[np.ndarray, " horizons"], Float[np.ndarray, "seeds horizons"]]:
-    turns = sorted(distinct(results, "num_turns"))
-    seeds = distinct(results, "seed")
-    return np.array(turns, float), np.array([[select(results, seed=s, num_turns=t)[0]["success"] for t in turns] for s in seeds], float)
+# Axes
 
 
-@matplotlib.rc_context(STYLE | {"axes.grid": False})
-def algorithm_table(rows: list[Record], shade: Sequence[str] = ("acts", "credit")) -> Figure:
-    """The rows of the comparison as a drawn table: a column per key, those where supervised and reinforcement learning differ shaded."""
-    lines = [list(rows[0])] + [[textwrap.fill(str(value), 14) for value in row.values()] for row in rows]
-    heights = [max(cell.count("\n") for cell in line) + 1.5 for line in lines]
-    widths = [max(len(part) for line in lines for part in line[i].split("\n")) + 2 for i in range(len(rows[0]))]
-    x, y = np.cumsum([0, *widths]), np.cumsum([0, *heights])
-    figure = Figure(figsize=(WIDTH, 0.19 * y[-1]))
-    panel = figure.add_axes((0, 0, 1, 1), xlim=(0, x[-1]), ylim=(y[-1], 0))
-    panel.set_axis_off()
-    for i, line in enumerate(lines):
-        panel.axhline(y[i + 1], color="#333333" if i == 0 else "#cccccc", linewidth=1.0 if i == 0 else 0.6)
-        for j, cell in enumerate(line):
-            panel.text(x[j] + 0.8, (y[i] + y[i + 1]) / 2, cell, va="center", weight="bold" if i == 0 or j == 0 else "normal", fontsize=9)
-    for j, column in enumerate(rows[0]):
-        if column in shade:
-            panel.axvspan(x[j], x[j + 1], color="#FFF3D6", zorder=0)
+def fit(panels: Iterable[Axes], kind: Kind = "number") -> None:
+    """Gives panels that show the same quantity the same y limits; those of a share or a cosine stay where it can be.
+
+    A share is shown from 0 to 1 wherever what was measured fills half of that.
+    """
+    panels = list(panels)
+    low, high = (end(panel.get_ylim()[i] for panel in panels) for i, end in enumerate((min, max)))
+    if kind in BOUNDS:
+        least, most = BOUNDS[kind]
+        margin = 0.03 * (most - least)
+        wide = kind == "share" and high - low > (most - least) / 2
+        low, high = (least - margin, most + margin) if wide else (max(low, least - margin), min(high, most + margin))
+    for panel in panels:
+        panel.set_ylim(low, high)
+
+
+def log_scale(panel: Axes, which: Literal["x", "y"] = "y") -> None:
+    """Makes an axis logarithmic, with a tick at each power of ten, in plain numbers."""
+    panel.set(**{f"{which}scale": "log"})
+    axis = {"x": panel.xaxis, "y": panel.yaxis}[which]
+    axis.set_major_locator(LogLocator(10))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def ticks(panel: Axes, at: Sequence[float], labels: Sequence[str] = ()) -> None:
+    """Sets the ticks of the x axis, and no others."""
+    panel.set_xticks(at, labels or [number(x) for x in at])
+    panel.minorticks_off()
+
+
+def number(x: float) -> str:
+    """Returns a number as a tick's label, without the zero before the point.
+
+    >>> number(0.05), number(0), number(16)
+    ('.05', '0', '16')
+    """
+    return f"{x:g}".lstrip("0") or "0"
+
+
+# Legends
+
+
+def entries(looks: Mapping[str, Mapping], label=words) -> list[Line2D]:
+    """Returns a legend's entries for the names of these looks, in words."""
+    return [Line2D([], [], label=label(name), **look) for name, look in looks.items()]
+
+
+def told(seeds: int, shape: Literal["band", "bar"] = "bar", mean: str = "") -> Artist:
+    """Returns the legend's entry that says what the bands or bars of a figure are."""
+    label = f"{mean}95% interval over {seeds} seeds"
+    if shape == "band":
+        return Patch(facecolor=GREY, alpha=2 * SHADE, linewidth=0, label=label)
+    return Line2D([], [], color=GREY, marker="|", markersize=11, markeredgewidth=1.5, linestyle="", label=label)
+
+
+def legend(figure: Figure, handles: Sequence[Artist], above: bool = False) -> Figure:
+    """Adds a legend below the panels, or above them, in as many columns as the figure is wide, and makes the figure higher by its lines."""
+    widths = [TextPath((0, 0), handle.get_label(), size=STYLE["legend.fontsize"]).get_extents().width / 72 + 0.65 for handle in handles]
+    fitting = [n for n in range(1, len(handles) + 1) if _width(widths, n) <= figure.get_figwidth() - 0.2]
+    columns = max(fitting, default=1)
+    figure.set_figheight(figure.get_figheight() + 0.21 * -(-len(handles) // columns) + 0.1)
+    where = f"outside {'upper' if above else 'lower'} center"
+    figure.legend(handles=handles, loc=where, ncols=columns, frameon=False, handlelength=2.6, columnspacing=1.2)
     return figure
 
 
-def _panels(lines: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(WIDTH, height * lines + 0.6), layout="constrained")
-    panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
-    panels[0][0].set_ylim(-0.03, 1.03)
-    return figure, panels
+def _width(widths: Sequence[float], columns: int) -> float:
+    """The width of entries that are set in columns, one below the other."""
+    return sum(max(column) for column in np.array_split(widths, columns))
 
 
-def _legend_above(figure: Figure, handles: list[Line2D], columns: int = 4) -> Figure:
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), columns), frameon=False, handlelength=3)
-    return figure
+# Files
 
 
 @matplotlib.rc_context(STYLE)
 def drawn(figure: Figure, kind: str = "png", dpi: int = 200) -> bytes:
-    """The figure as the bytes of a `png` or `svg` file; the same figure gives the same bytes. `dpi`: dots per inch of a png."""
+    """Returns the figure as the bytes of a `png` or `svg` file; the same figure gives the same bytes. `dpi`: dots per inch of a png."""
     metadata = {"png": {"Software": None}, "svg": {"Date": None}}[kind]
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata, facecolor="white")

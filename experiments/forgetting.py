@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -281,19 +282,39 @@ def predicted(records: list[Record]) -> Verdict:
 
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record], matched: float) -> Figure:
-    """The drop against the divergence, and against success under the new rule: a point for each seed and learning rate."""
-    style = figures.styles(distinct(records, "arm"))
-    figure = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for panel, column in zip(panels, ("divergence", "success"), strict=True):
-        for r in records:
-            panel.plot(r[column], r["drop"], **style[r["arm"]] | {"linestyle": ""}, alpha=0.7)
-    panels[0].set(xscale="log", xlabel="KL(old ‖ new), new rule (nats)", ylabel="drop of success,\nold rules")
-    panels[1].set(xlabel="success under the new rule")
-    panels[1].axvline(matched, color=figures.GREY, linewidth=0.8, linestyle="--")
-    handles = [Line2D([], [], label=name, **style[name] | {"linestyle": ""}) for name in distinct(records, "arm")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    return figure
+    """The drop against the divergence, and against success under the new rule: a point for each seed and learning rate, a column for
+    each arm, with all others in grey."""
+    arms_ = distinct(records, "arm")
+    figure, panels = figures.page(2, len(arms_), height=1.9, sharey=True, sharex="row")
+    for line, column in zip(panels, ("divergence", "success"), strict=True):
+        for panel, arm in zip(line, arms_, strict=True):
+            points(panel, [r for r in records if r["arm"] != arm], column, "#cccccc", ".")
+            points(panel, select(records, arm=arm), column, figures.styles(arms_)[arm]["color"], "o")
+    for panel, arm in zip(panels[0], arms_, strict=True):
+        panel.set_title(TITLES[arm], fontsize=9)
+        figures.log_scale(panel, "x")
+        figures.ticks(panel, [0.001, 0.1], ["0.001", "0.1"])
+    for panel in panels[1]:
+        panel.axvline(matched, color=figures.GREY, linewidth=0.8, linestyle="--")
+    figures.fit(panels.flat, "share")
+    panels[0][len(arms_) // 2].set_xlabel("KL(old ‖ new) under the new rule, nats (log scale)")
+    panels[1][len(arms_) // 2].set_xlabel("success under the new rule (dashed: where arms are compared)")
+    figure.supylabel("drop of success under the old rules")
+    handles = [Line2D([], [], linestyle="", marker=m, color=c, label=s) for m, c, s in POINTS]
+    return figures.legend(figure, handles)
+
+
+POINTS = (("o", "black", "one seed at one learning rate"), (".", "#cccccc", "the other ways to learn"))
+TITLES = {
+    "sft": "SFT", "oracle_sft": "SFT, old policy's\nright answers", "rft": "RFT, own\nright answers", "rloo": "RLOO",
+    "rloo_kl": "RLOO, KL to\nthe old policy",
+}  # fmt: skip
+
+
+def points(panel: Axes, records: list[Record], column: str, color: str, marker: str) -> None:
+    """The drops of these records."""
+    x, y = ([r[name] for r in records] for name in (column, "drop"))
+    panel.plot(x, y, marker, color=color, markersize=3.5, markerfacecolor="none" if marker == "o" else color)
 
 
 if __name__ == "__main__":

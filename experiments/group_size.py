@@ -15,9 +15,7 @@ from typing import Any, ClassVar
 import matplotlib
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from agentic_rl.algorithms import RLOO, Algorithm, swap
 from agentic_rl.config import check
@@ -30,8 +28,9 @@ from agentic_rl.values.critic import Critic
 from agentic_rl.values.forks import Forks
 from experiments import arms, console, figures, study, sweep
 from experiments.flags import look_up
+from experiments.names import words
 from experiments.report import Verdict
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero
 
 EPISODES = 256  # of a batch, but for the forks'
@@ -143,30 +142,21 @@ def enough(records: list[Record], task: str) -> Verdict:
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
     """Success against the attempts at a problem, a panel for each task; what has no groups is a level."""
-    tasks, style = distinct(records, "task"), figures.styles(distinct(records, "credit"))
-    figure = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained")
-    for panel, task in zip(figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0], tasks, strict=True):
-        own = select(records, task=task)
-        groups = sorted({r["attempts"] for r in own} - {1})
-        for credit in distinct(own, "credit"):
-            line(panel, select(own, credit=credit), groups, credit, style[credit])
+    tasks, credits = distinct(records, "task"), distinct(records, "credit")
+    groups, looks = sorted(set(distinct(records, "attempts")) - {1}), {c: figures.styles(credits)[c] for c in credits}
+    figure, panels = figures.page(1, len(tasks), height=2.8, sharey=True)
+    for panel, task in zip(panels[0], tasks, strict=True):
+        for i, credit in enumerate(credits):
+            own = select(records, task=task, credit=credit)
+            at = groups if set(groups) <= set(distinct(own, "attempts")) else [1] * len(groups)
+            each = [sweep.by_seed(own, "success", attempts=g) for g in at]
+            figures.bars(panel, groups, each, looks[credit], "share", (i, len(credits)))
         panel.set_xscale("log", base=2)
-        panel.set_xticks(groups, [f"{g}" for g in groups])
-        panel.minorticks_off()
-        panel.set(title=task, xlabel="attempts at a problem")
-    figure.axes[0].set_ylabel("success")
-    handles = [Line2D([], [], label=credit, **style[credit]) for credit in distinct(records, "credit")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=3)
-    return figure
-
-
-def line(panel: Axes, own: list[Record], groups: list[int], credit: str, style: dict[str, Any]) -> None:
-    """Mean over seeds with Student's 95% interval."""
-    at = sorted(distinct(own, "attempts"))
-    value = np.array([sweep.by_seed(own, "success", attempts=g) for g in (at if at != [1] else [1] * len(groups))]).T
-    mean, low, high = t_interval(value)
-    panel.plot(groups, mean, label=credit, **style)
-    panel.fill_between(groups, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        figures.ticks(panel, groups)
+        panel.set(title=words(task), xlabel="attempts at a problem")
+    figures.fit(panels[0], "share")
+    panels[0][0].set_ylabel("success (not from 0)")
+    return figures.legend(figure, [*figures.entries(looks), figures.told(len(distinct(records, "seed")))])
 
 
 if __name__ == "__main__":

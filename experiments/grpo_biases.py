@@ -20,6 +20,7 @@ import scipy.stats
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from agentic_rl import losses, tokens
 from agentic_rl.config import check
@@ -28,6 +29,7 @@ from agentic_rl.envs.wait_chain import WaitChain
 from agentic_rl.rollout import rollout
 from agentic_rl.types import Trajectory, Value
 from experiments import bias, console, figures, study, tabular
+from experiments.names import words
 from experiments.report import Verdict
 from experiments.statistics import Record, distinct, select
 
@@ -196,21 +198,24 @@ def pushes(records: list[Record], form: str) -> list[Record]:
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
     """Weights of problems, and the push on waiting; lines are closed forms, markers what was computed or measured."""
-    figure = Figure(figsize=(figures.WIDTH, 3.0), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, panels = figures.page(1, 2, height=3.0)
+    left, right = panels[0]
     weights(left, select(records, bias="difficulty", form="group_relative"))
-    style = figures.styles(bias.AGGREGATIONS)
     for form in bias.AGGREGATIONS:
         own = pushes(records, form)
-        line(right, own, "attempts", 1.0, form, style[form])
+        line(right, own, "attempts", 1.0, words(form), figures.styles(bias.AGGREGATIONS)[form])
     right.axhline(0, color="black", linewidth=0.8)
     right.set_xscale("log", base=2)
-    right.set_xticks([r["attempts"] for r in own], [r["attempts"] for r in own])
+    figures.ticks(right, [r["attempts"] for r in own])
     right.set(xlabel="attempts", ylabel="push on waiting after an error", title="Length: what should be 0")
+    right.set_ylim(top=1.6 * right.get_ylim()[1])  # room for the legend
     for panel in (left, right):
-        panel.minorticks_off()
-        panel.legend(frameon=False)
-    return figure
+        panel.legend(frameon=False, fontsize=8.5, loc="upper right")
+    handles = [Line2D([], [], color=figures.GREY, marker=m, linestyle=line_, label=s, markersize=k) for m, line_, s, k in MARKS]
+    return figures.legend(figure, handles)
+
+
+MARKS = (("", "-", "by formula", 0), ("o", "", "computed", 5), ("|", "", "95% interval", 11))
 
 
 def weights(panel: Axes, records: list[Record]) -> None:
@@ -221,7 +226,7 @@ def weights(panel: Axes, records: list[Record]) -> None:
         own = sorted(select(records, attempts=g), key=lambda r: r["p"])
         line(panel, own, "p", own[-1]["closed"], f"{g} attempts", style[str(g)])
     panel.set(xscale="log", xlabel="chance p of solving it", ylabel=f"weight c(p) / c({most:g})", title="GRPO: weight of a problem")
-    panel.set_xticks([r["p"] for r in own], [f"{r['p']:g}" for r in own])
+    figures.ticks(panel, [r["p"] for r in own])
 
 
 def line(panel: Axes, records: list[Record], x: str, unit: float, label: str, look: dict) -> None:

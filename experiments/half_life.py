@@ -10,6 +10,7 @@ answer and no more, so that nothing but the problem can change its rate; in `his
 """
 
 import math
+import textwrap
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -21,6 +22,7 @@ import scipy.optimize
 from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from agentic_rl.algorithms import swap
 from agentic_rl.config import ConfigError, check
@@ -33,7 +35,7 @@ from experiments import arms, console, figures, study, sweep
 from experiments.arms import Policies
 from experiments.flags import look_up
 from experiments.report import Verdict
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero, near_zero
 
 CONTEXTS = {"markov": "its own turn", "history": "the whole episode"}
@@ -232,21 +234,23 @@ def marks(turns: int) -> list[int]:
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
     """Survival in each context, geometric means over seeds, measured (marks) and by the fitted laws (lines); and k of each."""
-    contexts, style = distinct(records, "context"), figures.styles(distinct(records, "difficulty"))
-    figure = Figure(figsize=(figures.WIDTH, 3.0), layout="constrained")
-    *panels, last = figure.subplots(1, len(contexts) + 1)
-    for panel, context in zip(panels, contexts, strict=True):
-        for name, look in style.items():
+    contexts = distinct(records, "context")
+    looks = {name: figures.styles(distinct(records, "difficulty"))[name] for name in distinct(records, "difficulty")}
+    figure, panels = figures.page(1, len(contexts) + 1, height=2.7)
+    *alive, last = panels[0]
+    for panel, context in zip(alive, contexts, strict=True):
+        for name, look in looks.items():
             own = select(records, context=context, difficulty=name)
             if own:
                 survival(panel, own, look)
-        panel.set(title=f"sees {CONTEXTS[context]}", xlabel="turns", yscale="log", ylim=(0.02, 1.1))
-        panel.set_yticks([0.03, 0.1, 0.3, 1], ["3%", "10%", "30%", "100%"])
+        panel.set(title=f"sees {CONTEXTS[context]}", xlabel="turns", yscale="log", ylim=(0.1, 1.1))
+        panel.set_yticks([0.1, 0.3, 1], ["10%", "30%", "100%"])
         panel.minorticks_off()
-    panels[0].set_ylabel("episodes without an error")
-    shapes(last, records, style)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    return figure
+    alive[0].set_ylabel("episodes without an error")
+    shapes(last, records, looks)
+    parts = (("o", "", "measured, geometric mean"), ("", "-", "fitted law"))
+    grey = [Line2D([], [], color=figures.GREY, marker=m, linestyle=line, label=label) for m, line, label in parts]
+    return figures.legend(figure, [*figures.entries(looks), *grey, figures.told(len(distinct(records, "seed")), mean="k: ")])
 
 
 def survival(panel: Axes, records: list[Record], look: dict) -> None:
@@ -262,13 +266,13 @@ def shapes(panel: Axes, records: list[Record], style: dict[str, dict]) -> None:
     """k with its 95% interval over seeds, a line for each context and difficulty."""
     names = [(context, name) for context in distinct(records, "context") for name in (*ALONE, BOTH)]
     for y, (context, name) in enumerate(names):
-        mean, low, high = t_interval(sweep.by_seed(records, "k", context=context, difficulty=name))
-        look = dict(color=style[name]["color"], marker=style[name]["marker"], linestyle="", capsize=2)
-        panel.errorbar(mean, y, xerr=[[mean - low], [high - mean]], **look)
+        k = sweep.by_seed(records, "k", context=context, difficulty=name)
+        figures.bars(panel, [y], [k], style[name] | {"linestyle": ""}, across=True)
     panel.axvline(1, color="black", linewidth=0.8)
-    panel.set(title="k of the Weibull law", xlabel="below 1: the rate falls")
-    panel.set_yticks(range(len(names)), [f"{name}\n{context}" for context, name in names], fontsize=8)
-    panel.invert_yaxis()
+    panel.set(title="k of the Weibull law", xlabel="< 1: the rate falls", ylim=(len(names) - 0.4, -0.6))
+    shown = {context: [y for y, (one, _) in enumerate(names) if one == context] for context, _ in names}
+    panel.set_yticks([np.mean(places) for places in shown.values()], [f"sees\n{textwrap.fill(CONTEXTS[c], 10)}" for c in shown], fontsize=8)
+    panel.grid(axis="y", visible=False)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,9 @@ from agentic_rl.envs.chain_pit import ChainPit
 from experiments import arms, console, figures, study, sweep
 from experiments.arms import Policies
 from experiments.flags import look_up
+from experiments.names import words
 from experiments.report import Verdict
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero, near_zero
 
 TASKS = {
@@ -166,29 +167,26 @@ def log_ratio(records: list[Record], case: str) -> Float[np.ndarray, " seeds"]:
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
     """Regret for each error against the horizon, a panel for each case; grey: growth with T and with its square."""
-    cases, style = distinct(records, "case"), figures.styles(distinct(records, "arm"))
-    figure = Figure(figsize=(figures.WIDTH, 3.0), layout="constrained")
-    for panel, case in zip(figure.subplots(1, len(cases), sharey=True, squeeze=False)[0], cases, strict=True):
+    cases, arms_ = distinct(records, "case"), distinct(records, "arm")
+    looks = {arm: figures.styles(arms_)[arm] for arm in arms_}
+    figure, panels = figures.page(1, len(cases), height=2.7, sharey=True)
+    for panel, case in zip(panels[0], cases, strict=True):
         own = select(records, case=case)
         turns = np.array(sorted(distinct(own, "horizon")), float)
         for power, line in ((1, ":"), (2, "--")):
             panel.plot(turns, turns**power / power, color=figures.GREY, linestyle=line, linewidth=1)
-        for arm in distinct(own, "arm"):
+        for i, arm in enumerate(distinct(own, "arm")):
             some = select(own, arm=arm)
-            each = np.array([sweep.by_seed(some, "regret", horizon=t) / error(some) for t in turns])
-            mean, low, high = t_interval(each.T)
-            panel.plot(turns, mean, label=arm, **style[arm])
-            panel.fill_between(turns, np.maximum(low, 1e-1), high, color=style[arm]["color"], alpha=0.15, linewidth=0)
+            each = [sweep.by_seed(some, "regret", horizon=t) / error(some) for t in turns]
+            figures.bars(panel, turns, each, looks[arm], "ratio", (i, len(arms_)))
+        figures.log_scale(panel)
         panel.set_xscale("log", base=2)
-        panel.set_yscale("log")
-        panel.set_xticks(turns, [f"{t:g}" for t in turns])
-        panel.minorticks_off()
-        panel.set(title=case.replace("_", "\n"), xlabel="turns")
-    figure.axes[0].set_ylabel("regret / error of a turn")
-    handles = [Line2D([], [], label=arm, **style[arm]) for arm in distinct(records, "arm")]
-    handles += [Line2D([], [], color=figures.GREY, linestyle=line, label=label) for line, label in ((":", "T"), ("--", "T²/2"))]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, handlelength=3)
-    return figure
+        figures.ticks(panel, turns)
+        panel.set(title=words(case), xlabel="turns")
+    panels[0][0].set_ylabel("regret / error of a turn")
+    growth = [Line2D([], [], color=figures.GREY, linestyle=line, label=label) for line, label in ((":", "T"), ("--", "T²/2"))]
+    seeds = figures.told(len(distinct(records, "seed")), mean="geometric mean, ")
+    return figures.legend(figure, [*figures.entries(looks), *growth, seeds])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
 
 from agentic_rl import algorithms
 from agentic_rl.algorithms import Algorithm, swap
@@ -30,8 +30,9 @@ from agentic_rl.types import Environment
 from experiments import arms, console, figures, study, sweep
 from experiments.arms import Policies
 from experiments.flags import look_up
+from experiments.names import words
 from experiments.report import Verdict
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero
 
 TASKS = {"compose": (Compose(), 100), "sort_digits": (SortDigits(6, reward="exact"), 40)}  # and updates of cloning
@@ -176,25 +177,25 @@ def judged(records: list[Record], task: str, largest: int) -> list[Verdict]:
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record], task: str) -> Figure:
     """pass@k against k, a panel for each stratum of the base's chance: means over seeds with 95% bands."""
-    style = figures.styles(ARMS)
-    figure = Figure(figsize=(figures.WIDTH, 3.0), layout="constrained")
-    for panel, stratum in zip(figure.subplots(1, len(STRATA), sharey=True), STRATA, strict=True):
+    looks = {arm: figures.styles(ARMS)[arm] for arm in ARMS}
+    figure, panels = figures.page(1, len(STRATA), height=2.6, sharey=True)
+    for panel, stratum in zip(panels[0], STRATA, strict=True):
         some = select(records, problems=stratum)
         ks = sorted(distinct(some, "k"))
-        for arm in ARMS:
-            each = np.array([sweep.by_seed(some, "solved", arm=arm, k=k) for k in ks]).T
-            mean, low, high = t_interval(each[~np.isnan(each).any(1)]) if np.isfinite(each).all(1).any() else [np.full(len(ks), np.nan)] * 3
-            panel.plot(ks, mean, markevery=2, **style[arm])
-            panel.fill_between(ks, low, high, color=style[arm]["color"], alpha=0.15, linewidth=0)
+        for i, arm in enumerate(ARMS):
+            each = [sweep.by_seed(some, "solved", arm=arm, k=k) for k in ks]
+            figures.band(panel, ks, each, looks[arm], "share", markevery=(i, len(ARMS)))  # each where no other is
         share = np.mean([r["share"] for r in some])
-        panel.set_xlim(ks[0] / 1.3, ks[-1] * 1.3)
         panel.set_xscale("log", base=2)
-        panel.set(title=f"{stratum}\n({share:.0%})", xlabel="k", ylim=(-0.03, 1.03))
-    figure.axes[0].set_ylabel("pass@k")
-    figure.suptitle(f"{task}: problems by the base's chance", fontsize=11)
-    handles = [Line2D([], [], label=arm, **style[arm]) for arm in ARMS]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=3)
-    return figure
+        figures.ticks(panel, shown := [ks[0], ks[len(ks) // 2], ks[-1]], [EngFormatter(sep="", places=0)(k) for k in shown])
+        panel.set(title=f"{stratum} ({share:.0%})", xlabel="k", xlim=(ks[0] / 1.3, ks[-1] * 1.3))
+    panels[0][0].set(ylabel="pass@k", ylim=(-0.03, 1.03))
+    figure.suptitle(f"{words(task)}: problems by the base's chance", fontsize=11)
+    names = figures.entries(looks, lambda arm: IN_WORDS.get(arm, arm))
+    return figures.legend(figure, [*names, figures.told(len(distinct(records, "seed")), "band")])
+
+
+IN_WORDS = {BASE: "the base, a clone", RL_KL: "RL with a KL to the base", DISTILLED: "cloning goes on"}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import matplotlib
 import numpy as np
 from jaxtyping import Array, Bool, Float
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from agentic_rl import metrics, rewards
 from agentic_rl.algorithms import RLOO, Algorithm, swap
@@ -31,7 +30,7 @@ from agentic_rl.optimizer import Adam
 from agentic_rl.types import Environment, Trajectory
 from experiments import arms, console, figures, study, sweep
 from experiments.report import Verdict
-from experiments.statistics import Record, distinct, log_odds, select, t_interval
+from experiments.statistics import Record, distinct, log_odds, select
 from experiments.verdicts import above_zero
 
 SUM, LAKE = RunningSum(modulus=8), FrozenLake(size=3, num_turns=10)
@@ -186,30 +185,34 @@ def slope(records: list[Record], column: str) -> Float[np.ndarray, " seeds"]:
 
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
-    """The gain by each process reward against the horizon, Student's 95% band over paired seeds; of the lake, what each seed came to."""
-    figure, style = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained"), figures.styles(distinct(records, "reward"))
+    """The gain by each process reward against the horizon, Student's 95% interval over paired seeds; of the lake, each seed."""
+    rewards_ = distinct(records, "reward")
+    looks = {name: figures.styles(rewards_)[name] for name in rewards_}
     own = select(records, task="running_sum")
     turns = sorted(distinct(own, "turns"))
-    *gains, lake = figure.subplots(1, 3)
+    figure, panels = figures.page(1, 3, height=2.7)
+    *gains, lake = panels[0]
     for panel, (column, title) in zip(gains, TITLES.items(), strict=True):
         panel.axhline(0, color=figures.GREY, linewidth=1)
-        for name in (PROCESS, MISJUDGED):
-            mean, low, high = t_interval(np.array([gain(own, name, t, column) for t in turns]).T)
-            panel.plot(turns, mean, **style[name])
-            panel.fill_between(turns, low, high, color=style[name]["color"], alpha=0.15, linewidth=0)
+        for i, name in enumerate((PROCESS, MISJUDGED)):
+            figures.bars(panel, turns, [gain(own, name, t, column) for t in turns], looks[name], place=(i, 2))
         panel.set_xscale("log", base=2)
-        panel.set_xticks(turns, [f"{t}" for t in turns])
-        panel.minorticks_off()
-        panel.set(xlabel="turns", title=title)
-    for r in (r for name in distinct(records, "reward") for r in select(records, task="frozen_lake", reward=name)):
-        lake.plot(r["length"], r["success"], **style[r["reward"]] | {"linestyle": ""}, alpha=0.7)
-    lake.set(xlabel="turns of an episode", title="success\non the lake")
-    handles = [Line2D([], [], label=name, **look) for name, look in style.items() if name != "warm_start"]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, handlelength=2.5)
-    return figure
+        figures.ticks(panel, turns)
+        panel.set(xlabel="turns of running sum", title=title)
+    for r in (r for name in rewards_ for r in select(records, task="frozen_lake", reward=name)):
+        nested = {"linestyle": "", "markerfacecolor": "none", "markersize": 9 if r["reward"] == OUTCOME else 5}
+        lake.plot(r["length"], r["success"], **looks[r["reward"]] | nested)
+    lake.set(xlabel="turns of an episode", title="success on the\nfrozen lake, each seed", xlim=(0, None))
+    figures.fit([lake], "share")
+    handles = figures.entries(looks, label=lambda name: IN_WORDS[name])
+    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")))])
 
 
-TITLES = {"success": "gain in success over\noutcomes' (running_sum)", "log_odds": "gain in log odds\nof a right answer"}
+TITLES = {"success": "gain in success\nover the outcome's", "log_odds": "gain in log odds\nof a right answer"}
+IN_WORDS = {
+    OUTCOME: "outcome", PROCESS: "outcome and right steps", MISJUDGED: "the same, steps misjudged", PLACE: "outcome and place",
+    PROGRESS: "outcome and progress",
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -143,8 +143,8 @@ class RuleShift(arms.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        panels = {"shown": "success under the rule shown", "shifted": "under the shifted rule"}
-        return {"rule_shift": sweep.figure(records, "update", panels, "arm", scale="linear")}
+        panels = {"shown": "success under the rule shown", "shifted": "success under the shifted rule"}
+        return {"rule_shift": sweep.figure(records, "update", panels, "arm", scale="linear", label="updates", same=True)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         end = {arm: sweep.by_seed(records, "shifted", arm=arm, update=self.updates) for arm in self.arms}

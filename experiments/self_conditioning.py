@@ -18,7 +18,6 @@ import matplotlib
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from agentic_rl import algorithms, problems
 from agentic_rl.acting import Expert
@@ -31,7 +30,7 @@ from experiments import arms, console, figures, study, sweep
 from experiments.arms import Policies
 from experiments.flags import look_up
 from experiments.report import Verdict
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero, near_zero
 
 AGENTS = {
@@ -182,22 +181,27 @@ def leaves(name: str, before: Float[np.ndarray, " seeds"], after: Float[np.ndarr
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
     """Accuracy against the share of wrong answers in view: of what was cloned, and of what came after mixed."""
-    names, style = distinct(records, "agent"), figures.styles(AGENTS)
-    panels = {"what was cloned": ("careful", "mixed", "unmarked", "markov"), "what came after mixed": ("mixed", "sft", *CURES)}
-    figure = Figure(figsize=(figures.WIDTH, 3.4), layout="constrained")
-    for panel, (title, shown) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
-        for name in (n for n in names if n in shown):
+    names = distinct(records, "agent")
+    looks = {name: look for name, look in figures.styles(list(AGENTS)).items() if name in names}
+    parts = {"what was cloned": ("careful", "mixed", "unmarked", "markov"), "what came after mixed authors": ("mixed", "sft", *CURES)}
+    figure, panels = figures.page(1, 2, height=2.8, sharey=True)
+    for panel, (title, shown) in zip(panels[0], parts.items(), strict=True):
+        for i, name in enumerate(there := [n for n in names if n in shown]):
             own = select(records, agent=name)
             rates = sorted(distinct(own, "rate"))
-            mean, low, high = t_interval(np.stack([sweep.by_seed(own, "accuracy", rate=rate) for rate in rates], axis=1))
-            panel.plot(rates, mean, **style[name])
-            panel.fill_between(rates, low, high, color=style[name]["color"], alpha=0.15, linewidth=0)
-        panel.set(title=title, xlabel="share of wrong answers in view", ylim=(0, 1.03))
-        panel.set_xticks(rates, [f"{rate:g}" for rate in rates])
-    figure.axes[0].set_ylabel("chance of a right answer")
-    handles = [Line2D([], [], label=name, **style[name]) for name in names]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=3)
-    return figure
+            each = [sweep.by_seed(own, "accuracy", rate=rate) for rate in rates]
+            figures.bars(panel, rates, each, looks[name], "share", (i, len(there)))
+        figures.ticks(panel, rates)
+        panel.set(title=title, xlabel="share of wrong answers in view")
+    panels[0][0].set(ylabel="chance of a right answer", ylim=(-0.03, 1.03))
+    handles = figures.entries(looks, label=IN_WORDS.get)
+    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")))])
+
+
+IN_WORDS = {
+    "careful": "careful authors", "mixed": "mixed authors", "unmarked": "mixed, no marks", "markov": "mixed, sees one turn",
+    "sft": "then SFT without errors", "corrected": "then SFT behind errors", "dagger": "then DAgger", "rloo": "then RLOO",
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from agentic_rl.records import RunDirectory
 from agentic_rl.rollout import rollout
 from agentic_rl.run import Run, WarmStart
 from agentic_rl.train import BUDGET, Result
-from experiments import console, figures, report, statistics
+from experiments import comparison_figures, console, figures, report, statistics
 from experiments.cell import result
 from experiments.flags import from_flags, look_up
 from experiments.statistics import Record, scores, select
@@ -244,9 +244,9 @@ def draw(out: Path, rows: dict[str, algorithms.Algorithm]) -> dict[str, report.P
     results, curves = (report.read_csv(out / f"{name}.csv") for name in ("results", "curves"))
     curves = [record for record in curves if record["row"] != "warm_start"]
     pictures = {
-        "learning_curves": report.Picture(figures.learning_curves(curves), CURVES),
-        "success_against_horizon": report.Picture(figures.success_against_horizon(results), HORIZON),
-        "rows": report.Picture(figures.algorithm_table(cell_table(rows)), TABLE),
+        "learning_curves": report.Picture(comparison_figures.learning_curves(curves), CURVES),
+        "success_against_horizon": report.Picture(comparison_figures.success_against_horizon(results), HORIZON),
+        "rows": report.Picture(comparison_figures.algorithm_table(cell_table(rows)), TABLE),
     }
     for name, picture in pictures.items():
         figures.save(picture.figure, out / name)

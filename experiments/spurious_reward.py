@@ -18,7 +18,6 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Array, Float, Int
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from agentic_rl import algorithms, tokens
 from agentic_rl.acting import Expert
@@ -32,7 +31,7 @@ from agentic_rl.surrogates import ClippedRatio
 from experiments import arms, console, figures, study, sweep
 from experiments.arms import Policies
 from experiments.report import Verdict
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero, near_zero
 
 CLIPS = {"clipped": 0.2, "not clipped": np.inf}  # how far the ratio may go to either side
@@ -188,30 +187,26 @@ def together(value: Float[np.ndarray, "cells seeds"]) -> tuple[Float[np.ndarray,
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
     """Left: gain against J, a line for each mean rate. Right: gain of each seed with a coin, by prior and clip, and the mean's interval."""
-    figure = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, panels = figures.page(1, 2, height=2.8, sharey=True)
+    left, right = panels[0]
     grid = select(records, prior="right", clip="clipped")
-    style = figures.styles([f"{m:g}" for m in sorted(distinct(grid, "mean"))])
-    for mean in sorted(distinct(grid, "mean")):
-        at = sorted(distinct(grid, "youden"))
-        value, low, high = t_interval(np.array([sweep.by_seed(grid, "gain", mean=mean, youden=j) for j in at]).T)
-        left.errorbar(at, value, [value - low, high - value], capsize=2.5, **style[f"{mean:g}"])
-    coins = select(records, **RANDOM)
-    names = [(p, c) for p in PRIORS for c in CLIPS]
+    means, at = sorted(distinct(grid, "mean")), sorted(distinct(grid, "youden"))
+    looks = {mean: figures.styles(means)[mean] for mean in means}
+    for mean, look in looks.items():
+        figures.bars(left, at, [sweep.by_seed(grid, "gain", mean=mean, youden=j) for j in at], look)
+    coins, names = select(records, **RANDOM), [(p, c) for p in PRIORS for c in CLIPS]
     for i, (prior_, clip) in enumerate(names):
-        value = sweep.by_seed(coins, "gain", prior=prior_, clip=clip)
-        mean, low, high = t_interval(value)
-        look = figures.styles(list(CLIPS))[clip]
-        right.plot(i + np.linspace(-0.25, 0.25, len(value)), np.sort(value), ".", color=look["color"], alpha=0.4, markersize=4)
-        right.errorbar(i, mean, [[mean - low], [high - mean]], color="black", marker="_", markersize=14, capsize=4, linewidth=1.5)
-    right.set_xticks(range(len(names)), [f"{p} prior,\n{c}" for p, c in names], fontsize=7.5)
-    left.set(xlabel="J: true − false positive rate", ylabel="gain in success", title="verifier that errs")
-    right.set(title="coin for a verifier")
+        gains = sweep.by_seed(coins, "gain", prior=prior_, clip=clip)
+        right.plot(i + np.linspace(-0.25, 0.25, len(gains)), np.sort(gains), ".", color="#bbbbbb", markersize=4)
+        figures.bars(right, [i], [gains], dict(color="black", marker="_", markersize=14))
+    figures.ticks(right, range(len(names)), [f"{p} prior,\n{c}" for p, c in names])
+    right.tick_params(axis="x", labelsize=7.5)
+    left.set(xlabel="J: true − false positive rate", ylabel="gain in success", title="verifier that errs, right prior, clipped")
+    right.set(title="coin for a verifier (dots: seeds)")
     for panel in (left, right):
         panel.axhline(0, color=figures.GREY, linewidth=0.8)
-    handles = [Line2D([], [], label=f"mean rate {name}", **style[name]) for name in style if name != "warm_start"]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=3)
-    return figure
+    handles = figures.entries(looks, label=lambda mean: f"mean rate of rewards {mean:g}")
+    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")))])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Array, Float, Int
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from agentic_rl.algorithms import REINFORCE, swap
 from agentic_rl.config import check, config
@@ -31,8 +30,9 @@ from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.types import Trajectory, Value
 from experiments import beds, console, figures, study, sweep, testbed
 from experiments.flags import look_up
+from experiments.names import words
 from experiments.report import Verdict
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero
 
 TASKS = {
@@ -184,24 +184,25 @@ def gain(records: list[Record], task: str, same: str) -> Float[np.ndarray, " see
 def drawn(records: list[Record]) -> Figure:
     """What is gained against coverage: a panel for each task, a line for each anchor through its numbers of attempts."""
     tasks, names = distinct(records, "task"), distinct(records, "same")
-    figure, style = Figure(figsize=(figures.WIDTH, 2.2 * -(-len(tasks) // 2) + 0.8), layout="constrained"), figures.styles(names)
-    panels = figure.subplots(-(-len(tasks) // 2), min(len(tasks), 2), sharey=True, squeeze=False).ravel()
-    for panel, task in zip(panels, tasks, strict=False):
+    nested = {name: dict(markersize=10 - 2.2 * i, markerfacecolor="none") for i, name in enumerate(names)}  # where several are at one place
+    looks = {name: figures.styles(names)[name] | nested[name] for name in names}
+    figure, panels = figures.page(-(-len(tasks) // 2), min(len(tasks), 2), height=2.1, sharey=True)
+    for panel, task in zip(panels.flat, tasks, strict=False):
         for name in names:
             some = select(records, task=task, same=name)
-            at = distinct(some, "attempts")
-            x, y = (np.array([sweep.by_seed(some, k, attempts=g) for g in at]).T for k in ("coverage", "gain_over_centred"))
-            mean, low, high = t_interval(y)
-            panel.errorbar(x.mean(0), mean, [mean - low, high - mean], capsize=2, **style[name])
+            x, y = ([sweep.by_seed(some, k, attempts=g) for g in distinct(some, "attempts")] for k in ("coverage", "gain_over_centred"))
+            figures.bars(panel, np.mean(x, axis=1), y, looks[name])
         panel.axhline(0, color="black", linewidth=0.8)
-        panel.set_title(task)
-        panel.set_xlim(-0.03, 1.03)
-    for panel in panels[len(tasks) :]:
+        panel.set(title=words(task), xlim=(-0.03, 1.03))
+    for panel in panels.flat[len(tasks) :]:
         panel.set_visible(False)
     figure.supxlabel("coverage: share of turns that recur")
     figure.supylabel("gain in cosine\nover centred returns" if len(tasks) < 3 else "gain in cosine over centred returns")
-    figure.legend(handles=[Line2D([], [], label=n, **style[n]) for n in names], loc="outside upper center", ncols=4, frameon=False)
-    return figure
+    handles = figures.entries(looks, label=lambda name: IN_WORDS.get(name, name))
+    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")))], above=True)
+
+
+IN_WORDS = {"state": "same state", "seen at that turn": "same view at that turn", "seen": "same view", "history": "same history"}
 
 
 if __name__ == "__main__":

@@ -27,11 +27,13 @@ from agentic_rl.values import NoValue
 from agentic_rl.values.exact import Exact
 from experiments import beds, console, study, sweep
 from experiments.flags import look_up
+from experiments.names import words
 from experiments.report import Verdict
 from experiments.statistics import Record, distinct, select, t_interval
 
 FINE, PLAIN = "oracle", "success_only"
 COLUMN = "expected_cosine"
+GAINS = (-3.0, 1.5)  # that are drawn: where success is common, some intervals reach far below
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,14 @@ class SuccessCrossover(beds.BedStudy):
         return [{"task": task} | line for task, lines in tasks.items() for line in lines]
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        panels = {COLUMN: "cosine of a batch's gradient\nwith the true one", "gain": "gain of a step, of the\ntrue gradient's"}
-        look = dict(label="success of the policy, as asked for", scale="logit")
-        return {f"success_crossover_{t}": sweep.figure(select(records, task=t), "level", panels, title=t, **look) for t in self.tasks}
+        panels = {COLUMN: "cosine of a batch's gradient\nwith the true one", "gain": "gain of a step, of the\ntrue gradient's (cut at −3)"}
+        look, found = dict(label="success of the policy, as asked for", scale="even"), {}
+        for task in self.tasks:
+            found[f"success_crossover_{task}"] = sweep.figure(select(records, task=task), "level", panels, title=words(task), **look)
+        sweep.same_limits(found.values(), panels)
+        for drawn in found.values():
+            drawn.axes[1].set_ylim(*GAINS)
+        return found
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         return [crossing(select(records, task=task), task) for task in self.tasks]

@@ -1,11 +1,12 @@
 """Estimators, or arms, against a condition that is varied: their means over seeds as a table, and as lines."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import matplotlib
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -13,7 +14,12 @@ from experiments import figures
 from experiments.statistics import Record, distinct, select, t_interval
 
 FLOOR = -20.0  # dB: in means, trends and figures, of a signal too weak to be seen
-SCALES = {"log": dict(value="log", base=2), "logit": dict(value="logit"), "linear": dict(value="linear")}
+SCALES = {"log": dict(value="log", base=2), "logit": dict(value="logit"), "linear": dict(value="linear"), "even": dict(value="linear")}
+KINDS: dict[str, figures.Kind] = {  # what the columns of the records are, where they are not just numbers
+    "success": "share", "learned": "share", "shown": "share", "shifted": "share", "clipped": "share", "share": "share",
+    "expected_cosine": "cosine",
+}  # fmt: skip
+FEW = 6  # values of the x axis, up to which intervals are drawn as bars
 
 
 def by_seed(records: list[Record], column: str, **where) -> Float[np.ndarray, " seeds"]:
@@ -55,31 +61,48 @@ def cell(value: Float[np.ndarray, " seeds"], how: str) -> str:
 @matplotlib.rc_context(figures.STYLE)
 def figure(
     records: list[Record], x: str, panels: Mapping[str, str], lines: str = "estimator", label: str = "",
-    scale: Literal["log", "logit", "linear"] = "log", title: str = "",
+    scale: Literal["log", "logit", "linear", "even"] = "log", title: str = "", same: bool = False,
 ) -> Figure:  # fmt: skip
-    """A panel for each column, a line for each estimator: means over seeds with Student's 95% band; of those that have a number.
+    """Draws a panel for each column, a line for each estimator: means over seeds with Student's 95% interval, of those with a number.
 
-    Args: panels: column -> title; label: of the x axis.
+    Args: panels: column -> title; label: of the x axis; scale: of the x axis, "even" sets its values at equal distances; same: all
+    panels show the same quantity, and have the same limits.
     """
-    names, style = distinct(records, lines), figures.styles(distinct(records, lines))
-    columns = max(1, min(len(names), 4, 80 // (max(len(str(name)) for name in names) + 7)))  # of the legend
-    drawn = Figure(figsize=(figures.WIDTH, 2.7 + 0.25 * max(2, -(-len(names) // columns))), layout="constrained")
-    for panel, (column, what) in zip(drawn.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for name in names:
-            at = sorted(distinct(select(records, **{lines: name}), x))
-            value = [by_seed(records, column, **{x: v, lines: name}) for v in at]
-            mean, low, high = np.array([t_interval(y[np.isfinite(y)]) if np.isfinite(y).any() else [np.nan] * 3 for y in value]).T
-            panel.plot(at, mean, label=name, **style[name])
-            panel.fill_between(at, low, high, color=style[name]["color"], alpha=0.15, linewidth=0)
+    names, at = distinct(records, lines), sorted(distinct(records, x))
+    style = {name: look for name, look in figures.styles(names).items() if name in names}
+    drawn, axes = figures.page(1, len(panels), height=2.6)
+    shape = "bar" if len(at) <= FEW else "band"
+    for panel, (column, what) in zip(axes[0], panels.items(), strict=True):
+        there = [name for name in names if any(np.isfinite(r[column]) for r in select(records, **{lines: name}))]
+        for i, name in enumerate(there):
+            _line(panel, select(records, **{lines: name}), x, column, at if scale == "even" else [], style[name], (i, len(there)), shape)
         if column.endswith("snr"):
             panel.axhline(FLOOR, color=figures.GREY, linewidth=0.8, linestyle=":")
         panel.set_xscale(**SCALES[scale])
-        panel.set_xticks(sorted(distinct(records, x)), [f"{v:g}".lstrip("0") or "0" for v in sorted(distinct(records, x))], fontsize=8)
-        panel.minorticks_off()
-        panel.set_title(what)
-        panel.set_xlabel(label or x.replace("_", " "))
+        figures.ticks(panel, range(len(at)) if scale == "even" else at, [figures.number(v) for v in at])
+        panel.set(title=what, xlabel=label or x.replace("_", " "))
+        figures.fit([panel], KINDS.get(column, "number"))
+    if same:
+        figures.fit(axes[0], KINDS.get(next(iter(panels)), "number"))
     if title:
         drawn.suptitle(title, fontsize=11)
-    handles = [Line2D([], [], label=name, **style[name]) for name in names]
-    drawn.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, handlelength=3)
-    return drawn
+    floor = [Line2D([], [], color=figures.GREY, linestyle=":", label=f"{FLOOR:g} dB: no signal seen".replace("-", "−"))]
+    handles = [*figures.entries(style), *floor * any(column.endswith("snr") for column in panels)]
+    return figures.legend(drawn, [*handles, figures.told(len(distinct(records, "seed")), shape)])
+
+
+def _line(panel: Axes, own: list[Record], x: str, column: str, even: list, look: dict, place: tuple[int, int], shape: str) -> None:
+    """One estimator's line; bars of several stand side by side."""
+    at = sorted(distinct(own, x))
+    each = [by_seed(own, column, **{x: value}) for value in at]
+    where, kind = [even.index(value) for value in at] if even else at, KINDS.get(column, "number")
+    if shape == "bar":
+        figures.bars(panel, where, each, look, kind, place)
+    else:
+        figures.band(panel, where, each, look, kind)
+
+
+def same_limits(drawn: Iterable[Figure], panels: Iterable[str]) -> None:
+    """Gives each column's panel the same limits in all figures of these panels."""
+    for column, same in zip(panels, zip(*(figure.axes for figure in drawn), strict=True), strict=True):
+        figures.fit(same, KINDS.get(column, "number"))

@@ -222,25 +222,30 @@ def lost(records: list[Record]) -> Verdict:
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
     """Use of the tool, and success beyond that by outcomes, against the chance of a guess: each seed, and means."""
-    figure, style = Figure(figsize=(figures.WIDTH, 3.2), layout="constrained"), figures.styles(ARMS)
-    chances = distinct(records, "familiar")
+    chances, looks = distinct(records, "familiar"), {arm: figures.styles(ARMS)[arm] | {"linestyle": ""} for arm in ARMS}
+    figure, panels = figures.page(1, 2, height=2.8)
     place = np.arange(len(chances))
-    for panel, column in zip(figure.subplots(1, 2), ("use", "success"), strict=True):
+    for panel, column in zip(panels[0], ("use", "success"), strict=True):
         for i, arm in enumerate(ARMS):
             each = np.array([sweep.by_seed(records, column, arm=arm, familiar=chance) for chance in chances])
             if column == "success":
                 each = each - np.array([sweep.by_seed(records, column, arm=OUTCOME, familiar=chance) for chance in chances])
-            x = place + 0.14 * (i - 2)
-            panel.plot(x, each, **style[arm] | {"linestyle": ""}, alpha=0.6)
-            panel.hlines(each.mean(1), x - 0.07, x + 0.07, color=style[arm]["color"], linewidth=2)
-        panel.set_xticks(place, [f"{chance:g}" for chance in chances])
+            x = place + 0.16 * (i - 2)
+            panel.plot(x, each, **looks[arm], alpha=0.6)
+            panel.hlines(each.mean(1), x - 0.07, x + 0.07, color=looks[arm]["color"], linewidth=2)
+        figures.ticks(panel, place, [figures.number(chance) for chance in chances])
         panel.set(xlabel="chance that a guess is right", title=TITLES[column])
-    handles = [Line2D([], [], label=arm, **style[arm] | {"linestyle": ""}) for arm in ARMS]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(ARMS), frameon=False, columnspacing=1.0, handletextpad=0.2)
-    return figure
+    figures.fit([panels[0][0]], "share")
+    mean = Line2D([], [], color="black", linewidth=2, label=f"mean over {len(distinct(records, 'seed'))} seeds")
+    handles = figures.entries(looks, label=IN_WORDS.get)
+    return figures.legend(figure, [*handles, mean])
 
 
-TITLES = {"use": "share of episodes\nthat call the tool", "success": "right answers, minus\nthose by outcome"}
+TITLES = {"use": "share of episodes\nthat call the tool", "success": "right answers, minus those\nwith outcomes alone"}
+IN_WORDS = {
+    OUTCOME: "outcomes alone", "merged format": "call's form, merged", "turn format": "call's form, by turn",
+    "merged hop": "expert's call, merged", "turn hop": "expert's call, by turn",
+}  # fmt: skip
 
 
 if __name__ == "__main__":

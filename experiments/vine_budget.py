@@ -16,7 +16,6 @@ import matplotlib
 import numpy as np
 from jaxtyping import Bool
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from agentic_rl import envs
 from agentic_rl.config import check, named
@@ -27,8 +26,9 @@ from agentic_rl.values.exact import Exact
 from agentic_rl.values.forks import Forks
 from experiments import beds, console, figures, quality, study, sweep, testbed
 from experiments.flags import look_up
+from experiments.names import words
 from experiments.report import Verdict
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.statistics import Record, distinct, select
 from experiments.verdicts import above_zero
 
 NEAR_CHANCE = 0.6  # of pairs in the right order; chance is .5
@@ -139,29 +139,31 @@ def verdicts(records: list[Record], task: str, counts: tuple[int, ...]) -> list[
 @matplotlib.rc_context(figures.STYLE)
 def drawn(records: list[Record]) -> Figure:
     """Against the number of forks, a colour for each task; dotted: what the critic, or RLOO, has."""
-    panels = {
-        "right_order": ("pairs of actions in the\nright order", CRITIC), "signal_to_noise": ("signal over noise,\nper update", RLOO),
-        "per_step": ("signal over noise,\nat RLOO's env steps", RLOO),
-    }  # fmt: skip
-    tasks, figure = distinct(records, "task"), Figure(figsize=(figures.WIDTH, 3.0), layout="constrained")
-    style = figures.styles(tasks)
-    for panel, (column, (title, other)) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        for task in tasks:
+    tasks, (figure, axes) = distinct(records, "task"), figures.page(1, 3, height=2.8)
+    looks = {task: figures.styles(tasks)[task] for task in tasks}
+    for panel, (column, (title, other, kind)) in zip(axes[0], PANELS.items(), strict=True):
+        for i, task in enumerate(tasks):
             some = select(records, task=task)
             counts = sorted({r["forks"] for r in some} - {0})
-            mean, low, high = t_interval(np.array([sweep.by_seed(some, column, forks=k) for k in counts]).T)
-            panel.plot(counts, mean, **style[task])
-            panel.fill_between(counts, low, high, color=style[task]["color"], alpha=0.15, linewidth=0)
-            panel.axhline(sweep.by_seed(some, column, estimator=other).mean(), color=style[task]["color"], linestyle=":")
+            figures.bars(panel, counts, [sweep.by_seed(some, column, forks=k) for k in counts], looks[task], kind, (i, len(tasks)))
+            level = figures.interval([sweep.by_seed(some, column, estimator=other)], kind)[0]
+            panel.axhline(level, color=looks[task]["color"], linestyle=":")
         panel.set_xscale("log", base=2)
-        panel.set_xticks(counts, counts)
-        panel.minorticks_off()
-        panel.set(title=title, xlabel=f"forks (dotted: {'RLOO' if other == RLOO else other})")
-        if column != "right_order":
-            panel.set_yscale("log")
-    handles = [Line2D([], [], label=task, **style[task]) for task in tasks]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(tasks), frameon=False, handlelength=3)
-    return figure
+        figures.ticks(panel, counts)
+        panel.set(title=title, xlabel=f"forks (dotted: {words(other)})")
+        if kind == "ratio":
+            figures.log_scale(panel)
+    figures.fit(axes[0][:1], "share")
+    figures.fit(axes[0][1:])
+    seeds = figures.told(len(distinct(records, "seed")), mean="signal: geometric mean; ")
+    return figures.legend(figure, [*figures.entries(looks), seeds])
+
+
+PANELS = {
+    "right_order": ("pairs of actions in the\nright order (share)", CRITIC, "share"),
+    "signal_to_noise": ("signal over noise,\nper update", RLOO, "ratio"),
+    "per_step": ("signal over noise,\nat RLOO's env steps", RLOO, "ratio"),
+}
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ class WarmStart(arms.ArmStudy):
         drawn = [
             r | {"lead": x} for level in self.levels for row in ROWS for r, x in zip(better(records, level, row), lead(records, level, row))
         ]
-        return {"warm_start": sweep.figure(drawn, "start", panels, lines="row", label="success at the start", scale="linear")}
+        return {"warm_start": sweep.figure(drawn, "start", panels, lines="row", label="success at the start", scale="even")}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         warm = [level for level in self.levels if level >= WARM]

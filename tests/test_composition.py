@@ -33,7 +33,7 @@ def test_a_table_line_and_a_figure_for_each_arm():
     asked = Composition(depths=(4, 6))
     lines = asked.lines(made())
     assert [line["arm"] for line in lines] == list(ARMS) and list(lines[0]) == ["arm", "depth 4", "depth 6", NEW]
-    assert len(asked.figures(made())["composition"].axes[0].lines) == len(ARMS) - 1
+    assert len(asked.figures(made())["composition"].legends[0].get_texts()) == len(ARMS)  # and the interval
     assert {r["gain"] for r in gained(made(rl_2=0.5)) if (r["arm"], r["depth"], r["seed"]) == ("rl_2", 4, 2)} == {0.3}
 
 

@@ -11,7 +11,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from experiments import figures, report
+from experiments import comparison_figures, figures, report
+from experiments.names import words
 
 ROWS = "sft sft_fresh dagger rft reinforce rloo grpo ppo".split()
 PROVENANCE = {"command": "python -m x", "commit": "abc", "versions": "numpy", "seeds": "0, 1", "budget": "10 steps"}
@@ -131,7 +132,7 @@ HOSTILE = "<script>alert('&\"')</script>"
 
 def page():
     parts = [HOSTILE, [{HOSTILE: HOSTILE}], report.Verdict(HOSTILE, HOSTILE, "supported", HOSTILE)]
-    picture = report.Picture(figures.algorithm_table([{"row": "sft", "acts": "expert"}]), HOSTILE)
+    picture = report.Picture(comparison_figures.algorithm_table([{"row": "sft", "acts": "expert"}]), HOSTILE)
     return Page(report.html(HOSTILE, PROVENANCE | {HOSTILE: HOSTILE}, [report.Section(HOSTILE, [*parts, picture])]))
 
 
@@ -178,28 +179,28 @@ def test_a_row_looks_the_same_with_and_without_the_warm_start():
 
 
 def test_curves_stop_at_the_last_update_that_every_seed_has():
-    figure = figures.learning_curves(curves(rows=["grpo"], lengths=(5, 3)), axes=["env_steps"])
+    figure = comparison_figures.learning_curves(curves(rows=["grpo"], lengths=(5, 3)), axes=["env_steps"])
     (line,) = figure.axes[0].lines
     np.testing.assert_allclose(line.get_xydata(), [[0, 0.01], [100, 0.11], [200, 0.21]])
 
 
 def test_a_row_that_spends_nothing_of_a_budget_is_one_point_at_its_end():
-    figure = figures.learning_curves(curves(rows=["sft"]), axes=["env_steps", "generated_tokens"])
+    figure = comparison_figures.learning_curves(curves(rows=["sft"]), axes=["env_steps", "generated_tokens"])
     lines = [panel.lines[0].get_xydata() for panel in figure.axes]
     np.testing.assert_allclose(lines[0], [[0, 0.41]])
     assert len(lines[1]) == 5
 
 
 def test_the_legend_names_each_row_once_and_lies_above_the_panels():
-    figure = figures.learning_curves(curves())
+    figure = comparison_figures.learning_curves(curves())
     figures.drawn(figure)
     (legend,) = figure.legends
-    assert [t.get_text() for t in legend.get_texts()] == ROWS
+    assert [t.get_text() for t in legend.get_texts()] == [*map(words, ROWS), "95% interval over 2 seeds"]
     assert legend.get_window_extent().y0 >= max(panel.get_window_extent().y1 for panel in figure.axes)
 
 
 def test_the_thin_curve_is_accuracy_to_the_power_of_turns_measured_at_the_trained_length():
-    panel = figures.success_against_horizon(results(rows=["grpo"])).axes[0]
+    panel = comparison_figures.success_against_horizon(results(rows=["grpo"])).axes[0]
     curve = panel.lines[1].get_xydata()
     np.testing.assert_allclose(curve[[0, -1]], [[8, 0.9**8], [32, 0.9**32]], rtol=1e-6)
 
@@ -209,7 +210,7 @@ def test_the_thin_curve_is_the_mean_over_seeds_of_each_seeds_own_power():
     for r in records:
         r["per_turn"] = 1.0 if r["seed"] == 0 else 0.5
     share, rest = 1 / len({r["seed"] for r in records}), 1 - 1 / len({r["seed"] for r in records})
-    curve = figures.success_against_horizon(records).axes[0].lines[1].get_xydata()
+    curve = comparison_figures.success_against_horizon(records).axes[0].lines[1].get_xydata()
     np.testing.assert_allclose(curve[0], [8, share + rest * 0.5**8], rtol=1e-6)
 
 
@@ -217,13 +218,13 @@ def test_the_horizon_figure_draws_the_asked_mode_only():
     records = results(rows=["grpo"])
     for r in records:
         r["success"] = float(r["mode"] == "greedy")
-    points = figures.success_against_horizon(records, mode="greedy").axes[0].lines[0].get_xydata()
+    points = comparison_figures.success_against_horizon(records, mode="greedy").axes[0].lines[0].get_xydata()
     np.testing.assert_array_equal(points, [[8, 1], [16, 1], [32, 1]])
 
 
 def test_a_figure_is_redrawn_to_the_same_bytes(tmp_path):
     for name in ("a", "b"):
-        figures.save(figures.success_against_horizon(results(rows=["sft", "grpo"], tasks=("a", "b"))), tmp_path / name)
+        figures.save(comparison_figures.success_against_horizon(results(rows=["sft", "grpo"], tasks=("a", "b"))), tmp_path / name)
     for kind in ("png", "svg"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
 
