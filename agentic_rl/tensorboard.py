@@ -112,7 +112,9 @@ def name(directory: Path) -> str:
 
 
 def write_seeds(folder: Path, seed: int, rows: Iterable[Row]) -> None:
-    """Writes each seed's curves into a subfolder, `seed0` and so on, counted from the run's first seed."""
+    """Writes each seed's curves into a subfolder, `seed0` and so on, counted from the run's first seed; it replaces those there."""
+    for old in folder.glob(f"seed*/{EVENTS}"):
+        old.unlink()
     writers: list[SummaryWriter] = []
     for row in rows:
         for tag, values in scalars(row):

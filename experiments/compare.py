@@ -16,6 +16,7 @@ import tyro
 from agentic_rl.config import check, snake_case
 from agentic_rl.records import RunDirectory
 from agentic_rl.run import Run, stored
+from agentic_rl.tensorboard import write_seeds
 from agentic_rl.train import BUDGET
 from agentic_rl.types import parts
 from experiments import comparison_figures, console, figures, report
@@ -26,10 +27,12 @@ from experiments.statistics import Record, distinct
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """Compare runs: success before and after, what it cost, and with --out the learning curves."""
+    """Compare runs: success before and after, what it cost, and with --out the learning curves, also of each seed."""
 
     run_dirs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN_DIR...")]  # as `train` printed them
-    out: str = ""  # where to write table.md, curves.csv and the learning curves as PNG and SVG; by default nowhere
+    out: str = (
+        ""  # where to write table.md, curves.csv, the learning curves as PNG and SVG, and for TensorBoard each seed's; by default nowhere
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -44,6 +47,7 @@ def main(arguments: list[str]) -> int:
         print(sentence)
     if command.out:
         keep(Path(command.out), lines, curves)
+        keep_seeds(Path(command.out) / "seeds", runs, directories)
     return 0
 
 
@@ -126,6 +130,13 @@ def keep(folder: Path, lines: list[Record], curves: list[Record]) -> None:
     if curves:
         figures.save(comparison_figures.learning_curves(curves, label=str), folder / "learning_curves.png")
     print(f"table.md, curves.csv{' and learning_curves.png and .svg' if curves else ''} in {folder}")
+
+
+def keep_seeds(folder: Path, runs: dict[str, Run], directories: dict[str, RunDirectory]) -> None:
+    """Writes each seed's curves for TensorBoard, which shows the means only: it knows no lines that are off until asked for."""
+    for name, directory in directories.items():
+        write_seeds(folder / name.lstrip("/"), runs[name].seed, directory.rows())
+    print(f"each seed's curves: {console.tensorboard(folder)}")
 
 
 if __name__ == "__main__":

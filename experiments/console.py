@@ -54,6 +54,15 @@ def command(program: str, *words: object) -> str:
     return shlex.join([*start, *map(str, words)])
 
 
+def tensorboard(folder: object) -> str:
+    """Returns the shell command that shows the runs in a folder, quoted.
+
+    >>> tensorboard("runs/my first run")
+    "tensorboard --logdir 'runs/my first run'"
+    """
+    return shlex.join(["tensorboard", "--logdir", str(folder)])
+
+
 def keep_compiled_programs() -> None:
     """Compiled programs are kept on disk, so that only the first start of a program waits for the compiler."""
     jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "agentic_rl"))

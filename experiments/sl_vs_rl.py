@@ -236,7 +236,7 @@ def write(command: Command, tasks, rows, results: list[Record], curves: list[Rec
     for task, t in tables.items():
         print(f"\n{task}\n{report.text(report.table(t))}\n{report.note(t)}")
     print("\n" + "\n".join(f"{v.outcome:13} {v.claim}: {v.evidence}" for v in judged))
-    print(f"\nreport: {out}/report.html    runs: tensorboard --logdir {out}/runs")
+    print(f"\nreport: {out}/report.html    runs: {console.tensorboard(out / 'runs')}")
 
 
 def draw(out: Path, rows: dict[str, algorithms.Algorithm]) -> dict[str, report.Picture]:

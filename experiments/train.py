@@ -14,7 +14,6 @@ Tasks joined by + are a mixture: each update draws equally many problems of each
 
 import dataclasses
 import json
-import shlex
 import time
 from typing import Annotated
 
@@ -101,7 +100,7 @@ def execute(run: Run, directory: RunDirectory) -> int:
     before = result.rows[0]
     start, end = mean(before["eval_success"]), mean(last["eval_success"])
     print(f"success on unseen problems: {start:.3f} before, {end:.3f} after {run.updates} updates")
-    print(f"curves: {shlex.join(['tensorboard', '--logdir', str(directory.path)])}    more: {console.command('evaluate', directory.path)}")
+    print(f"curves: {console.tensorboard(directory.path)}    more: {console.command('evaluate', directory.path)}")
     return 0
 
 

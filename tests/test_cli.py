@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
 from agentic_rl import layout, parallel
 from agentic_rl.records import RunDirectory
@@ -338,7 +339,11 @@ def test_runs_are_compared_finished_or_not(call, finished, copy, tmp_path):
     (tiny,) = [line for line in lines if line[:1] == ["tiny"]]
     assert code == 0 and "(unfinished)" in next(line for line in lines if line[:1] == ["copy"])
     assert f"{last['eval_success'][0]:.3f}" in tiny and f"{last['env_steps'][0]:,}" in tiny
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["curves.csv", "learning_curves.png", "learning_curves.svg", "table.md"]
+    files = ["curves.csv", "learning_curves.png", "learning_curves.svg", "seeds", "table.md"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == files
+    assert f"each seed's curves: tensorboard --logdir {tmp_path / 'out' / 'seeds'}\n" in out
+    runs = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "out" / "seeds")).Reload().Runs()
+    assert sorted(runs) == ["copy/seed0", "tiny/seed0"]
 
 
 def test_runs_of_different_tasks_are_said_not_to_compare(call, finished, copy):
