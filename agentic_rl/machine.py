@@ -1,7 +1,9 @@
 """A run's devices, and its compiled programs on them."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import jax
 import numpy as np
@@ -35,6 +37,7 @@ class Machine:
     """The devices of a run, and its programs on them."""
 
     run: Run
+    announce: Callable[[str], None] = lambda phase: None  # told what the machine begins to do
 
     def __post_init__(self):
         run, found, counts = self.run, parallel.choose(self.run.devices), _shared(self.run)
@@ -55,10 +58,30 @@ class Machine:
         """Every leaf on all devices."""
         return parallel.place(tree, self.devices)
 
-    def program(self, algorithm: Algorithm, total: int):
+    def program(self, algorithm: Algorithm, total: int) -> parallel.Program:
         """The update program of an algorithm that is run for `total` updates."""
         setup = learner.setup(self.run.policy, algorithm, total, self.run.micro_batch)
         return _program(setup, self.run.chunk, self.at_once, tuple(self.devices), self.run.launcher)
+
+    def ready(self, program: parallel.Program, what: str, *inputs) -> None:
+        """Compiles the program for such inputs, if it is not, and announces that."""
+        if not program.is_compiled(*inputs):
+            self.announce(f"compiling {what}")
+            program.compile(*inputs)
+
+    def compile_updates(self, what: str, algorithm: Algorithm, total: int, state: learner.State) -> None:
+        """Compiles what `chunks` runs."""
+        self.ready(self.program(algorithm, total), what, self.run.task, algorithm, self.seed, state)
+
+    def chunks(
+        self, algorithm: Algorithm, total: int, state: learner.State, step: int
+    ) -> Iterator[tuple[int, learner.State, dict[str, np.ndarray]]]:
+        """Yields the step, the state and the log {metric: [S, chunk]} after each chunk of updates, up to `total`."""
+        program = self.program(algorithm, total)
+        while step < total:
+            state, log = program(self.run.task, algorithm, self.seed, state)
+            step += self.run.chunk
+            yield step, state, {name: np.asarray(x) for name, x in log.items()}
 
     def evaluate(self, params, task=None, episodes: int = 0, attempts: int = 1, split="test", temperature: float = 1.0):
         """{metric: [S]} of the weights `params` [S, ...] on the run's task (or another layout of it), over `episodes` problems.
@@ -67,14 +90,28 @@ class Machine:
 
         Raises: ConfigError if an episode is too long, or the devices cannot share the problems evenly.
         """
-        task, episodes, count = task or self.run.task, episodes or self.run.eval_episodes, len(self.devices)
+        task = task or self.run.task
         if isinstance(task, dict):
             logs = {name: self.evaluate(params, part, episodes, attempts, split, temperature) for name, part in parts(task).items()}
             return learner.mean_and_each(logs)
+        f, inputs = self._evaluation(params, task, episodes, attempts, split, temperature)
+        self.announce("evaluating")
+        return {k: np.asarray(v) for k, v in f(*inputs).items()}
+
+    def compile_evaluation(self, params) -> None:
+        """Compiles what `evaluate` runs on the run's task."""
+        for part in parts(self.run.task).values():
+            self._evaluation(params, part)
+
+    def _evaluation(self, params, task, episodes: int = 0, attempts: int = 1, split="test", temperature: float = 1.0) -> tuple[Any, tuple]:
+        """The compiled program, and its inputs."""
+        episodes, count = episodes or self.run.eval_episodes, len(self.devices)
         layout.check_length(task.spec)
         check(episodes % count == 0, f"{episodes} problems cannot be shared evenly by {count} devices; ask for a multiple of {count}.")
         f = evaluator(self.run.policy, episodes, attempts, split, tuple(self.devices), self.run.launcher, self.at_once)
-        return {k: np.asarray(v) for k, v in f(task, self.seed, params, np.float32(temperature)).items()}
+        inputs = task, self.seed, params, np.float32(temperature)
+        self.ready(f, "the evaluation", *inputs)
+        return f, inputs
 
     def fresh_params(self):
         """Initial weights of every seed."""

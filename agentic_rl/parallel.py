@@ -42,24 +42,58 @@ def describe() -> dict[str, Any]:
     return {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)}
 
 
-def launch(f: Callable, devices: list[jax.Device], launcher: Launcher, donate: tuple[int, ...] = ()) -> Callable:
-    """`f` compiled to run on all `devices` at once; inputs and outputs are replicated, those in `donate` are used up.
+class Program:
+    """A function that runs on all devices at once, compiled for each kind of inputs: their structure, shapes and dtypes."""
+
+    def __init__(self, mapped: Callable[[int], Any], first: tuple = ()):
+        """
+        Args:
+          mapped: returns the function for so many inputs, with a `lower`.
+          first: inputs that come before those of each call.
+        """
+        self._mapped, self._first = mapped, first
+        self._compiled: dict[Any, Callable] = {}
+
+    def is_compiled(self, *inputs: Any) -> bool:
+        """Returns whether a call with such inputs need not wait for the compiler."""
+        return _kind(inputs) in self._compiled
+
+    def compile(self, *inputs: Any) -> Callable:
+        """Returns the executable for such inputs; only the first time does it compile."""
+        kind = _kind(inputs)
+        if kind not in self._compiled:
+            self._compiled[kind] = self._mapped(len(inputs)).lower(*self._first, *inputs).compile()
+        return self._compiled[kind]
+
+    def forget(self) -> None:
+        """Frees all that was compiled."""
+        self._compiled.clear()
+
+    def __call__(self, *inputs: Any) -> Any:
+        return jax.block_until_ready(self.compile(*inputs)(*self._first, *inputs))
+
+
+def _kind(inputs: tuple) -> tuple:
+    leaves, tree = jax.tree.flatten(inputs)
+    return tree, tuple(jax.typeof(x) for x in leaves)
+
+
+def launch(f: Callable, devices: list[jax.Device], launcher: Launcher, donate: tuple[int, ...] = ()) -> Program:
+    """Returns `f` as a program on all `devices`; inputs and outputs are replicated, those in `donate` are used up.
 
     Outputs are ready when it returns: on jax <= 0.11.2 collectives of unawaited programs can deadlock on CPU devices.
     """
     if launcher == "pmap":
-        program = _pmap(f, devices, donate)
-    else:
-        mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
-        everywhere = PartitionSpec()
-        mapped = jax.shard_map(f, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
-        program = jax.jit(mapped, donate_argnums=donate)
-    return lambda *inputs: jax.block_until_ready(program(*inputs))
+        return Program(_pmap(f, devices, donate), (np.arange(len(devices)),))
+    mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+    everywhere = PartitionSpec()
+    mapped = jax.shard_map(f, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
+    program = jax.jit(mapped, donate_argnums=donate)
+    return Program(lambda count: program)
 
 
-def _pmap(f: Callable, devices: list[jax.Device], donate: tuple[int, ...]) -> Callable:
-    """pmap maps over at least one axis: each device's number, which `f` does not need."""
-    number = np.arange(len(devices))
+def _pmap(f: Callable, devices: list[jax.Device], donate: tuple[int, ...]) -> Callable[[int], Any]:
+    """Returns a function of how many inputs there are. pmap maps over at least one axis: each device's number, which `f` does not need."""
 
     @cache
     def mapped(count: int):
@@ -68,7 +102,7 @@ def _pmap(f: Callable, devices: list[jax.Device], donate: tuple[int, ...]) -> Ca
         numbered = lambda number, *inputs: f(*inputs)  # noqa: E731
         return jax.pmap(numbered, AXIS, in_axes=axes, out_axes=None, devices=devices, donate_argnums=after_number)
 
-    return lambda *inputs: mapped(len(inputs))(number, *inputs)
+    return mapped
 
 
 def place(tree: Any, devices: list[jax.Device]) -> Any:

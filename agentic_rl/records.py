@@ -6,6 +6,7 @@
     lock            there while a process writes; see `lock.py`
     NAME/           TensorBoard's view, named as the directory; see `tensorboard.py`
     checkpoints/    see `checkpoints.py`
+    warm_start/     checkpoints of the warm start, if there is one
     result.json     written last: its presence means that the run is finished
 
 Floats are written so that they read back exactly; NaN, Infinity and -Infinity stand as such, as in Python's `json`.
@@ -46,6 +47,7 @@ class RunDirectory:
         self._metrics = Log(path / "metrics.jsonl", has_numbers)
         self._episodes = Log(path / "episodes.jsonl", has_texts)
         self._checkpoints = Checkpoints(path / "checkpoints")
+        self.warm_start = Checkpoints(path / "warm_start")
         self._tensorboard = TensorBoard(path)
 
     @classmethod
@@ -220,6 +222,7 @@ class RunDirectory:
         """Writes what is still on its way, ends the writing threads, and gives the lock back; raises what `log` and `save` raise."""
         with writing(self.path):
             try:
+                self.warm_start.close()
                 self._checkpoints.close()
             finally:
                 try:

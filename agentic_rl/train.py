@@ -2,118 +2,30 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from agentic_rl import learner
-from agentic_rl.config import ConfigError, check
+from agentic_rl.budgets import BUDGET, Spent
 from agentic_rl.machine import Machine
+from agentic_rl.progress import Pace, Progress, Reporter
 from agentic_rl.records import RunDirectory
-from agentic_rl.run import Run, load, template
-
-BUDGET = ("env_steps", "generated_tokens", "trained_tokens", "expert_labels", "flops")
-
-
-class Progress(NamedTuple):
-    """What a user wants to see while waiting."""
-
-    phase: str  # "warm start" or the algorithm's part of the run
-    step: int  # updates done in this phase
-    total: int
-    seconds: float  # spent in this phase by this process
-    steps_per_second: float
-    tokens_per_second: float  # trained on
-    success: float  # mean over seeds, the newest known
+from agentic_rl.result import Result, Row, Rows
+from agentic_rl.run import Run, template
+from agentic_rl.stalls import Stalls
+from agentic_rl.starts import Diverged as Diverged
+from agentic_rl.starts import Start, check_finite, start
+from agentic_rl.starts import load_start as load_start
 
 
-class Pace:
-    """Measures how fast a phase goes; the first chunk does not count if there are others, because it waits for the compiler."""
+class Point(NamedTuple):
+    """Where a run is."""
 
-    def __init__(self, phase: str, total: int, step: int, spent: dict):
-        self.phase, self.total, self.begun = phase, total, time.monotonic()
-        self.since, self.later = (self.begun, step, sum(spent["trained_tokens"])), None
-
-    def progress(self, step: int, spent: dict, success: float) -> Progress:
-        """How far the phase is."""
-        now = (time.monotonic(), step, sum(spent["trained_tokens"]))
-        seconds, steps, tokens = (b - a for a, b in zip(self.later or self.since, now))
-        self.later = self.later or now
-        return Progress(self.phase, step, self.total, now[0] - self.begun, steps / seconds, tokens / seconds, success)
-
-
-class Result(NamedTuple):
-    """What a finished (or stopped) run leaves in memory."""
-
-    state: learner.State  # leading axis: seeds
-    rows: list[dict[str, Any]]  # one per update, as in metrics.jsonl
-    finished: bool
-
-
-class Diverged(ConfigError):
-    """A loss or gradient that is not finite, said in one sentence."""
-
-
-class Spent(dict):
-    """The budgets so far, each a list over seeds of exact integers (FLOPs: floats)."""
-
-    @staticmethod
-    def nothing(seeds: int) -> "Spent":
-        """Zeros."""
-        return Spent({name: [0] * seeds for name in BUDGET})
-
-    def add(self, log: dict[str, np.ndarray], index: int) -> None:
-        """Adds what update `index` of a chunk cost."""
-        for name in BUDGET:
-            number = float if name == "flops" else int
-            self[name] = [total + number(x) for total, x in zip(self[name], log[name][:, index])]
-
-
-def check_finite(log: dict[str, np.ndarray], step: int, seed: int, advice: str) -> None:
-    """Nothing, if losses and gradients of a chunk that began at `step` are finite.
-
-    Raises: Diverged with the step, the metric and the seed.
-    """
-    for name in ("loss", "gradient_norm"):
-        for s, i in np.argwhere(~np.isfinite(log[name]))[:1]:
-            raise Diverged(f"{name} became {log[name][s, i]} at update {step + i + 1} (seed {seed + s}); {advice}")
-
-
-def warm_start(run: Run, machine: Machine, on_progress: Callable[[Progress], None]) -> tuple[Any, int, Spent]:
-    """The weights that the run starts from, how many problems were drawn for them, and what they cost."""
-    spent = Spent.nothing(run.seeds)
-    if run.warm_start.checkpoint:
-        return load_start(run, machine)
-    params, algorithm = machine.fresh_params(), run.warm_start.algorithm
-    if not run.warm_start.updates:
-        return params, 0, spent
-    program = machine.program(algorithm, run.warm_start.updates)
-    state, pace = machine.init(algorithm, params), Pace("warm start", run.warm_start.updates, 0, spent)
-    for step in range(0, run.warm_start.updates, run.chunk):
-        state, log = program(run.task, algorithm, machine.seed, state)
-        log = {k: np.asarray(v) for k, v in log.items()}
-        check_finite(log, step, run.seed, "lower --warm-start.learning-rate.")
-        for i in range(run.chunk):
-            spent.add(log, i)
-        on_progress(pace.progress(step + run.chunk, spent, float("nan")))
-    return state.params, int(state.drawn[0]), spent
-
-
-def load_start(run: Run, machine: Machine) -> tuple[Any, int, Spent]:
-    """The weights of the run that the warm start names, how many problems they have seen, and what they cost.
-
-    Raises: ConfigError as `load` does, or if they do not fit the run.
-    """
-    path = run.warm_start.checkpoint
-    other, state = load(path)
-    check(other.policy == run.policy, f"{path} trained another network ({other.policy}); give the same --policy flags.")
-    check(other.seeds >= run.seeds, f"{path} has {other.seeds} seeds and the run wants {run.seeds}; ask for at most {other.seeds}.")
-    check(other.seed == run.seed, f"{path} began with seed {other.seed} and the run with {run.seed}; give --seed {other.seed}.")
-    params = jax.tree.map(lambda x: x[: run.seeds], state.params)
-    last = RunDirectory.open(path).row(int(state.step[0]))  # the log may be ahead
-    return machine.place(params), int(state.drawn[0]), Spent({name: last[name][: run.seeds] for name in BUDGET})
+    step: int
+    state: learner.State
+    spent: Spent
 
 
 def train(
@@ -127,72 +39,129 @@ def train(
     """Runs (or continues) `run`, and keeps its records in `directory` if there is one.
 
     Args:
-      begin: the outcome of `warm_start`, if another run shares it.
+      should_stop: asked after each chunk of the warm start and of the run.
+      begin: weights, problems drawn and budgets to start from, in place of the run's own warm start.
       evaluates: if not, no row holds an evaluation.
     """
-    machine = Machine(run)
-    program = machine.program(run.algorithm, run.updates)
-    score = partial(_evaluate, machine) if evaluates else lambda state: {}
-    step, state, spent, rows = _resume(run, machine, directory) or _start(run, machine, directory, begin, on_progress, score)
-    pace = Pace("train", run.updates, step, spent)
-    saved = step if directory else None
-    success = rows[-1].get("eval_success", [float("nan")])
-    stopping = should_stop()
-    while step < run.updates and not stopping:
-        state, log = program(run.task, run.algorithm, machine.seed, state)
-        log = {k: np.asarray(v) for k, v in log.items()}
-        check_finite(log, step, run.seed, _advice(directory, saved))
-        new = []
-        for i in range(run.chunk):
-            spent.add(log, i)
-            new.append({"step": step + i + 1} | {k: v[:, i].tolist() for k, v in log.items()} | spent)
-        step += run.chunk
-        if step % run.eval_every == 0 or step == run.updates:
-            new[-1] |= score(state)
-            success = new[-1].get("eval_success", success)
-        rows += new
-        stopping = should_stop()  # asked once a chunk: were it asked again, a signal between the two would end the run unsaved
-        save = directory and (step % run.checkpoint_every == 0 or step == run.updates or stopping)
-        _keep(directory, new, step, state if save else None)
-        saved = step if save else saved
-        on_progress(pace.progress(step, spent, float(np.mean(success))))
-    return Result(state, rows, step >= run.updates)
+    report, log = Reporter(on_progress), Rows(directory)
+    report.phase("preparing")
+    training = Training(run, Machine(run, report.phase), report, log, directory, evaluates)
+    point = training.resume() or training.begin(begin and Start(*begin), should_stop)
+    state = training.go_on(point, should_stop) if point else None
+    return Result(state, log, log.last.get("step", 0) >= run.updates)
 
 
-def _evaluate(machine: Machine, state: learner.State) -> dict[str, list[float]]:
-    log = machine.evaluate(state.params)
-    return {f"eval_{name}": x.tolist() for name, x in log.items() if x.ndim == 1}
+@dataclass
+class Training:
+    """A run under way: where it computes, and to whom it tells what."""
+
+    run: Run
+    machine: Machine
+    report: Reporter
+    log: Rows
+    directory: RunDirectory | None
+    evaluates: bool
+    evaluation_seconds: float = 0.0  # that the newest one took
+
+    def resume(self) -> Point | None:
+        """Returns where the newest checkpoint was kept; None if there is none."""
+        restored = self.directory.resume(template(self.run)) if self.directory else None
+        if restored is None:
+            return None
+        self.log.read()
+        if self.log.evaluated:
+            self.report.evaluated(self.log.evaluated["eval_success"], self.log.evaluated["step"])
+        return Point(restored[0], self.machine.place(restored[1]), Spent({name: self.log.last[name] for name in BUDGET}))
+
+    def begin(self, begin: Start | None, should_stop: Callable[[], bool]) -> Point | None:
+        """Returns where the first update begins, behind the warm start, evaluated and kept; None if the warm start was stopped."""
+        begin = begin or start(self.run, self.machine, self.report, should_stop, self.directory)
+        if begin is None:
+            return None
+        state, spent = self.machine.init(self.run.algorithm, begin.params, begin.drawn), Spent(begin.spent)
+        self.log.add({"step": 0, **spent, **self.evaluate(state, 0)})
+        if self.directory:
+            self.directory.save(0, state)
+            self.directory.wait()
+        return Point(0, state, spent)
+
+    def go_on(self, point: Point, should_stop: Callable[[], bool]) -> learner.State:
+        """Returns the state after the last update, or after the chunk in which the run was told to stop."""
+        (step, state, spent), run = point, self.run
+        self.report.saved(self.directory is not None)
+        if step >= run.updates or should_stop():
+            return state
+        self.compile(state)
+        if should_stop():
+            return state
+        saved, stopping, stalls = step if self.directory else None, False, Stalls(run.algorithm)
+        self.report.phase("training", run.updates, step)
+        pace = Pace(run.updates, run.eval_every * self.evaluates, self.evaluation_seconds)
+        chunks = self.machine.chunks(run.algorithm, run.updates, state, step)
+        for step, state, chunk in chunks:
+            self.report.saved(False)
+            check_finite(chunk, step - run.chunk, run.seed, self.advice(saved))
+            rows, tokens = _rows(chunk, step - run.chunk, spent)
+            is_evaluated = self.evaluates and (step % run.eval_every == 0 or step == run.updates)
+            rows[-1] |= self.evaluate(state, step) if is_evaluated else {}
+            stopping = should_stop()  # asked once a chunk: were it asked again, a signal between the two would end the run unsaved
+            if self.keep(rows, step, state, stopping):
+                saved = step
+            self.report.tell(
+                phase="training", step=step, total=run.updates, saved=saved == step,
+                **pace.chunk(step, run.chunk, tokens, self.evaluation_seconds * is_evaluated),
+            )  # fmt: skip
+            for sentence in stalls.look(rows):
+                self.report.note(sentence)
+            if stopping:
+                break
+        self.wait()
+        return state
+
+    def compile(self, state: learner.State) -> None:
+        """Compiles all that `go_on` runs, at a time when nothing would be lost."""
+        self.machine.compile_updates("the updates", self.run.algorithm, self.run.updates, state)
+        if self.evaluates:
+            self.machine.compile_evaluation(state.params)
+
+    def evaluate(self, state: learner.State, step: int) -> Row:
+        """Returns an evaluation's part of a row."""
+        if not self.evaluates:
+            return {}
+        self.machine.compile_evaluation(state.params)
+        begun = time.monotonic()
+        log = self.machine.evaluate(state.params)
+        self.evaluation_seconds = time.monotonic() - begun
+        self.report.evaluated(log["success"].tolist(), step)
+        return {f"eval_{name}": x.tolist() for name, x in log.items() if x.ndim == 1}
+
+    def keep(self, rows: list[Row], step: int, state: learner.State, stopping: bool) -> bool:
+        """Logs the rows and, if it is time, saves the state. Returns whether it did."""
+        for row in rows:
+            self.log.add(row)
+        is_due = step % self.run.checkpoint_every == 0 or step == self.run.updates or stopping
+        if self.directory and is_due:
+            self.directory.save(step, state)
+        return self.directory is not None and is_due
+
+    def wait(self) -> None:
+        """Returns when the last checkpoint is on disk."""
+        if self.directory:
+            self.report.saved(False)
+            self.report.phase("saving")
+            self.directory.wait()
+            self.report.saved(True)
+
+    def advice(self, saved: int | None) -> str:
+        """Returns what to do about a run that diverged."""
+        good = "no checkpoint was kept" if saved is None else f"the last good checkpoint is {self.directory.path}/checkpoints/{saved}"
+        return f"{good}. Lower the learning rate or --algorithm.optimizer.max-grad-norm."
 
 
-def _advice(directory: RunDirectory | None, saved: int | None) -> str:
-    good = "no checkpoint was kept" if saved is None else f"the last good checkpoint is {directory.path}/checkpoints/{saved}"
-    return f"{good}. Lower the learning rate or --algorithm.optimizer.max-grad-norm."
-
-
-def _keep(directory: RunDirectory | None, rows: list[dict], step: int, state: learner.State | None) -> None:
-    """Rows to the log, and the state, if any, to a checkpoint."""
-    if directory is None:
-        return
-    for row in rows:
-        directory.log(row)
-    if state is not None:
-        directory.save(step, state)
-
-
-def _start(run: Run, machine: Machine, directory: RunDirectory | None, begin, on_progress, score):
-    """Step, state, budgets and rows before the first update, behind the warm start; the first evaluation is kept."""
-    params, drawn, spent = begin or warm_start(run, machine, on_progress)
-    state, spent = machine.init(run.algorithm, params, drawn), Spent(spent)
-    rows = [{"step": 0, **spent, **score(state)}]
-    _keep(directory, rows, 0, state)
-    return 0, state, spent, rows
-
-
-def _resume(run: Run, machine: Machine, directory: RunDirectory | None):
-    """Step, state, budgets and rows of the newest checkpoint; None if there is none."""
-    restored = directory.resume(template(run)) if directory else None
-    if restored is None:
-        return None
-    step, state = restored
-    rows = directory.metrics
-    return step, machine.place(state), Spent({name: rows[-1][name] for name in BUDGET}), rows
+def _rows(chunk: dict[str, np.ndarray], step: int, spent: Spent) -> tuple[list[Row], int]:
+    """Returns the rows of a chunk of updates behind `step`, and the tokens trained on; adds its cost to `spent`."""
+    before, rows = sum(spent["trained_tokens"]), []
+    for i in range(len(next(iter(chunk.values()))[0])):
+        spent.add(chunk, i)
+        rows.append({"step": step + i + 1} | {k: v[:, i].tolist() for k, v in chunk.items()} | spent)
+    return rows, sum(spent["trained_tokens"]) - before

@@ -24,7 +24,7 @@ from agentic_rl.sampler import Sampler
 from agentic_rl.streams import EVALUATE, INIT
 from agentic_rl.train import BUDGET, Spent, train
 from agentic_rl.types import Environment, Task, Trajectory, parts
-from experiments import study
+from experiments import progress, study
 from experiments.statistics import Record
 
 Rows = dict[str, Any]
@@ -101,8 +101,8 @@ def trained(
     """
     run = _run(row, task, size, updates, start.seeds, problems or 1, every)
     begin = parallel.place(start.params, parallel.choose(1)), start.drawn, start.spent
-    result = train(run, begin=begin, evaluates=problems > 0)
-    spent = Spent({name: result.rows[-1][name] for name in BUDGET})
+    result = train(run, on_progress=progress.show, begin=begin, evaluates=problems > 0)
+    spent = Spent({name: result.last[name] for name in BUDGET})
     return Policies(jax.device_get(result.state.params), int(result.state.drawn[0]), spent), result.rows
 
 

@@ -8,23 +8,22 @@ from agentic_rl.config import to_json
 from agentic_rl.records import RunDirectory
 from agentic_rl.run import Run
 from agentic_rl.train import Result, train
-from experiments import console
+from experiments.progress import Line
 
 
 def result(
-    run: Run, path: Path, label: str, should_stop: Callable[[], bool], score: Callable[[RunDirectory, Result], dict[str, Any]]
+    run: Run, path: Path, line: Line, should_stop: Callable[[], bool], score: Callable[[RunDirectory, Result], dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """What `score` says of the finished run, kept in its directory; None if it was stopped.
-
-    Args: label: of the progress line.
-    """
+    """Returns what `score` says of the finished run, which is kept in its directory; None if it was stopped."""
     directory = RunDirectory.create(path, to_json(run))
     if directory.result is not None:
         return directory.result
     with directory:
         if directory.result is None:  # else another process finished it just now
-            outcome = train(run, directory, console.ProgressLine(label), should_stop)
+            outcome = train(run, directory, line, should_stop)
             if not outcome.finished:
                 return None
-            directory.finish(score(directory, outcome))
+            scores = score(directory, outcome)
+            line.phase("saving")
+            directory.finish(scores)
         return directory.result

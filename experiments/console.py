@@ -1,8 +1,7 @@
-"""The terminal: one sentence for a user's mistake, tables, a line of progress, and an orderly end on Ctrl-C or SIGTERM."""
+"""The terminal: one sentence for a user's mistake, and tables."""
 
 import os
 import shlex
-import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,15 +13,19 @@ from rich.console import Console
 from rich.table import Table
 
 from agentic_rl.config import ConfigError
-from agentic_rl.train import Progress
+from experiments import interrupt, progress
 from experiments.statistics import Record
 
 
 def main(program: Callable[[list[str]], int | None]) -> None:
-    """Runs `program` on the command line's arguments; a user's mistake or the disk's refusal ends it with a sentence and exit code 2."""
+    """Runs `program` on the command line's arguments.
+
+    A user's mistake or the disk's refusal ends it with a sentence and exit code 2, Ctrl-C or SIGTERM with exit code 130.
+    """
     warnings.showwarning = show_warning
     try:
-        code = program(sys.argv[1:])
+        with interrupt.heard():
+            code = program(sys.argv[1:])
         sys.stdout.flush()
         sys.exit(code)
     except BrokenPipeError:  # a reader such as `head` has seen enough
@@ -32,14 +35,14 @@ def main(program: Callable[[list[str]], int | None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(interrupt.CODE)
 
 
 def show_warning(message: Warning, category: type[Warning], filename: str, lineno: int, file=None, line: str | None = None) -> None:
     """Prints what the library warns of as one plain line, and any other warning as Python does."""
     ours = category.__module__.partition(".")[0] in ("agentic_rl", "experiments")
     text = f"warning: {message}\n" if ours else warnings.formatwarning(message, category, filename, lineno, line)
-    print(text, end="", file=file or sys.stderr, flush=True)
+    progress.say(text.rstrip("\n"), file)
 
 
 def command(program: str, *words: object) -> str:
@@ -69,55 +72,9 @@ def keep_compiled_programs() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def stopper() -> Callable[[], bool]:
-    """A function that turns True once Ctrl-C or SIGTERM came; a second Ctrl-C ends the program at once."""
-    received = []
-
-    def note(number, frame):
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        print("\nstopping after this chunk; its state will be saved ...", file=sys.stderr)
-
-    signal.signal(signal.SIGINT, note)
-    signal.signal(signal.SIGTERM, note)
-    return lambda: bool(received)
-
-
-class ProgressLine:
-    """Shows Progress: on a terminal one line that renews itself, elsewhere a new line for every tenth of the way."""
-
-    def __init__(self, title: str):
-        self.title = title
-        self._tenth = -1
-
-    def __call__(self, progress: Progress) -> None:
-        left = (progress.total - progress.step) / max(progress.steps_per_second, 1e-9)
-        success = "" if progress.success != progress.success else f" | success {progress.success:.3f}"
-        line = (
-            f"{self.title} | {progress.phase} {progress.step}/{progress.total} | {progress.steps_per_second:.2f} updates/s"
-            f" | {progress.tokens_per_second:,.0f} tokens/s | {clock(left)} left{success}"
-        )
-        last = progress.step >= progress.total
-        if sys.stderr.isatty():
-            print(f"\r\033[K{line}", end="\n" if last else "", file=sys.stderr, flush=True)
-        elif last or progress.step * 10 // progress.total != self._tenth:
-            print(line, file=sys.stderr, flush=True)
-        self._tenth = progress.step * 10 // progress.total
-
-
 def show(records: list[Record], title: str) -> None:
     """Prints records as a table; where there is no terminal to be as wide as, no line is broken."""
     table = Table(*records[0], title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for record in records:
         table.add_row(*map(str, record.values()))
     Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds.
-
-    >>> clock(75.2)
-    '1:15'
-    """
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

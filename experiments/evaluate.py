@@ -1,11 +1,13 @@
 """Evaluate a trained run: `python -m experiments.evaluate RUN_DIR [flags]`.
 
     python -m experiments.evaluate runs/grpo-running_sum
-    python -m experiments.evaluate runs/grpo-running_sum --horizons 1,2,4,8 --splits test --attempts 16
+    python -m experiments.evaluate runs/grpo-running_sum --horizons 1,2,4,8 --attempts 16
+    python -m experiments.evaluate runs/grpo-running_sum --all
 
-Besides the horizons it evaluates the task `renamed`, its values and entities under other names, and, where a task has one, under
-another rule than training showed. Prints a table and writes `evaluation.json`, one record per seed and line of the table, into
-the run's directory.
+By default three lines on unseen problems: sampled and greedy actions at the trained horizon, and sampled ones at twice that.
+`--shifts` adds the task `renamed`, its values and entities under other names, and, where a task has one, under another rule than
+training showed; `--all` adds everything. Prints a table and writes `evaluation.json`, one record per seed and line of the table,
+into the run's directory.
 """
 
 import dataclasses
@@ -16,7 +18,6 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.console import Console
 
 from agentic_rl import layout, parallel
 from agentic_rl.config import check
@@ -24,26 +25,30 @@ from agentic_rl.machine import Machine
 from agentic_rl.renamed import Renamed
 from agentic_rl.run import Run, load
 from agentic_rl.types import Environment, parts
-from experiments import console
+from experiments import console, interrupt
 from experiments.flags import from_flags
+from experiments.progress import Line
 from experiments.report import write
 from experiments.statistics import Record, pass_at_k, select, t_interval
+from experiments.whole import Whole
 
 SCORES = ("success", "return", "per_turn_accuracy")
 SPLITS = ("train", "test")
+HORIZONS = "1,2", "1,2,4"  # by default, and of everything
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """Evaluate the newest checkpoint of a run: greedy and sampled, on unseen and on training problems, over longer horizons."""
+    """Evaluate the newest checkpoint of a run: sampled and greedy actions on unseen problems, and a longer horizon."""
 
     run_dir: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN_DIR")]  # as `train` printed it
     episodes: int = 1024  # in each line of the table; sampled ones are attempts at fewer problems
     temperature: float = 1.0  # of the sampled episodes; 1: as trained
     attempts: int = 8  # sampled episodes at each problem, from which pass@1, pass@2, pass@4, ... are estimated
-    horizons: str = "1,2,4"  # how many times as long as in training
-    splits: str = "test,train"  # test: instances that training never draws
-    shifts: bool = True  # also the task under other names and, where it has one, another rule
+    horizons: str = HORIZONS[0]  # how many times as long as in training
+    splits: str = "test"  # test: instances that training never draws; test,train: also those that it may draw
+    shifts: bool = False  # also the task under other names and, where it has one, another rule
+    all: bool = False  # both splits, more horizons, the shifts, and greedy actions at each of them
     devices: int = 0  # 0: all accelerators, or one virtual device per CPU core
 
     def __post_init__(self):
@@ -58,21 +63,31 @@ class Command:
 
 def main(arguments: list[str]) -> int:
     check(bool(arguments), "Name the directory of a run, such as runs/grpo-running_sum.")
-    command = from_flags(Command, Command(tyro.MISSING), arguments)
+    command = everything(from_flags(Command, Command(tyro.MISSING), arguments))
     parallel.prepare(command.devices)
     run, state = load(command.run_dir)
     tasks = {name: layouts(task, command.horizons, command.shifts) for name, task in parts(run.task).items()}
     for task in [task for each in tasks.values() for task in each.values()]:
         layout.check_length(task.spec)
     console.keep_compiled_programs()
-    machine = Machine(dataclasses.replace(run, devices=command.devices))
-    records = measure(command, run, machine, machine.place(state.params), tasks)
+    interrupt.kept(lambda: "stopped; nothing was written, and the same command begins again.")
+    records = measure(command, run, state.params, tasks)
     updates = int(state.step[0])
     console.show(table(records), f"{Path(command.run_dir).name} after {updates} updates; {note(command, run)}")
     path = Path(command.run_dir) / "evaluation.json"
     write(path, json.dumps([{"update": updates} | r for r in records], indent=2) + "\n")
     print(f"records in {path}")
+    if not command.all:
+        print(f"training problems, longer horizons, other names and rules: {console.command('evaluate', command.run_dir, '--all')}")
     return 0
+
+
+def everything(command: Command) -> Command:
+    """Returns the command with all that `--all` stands for; horizons that were named stay."""
+    if not command.all:
+        return command
+    horizons = HORIZONS[1] if command.horizons == HORIZONS[0] else command.horizons
+    return dataclasses.replace(command, horizons=horizons, splits="test,train", shifts=True)
 
 
 def layouts(task: Environment, horizons: str, shifts: bool) -> dict[str, Environment]:
@@ -82,18 +97,33 @@ def layouts(task: Environment, horizons: str, shifts: bool) -> dict[str, Environ
     return longer | (shifted if shifts else {})
 
 
-def measure(command: Command, run: Run, machine: Machine, params, tasks: dict[str, dict[str, Environment]]) -> list[Record]:
-    """A record for every task of a mixture, split, layout, mode and seed."""
-    records = []
-    modes = {"greedy": (0.0, 1), "sampled": (command.temperature, command.attempts)}
-    for (name, each), split in itertools.product(tasks.items(), command.splits.split(",")):
-        for horizon, task in each.items():
-            for mode, (temperature, attempts) in modes.items():
-                cell = {"task": name, "split": split, "horizon": horizon, "num_turns": task.spec.num_turns}
-                cell |= {"mode": mode, "temperature": temperature}
-                with Console(stderr=True).status(f"{name} {split} {horizon} {mode} ..."):
-                    log = machine.evaluate(params, task, command.episodes // attempts, attempts, split, temperature)
-                records += [cell | {"seed": run.seed + s} | scores(log, s, attempts) for s in range(run.seeds)]
+def lines(command: Command, tasks: dict[str, dict[str, Environment]]) -> list[tuple[str, str, str, str]]:
+    """Returns task, split, layout and mode of each line: greedy actions only at the trained horizon, unless everything is asked for."""
+    return [
+        (name, split, layout_, mode)
+        for (name, each), split in itertools.product(tasks.items(), command.splits.split(","))
+        for layout_ in each
+        for mode in ("sampled", "greedy")
+        if mode == "sampled" or layout_ == "1x" or command.all
+    ]
+
+
+def measure(command: Command, run: Run, params, tasks: dict[str, dict[str, Environment]]) -> list[Record]:
+    """Returns a record for every line and seed."""
+    wanted, records = lines(command, tasks), []
+    whole = Whole("line", len(wanted))
+    with Line("", whole) as line:
+        machine = Machine(dataclasses.replace(run, devices=command.devices), line.phase)
+        params = machine.place(params)
+        for name, split, horizon, mode in wanted:
+            whole.next()
+            line.title = " ".join(filter(None, (name, split, horizon, mode)))
+            task = tasks[name][horizon]
+            temperature, attempts = (command.temperature, command.attempts) if mode == "sampled" else (0.0, 1)
+            cell = {"task": name, "split": split, "horizon": horizon, "num_turns": task.spec.num_turns}
+            cell |= {"mode": mode, "temperature": temperature}
+            log = machine.evaluate(params, task, command.episodes // attempts, attempts, split, temperature)
+            records += [cell | {"seed": run.seed + s} | scores(log, s, attempts) for s in range(run.seeds)]
     return records
 
 

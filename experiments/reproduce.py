@@ -11,24 +11,32 @@ side by side, each is shown when it is done.
 import dataclasses
 import inspect
 import os
+import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 import experiments
 from agentic_rl import registry
 from agentic_rl.config import check
-from experiments import console, report, study
+from agentic_rl.progress import Progress
+from experiments import console, interrupt, progress, report, study
 from experiments.flags import from_flags, look_up
+from experiments.progress import Line, clock
 from experiments.report import Picture, Section
 from experiments.statistics import Record
 from experiments.verdicts import together
+from experiments.whole import WITHIN
 
 TITLE = "What supervised learning gives an agent, and what credit assignment adds"
+running: list[subprocess.Popen] = []  # studies
 CARELESS = "--xla_backend_optimization_level=0"
 
 
@@ -80,33 +88,50 @@ def own_studies(module: ModuleType) -> list[study.Study]:
 
 def measure_all(names: list[str], command: Command, folder: Path) -> int:
     """The exit code of the first study that failed, behind which none begins; 0 if there is none."""
-    failed, waiting, began = [], enumerate(names, 1), time.perf_counter()
+    failed, waiting, began, took = [], enumerate(names, 1), time.perf_counter(), []
+    interrupt.kept(lambda: f"stopped; what is measured is kept in {folder}, and the same command goes on.", patience=10.0)
 
     def work():
         while not failed and (following := next(waiting, None)):
             number, name = following
-            print(f"== {number}/{len(names)} {name} | {console.clock(time.perf_counter() - began)} since the start", flush=True)
-            code, said = measure(name, command, folder)
-            print(said, end="", flush=True)
+            start = time.perf_counter()
+            left = f", about {clock(np.mean(took) * (len(names) - number + 1) / command.jobs)} left" if took else ""
+            progress.say(f"== {number}/{len(names)} {name} | {clock(start - began)} since the start{left}", sys.stdout)
+            code, said = measure(name, command, folder, f"study {number} of {len(names)}")
+            took.append(time.perf_counter() - start)
+            if said:
+                progress.say(said.rstrip("\n"), sys.stdout)
             failed.extend([code] * (code != 0))
 
-    with ThreadPoolExecutor(command.jobs) as pool:
+    with shown(command), ThreadPoolExecutor(command.jobs) as pool:
         working = [pool.submit(work) for _ in range(command.jobs)]
         try:
             for each in working:
                 each.result()
         finally:
             failed.append(0)  # interrupted: none begins any more
+            for process in running:
+                process.send_signal(signal.SIGINT)  # from a terminal it came to them as well: they do not mind
     return failed[0]
 
 
-def measure(name: str, command: Command, folder: Path) -> tuple[int, str]:
+def shown(command: Command) -> AbstractContextManager:
+    """Returns what shows that studies side by side are measured; a single one shows its own line."""
+    line = Line("reproduce", is_logged=False)
+    line.now = Progress("measuring")
+    return line if command.jobs > 1 else nullcontext()
+
+
+def measure(name: str, command: Command, folder: Path, place: str = "") -> tuple[int, str]:
     """The exit code of the study's own command, and what it said if it is one of several; a smoke test compiles with less care."""
     words = [sys.executable, "-m", f"experiments.{name}", *["--quick"] * command.quick, "--out", str(folder / name)]
     flags = os.environ.get("XLA_FLAGS", "") + f" {CARELESS}" * command.quick
     told = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) if command.jobs > 1 else {}
-    done = subprocess.run(words, env=os.environ | {"XLA_FLAGS": flags}, **told)
-    return done.returncode, done.stdout or ""
+    with subprocess.Popen(words, env=os.environ | {"XLA_FLAGS": flags, WITHIN: place}, **told) as process:
+        running.append(process)
+        said, _ = process.communicate()
+        running.remove(process)
+    return process.returncode, said or ""
 
 
 def pages(done: dict[str, study.Study], folder: Path) -> None:

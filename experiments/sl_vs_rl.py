@@ -35,11 +35,13 @@ from agentic_rl.records import RunDirectory
 from agentic_rl.rollout import rollout
 from agentic_rl.run import Run, WarmStart
 from agentic_rl.train import BUDGET, Result
-from experiments import comparison_figures, console, figures, report, statistics
+from experiments import comparison_figures, console, figures, interrupt, progress, report, statistics
 from experiments.cell import result
 from experiments.flags import from_flags, look_up
+from experiments.progress import Line
 from experiments.statistics import Record, scores, select
 from experiments.verdicts import above_zero, near_zero
+from experiments.whole import Whole
 
 DEMOS = {"running_sum": 48, "chain_pit": 3, "key_door": 4}  # so few that cloning them leaves something to repair
 ROWS = "sft,sft_fresh,dagger,rft,reinforce,rloo,grpo,ppo"
@@ -61,6 +63,7 @@ DAgger and GRPO; the other rows were not tuned."""
 GREEDY = "The same policies, taking their likeliest action instead of sampling."
 WARM = "{} lifts the warm start, with rewards only"
 FORETOLD = "sft's success at 2x minus (its per-turn accuracy at 1x)^decisions"
+SMOKE_TEST = "a smoke test: it shows that everything works; so few updates of so small a policy learn nothing"
 SMOKE = dict(seeds=2, updates=10, warm_updates=10, episodes=64, rows="sft,dagger,grpo,ppo")
 
 
@@ -94,21 +97,37 @@ def main(arguments: list[str]) -> int:
     tasks = {name: look_up("task", name, named(envs))() for name in command.tasks.split(",")}
     rows = {name: look_up("row", name, table()) for name in command.rows.split(",")}
     check(command.seeds >= 2, f"Intervals need at least 2 seeds, not {command.seeds}.")
-    should_stop = console.stopper()
-    results, curves = [], []
+    if command.quick:
+        print(SMOKE_TEST)
+    measured = measure(command, tasks, rows)
+    if measured is None:
+        return interrupt.CODE
+    write(command, tasks, rows, *measured)
+    return 0
+
+
+def measure(command: Command, tasks: dict[str, Any], rows: dict[str, algorithms.Algorithm]) -> tuple[list[Record], list[Record]] | None:
+    """Returns the scores and the learning curves of all rows, measured or kept; None if it was stopped."""
+    results, curves, whole = [], [], Whole("row", len(tasks) * (len(rows) + 1))
+
+    def stopped() -> str:
+        return f"stopped in {whole.place}; all that is finished is kept in {command.out}, and the same command goes on."
+
+    should_stop = interrupt.stopper(stopped)
     for task_name, task in tasks.items():
         for row_name, run in cells(command, task_name, task, rows).items():
+            whole.next()
             path = Path(command.out) / "runs" / task_name / row_name
-            score = partial(final_scores, run, task_name, row_name, command.episodes)
-            finished = result(run, path, f"{task_name} {row_name}", should_stop, score)
+            with Line(f"{task_name} {row_name}", whole) as line:
+                score = partial(final_scores, run, task_name, row_name, command.episodes, line)
+                finished = result(run, path, line, should_stop, score)
             if finished is None:
-                print(f"stopped; the same command continues from {path}")
-                return 130
+                progress.say(stopped())
+                return None
             results += finished["scores"]
             curves += curve(path, task_name, row_name)
-            print(line(finished["scores"]), flush=True)
-    write(command, tasks, rows, results, curves)
-    return 0
+            print(summary(finished["scores"]), flush=True)
+    return results, curves
 
 
 def table() -> dict[str, algorithms.Algorithm]:
@@ -132,10 +151,13 @@ def cells(command: Command, task_name: str, task: Any, rows: dict[str, algorithm
     return runs
 
 
-def final_scores(run: Run, task_name: str, row_name: str, episodes: int, _: RunDirectory, outcome: Result) -> dict[str, list[Record]]:
+def final_scores(
+    run: Run, task_name: str, row_name: str, episodes: int, line: Line, _: RunDirectory, outcome: Result
+) -> dict[str, list[Record]]:
     """One record per seed, horizon and mode of acting, under "scores"."""
-    machine, records = Machine(run), []
+    records = []
     for horizon in HORIZONS:
+        machine = Machine(run, lambda what: line.phase(f"{what.replace('evaluating', 'final evaluation')} at {horizon}x"))
         task = run.task.longer(horizon)
         decisions = num_decisions(task)
         for mode, temperature in (("sampled", 1.0), ("greedy", 0.0)):
@@ -143,7 +165,7 @@ def final_scores(run: Run, task_name: str, row_name: str, episodes: int, _: RunD
             for i in range(run.seeds):
                 measured = {"success": log["success"][i], "per_turn": log["per_turn_accuracy"][i], "episode_return": log["return"][i]}
                 labels = {"task": task_name, "row": row_name, "seed": run.seed + i, "horizon": horizon, "num_turns": task.spec.num_turns}
-                spent = {name: outcome.rows[-1][name][i] for name in BUDGET} | {"updates": run.updates}
+                spent = {name: outcome.last[name][i] for name in BUDGET} | {"updates": run.updates}
                 records.append(labels | {"decisions": decisions, "mode": mode} | {k: float(v) for k, v in measured.items()} | spent)
     return {"scores": records}
 
@@ -157,7 +179,7 @@ def num_decisions(task: Any) -> float:
 
 def curve(cell: Path, task_name: str, row_name: str) -> list[Record]:
     """Success on unseen problems against what was spent, from a run's log."""
-    rows = [row for row in RunDirectory.open(cell).metrics if "eval_success" in row]
+    rows = [row for row in RunDirectory.open(cell).rows() if "eval_success" in row]
     return [
         {"task": task_name, "row": row_name, "seed": seed, "update": row["step"]}
         | {name: row[name][seed] for name in BUDGET} | {"seconds": row["time"] - rows[0]["time"], "success": row["eval_success"][seed]}
@@ -165,7 +187,7 @@ def curve(cell: Path, task_name: str, row_name: str) -> list[Record]:
     ]  # fmt: skip
 
 
-def line(finished: list[Record]) -> str:
+def summary(finished: list[Record]) -> str:
     """A finished row's mean success at each horizon, in a line."""
     success = [scores(select(finished, horizon=h, mode="sampled"), "success").mean() for h in HORIZONS]
     text = "   ".join(f"{h}x {value:.3f}" for h, value in zip(HORIZONS, success))

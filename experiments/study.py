@@ -6,6 +6,7 @@ verdicts; the rest is here. Interrupted at any time, the same command goes on be
 
 import dataclasses
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,11 +17,14 @@ from matplotlib.figure import Figure
 from agentic_rl import parallel, provenance
 from agentic_rl.config import check, snake_case
 from agentic_rl.lock import Lock
-from experiments import console, figures, report
+from agentic_rl.progress import Progress
+from experiments import console, figures, interrupt, report
 from experiments.flags import from_flags
+from experiments.progress import Line, clock
 from experiments.report import Verdict
 from experiments.statistics import Record, select
 from experiments.verdicts import together
+from experiments.whole import Whole
 
 WHERE = ("out", "measure")  # flags that do not change what is measured
 NO_RULE = "None of the rules applies with these flags."
@@ -77,6 +81,8 @@ def run(default: Study, arguments: list[str]) -> int:
     if study.quick:
         study = from_flags(type(default), dataclasses.replace(default, quick=True, **default.tiny), arguments)
     folder = Path(study.out or f"runs/{name(study)}{'_quick' * study.quick}")
+    if study.quick:
+        print("a smoke test: it shows that the study works; its numbers mean nothing")
     if study.measure:
         parallel.prepare(1)
         console.keep_compiled_programs()
@@ -129,19 +135,30 @@ def measure(study: Study, folder: Path) -> None:
     kept, made = _kept(study, folder)
     cells = study.cells()
     missing = [cell for cell in cells if not select(kept, **cell)]
-    began = time.perf_counter()
-    for i, cell in enumerate(missing):
-        start = time.perf_counter()
-        found = study.records(cell)
-        seconds = time.perf_counter() - start
-        kept += [cell | record | {"seconds": round(seconds, 2)} for record in found]
-        report.write(folder / "made_by.json", json.dumps(made, indent=1) + "\n")
-        report.write_csv(folder / "results.csv", kept)
-        left = (time.perf_counter() - began) / (i + 1) * (len(missing) - i - 1)
-        words = ", ".join(f"{k} {v}" for k, v in cell.items())
-        mean = np.mean([x for record in found if (x := record[study.headline]) == x] or [np.nan])
-        done = f"{len(cells) - len(missing) + i + 1}/{len(cells)}"
-        print(f"{done} | {words} | {study.headline} {mean:.3g} | {seconds:.0f} s | {console.clock(left)} left", flush=True)
+    whole = Whole("cell", len(cells), len(cells) - len(missing))
+    done = [cell for cell in cells if cell not in missing]
+    interrupt.kept(lambda: f"stopped; {len(done)} of {len(cells)} cells are kept in {folder}, and the same command goes on.")
+    with Line(name(study), whole, is_logged=False) as line:
+        for cell in missing:
+            whole.next()
+            line(Progress("measuring"))
+            start = time.perf_counter()
+            found = study.records(cell)
+            seconds = time.perf_counter() - start
+            kept += [cell | record | {"seconds": round(seconds, 2)} for record in found]
+            report.write(folder / "made_by.json", json.dumps(made, indent=1) + "\n")
+            report.write_csv(folder / "results.csv", kept)
+            done.append(cell)
+            line.say(told(study, cell, found, seconds, whole), sys.stdout)
+
+
+def told(study: Study, cell: Record, found: list[Record], seconds: float, whole: Whole) -> str:
+    """Returns a line on the cell that was just measured."""
+    words = ", ".join(f"{k} {v}" for k, v in cell.items())
+    mean = np.mean([x for record in found if (x := record[study.headline]) == x] or [np.nan])
+    whole.end()
+    left = f" | {clock(whole.seconds_left(0.0))} left"
+    return f"{whole.number}/{whole.total} | {words} | {study.headline} {mean:.3g} | {seconds:.0f} s{left}"
 
 
 def _kept(study: Study, folder: Path) -> tuple[list[Record], Record]:
@@ -212,7 +229,7 @@ def source(study: Study, records: list[Record], folder: Path) -> str:
     versions = made["by"][-1]["versions"]
     words = f"jax {versions['jax']} on {made['by'][-1]['devices']['kind']}, {made['by'][-1]['date'][:10]}"
     command = " ".join([f"python -m experiments.{name(study)}", *flags])
-    return f"`{command}`: {console.clock(seconds(study, records))} minutes, commit {', '.join(commits)}, {words}."
+    return f"`{command}`: {clock(seconds(study, records))} minutes, commit {', '.join(commits)}, {words}."
 
 
 def seconds(study: Study, records: list[Record]) -> float:

@@ -13,6 +13,7 @@ import dataclasses
 import doctest
 import inspect
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,11 +28,13 @@ from agentic_rl.config import check, named
 from agentic_rl.rollout import rollout
 from agentic_rl.run import Run
 from agentic_rl.train import train
-from experiments import console, report, task_settings
+from experiments import console, interrupt, progress, report, task_settings
 from experiments.flags import from_flags, look_up, parse
+from experiments.progress import Line
 from experiments.statistics import Record, select, t_interval
 from experiments.task_settings import Setting, Stop, setting_of
 from experiments.train import Command as Train
+from experiments.whole import Whole
 
 PLAYERS = {"random": Random(), "expert": Expert()}
 WHO = {"random": "random", "expert": "expert", "sft": "SFT", "grpo": "SFT, then GRPO", "default": "`train grpo`"}
@@ -74,20 +77,26 @@ def main(arguments: list[str]) -> int:
     check(command.seeds >= 2, f"Intervals need at least 2 seeds, not {command.seeds}.")
     chosen = sorted(known) if command.measure == "all" else [name for name in command.measure.split(",") if name]
     tasks = {name: look_up("task", name, known)() for name in chosen}
-    book, should_stop = Book.read(Path(command.out)), console.stopper()
+    book = Book.read(Path(command.out))
     if tasks:
         parallel.prepare(1)
         console.keep_compiled_programs()
-    for measurement in (measure_chosen, measure_default):  # the chosen settings of all tasks come first
-        for name, task in tasks.items():
-            measurement(command, name, task, book, should_stop)
-            if should_stop():
-                print(f"stopped; the same command continues with {name}")
-                return 130
-            print(name, line(name, task, book), flush=True)
+    measure(command, tasks, book)
     report.write(Path(command.page), page(known, book))
     print(f"wrote {command.page}")
     return 0
+
+
+def measure(command: Command, tasks: dict[str, Any], book: "Book") -> None:
+    """Adds to the book what it lacks about these tasks."""
+    whole = Whole("part", 2 * len(tasks))
+    interrupt.kept(lambda: f"stopped in {whole.place}; what is measured is kept in {command.out}, and the same command goes on.")
+    for measurement in (measure_chosen, measure_default):  # the chosen settings of all tasks come first
+        for name, task in tasks.items():
+            whole.next()
+            with Line(name, whole, is_logged=False):
+                measurement(command, name, task, book, lambda: False)
+            print(name, line(name, task, book), flush=True)
 
 
 @dataclasses.dataclass
@@ -152,7 +161,7 @@ def measure_chosen(command: Command, name: str, task: Any, book: Book, should_st
             book.add(name, who, seed, NO_TRAINING, success(task, actor, seed, command.episodes))
     for records in task_settings.search(name, task, book.searched, command.episodes, should_stop):
         book.add_search(records)
-        print(name, "search", *records[-1].values(), flush=True)
+        progress.say(" ".join(map(str, (name, "search", *records[-1].values()))), sys.stdout)
     setting = task_settings.choose(book.searched, name)
     for seed in book.missing(name, "grpo", setting, command.seeds) if setting else []:
         run = task_settings.run(task, setting, seed, command.episodes, eval_every=setting.updates)
@@ -160,7 +169,7 @@ def measure_chosen(command: Command, name: str, task: Any, book: Book, should_st
             return
         for who, score in zip(("sft", "grpo"), scores):
             book.add(name, who, seed, setting, score)
-        print(name, *setting, "seed", seed, *scores, flush=True)
+        progress.say(" ".join(map(str, (name, *setting, "seed", seed, *scores))), sys.stdout)
 
 
 def measure_default(command: Command, name: str, task: Any, book: Book, should_stop: Stop) -> None:
@@ -171,13 +180,13 @@ def measure_default(command: Command, name: str, task: Any, book: Book, should_s
         if (scores := before_and_after(dataclasses.replace(run, seed=seed, **sizes), should_stop)) is None:
             return
         book.add(name, "default", seed, setting, scores[1])
-        print(name, *setting, "seed", seed, *scores, flush=True)
+        progress.say(" ".join(map(str, (name, *setting, "seed", seed, *scores))), sys.stdout)
 
 
 def before_and_after(run: Run, should_stop: Stop) -> tuple[float, float] | None:
     """Returns the success behind the warm start and at the end; None if it was stopped."""
-    result = train(run, should_stop=should_stop)
-    return tuple(result.rows[i]["eval_success"][0] for i in (0, -1)) if result.finished else None
+    result = train(run, on_progress=progress.show, should_stop=should_stop)
+    return tuple(row["eval_success"][0] for row in (result.first, result.last)) if result.finished else None
 
 
 def success(task: Any, actor: Any, seed: int, episodes: int) -> float:

@@ -16,8 +16,11 @@ from agentic_rl import algorithms
 from agentic_rl.algorithms import swap
 from agentic_rl.machine import Machine
 from agentic_rl.optimizer import Adam
+from agentic_rl.progress import Reporter
 from agentic_rl.run import Run, WarmStart
-from agentic_rl.train import Result, train, warm_start
+from agentic_rl.starts import warm_start
+from agentic_rl.train import Result, train
+from experiments import progress
 from experiments.statistics import Record, select
 
 HELD_OUT = (1000, 1001)  # seeds that judge nothing else
@@ -66,7 +69,7 @@ def cloning(name: str, task: Any, seed: int, episodes: int, should_stop: Stop) -
     whole = run(task, Setting(0, 0, RATES[0], LONGEST), seed, episodes)
     cloned = train(
         dataclasses.replace(whole, algorithm=WarmStart(updates=LONGEST).algorithm),
-        on_progress=lambda progress: successes.append(progress.success),
+        on_progress=lambda now: (successes.append(now.success), progress.show(now)),
         should_stop=lambda: should_stop() or is_enough(successes),
     )
     curve = success_curve(cloned)
@@ -83,9 +86,12 @@ def reinforcing(name: str, task: Any, warm: int, rates: list[float], seed: int, 
     """Yields, for each rate, GRPO's success at each evaluation; all rates start from one clone."""
     settings = [Setting(warm, 0, rate, LENGTH) for rate in rates]
     first = run(task, settings[0], seed, episodes)
-    clone = warm_start(first, Machine(first), lambda progress: None)
+    report = Reporter(progress.show)
+    clone = warm_start(first, Machine(first, report.phase), report, should_stop)
+    if clone is None:
+        return
     for setting in settings:
-        result = train(run(task, setting, seed, episodes), begin=clone, should_stop=should_stop)
+        result = train(run(task, setting, seed, episodes), on_progress=progress.show, begin=clone, should_stop=should_stop)
         if not result.finished:
             return
         yield [record(name, seed, setting._replace(updates=step), success) for step, success in success_curve(result)]

@@ -26,9 +26,10 @@ from agentic_rl.records import RunDirectory
 from agentic_rl.run import Run
 from agentic_rl.train import BUDGET, load_start, train
 from agentic_rl.types import Spec, parts
-from experiments import console
+from experiments import console, interrupt
 from experiments.compare import task_name
 from experiments.flags import choices, parse, take
+from experiments.progress import Line
 from experiments.watch import actor, episodes
 
 
@@ -64,6 +65,8 @@ def main(arguments: list[str]) -> int:
     if command.print_config:
         print(json.dumps(to_json(run), indent=2), "\n" + describe(run), sep="\n")
         return 0
+    if command.quick:
+        print(f"a smoke test of {run.updates} updates: it shows that everything works, and learns nothing")
     name = command.run_dir or f"runs/{arguments[0]}-{arguments[1]}-{time.strftime('%Y%m%d-%H%M%S')}"
     parallel.prepare(run.devices)
     machine = Machine(run)
@@ -86,19 +89,22 @@ def execute(run: Run, directory: RunDirectory) -> int:
     """Trains, shows progress, and ends with the result."""
     console.keep_compiled_programs()
     parallel.prepare(run.devices)
-    print(describe(run), f"records in {directory.path}", "compiling ...", sep="\n")
-    with directory:
-        result = train(run, directory, console.ProgressLine(task_name(run.task)), console.stopper())
+    stopped = f"stopped; what was saved is kept. Continue with: {console.command('train', '--resume', directory.path)}"
+    should_stop = interrupt.stopper(lambda: stopped)
+    print(describe(run), f"records in {directory.path}", sep="\n", flush=True)
+    with directory, Line(task_name(run.task)) as line:
+        result = train(run, directory, line, should_stop)
         if not result.finished:
-            print(f"stopped; continue with: {console.command('train', '--resume', directory.path)}")
-            return 130
-        last = result.rows[-1]
+            line.say(stopped)
+            return interrupt.CODE
+        last = result.last
         scores = {name: last[name] for name in last if name.startswith("eval_")}
+        line.phase("rendering episodes")
         texts = [text for part in parts(run.task).values() for text in episodes(part, actor(run, result.state), run.seed, count=3)]
+        line.phase("saving")
         directory.log_episodes(run.updates, texts)
         directory.finish(scores | {name: last[name] for name in BUDGET})
-    before = result.rows[0]
-    start, end = mean(before["eval_success"]), mean(last["eval_success"])
+    start, end = mean(result.first["eval_success"]), mean(last["eval_success"])
     print(f"success on unseen problems: {start:.3f} before, {end:.3f} after {run.updates} updates")
     print(f"curves: {console.tensorboard(directory.path)}    more: {console.command('evaluate', directory.path)}")
     return 0

@@ -34,6 +34,7 @@ from agentic_rl.values.exact import Exact
 from agentic_rl.values.forks import Forks
 from experiments import console, report
 from experiments.flags import from_flags, look_up
+from experiments.progress import Line
 from experiments.statistics import Record
 
 BASE = algorithms.GRPO
@@ -141,7 +142,8 @@ def warm(command: Command, task: Any) -> tuple[Policy, experience.Weights]:
     start = WarmStart(updates=command.warm_updates, learning_rate=3e-3)
     sizes = dict(updates=command.updates, eval_every=command.updates, seed=command.seed, devices=1)
     run = Run(task, algorithm, Policy(width=32, heads=2, mlp=64), warm_start=start, **sizes)
-    state = train(run, on_progress=console.ProgressLine(command.task)).state
+    with Line(command.task) as shown:
+        state = train(run, on_progress=shown).state
     params, reference = (jax.tree.map(lambda x: jnp.asarray(x)[0], tree) for tree in (state.params, state.reference))
     return run.policy, experience.Weights(params, params, reference)
 

@@ -1,5 +1,6 @@
 """Four virtual CPU devices, and one compilation cache that workers and later runs share (compiling is most of the tests' time)."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -23,4 +24,8 @@ def pytest_runtest_teardown(item, nextitem):
     """Between files, a process that has compiled very much forgets it."""
     maps = Path("/proc/self/maps")
     if (nextitem is None or nextitem.path != item.path) and maps.exists() and len(maps.read_bytes().splitlines()) > MANY_MAPS:
+        from agentic_rl import parallel  # not before the plugin that checks shapes is there
+
         jax.clear_caches()
+        for program in [x for x in gc.get_objects() if isinstance(x, parallel.Program)]:
+            program.forget()

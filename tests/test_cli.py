@@ -32,7 +32,6 @@ def process():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "prepare", lambda devices: None)
         patch.setattr(console, "keep_compiled_programs", lambda: None)
-        patch.setattr(console, "stopper", lambda: lambda: False)
         yield
 
 
@@ -247,7 +246,7 @@ def test_a_full_disk_costs_the_file_but_not_the_evaluation(call, copy, monkeypat
     assert not (copy / "evaluation.json").exists()
 
 
-EVALUATE = "--episodes 64 --attempts 4 --horizons 1 --splits test --no-shifts --devices 1".split()
+EVALUATE = "--episodes 64 --attempts 4 --horizons 1 --devices 1".split()
 
 
 def test_a_tiny_run_goes_all_the_way(finished):
@@ -299,7 +298,7 @@ def test_the_expert_is_never_corrected(call):
 def test_an_evaluation_shows_and_keeps_every_cell(call, copy):
     code, out, _ = call(evaluate, copy, *EVALUATE)
     assert code == 0 and "one seed, hence no intervals" in out
-    greedy, sampled = json.loads((copy / "evaluation.json").read_text())
+    sampled, greedy = json.loads((copy / "evaluation.json").read_text())
     assert (greedy["mode"], sampled["mode"], sampled["update"], sampled["num_turns"]) == ("greedy", "sampled", 10, 2)
     assert sampled["pass@1"] == pytest.approx(sampled["success"])
     assert 0 < sampled["pass@1"] < sampled["pass@2"] < sampled["pass@4"] and "pass@1" not in greedy
@@ -311,9 +310,7 @@ def test_a_mixture_trains_and_is_evaluated_by_task(call, tmp_path):
     sizes = [flag.replace("--task.", "--task.running-sum.") for flag in TINY]
     code, out, _ = call(train, "grpo", "running_sum+key_door", "--quick", *sizes, "--run-dir", tmp_path / "both")
     assert code == 0 and "key_door: 52 tokens" in out
-    code, out, _ = call(
-        evaluate, tmp_path / "both", "--devices", "1", "--episodes", "8", "--attempts", "4", "--horizons", "1", "--splits", "test"
-    )
+    code, out, _ = call(evaluate, tmp_path / "both", "--devices", "1", "--episodes", "8", "--attempts", "4", "--horizons", "1", "--shifts")
     records = json.loads((tmp_path / "both" / "evaluation.json").read_text())
     cells = {(r["task"], r["horizon"]) for r in records}
     assert code == 0 and cells == {

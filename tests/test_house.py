@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 LAYERS = (
-    {"__init__", "config", "registry", "types", "tokens", "streams"},
+    {"__init__", "config", "registry", "types", "tokens", "streams", "budgets", "progress"},
     {"envs", "problems", "layout", "policy", "acting", "credit", "surrogates", "losses", "kl", "optimizer", "metrics", "parallel", "graph"}
     | {"records", "checkpoints", "tensorboard", "tags", "panels", "hparams", "provenance", "log", "lock", "disk", "atomic", "thinning"},
     {"sampler", "rewards", "selection", "renamed", "scaffolds"},
@@ -12,10 +12,11 @@ LAYERS = (
     {"forks", "evaluate", "transcript", "exact"},
     {"values", "truth"},
     {"algorithms"},
-    {"experience", "presets"},
+    {"experience", "presets", "stalls"},
     {"learner"},
-    {"run"},
+    {"run", "result"},
     {"machine"},
+    {"starts"},
     {"train"},
 )  # bottom to top: a module may import from its own layer and from those below
 STRICT = {"credit": {"config", "types"}, "envs": {"config", "types", "tokens"}}  # all they may import besides their own files

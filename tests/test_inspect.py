@@ -402,7 +402,6 @@ def test_a_run_without_a_checkpoint_and_a_page_that_is_a_folder_are_refused(call
 @pytest.mark.slow
 def test_a_run_that_train_made_is_inspected(call, tmp_path, monkeypatch):
     monkeypatch.setattr(train.parallel, "prepare", lambda devices: None)
-    monkeypatch.setattr(console, "stopper", lambda: lambda: False)
     sizes = "--policy.context markov --policy.width 16 --policy.layers 1 --policy.heads 2 --policy.mlp 16 --task.delay 2 --devices 1"
     assert train.main(["ppo", "key_door", "--quick", *sizes.split(), "--run-dir", str(tmp_path / "run")]) == 0
     code, out, _ = call(tmp_path / "run")

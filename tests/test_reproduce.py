@@ -34,7 +34,7 @@ def test_behind_a_study_that_fails_none_begins(monkeypatch, tmp_path, capsys, jo
     names, began = [f"study{i}" for i in range(9)], []
     monkeypatch.setattr(reproduce, "studies", lambda: dict.fromkeys(names, Toy()))
     monkeypatch.setattr(
-        reproduce, "measure", lambda name, command, folder: (began.append(name), time.sleep(0.1), (130, "it says why\n"))[-1]
+        reproduce, "measure", lambda name, command, folder, place: (began.append(name), time.sleep(0.1), (130, "it says why\n"))[-1]
     )
     assert reproduce.main(["--jobs", str(jobs), "--out", str(tmp_path)]) == 130
     said = capsys.readouterr().out
@@ -44,7 +44,7 @@ def test_behind_a_study_that_fails_none_begins(monkeypatch, tmp_path, capsys, jo
 def test_interrupted_none_begins_any_more(monkeypatch, tmp_path):
     began = []
 
-    def interrupted(name, command, folder):
+    def interrupted(name, command, folder, place):
         began.append(name)
         os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
         time.sleep(0.3)

@@ -1,19 +1,22 @@
 """A whole run: its seeds, its budgets, and that a kill, an interruption or a resume leaves no trace in its numbers."""
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from functools import cache
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agentic_rl import algorithms, evaluate, learner
+from agentic_rl import algorithms, evaluate, learner, machine
 from agentic_rl.config import ConfigError, to_json
 from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.machine import Machine
@@ -21,6 +24,7 @@ from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
 from agentic_rl.records import RunDirectory
 from agentic_rl.run import Run, WarmStart, load
+from agentic_rl.stalls import Stalls
 from agentic_rl.train import BUDGET, Diverged, train
 
 ROW = replace(algorithms.GRPO, problems=4, attempts=4, minibatches=2, epochs=1, optimizer=Adam(learning_rate=1e-2, warmup=0))
@@ -29,6 +33,7 @@ RUN = Run(
     WarmStart(updates=2, num_demos=300), updates=8, chunk=2, eval_every=4, eval_episodes=8, checkpoint_every=4,
     devices=2, micro_batch=0, seeds=2, seed=3, seeds_at_once=1,
 )  # fmt: skip
+LONG_START = replace(RUN, warm_start=replace(RUN.warm_start, updates=4))
 
 
 def create(path, run=RUN) -> RunDirectory:
@@ -64,7 +69,8 @@ def test_a_log_has_each_step_once_and_evaluates_when_asked(whole):
     assert [row["step"] for row in rows] == list(range(9))
     assert [row["step"] for row in rows if "eval_success" in row] == [0, 4, 8]
     assert all(np.shape(row["loss"]) == (2,) for row in rows[1:])
-    assert rows == json.loads(json.dumps(whole[1].rows))
+    assert rows == [{k: v for k, v in row.items() if k != "time"} for row in whole[1].rows]
+    assert [whole[1].first, whole[1].last] == [rows[0], rows[-1]]
 
 
 @cache
@@ -147,7 +153,7 @@ def test_counts_that_are_no_multiple_of_a_chunk_are_refused(changes, flag):
 def test_an_interrupted_run_saves_its_state_and_goes_on_as_if_it_had_not_been(tmp_path, whole, after):
     steps = []
     stopped = trained(
-        tmp_path / "run", on_progress=steps.append, should_stop=lambda: [(p.phase, p.step) for p in steps[-1:]] == [("train", after)]
+        tmp_path / "run", on_progress=steps.append, should_stop=lambda: ("training", after) in [(p.phase, p.step) for p in steps]
     )
     assert not stopped.finished and stopped.rows[-1]["step"] == after + 2
     assert RunDirectory.open(tmp_path / "run").restore(jax.device_get(stopped.state))[0] == after + 2
@@ -230,3 +236,87 @@ def test_a_run_can_start_from_the_weights_of_another(whole):
 
 def test_no_problem_is_drawn_twice_not_even_by_the_warm_start(whole):
     assert list(whole[1].state.drawn) == [2 * 256 + 8 * 4] * 2 and list(whole[1].state.step) == [8, 8]
+
+
+def test_an_interrupted_warm_start_saves_its_state_and_goes_on_as_if_it_had_not_been(tmp_path, whole):
+    seen = []
+    stopped = trained(tmp_path / "run", LONG_START, on_progress=seen.append, should_stop=lambda: "warm start" in [p.phase for p in seen])
+    assert (stopped.finished, stopped.state, stopped.last) == (False, None, {})
+    left = RunDirectory.open(tmp_path / "run")
+    assert left.metrics == [] and [p.name for p in left.warm_start.folder.iterdir()] == ["2"]
+    result, ended = trained(tmp_path / "run", LONG_START), trained(tmp_path / "whole", LONG_START)
+    chex.assert_trees_all_equal(jax.device_get(result.state), jax.device_get(ended.state))
+    assert without_clocks(tmp_path / "run") == without_clocks(tmp_path / "whole")
+    assert result.first["trained_tokens"] == [4 * 256 * 2] * 2 and result.first["expert_labels"] == [300 * 2] * 2
+
+
+def test_a_run_whose_warm_start_was_finished_does_not_clone_again(tmp_path, whole):
+    path, seen = tmp_path / "run", []
+    stopped = trained(path, should_stop=lambda: "warm start" in [p.phase for p in seen], on_progress=seen.append)
+    assert stopped.state is None and RunDirectory.open(path).warm_start.folder.joinpath("2").is_dir()
+    seen.clear()
+    result = trained(path, on_progress=seen.append)
+    assert [(p.step, p.total) for p in seen if p.phase == "warm start"] == [(2, 2)]
+    assert_same_run(path, result, whole)
+
+
+def test_every_phase_is_named_and_all_is_compiled_while_nothing_can_be_lost(tmp_path):
+    told = []
+    machine._program.cache_clear()
+    evaluate.evaluator.cache_clear()
+    trained(tmp_path / "run", on_progress=told.append)
+    phases = [p.phase for p, before in zip(told, [None, *told]) if before is None or p.phase != before.phase]
+    assert phases == [
+        "preparing", "compiling the warm start", "warm start", "compiling the evaluation", "evaluating", "compiling the updates",
+        "training", "evaluating", "training", "evaluating", "training", "saving",
+    ]  # fmt: skip
+    assert all(p.loses_nothing for p in told if p.phase.startswith("compiling"))
+    assert [(p.step, p.seconds_left >= 0) for p in told if p.phase == "training"] == [
+        (0, False),
+        (2, True),
+        (4, True),
+        (6, True),
+        (8, True),
+    ]
+    assert not any(p.loses_nothing for p in told if p.phase in ("training", "warm start", "saving"))
+
+
+class Instant(Machine):
+    """A machine whose updates take no time: 50 numbers for each."""
+
+    def fresh_params(self):
+        return {}
+
+    def init(self, *inputs):
+        return learner.State({}, (), (), (), jnp.zeros(1, int), jnp.zeros(1, int))
+
+    def compile_updates(self, *inputs):
+        pass
+
+    def chunks(self, algorithm, total, state, step):
+        names = [*BUDGET, "loss", "gradient_norm", *(f"metric{i}" for i in range(43))]
+        while step < total:
+            step += self.run.chunk
+            yield step, state, {name: np.random.default_rng(step).random((1, self.run.chunk)) for name in names}
+
+
+def test_the_rows_of_a_long_run_do_not_stay_in_memory(tmp_path, monkeypatch):
+    sizes = []
+
+    def measure(progress):
+        if progress.phase == "training" and progress.step in (200, 900):
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+
+    monkeypatch.setattr("agentic_rl.train.Machine", Instant)
+    monkeypatch.setattr(Stalls, "look", lambda self, rows: [])
+    run = replace(RUN, updates=900, chunk=100, eval_every=900, checkpoint_every=900, warm_start=WarmStart(), seeds=1)
+    with create(tmp_path / "run", run) as directory:
+        monkeypatch.setattr(directory, "resume", lambda template: None)
+        monkeypatch.setattr(directory, "save", lambda step, state: None)
+        monkeypatch.setattr(directory._tensorboard, "add_row", lambda row: None)
+        tracemalloc.start()
+        result = train(run, directory, measure, evaluates=False)
+        tracemalloc.stop()
+    assert sizes[1] - sizes[0] < 300_000  # 700 rows of 50 numbers are 2 MB
+    assert result.first["step"] == 0 and result.last["step"] == 900 and len(result.rows) == 901
