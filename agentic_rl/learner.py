@@ -96,7 +96,7 @@ def predict(setup: Setup, spec, algorithm: Algorithm, params, batch: Batch):
 
 
 def loss(setup: Setup, spec, algorithm: Algorithm, params, batch: Batch, weight, share):
-    """Σ weight · (−objective + terms) over the rows given, and each diagnostic's Σ share · diagnostic."""
+    """Σ weight · (−objective + terms) over the rows given, the same as "loss", and each diagnostic's Σ share · diagnostic."""
     log_prob, logits, value = predict(setup, spec, algorithm, params, batch)
     compared = log_prob, batch.old_log_prob, batch.credit, batch.mask
     per_token = -algorithm.surrogate(*compared)
@@ -113,12 +113,12 @@ def loss(setup: Setup, spec, algorithm: Algorithm, params, batch: Batch, weight,
     if algorithm.values.learned:
         log["value_loss"] = losses.value_loss(value, batch.old_value, batch.value_target, algorithm.values.clip)
         per_token += algorithm.values.coefficient * log["value_loss"]
-    log["loss"] = per_token
 
     def add(x, w):
         return jnp.where(batch.mask, w * x, 0.0).sum()
 
-    return add(per_token, weight), {name: add(x, share) for name, x in log.items()}
+    minimised = add(per_token, weight)
+    return minimised, {name: add(x, share) for name, x in log.items()} | {"loss": minimised}
 
 
 def off_policy(log_prob, old_log_prob) -> dict[str, Array]:
@@ -159,7 +159,11 @@ def _gradient(setup: Setup, spec: Spec, algorithm: Algorithm, params, rows_weigh
 def train(
     setup: Setup, specs: Sequence[Spec], algorithm: Algorithm, key: PRNGKeyArray, state: State, batches: Sequence[Batch]
 ) -> tuple[State, dict]:
-    """`epochs` passes over each task's batch in `minibatches` random parts; diagnostics are means over the gradient steps."""
+    """`epochs` passes over each task's batch in `minibatches` random parts, each a gradient step.
+
+    What is logged is a mean over the steps: "loss" of what was minimised, all else of means over the minibatch's tokens, the
+    gradient's norm before it is clipped.
+    """
 
     def order(key, batch):
         count = len(batch.token)

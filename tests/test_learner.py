@@ -112,16 +112,55 @@ def mean_loss(algorithm, params, rows):
     return jnp.stack([row.sum() / (TASK.spec.num_turns * TASK.spec.action_length) for row in by_row]).mean()
 
 
-@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "constant"])
-def test_the_gradient_over_devices_and_micro_batches_is_that_of_the_mean_loss(aggregation):
+@cache
+def differentiated(aggregation):
+    """The gradient of the played rows at other weights, and what is logged of it."""
     algorithm = replace(PPO, aggregation=aggregation)
     setup, rows = learner.setup(SIZE, algorithm, 4, 2), played()[2]
-    expected, direct = jax.value_and_grad(lambda p: mean_loss(algorithm, p, rows))(OTHERS)
     f = parallel.launch(lambda p, b: learner.gradient(setup, [TASK.spec], algorithm, p, [b]), parallel.choose(2), "pmap")
-    slope, log = f(OTHERS, rows)
+    return jax.device_get(f(OTHERS, rows))
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "constant"])
+def test_the_gradient_over_devices_and_micro_batches_is_that_of_the_mean_loss_which_is_logged(aggregation):
+    expected, direct = jax.value_and_grad(lambda p: mean_loss(replace(PPO, aggregation=aggregation), p, played()[2]))(OTHERS)
+    slope, log = differentiated(aggregation)
     chex.assert_trees_all_close(slope, direct, rtol=1e-4, atol=1e-6)
-    if aggregation == "token_mean":
-        np.testing.assert_allclose(log["loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(log["loss"], expected, rtol=1e-5)
+
+
+def test_each_diagnostic_is_the_mean_over_tokens_of_what_its_name_says():
+    rows = jax.tree.map(lambda x: np.asarray(x, float) if x.dtype == jnp.float32 else np.asarray(x), played()[2])
+    logits, value = (np.asarray(x, float) for x in policy.apply(SIZE, OTHERS, TASK.spec, *map(jnp.asarray, (rows.token, rows.valid))))
+    every = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    log_prob = np.take_along_axis(every, rows.target[..., None], -1)[..., 0]
+    gap, away = log_prob - rows.old_log_prob, rows.reference_log_prob - log_prob
+    near = rows.old_value + np.clip(value - rows.old_value, -PPO.values.clip, PPO.values.clip)
+    expected = {
+        "entropy": -(np.exp(every) * every).sum(-1),
+        "nll": -log_prob,
+        "ratio": np.exp(gap),
+        "log_prob_gap": abs(gap),
+        "kl_old": np.exp(-gap) + gap - 1,
+        "kl_reference": np.exp(away) - away - 1,
+        "value_loss": np.maximum((value - rows.value_target) ** 2, (near - rows.value_target) ** 2) / 2,
+        "clip_fraction_low": (np.exp(gap) < 0.8) & (rows.credit < 0),
+        "clip_fraction_high": (np.exp(gap) > 1.2) & (rows.credit > 0),
+    }
+    log = differentiated("sequence_mean")[1]
+    assert log.keys() == expected.keys() | {"loss"}
+    for name, x in expected.items():
+        np.testing.assert_allclose(log[name], x[rows.mask].mean(), rtol=1e-4, err_msg=name)
+        assert log[name] != 0, name
+
+
+def test_the_gradient_s_norm_is_logged_as_it_is_before_clipping():
+    first, log = updated(replace(PPO, **ONE_STEP))
+    clipped, same = updated(replace(PPO, **ONE_STEP, optimizer=Sgd(learning_rate=0.5, max_grad_norm=1e-2)))
+    moved = [jax.tree.map(lambda a, b: ((a - b) ** 2).sum(), after.params, jax.device_get(PARAMS)) for after in (first, clipped)]
+    step = [sum(jax.tree.leaves(x)) ** 0.5 for x in moved]
+    np.testing.assert_allclose([log["gradient_norm"], same["gradient_norm"]], step[0] / 0.5, rtol=1e-3)
+    np.testing.assert_allclose(step[1], 0.5e-2, rtol=1e-3)
 
 
 def test_the_first_minibatch_sees_the_ratio_one():
