@@ -16,6 +16,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from jaxtyping import PyTree
@@ -67,7 +68,8 @@ class RunDirectory:
         there, here = flat(run.config), flat(json.loads(to_json(config)))
         odd = sorted(name for name in there | here if there.get(name, "absent") != here.get(name, "absent"))
         if odd:
-            values = f"{odd[0]} is {there.get(odd[0], 'absent')} there and {here.get(odd[0], 'absent')} here"
+            old, new = (shorten(str(config.get(odd[0], "absent")), 80, placeholder=" ...") for config in (there, here))
+            values = f"{odd[0]} is {old} there and {new} here"
             raise ConfigError(f"{path} holds a run of another config ({values}); choose another directory, or that config to resume it.")
         return run
 

@@ -15,7 +15,7 @@ Tasks joined by + are a mixture: each update draws equally many problems of each
 import dataclasses
 import json
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, arguments)
     run = quick(command.run) if command.quick else command.run
     if command.print_config:
-        print(json.dumps(to_json(run), indent=2), "\n" + describe(run), sep="\n")
+        print(json.dumps(brief(to_json(run)), indent=2), "\n" + describe(run), sep="\n")
         return 0
     if command.quick:
         print(f"a smoke test of {run.updates} updates: it shows that everything works, and learns nothing")
@@ -75,6 +75,17 @@ def main(arguments: list[str]) -> int:
     directory = RunDirectory.create(name, to_json(run))
     check(not directory.metrics, f"{name} already holds this run; continue it with --resume {name}, or choose another --run-dir.")
     return execute(run, directory)
+
+
+def brief(stored: Any) -> Any:
+    """Returns a stored config in which one's own data is only counted.
+
+    >>> brief({"seed": 0, "task": {"pairs": [["1+1=", "2"]] * 100}})
+    {'seed': 0, 'task': {'pairs': '100 pairs'}}
+    """
+    if not isinstance(stored, dict):
+        return stored
+    return {name: f"{len(value):,} pairs" if name == "pairs" else brief(value) for name, value in stored.items()}
 
 
 def quick(run: Run) -> Run:

@@ -9,6 +9,7 @@ import pytest
 from agentic_rl import layout
 from agentic_rl.config import ConfigError, from_json, to_json
 from agentic_rl.envs.dataset import decode, encode
+from agentic_rl.records import RunDirectory
 from experiments import characters, flags, json_lines, pairs, train
 
 CASES = Path(__file__).parent / "cases"
@@ -205,3 +206,15 @@ def test_the_flag_goes_with_data_and_has_three_values(file):
     ):
         with pytest.raises(ConfigError, match=said):
             parse(*words)
+
+
+def test_the_whole_data_set_is_shown_nowhere(file, tmp_path, capsys):
+    words = ["sft", "dataset", "--data", file(sums(300))]
+    assert train.main([*words, "--print-config"]) == 0
+    assert '"pairs": "300 pairs"' in capsys.readouterr().out
+    first, second = (flags.parse(train.Command, ["sft", "dataset", "--data", file(sums(n))]).run for n in (300, 299))
+    RunDirectory.create(tmp_path / "run", to_json(first))
+    assert from_json(RunDirectory.open(tmp_path / "run").config) == first
+    with pytest.raises(ConfigError, match="task.pairs is .*0.0=.* there and") as refused:
+        RunDirectory.create(tmp_path / "run", to_json(second))
+    assert len(str(refused.value)) < 500 + len(str(tmp_path))
