@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ class Checkpoints:
         host = jax.device_get(state)
         with _writing(self.folder):
             if self._manager is None:
+                _Quiet.install()
                 latest = ocp.checkpoint_managers.LatestN(2)
                 options = ocp.CheckpointManagerOptions(preservation_policy=latest, cleanup_tmp_directories=True)
                 self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -87,9 +89,14 @@ class Checkpoints:
             return None
         with self._reader() as manager:
             about = manager.metadata(step).custom_metadata or {} if step in manager.all_steps() else {}
-            return json.loads(about.get("row", "null"))
+        try:
+            row = json.loads(str(about.get("row", "null")))
+        except ValueError:
+            row = None
+        return row if isinstance(row, dict) and row.get("step") == step else None
 
     def _reader(self) -> ocp.CheckpointManager:
+        _Quiet.install()
         options, handler = ocp.CheckpointManagerOptions(read_only=True), ocp.StandardCheckpointHandler()
         return ocp.CheckpointManager(self.folder, options=options, item_handlers=handler)
 
@@ -143,6 +150,23 @@ def _read(manager: ocp.CheckpointManager, step: int, template: PyTree) -> PyTree
         if checksum(state) != manager.metadata(step).custom_metadata["crc32"]:
             raise ValueError("The checksum does not fit.")
         return state
+
+
+class _Quiet:
+    """A hook for exceptions that nobody catches: once a read or write has failed, TensorStore's others print "Event loop is closed"."""
+
+    def __init__(self, hook):
+        self._hook = hook
+
+    def __call__(self, raised) -> None:
+        if "Event loop is closed" not in str(raised.exc_value):
+            self._hook(raised)
+
+    @classmethod
+    def install(cls) -> None:
+        """Puts the hook before the present one."""
+        if not isinstance(sys.unraisablehook, cls):
+            sys.unraisablehook = cls(sys.unraisablehook)
 
 
 def _layout(tree: PyTree) -> dict[str, str]:
