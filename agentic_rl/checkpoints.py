@@ -8,7 +8,6 @@ import errno
 import json
 import logging
 import os
-import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from agentic_rl.background import quieten
 from agentic_rl.config import ConfigError, check
 from agentic_rl.disk import note, refusal
 
@@ -50,7 +50,7 @@ class Checkpoints:
         host = jax.device_get(state)
         with _writing(self.folder):
             if self._manager is None:
-                _Quiet.install()
+                quieten()
                 latest = ocp.checkpoint_managers.LatestN(2)
                 options = ocp.CheckpointManagerOptions(preservation_policy=latest, cleanup_tmp_directories=True)
                 self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -96,7 +96,7 @@ class Checkpoints:
         return row if isinstance(row, dict) and row.get("step") == step else None
 
     def _reader(self) -> ocp.CheckpointManager:
-        _Quiet.install()
+        quieten()
         options, handler = ocp.CheckpointManagerOptions(read_only=True), ocp.StandardCheckpointHandler()
         return ocp.CheckpointManager(self.folder, options=options, item_handlers=handler)
 
@@ -150,23 +150,6 @@ def _read(manager: ocp.CheckpointManager, step: int, template: PyTree) -> PyTree
         if checksum(state) != manager.metadata(step).custom_metadata["crc32"]:
             raise ValueError("The checksum does not fit.")
         return state
-
-
-class _Quiet:
-    """A hook for exceptions that nobody catches: once a read or write has failed, TensorStore's others print "Event loop is closed"."""
-
-    def __init__(self, hook):
-        self._hook = hook
-
-    def __call__(self, raised) -> None:
-        if "Event loop is closed" not in str(raised.exc_value):
-            self._hook(raised)
-
-    @classmethod
-    def install(cls) -> None:
-        """Puts the hook before the present one."""
-        if not isinstance(sys.unraisablehook, cls):
-            sys.unraisablehook = cls(sys.unraisablehook)
 
 
 def _layout(tree: PyTree) -> dict[str, str]:

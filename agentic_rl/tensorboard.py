@@ -18,6 +18,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams as to_summaries
 
+from agentic_rl.background import quieten
 from agentic_rl.hparams import hparams
 from agentic_rl.panels import learning_curves
 from agentic_rl.tags import Clock, Row, scalars
@@ -99,6 +100,7 @@ def writer(folder: Path) -> SummaryWriter:
     Its queue is unbounded (0): on a full disk the writing thread dies, and a bounded one would then block for ever. The suffix keeps
     two writers of one second from sharing a file.
     """
+    quieten()
     return SummaryWriter(str(folder), max_queue=0, flush_secs=10, filename_suffix=f".{time.time_ns()}")
 
 

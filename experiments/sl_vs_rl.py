@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from agentic_rl import algorithms, envs, parallel, provenance
 from agentic_rl.acting import Expert
 from agentic_rl.config import check, named, snake_case
+from agentic_rl.lock import Lock
 from agentic_rl.machine import Machine
 from agentic_rl.policy import Policy
 from agentic_rl.records import RunDirectory
@@ -99,7 +100,8 @@ def main(arguments: list[str]) -> int:
     check(command.seeds >= 2, f"Intervals need at least 2 seeds, not {command.seeds}.")
     if command.quick:
         print(SMOKE_TEST)
-    measured = measure(command, tasks, rows)
+    with Lock(Path(command.out)):
+        measured = measure(command, tasks, rows)
     if measured is None:
         return interrupt.CODE
     write(command, tasks, rows, *measured)
@@ -124,6 +126,7 @@ def measure(command: Command, tasks: dict[str, Any], rows: dict[str, algorithms.
             if finished is None:
                 progress.say(stopped())
                 return None
+            check("scores" in finished, f"{path} was finished by another command; delete its result.json, and it is scored again.")
             results += finished["scores"]
             curves += curve(path, task_name, row_name)
             print(summary(finished["scores"]), flush=True)

@@ -25,6 +25,7 @@ import numpy as np
 from agentic_rl import envs, parallel
 from agentic_rl.acting import Expert, Random
 from agentic_rl.config import check, named
+from agentic_rl.lock import Lock
 from agentic_rl.rollout import rollout
 from agentic_rl.run import Run
 from agentic_rl.train import train
@@ -81,7 +82,8 @@ def main(arguments: list[str]) -> int:
     if tasks:
         parallel.prepare(1)
         console.keep_compiled_programs()
-    measure(command, tasks, book)
+        with Lock(Path(command.out)):
+            measure(command, tasks, book)
     report.write(Path(command.page), page(known, book))
     print(f"wrote {command.page}")
     return 0

@@ -20,10 +20,10 @@ from typing import Annotated, Any
 import tyro
 
 from agentic_rl import parallel, policy
-from agentic_rl.config import check, from_json, to_json
+from agentic_rl.config import check, to_json
 from agentic_rl.machine import Machine
 from agentic_rl.records import RunDirectory
-from agentic_rl.run import Run
+from agentic_rl.run import Run, stored
 from agentic_rl.train import BUDGET, load_start, train
 from agentic_rl.types import Spec, parts
 from experiments import console, interrupt
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
         if directory.result:
             print(f"{resume} is finished: {directory.result}\nmore: {console.command('evaluate', resume)}")
             return 0
-        return execute(from_json(directory.config), directory)
+        return execute(stored(directory), directory)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__ + "\n" + choices())
         return 0 if arguments else 2
@@ -115,8 +115,9 @@ def execute(run: Run, directory: RunDirectory) -> int:
         line.phase("saving")
         directory.log_episodes(run.updates, texts)
         directory.finish(scores | {name: last[name] for name in BUDGET})
-    start, end = mean(result.first["eval_success"]), mean(last["eval_success"])
-    print(f"success on unseen problems: {start:.3f} before, {end:.3f} after {run.updates} updates")
+    lost = "eval_success" not in result.first  # with the beginning of the log
+    start = "" if lost else f"{mean(result.first['eval_success']):.3f} before, "
+    print(f"success on unseen problems: {start}{mean(last['eval_success']):.3f} after {run.updates} updates")
     print(f"curves: {console.tensorboard(directory.path)}    more: {console.command('evaluate', directory.path)}")
     return 0
 

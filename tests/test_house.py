@@ -6,7 +6,21 @@ from pathlib import Path
 LAYERS = (
     {"__init__", "config", "registry", "types", "tokens", "streams", "budgets", "progress"},
     {"envs", "problems", "layout", "policy", "acting", "credit", "surrogates", "losses", "kl", "optimizer", "metrics", "parallel", "graph"}
-    | {"records", "checkpoints", "tensorboard", "tags", "panels", "hparams", "provenance", "log", "lock", "disk", "atomic", "thinning"},
+    | {
+        "records",
+        "checkpoints",
+        "tensorboard",
+        "tags",
+        "panels",
+        "hparams",
+        "provenance",
+        "log",
+        "lock",
+        "disk",
+        "atomic",
+        "background",
+        "thinning",
+    },
     {"sampler", "rewards", "selection", "renamed", "scaffolds"},
     {"rollout"},
     {"forks", "evaluate", "transcript", "exact"},

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from agentic_rl import parallel
 from agentic_rl.config import ConfigError
 from agentic_rl.disk import DiskNotice
 from agentic_rl.lock import Lock
+from experiments import console, sl_vs_rl, task_notes
 
 HOLDS = "import sys, time; from pathlib import Path; from agentic_rl.lock import Lock; lock = Lock(Path(sys.argv[1])); "
 HOLDS += "lock.acquire(); print('held', flush=True); time.sleep(100)"
@@ -68,3 +70,12 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="Cannot write to .*Not a directory"):
         Lock(tmp_path / "file" / "folder").acquire()
+
+
+@pytest.mark.parametrize("program, flags", [(sl_vs_rl, []), (task_notes, ["--measure", "key_door"])], ids=["sl_vs_rl", "task_notes"])
+def test_a_program_whose_folder_another_process_writes_in_is_refused_before_it_measures(tmp_path, monkeypatch, program, flags):
+    monkeypatch.setattr(parallel, "prepare", lambda devices: None)
+    monkeypatch.setattr(console, "keep_compiled_programs", lambda: None)
+    monkeypatch.setattr(program, "measure", lambda *_: pytest.fail("measured"))
+    with Lock(tmp_path), pytest.raises(ConfigError, match=f"already writes in {tmp_path}"):
+        program.main([*flags, "--out", str(tmp_path)])

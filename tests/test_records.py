@@ -387,6 +387,7 @@ def test_a_disk_that_fills_up_while_training_ends_the_run_in_a_sentence_and_keep
     script = FULL.format(tests=str(here), root=str(here.parent), path=str(tmp_path))
     command = [sys.executable, "-c", script]
     ended = subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, timeout=60, capture_output=True, text=True)
+    assert "Traceback" not in ended.stderr, ended.stderr
     save, log = ended.stdout.splitlines()
     assert save.startswith(f"Cannot write a checkpoint to {tmp_path / 'checkpoints'} (File too large")
     assert log.startswith(f"Cannot write to {tmp_path} (File too large)")
