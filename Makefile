@@ -6,7 +6,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 CONSTRAINTS := $(wildcard constraints/$(VERSION).txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv compare reproduce reproduce-quick notebooks test test-all lint bench freeze clean
+.PHONY: help .venv demo compare reproduce reproduce-quick notebooks test test-all lint bench freeze clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,9 @@ help: ## This list
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --disable-pip-version-check --quiet -e '.[$(EXTRAS)]' $(addprefix -c ,$(CONSTRAINTS))
 	@touch $@
+
+demo: .venv ## A small policy that visibly learns, in two minutes
+	.venv/bin/python -m experiments.train demo
 
 compare: .venv ## Supervised learning against reinforcement learning, in minutes
 	.venv/bin/python -m experiments.sl_vs_rl

@@ -1,5 +1,6 @@
 """Train one algorithm on one task: `python -m experiments.train <algorithm> <task> [flags]`.
 
+    python -m experiments.train demo                  # a small run that visibly learns within two minutes
     python -m experiments.train grpo running_sum
     python -m experiments.train ppo running_sum --task.num-turns 16 --algorithm.credit.lambda_ 0.9 --seeds 5
     python -m experiments.train rloo key_door --credit reward_to_go --surrogate clipped_ratio
@@ -32,6 +33,9 @@ from experiments.flags import choices, parse, take
 from experiments.progress import Line
 from experiments.watch import actor, episodes
 
+# The success of seeds 0 to 4 rises from .03 to .13 to .96 or more.
+DEMO = "grpo running_sum --task.num-turns 6 --task.modulus 6 --policy.layers 1 --algorithm.optimizer.learning-rate 1e-3 --updates 100"
+
 
 @dataclasses.dataclass(frozen=True)
 class Command:
@@ -49,6 +53,7 @@ class Command:
 
 
 def main(arguments: list[str]) -> int:
+    arguments = spell_out_demo(arguments)
     resume, arguments = take(arguments, "--resume")
     if resume is not None:
         check(not arguments, f"--resume takes its whole config from {resume}; leave out {' '.join(arguments)}.")
@@ -86,6 +91,15 @@ def brief(stored: Any) -> Any:
     if not isinstance(stored, dict):
         return stored
     return {name: f"{len(value):,} pairs" if name == "pairs" else brief(value) for name, value in stored.items()}
+
+
+def spell_out_demo(arguments: list[str]) -> list[str]:
+    """Returns the arguments, with `demo` replaced by the flags that it stands for; prints the whole command."""
+    if arguments[:1] != ["demo"]:
+        return arguments
+    spelled_out = [*DEMO.split(), *arguments[1:]]
+    print("demo stands for:", console.command("train", *spelled_out))
+    return spelled_out
 
 
 def quick(run: Run) -> Run:
