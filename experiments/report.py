@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -26,7 +27,13 @@ th,td{padding:.35rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical
 @media(max-width:40rem){table{font-size:.8rem} th,td{padding:.3rem} .text{min-width:8rem}}
 tr>:first-child{position:sticky;left:0;background:#fff;font-weight:600}
 .verdict{border-left:.4rem solid #777;background:#f6f6f6;padding:.5rem 1rem;margin:1rem 0} .verdict p{margin:.3rem 0}
-.supported{border-color:#009E73} .falsified{border-color:#D55E00} dt{font-weight:600} dd{margin:0 0 .5rem;font-family:monospace}
+.verdict.supported{border-color:#009E73;background:#EAF6F1} .verdict.falsified{border-color:#D55E00;background:#FBEEE6}
+.judged .verdict{margin:.4rem 0;padding:.2rem .8rem} .judged fieldset{border:0;padding:0;margin:1rem 0} .judged legend{font-weight:600}
+.judged label{display:inline-block;margin:.2rem 1rem .2rem 0;padding:0 .4rem;border-bottom:.2rem solid #777}
+.judged label.supported{border-color:#009E73} .judged label.falsified{border-color:#D55E00} .judged label.all{border-color:#fff}
+.judged:has(.only-supported:checked) .verdict:not(.supported),.judged:has(.only-falsified:checked) .verdict:not(.falsified),
+.judged:has(.only-inconclusive:checked) .verdict:not(.inconclusive){display:none}
+.answer{font-size:1.1rem} nav ol{columns:14rem} dt{font-weight:600} dd{margin:0 0 .5rem;font-family:monospace}
 """
 
 
@@ -47,11 +54,20 @@ class Picture(NamedTuple):
     alt: str
 
 
+class Markup(NamedTuple):
+    """HTML that is put into the page as it stands: whoever makes it escapes what it says."""
+
+    html: str
+
+
+Part = str | list[Record] | Picture | Verdict | Markup  # a paragraph, a table, a figure, a verdict
+
+
 class Section(NamedTuple):
-    """A heading and what stands under it, in order: a paragraph (str), a table (list of records), a Picture or a Verdict."""
+    """A heading and what stands under it, in order."""
 
     heading: str
-    parts: list[str | list[Record] | Picture | Verdict]
+    parts: list[Part]
 
 
 def outcome(low: float, high: float, threshold: float = 0.0) -> Literal["supported", "falsified", "inconclusive"]:
@@ -96,8 +112,10 @@ def markdown(rows: list[Record]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def html(title: str, provenance: dict[str, Any], sections: list[Section]) -> str:
-    """One page that needs no other file: contents, sections, and how it was made; it fits a phone, where tables scroll sideways.
+def html(title: str, provenance: dict[str, Any], sections: list[Section], answer: Sequence[Part] = ()) -> str:
+    """Returns one page that needs no other file: the answer, contents, sections, and how it was made.
+
+    It fits a phone, where tables scroll sideways.
 
     Raises: ValueError unless `provenance` states the command, commit, versions, seeds and budget.
     """
@@ -109,12 +127,15 @@ def html(title: str, provenance: dict[str, Any], sections: list[Section]) -> str
     contents = "".join(f'<li><a href="#s{i}">{escape(heading)}</a></li>' for i, (heading, _) in enumerate(bodies))
     body = "\n".join(f'<section id="s{i}"><h2>{escape(heading)}</h2>\n{part}</section>' for i, (heading, part) in enumerate(bodies))
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
-    page = f"<h1>{escape(title)}</h1>\n<nav><ol>{contents}</ol></nav>\n{body}"
+    first = f'<div class="answer">{"".join(map(_part, answer))}</div>\n' if answer else ""
+    page = f"<h1>{escape(title)}</h1>\n{first}<nav><ol>{contents}</ol></nav>\n{body}"
     return f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}</style></head>\n<body>{page}</body></html>\n'
 
 
-def _part(part: str | list[Record] | Picture | Verdict) -> str:
+def _part(part: Part) -> str:
     match part:
+        case Markup(content):
+            return content
         case Picture(figure, alt):
             image = base64.b64encode(drawn(figure, dpi=130)).decode()
             return f'<figure><img src="data:image/png;base64,{image}" alt="{escape(alt)}"><figcaption>{escape(alt)}</figcaption></figure>'

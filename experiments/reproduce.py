@@ -27,11 +27,11 @@ import experiments
 from agentic_rl import registry
 from agentic_rl.config import check
 from agentic_rl.progress import Progress
-from experiments import console, interrupt, progress, report, study
+from experiments import console, interrupt, overview, progress, report, study
 from experiments.flags import from_flags, look_up
 from experiments.progress import Line, clock
-from experiments.report import Picture, Section
-from experiments.statistics import Record
+from experiments.report import Picture, Section, Verdict
+from experiments.statistics import Record, distinct, select
 from experiments.verdicts import together
 from experiments.whole import WITHIN
 
@@ -140,31 +140,45 @@ def pages(done: dict[str, study.Study], folder: Path) -> None:
     records = {name: report.read_csv(folder / name / "results.csv") for name in done}
     sources = {name: study.source(one, records[name], folder / name) for name, one in measured.items()}
     sections = [section(one, records[name], sources[name]) for name, one in measured.items()]
-    overview = [line for name, one in measured.items() for line in verdict_lines(name, one, records[name])]
+    lines = [line for name, one in measured.items() for line in verdict_lines(name, one, records[name])]
     seconds = sum(study.seconds(one, records[name]) for name, one in measured.items())
-    shown = [{k: x for k, x in line.items() if k != "evidence"} for line in overview]  # that stands in the sections
-    first = Section("Verdicts", [summary(overview, len(measured), seconds), shown])
-    report.write(folder / "index.html", report.html(TITLE, provenance(sources, records), [first, *sections]))
-    report.write(folder / "README.md", f"# {TITLE}\n\n{first.parts[0]}\n\n{report.markdown(overview)}\n")
+    shown = [{k: x for k, x in line.items() if k != "evidence"} for line in lines]  # that stands in the sections
+    links = {name: f"s{i}" for i, name in enumerate(measured, 1)}  # behind the section of all verdicts
+    first = Section("Verdicts", [overview.DEFINITIONS, overview.listed(shown, links)])
+    said = f"{summary(lines, len(measured), seconds)} {overview.decided(lines)}"
+    answer = [said, Picture(overview.figure(lines), "How many claims of each study are supported, falsified and inconclusive.")]
+    report.write(folder / "index.html", report.html(TITLE, provenance(sources, records), [first, *sections], answer))
+    report.write(folder / "README.md", readme(said, lines))
     print(f"index.html and README.md are in {folder}")
 
 
 def verdict_lines(name: str, one: study.Study, records: list[Record]) -> list[Record]:
     """The study's verdicts, for the overview."""
-    return [{"study": name, "verdict": v.outcome, "claim": v.claim, "evidence": v.evidence} for v in together(one.verdicts(records))]
+    return [{"study": name, "verdict": v.outcome, "claim": v.claim, "evidence": v.evidence} for v in judged(one, records)]
 
 
-def summary(overview: list[Record], studies: int, seconds: float) -> str:
+def judged(one: study.Study, records: list[Record]) -> list[Verdict]:
+    """The study's verdicts as a family, what is decided first."""
+    return sorted(together(one.verdicts(records)), key=lambda verdict: list(overview.COLORS).index(verdict.outcome))
+
+
+def readme(said: str, lines: list[Record]) -> str:
+    """Returns the verdicts as Markdown: how many each study came to, then all, what is decided first."""
+    counts = [{"study": study} | overview.count(select(lines, study=study)) for study in distinct(lines, "study")]
+    parts = [f"# {TITLE}", said, overview.DEFINITIONS, report.markdown(counts)]
+    for kind, number in overview.count(lines).items():
+        some = [{k: x for k, x in line.items() if k != "verdict"} for line in select(lines, verdict=kind)]
+        parts += [f"## {kind.capitalize()} ({number})", report.markdown(some)] if some else []
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(lines: list[Record], studies: int, seconds: float) -> str:
     """How many verdicts there are of each kind, and what they cost.
 
     >>> summary([{"verdict": "supported"}, {"verdict": "falsified"}, {"verdict": "supported"}], 2, 5400)
     '2 studies, measured in 1.5 hours; of 3 claims 2 are supported, 1 falsified and 0 inconclusive.'
     """
-    supported, falsified, rest = (
-        sum(line["verdict"] == which for line in overview) for which in ("supported", "falsified", "inconclusive")
-    )
-    took = f"{studies} studies, measured in {seconds / 3600:.1f} hours"
-    return f"{took}; of {len(overview)} claims {supported} are supported, {falsified} falsified and {rest} inconclusive."
+    return f"{studies} studies, measured in {seconds / 3600:.1f} hours; {overview.counted(lines)}."
 
 
 def section(one: study.Study, records: list[Record], source: str) -> Section:
@@ -172,7 +186,7 @@ def section(one: study.Study, records: list[Record], source: str) -> Section:
     about, lines = inspect.getdoc(type(one)), one.lines(records)
     pictures = [Picture(figure, f"{about} ({name.replace('_', ' ')})") for name, figure in one.figures(records).items()]
     notes = ". ".join(study.legend(one, lines))
-    return Section(study.name(one).replace("_", " "), [about, one.claim, *together(one.verdicts(records)), *pictures, lines, notes, source])
+    return Section(study.name(one).replace("_", " "), [about, one.claim, *judged(one, records), *pictures, lines, notes, source])
 
 
 def provenance(sources: dict[str, str], records: dict[str, list[Record]]) -> dict[str, Any]:

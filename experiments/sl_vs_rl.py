@@ -13,11 +13,13 @@ too, and pays in labels. Sources: Ross & Bagnell 2010 and 1011.0686 (compounding
     python -m experiments.sl_vs_rl --tasks chain_pit,key_door,running_sum
     python -m experiments.sl_vs_rl --full                  # the three tasks, 10 seeds; made results/sl_vs_rl
     python -m experiments.sl_vs_rl --quick                 # a smoke test
+    python -m experiments.sl_vs_rl --full --no-measure     # draws and judges what is there again
 
 Interrupted, the same command continues. `--help` lists the flags.
 """
 
 import dataclasses
+import json
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -36,9 +38,10 @@ from agentic_rl.records import RunDirectory
 from agentic_rl.rollout import rollout
 from agentic_rl.run import Run, WarmStart
 from agentic_rl.train import BUDGET, Result
-from experiments import comparison_figures, console, figures, interrupt, progress, report, statistics
+from experiments import comparison_answer, comparison_figures, console, figures, interrupt, overview, progress, report, statistics
 from experiments.cell import result
 from experiments.flags import from_flags, look_up
+from experiments.names import words
 from experiments.progress import Line
 from experiments.statistics import Record, scores, select
 from experiments.verdicts import above_zero, near_zero
@@ -50,6 +53,7 @@ HORIZONS = (1, 2, 4)
 QUESTION = """Every row starts from the same warm start, cloning of a few fixed demonstrations, and gets the same number of updates
 of 256 episodes. The rows differ in who acts, whose labels are trained on, and what credit each action gets. Where the only reward is
 1 for success at the end, rft and reinforce are the same algorithm: the reward to go is the filter."""
+FINAL = "Success on unseen problems after training, with sampled actions, at the trained length and at the longest: means over seeds."
 CURVES = """Success on unseen problems against environment steps, generated tokens and expert labels, the warm start's included:
 means over seeds."""
 HORIZON = """Success against the length of the episode, one panel per row; the line is constant per-turn accuracy to the power of
@@ -61,7 +65,6 @@ running_sum and chain_pit, ppo's critic cannot know them, so that its values, an
 four gradient steps on a batch; only the clipped ratio corrects for the policy having moved. The learning rate, the number of
 demonstrations and the warm start's length were chosen for all rows on pilots with seeds 1000 and 1001, which tried cloning,
 DAgger and GRPO; the other rows were not tuned."""
-GREEDY = "The same policies, taking their likeliest action instead of sampling."
 WARM = "{} lifts the warm start, with rewards only"
 FORETOLD = "sft's success at 2x minus (its per-turn accuracy at 1x)^decisions"
 SMOKE_TEST = "a smoke test: it shows that everything works; so few updates of so small a policy learn nothing"
@@ -82,6 +85,7 @@ class Command:
     out: str = "runs/sl_vs_rl"
     full: bool = False  # the three tasks with 10 seeds, into results/sl_vs_rl
     quick: bool = False  # a smoke test: a tiny policy, few updates
+    measure: bool = True  # --no-measure: only draw and judge what was measured before
     policy: Policy = Policy(context="markov")  # its answer depends on the turn at hand alone, so that lengths beyond training are fair
     devices: int = 0
 
@@ -92,6 +96,9 @@ def main(arguments: list[str]) -> int:
         command = replace(command, tasks="running_sum,chain_pit,key_door", seeds=10, out="results/sl_vs_rl")
     if command.quick:
         command = replace(command, out=command.out + "_quick", **SMOKE)
+    if not command.measure:
+        again(Path(command.out))
+        return 0
     check("sft" in command.rows.split(","), "The verdicts compare with cloning: leave sft among the --rows.")
     parallel.prepare(command.devices)
     console.keep_compiled_programs()
@@ -104,7 +111,13 @@ def main(arguments: list[str]) -> int:
         measured = measure(command, tasks, rows)
     if measured is None:
         return interrupt.CODE
-    write(command, tasks, rows, *measured)
+    results, curves = measured
+    out = Path(command.out)
+    report.write_csv(out / "results.csv", results)
+    report.write_csv(out / "curves.csv", curves)
+    report.write(out / "made_by.json", json.dumps(made_by(command, results), indent=1) + "\n")
+    write(out)
+    print(f"runs: {console.tensorboard(out / 'runs')}")
     return 0
 
 
@@ -241,34 +254,48 @@ def verdicts(results: list[Record], task: str) -> list[report.Verdict]:
     return judged
 
 
-def write(command: Command, tasks, rows, results: list[Record], curves: list[Record]) -> None:
-    """CSVs, figures and the page to the disk; the tables and verdicts to the terminal."""
-    out = Path(command.out)
-    report.write_csv(out / "results.csv", results)
-    report.write_csv(out / "curves.csv", curves)
-    judged = [verdict for task in tasks for verdict in verdicts(results, task)]
-    report.write_csv(out / "verdicts.csv", [{k: x for k, x in v._asdict().items() if k != "p"} for v in judged])
-    pictures = draw(out, rows)
-    tables = {task: select(results, task=task) for task in tasks}
-    sections = [report.Section("The comparison", [QUESTION, CAVEATS, pictures["rows"]])]
-    sections += [report.Section(f"Results on {task}", [report.table(t), report.note(t)]) for task, t in tables.items()]
-    sections.append(report.Section("Verdicts", [VERDICTS, *judged]))
+def again(out: Path) -> None:
+    """Draws and judges what is in `out`.
+
+    Raises: ConfigError if nothing was measured there.
+    """
+    files = [out / name for name in ("results.csv", "curves.csv", "made_by.json")]
+    check(all(file.exists() for file in files), f"There are no results in {out}: leave out --no-measure.")
+    write(out)
+
+
+def write(out: Path) -> None:
+    """Figures, verdicts and the page to the disk, from the CSVs there; the tables and verdicts to the terminal."""
+    results, pictures = report.read_csv(out / "results.csv"), draw(out)
+    tables = {task: select(results, task=task) for task in statistics.distinct(results, "task")}
+    judged = [verdict for task in tables for verdict in verdicts(results, task)]
+    lines = [{k: x for k, x in v._asdict().items() if k != "p"} for v in judged]
+    report.write_csv(out / "verdicts.csv", lines)
+    boxes = [{"verdict": line.pop("outcome")} | line for line in lines]
+    said = f"The predictions: {overview.counted(boxes)}."
+    answer = [" ".join(comparison_answer.answer(results)), pictures["final_success"], said]
+    sections = [report.Section("Verdicts", [VERDICTS, overview.listed(boxes)])]
+    sections += [report.Section(f"Results on {words(task)}", [report.table(t), report.note(t)]) for task, t in tables.items()]
+    sections.append(report.Section("The comparison", [QUESTION, CAVEATS, pictures["rows"]]))
     sections.append(report.Section("Success against horizon", [pictures["success_against_horizon"]]))
     sections.append(report.Section("Learning curves", [pictures["learning_curves"]]))
-    sections.append(report.Section("Greedy actions", [GREEDY, *[report.table(t, "greedy") for t in tables.values()]]))
-    title = "Supervised learning against reinforcement learning"
-    report.write(out / "report.html", report.html(title, made_by(command, results), sections))
+    greedy = [part for task, t in tables.items() for part in (f"{words(task).capitalize()}:", report.table(t, "greedy"))]
+    sections.append(report.Section("Greedy actions", [comparison_answer.greedy(results), *greedy]))
+    title, made = "Supervised learning against reinforcement learning", json.loads((out / "made_by.json").read_text())
+    report.write(out / "report.html", report.html(title, made, sections, answer))
     for task, t in tables.items():
         print(f"\n{task}\n{report.text(report.table(t))}\n{report.note(t)}")
     print("\n" + "\n".join(f"{v.outcome:13} {v.claim}: {v.evidence}" for v in judged))
-    print(f"\nreport: {out}/report.html    runs: {console.tensorboard(out / 'runs')}")
+    print(f"\nreport: {out}/report.html")
 
 
-def draw(out: Path, rows: dict[str, algorithms.Algorithm]) -> dict[str, report.Picture]:
+def draw(out: Path) -> dict[str, report.Picture]:
     """The figures, from the CSVs alone; each is also saved beside them."""
     results, curves = (report.read_csv(out / f"{name}.csv") for name in ("results", "curves"))
     curves = [record for record in curves if record["row"] != "warm_start"]
+    rows = {name: table()[name] for name in statistics.distinct(curves, "row")}
     pictures = {
+        "final_success": report.Picture(comparison_figures.final_success(results), FINAL),
         "learning_curves": report.Picture(comparison_figures.learning_curves(curves), CURVES),
         "success_against_horizon": report.Picture(comparison_figures.success_against_horizon(results), HORIZON),
         "rows": report.Picture(comparison_figures.algorithm_table(cell_table(rows)), TABLE),
