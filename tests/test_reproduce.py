@@ -26,7 +26,9 @@ def test_the_page_shows_verdicts_figures_and_where_they_come_from(here, monkeypa
     assert "<strong>supported</strong>: Squares are positive." in page and 'alt="Squares numbers. (toy)"' in page
     assert "python -m experiments.toy --numbers 4 5" in page and "absent" not in page
     assert set(re.findall(r'href="#(s\d+)"', page)) == set(re.findall(r'id="(s\d+)"', page))
-    assert "| toy | supported | Squares are positive. | Seen. |" in table
+    assert page.index("of 1 claims 1 are supported") < page.index("<img") < page.index("<nav>") < page.index('class="verdict supported"')
+    assert '<a href="#s1">toy</a>: Squares are positive.' in page
+    assert "| toy | 1 | 0 | 0 |" in table and "## Supported (1)" in table and "| toy | Squares are positive. | Seen. |" in table
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
