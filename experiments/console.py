@@ -1,6 +1,7 @@
 """The terminal: one sentence for a user's mistake, and tables."""
 
 import os
+import re
 import shlex
 import sys
 import warnings
@@ -12,8 +13,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from agentic_rl.config import ConfigError
-from experiments import interrupt, progress
+import agentic_rl
+from agentic_rl.config import ConfigError, check
+from experiments import interrupt, programs, progress
 from experiments.statistics import Record
 
 
@@ -25,7 +27,7 @@ def main(program: Callable[[list[str]], int | None]) -> None:
     warnings.showwarning = show_warning
     try:
         with interrupt.heard():
-            code = program(sys.argv[1:])
+            code = program([expanded(word) for word in sys.argv[1:]])
         sys.stdout.flush()
         sys.exit(code)
     except BrokenPipeError:  # a reader such as `head` has seen enough
@@ -45,15 +47,41 @@ def show_warning(message: Warning, category: type[Warning], filename: str, linen
     progress.say(text.rstrip("\n"), file)
 
 
+def expanded(word: str) -> str:
+    """Returns an argument with the user's home folder in place of a ~ that the shell left there.
+
+    >>> expanded("--run-dir=~/x") == f"--run-dir={Path.home()}/x", expanded("~x"), expanded("a~/x")
+    (True, '~x', 'a~/x')
+    """
+    flag, place = re.fullmatch(r"(--[\w.-]+=)?(.*)", word, re.DOTALL).groups("")
+    return flag + os.path.expanduser(place) if place == "~" or place.startswith("~/") else word
+
+
+def check_checkout(*places: str) -> None:
+    """Checks, for files and folders that are written, that those of the repository's docs/ and results/ can be.
+
+    Raises: ConfigError if this is no checkout.
+    """
+    for place in places:
+        top = Path(place).parts[:1]
+        sentence = f"{place} is a place in the repository: run this in a checkout of it, or name another place (--help lists the flags)."
+        check(top not in [("docs",), ("results",)] or Path(*top).is_dir(), sentence)
+
+
 def command(program: str, *words: object) -> str:
     """Returns the shell command that runs another program of this package, quoted, in the form in which the user started this one.
 
     >>> command("evaluate", "runs/my first run")
     "python -m experiments.evaluate 'runs/my first run'"
     """
-    start = (
-        ["agentic-rl", program.replace("_", "-")] if Path(sys.argv[0]).stem == "agentic-rl" else ["python", "-m", f"experiments.{program}"]
-    )
+    name = [program.replace("_", "-")]
+    started, study = Path(sys.argv[0]), [] if program in (*programs.COMMANDS, *programs.WRITERS) else ["study"]
+    if started.stem == "agentic-rl":
+        start = ["agentic-rl", *study, *name]
+    elif (started.parent.name, started.name) == ("agentic_rl", "__main__.py"):
+        start = ["python", "-m", "agentic_rl", *study, *name]
+    else:
+        start = ["python", "-m", f"experiments.{program}"]
     return shlex.join([*start, *map(str, words)])
 
 
@@ -64,6 +92,22 @@ def tensorboard(folder: object) -> str:
     "tensorboard --logdir 'runs/my first run'"
     """
     return shlex.join(["tensorboard", "--logdir", str(folder)])
+
+
+def usage(text: str) -> str:
+    """Returns the text with its commands in the form in which the user started this program.
+
+    >>> usage("Try `python -m experiments.train --help`.")
+    'Try `python -m experiments.train --help`.'
+    """
+    return re.sub(r"python -m experiments\.(\w+)", lambda found: command(found[1]), text)
+
+
+def process(program: str, *words: object) -> list[str]:
+    """Returns the words that start another program of this installation from any folder, in a process of its own."""
+    start = "import sys; sys.path.append(sys.argv.pop(1)); from agentic_rl.__main__ import main; main()"
+    home = Path(agentic_rl.__file__).parents[1]
+    return [sys.executable, "-P", "-c", start, str(home), program, *map(str, words)]
 
 
 def keep_compiled_programs() -> None:
