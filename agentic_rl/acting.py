@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from agentic_rl.config import check, config
+from agentic_rl.config import config
+from agentic_rl.ranges import Natural, Probability
 from agentic_rl.types import Environment, State
 
 
@@ -26,12 +27,8 @@ class Learner:
 class Expert:
     """The task's expert demonstrates; with `noise` each of its actions is, with that probability, a uniformly random one."""
 
-    num_demos: int = 0  # how many demonstrations exist, drawn from again and again; 0: fresh ones in every update
-    noise: float = 0.0
-
-    def __post_init__(self):
-        check(self.num_demos >= 0, f"num_demos must be 0 (fresh demonstrations) or more, not {self.num_demos}.")
-        check(0 <= self.noise <= 1, f"noise is a probability, not {self.noise}.")
+    num_demos: Natural = 0  # how many demonstrations exist, drawn from again and again; 0: fresh ones in every update
+    noise: Probability = 0.0
 
     def act(self, task: Environment, key: PRNGKeyArray, state: State) -> Int[Array, " A"]:
         """The demonstrated action."""

@@ -17,6 +17,7 @@ from agentic_rl.credit.returns import RewardToGo
 from agentic_rl.credit.supervised import AdvantageWeighted, Imitation, OutcomeConditioned, SuccessOnly
 from agentic_rl.credit.turns import TurnGAE
 from agentic_rl.optimizer import Adam
+from agentic_rl.ranges import Count, Finite
 from agentic_rl.surrogates import Cispo, ClippedRatio, LogLikelihood, SequenceRatio
 from agentic_rl.values import NoValue
 from agentic_rl.values.critic import Critic
@@ -38,16 +39,14 @@ class Algorithm:
     kl: Any = kl.NoKL()  # what holds the policy near the one at the start
     optimizer: Any = Adam()
     aggregation: losses.Aggregation = "token_mean"  # from tokens to a loss: whether long episodes weigh more
-    problems: int = 32  # drawn per update, over all devices
-    attempts: int = 8  # episodes at each problem
-    epochs: int = 1  # passes over the batch
-    minibatches: int = 4  # gradient steps per pass; 1: strictly on-policy
-    refresh: int = 1  # updates between renewals of the policy that acts; above 1 it lags behind
-    entropy_coefficient: float = 0.0  # of the entropy bonus
+    problems: Count = 32  # drawn per update, over all devices
+    attempts: Count = 8  # episodes at each problem
+    epochs: Count = 1  # passes over the batch
+    minibatches: Count = 4  # gradient steps per pass; 1: strictly on-policy
+    refresh: Count = 1  # updates between renewals of the policy that acts; above 1 it lags behind
+    entropy_coefficient: Finite = 0.0  # of the entropy bonus
 
     def __post_init__(self):
-        for name in ("problems", "attempts", "epochs", "minibatches", "refresh"):
-            check(getattr(self, name) >= 1, f"{name} must be 1 or more, not {getattr(self, name)}.")
         episodes = self.problems * self.attempts
         check(episodes % self.minibatches == 0, f"minibatches ({self.minibatches}) must divide the {episodes} episodes of an update.")
         self._check_attempts()

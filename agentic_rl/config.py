@@ -1,7 +1,8 @@
 """Everything one can choose is a frozen dataclass whose fields are its knobs; this file makes such a class and stores it.
 
 Float fields (and nested configs) are pytree data, so one compiled program serves a sweep over learning rates and lambdas; all
-other fields are static. A folder is its own registry: `named` lists the config classes of a package by their snake_case names.
+other fields are static. Numbers declare their range with their type (ranges.py). A folder is its own registry: `named` lists the
+config classes of a package by their snake_case names.
 """
 
 import dataclasses
@@ -14,22 +15,33 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import jax
 
 from agentic_rl import registry
+from agentic_rl.ranges import ConfigError, check_ranges, kind  # noqa: F401
 
 STATIC = (int, bool, str, tuple)
 
 
-class ConfigError(ValueError):
-    """A user's mistake, said in one sentence that tells what to do."""
+def checked(cls: type) -> type:
+    """Returns the class as a frozen dataclass that refuses numbers outside of the ranges that its fields declare."""
+    more = getattr(cls, "__post_init__", lambda self: None)
 
+    def __post_init__(self):
+        check_ranges(self)
+        more(self)
 
-def config(cls: type) -> type:
-    """The class as a frozen, hashable dataclass and pytree: floats and nested configs are leaves, the rest is static."""
+    cls.__post_init__ = __post_init__
     cls = dataclasses.dataclass(frozen=True)(cls)
     strings = [f.name for f in dataclasses.fields(cls) if isinstance(f.type, str)]
     if strings:
         raise TypeError(f"The types of {cls.__name__}'s fields are strings; leave out `from __future__ import annotations` in its file.")
-    static = [f.name for f in dataclasses.fields(cls) if get_origin(f.type) or (inspect.isclass(f.type) and issubclass(f.type, STATIC))]
-    data = [f.name for f in dataclasses.fields(cls) if f.name not in static]
+    return cls
+
+
+def config(cls: type) -> type:
+    """Returns the class as a frozen, hashable dataclass and pytree: floats and nested configs are leaves, the rest is static."""
+    cls = checked(cls)
+    kinds = {f.name: kind(f.type) for f in dataclasses.fields(cls)}
+    static = [name for name, of in kinds.items() if get_origin(of) or (inspect.isclass(of) and issubclass(of, STATIC))]
+    data = [name for name in kinds if name not in static]
 
     def unflatten(aux, leaves):
         new = object.__new__(cls)  # not through __init__: its range checks are for numbers, not for tracers

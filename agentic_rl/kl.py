@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from agentic_rl.config import config
+from agentic_rl.ranges import NonNegative
 
 Estimator = Literal["k1", "k2", "k3"]
 LARGEST = 80.0  # exponent: beyond it float32 soon overflows, and gradients become NaN
@@ -33,7 +34,7 @@ class NoKL:
 class ReferenceKL:
     """A term of the loss that holds the policy near the one at the start of the run, on the tokens trained on."""
 
-    coefficient: float = 0.01
+    coefficient: NonNegative = 0.01
     estimator: Estimator = "k3"
     clamp: float = NO_CLAMP  # a token's estimate counts up to ±clamp, beyond which its gradient is 0 (verl, OpenRLHF, VinePPO: 10)
 

@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from agentic_rl.config import config
+from agentic_rl.ranges import Bound, Memory, Natural, NonNegative, Positive
 
 Decay = Literal["constant", "linear", "cosine"]
 
@@ -24,14 +25,14 @@ def schedule(step: Int[Array, ""], total: int, warmup: int, decay: Decay) -> Flo
 class Adam:
     """Adam with decoupled weight decay. (1412.6980, 1711.05101)"""
 
-    learning_rate: float = 3e-4  # at its highest, behind the warm-up
-    warmup: int = 10  # updates over which the learning rate rises
+    learning_rate: Positive = 3e-4  # at its highest, behind the warm-up
+    warmup: Natural = 10  # updates over which the learning rate rises
     decay: Decay = "constant"  # of the learning rate, to 0 at the last update
-    max_grad_norm: float = 0.5  # global norm; a group with one failure pushes hard on mostly right tokens
-    b1: float = 0.9  # memory of the mean gradient
-    b2: float = 0.95  # memory of the mean squared gradient
-    eps: float = 1e-5  # added to the root of the mean squared gradient; at 1e-8 a policy without errors left collapses at the next one
-    weight_decay: float = 0.0
+    max_grad_norm: Bound = 0.5  # global norm, inf: not clipped; a group with one failure pushes hard on mostly right tokens
+    b1: Memory = 0.9  # memory of the mean gradient
+    b2: Memory = 0.95  # memory of the mean squared gradient
+    eps: Positive = 1e-5  # added to the root of the mean squared gradient; at 1e-8 a policy without errors left collapses at the next one
+    weight_decay: NonNegative = 0.0
 
     def transform(self, rate: Float[Array, ""]) -> optax.GradientTransformation:
         """The optax chain at this learning rate."""
@@ -47,10 +48,10 @@ class Adam:
 class Sgd:
     """Plain gradient descent: for tests and theory, where a step must be proportional to its gradient."""
 
-    learning_rate: float = 0.1  # at its highest, behind the warm-up
-    warmup: int = 0  # updates over which the learning rate rises
+    learning_rate: Positive = 0.1  # at its highest, behind the warm-up
+    warmup: Natural = 0  # updates over which the learning rate rises
     decay: Decay = "constant"  # of the learning rate, to 0 at the last update
-    max_grad_norm: float = 1e9  # global norm
+    max_grad_norm: Bound = 1e9  # global norm; inf: not clipped
 
     def transform(self, rate: Float[Array, ""]) -> optax.GradientTransformation:
         """The optax chain at this learning rate."""

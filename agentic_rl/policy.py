@@ -7,7 +7,6 @@ Shape suffixes: B sequences, L new positions, S positions attended to, D width, 
 V vocabulary.
 """
 
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -17,28 +16,28 @@ from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import layout, tokens
-from agentic_rl.config import check
+from agentic_rl.config import check, checked
+from agentic_rl.ranges import Count
 from agentic_rl.types import Spec
 
 Params = Any
 
 
-@dataclass(frozen=True)
+@checked
 class Policy:
     """The size of the network; all of it is static."""
 
-    width: int = 64  # of the residual stream
-    layers: int = 2
-    heads: int = 4  # of the attention
-    mlp: int = 256  # hidden units of each layer's gated MLP
+    width: Count = 64  # of the residual stream
+    layers: Count = 2
+    heads: Count = 4  # of the attention
+    mlp: Count = 256  # hidden units of each layer's gated MLP
     context: Literal["history", "markov"] = "history"  # what an action sees: the whole episode so far, or the prompt and its own turn
     tied: bool = True  # the output head is the embedding
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the computation; weights and logits stay float32
     remat: bool = False  # recompute each block in the backward pass: less memory, a third more work
-    rope_base: int = 10_000  # larger: slower rotations, for longer episodes
+    rope_base: Count = 10_000  # larger: slower rotations, for longer episodes
 
     def __post_init__(self):
-        check(min(self.width, self.layers, self.heads, self.mlp) > 0, "width, layers, heads and mlp must be positive.")
         even = self.width % self.heads == 0 and (self.width // self.heads) % 2 == 0
         check(even, f"width ({self.width}) must be an even multiple of heads ({self.heads}): rotary positions turn pairs.")
 

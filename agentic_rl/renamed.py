@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import config
+from agentic_rl.ranges import Seed
 from agentic_rl.types import Spec, State, TimeStep
 
 
@@ -16,7 +17,7 @@ class Renamed:
     """The task under a permutation of its value tokens and one of its entity tokens; control tokens and verbs keep their meaning."""
 
     task: Any
-    seed: int = 0  # of the permutations
+    seed: Seed = 0  # of the permutations
 
     @property
     def _new(self) -> np.ndarray:

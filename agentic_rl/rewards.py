@@ -8,8 +8,9 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from agentic_rl import kl, metrics
-from agentic_rl.config import check, config
+from agentic_rl.config import config
 from agentic_rl.credit.process import progress
+from agentic_rl.ranges import Count, Finite, NonNegative, Weight
 from agentic_rl.types import Trajectory
 
 
@@ -32,8 +33,8 @@ class Shaped(_Reward):
     """r + weight · (γ Φ' − Φ): earlier news of the same outcome, which leaves the best policy and the expected gradient as they are
     (at discount 1). (Ng et al. 1999; PAV's return-to-go form, 2410.08146)"""
 
-    weight: float = 1.0
-    discount: float = 1.0  # γ, per turn
+    weight: Finite = 1.0
+    discount: Weight = 1.0  # γ, per turn
 
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """With shaped rewards."""
@@ -44,7 +45,7 @@ class Shaped(_Reward):
 class Process(_Reward):
     """r + weight in every turn whose action is the expert's: a process reward model without errors. (2305.20050)"""
 
-    weight: float = 0.1
+    weight: Finite = 0.1
 
     reads_labels: ClassVar[bool] = True
 
@@ -60,11 +61,8 @@ class SoftOverlong(_Reward):
     An episode that was cut off pays the whole penalty, one whose length the task fixes pays none.
     """
 
-    buffer: int = 4  # tokens
-    penalty: float = 1.0  # of an episode that reaches the limit
-
-    def __post_init__(self):
-        check(self.buffer >= 1, f"buffer must be 1 token or more, not {self.buffer}.")
+    buffer: Count = 4  # tokens
+    penalty: NonNegative = 1.0  # of an episode that reaches the limit
 
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """With the penalty in the last turn."""
@@ -78,7 +76,7 @@ class SoftOverlong(_Reward):
 class KlReward(_Reward):
     """Every token costs coefficient · KL. With k1 the expected gradient is that of J − coefficient · KL(π ‖ π_ref). (2009.01325)"""
 
-    coefficient: float = 0.01
+    coefficient: NonNegative = 0.01
     estimator: kl.Estimator = "k1"
     clamp: float = kl.NO_CLAMP  # a token's estimate counts up to ±clamp (OpenRLHF: 10)
 

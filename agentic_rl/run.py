@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from agentic_rl import algorithms, learner, parallel, policy
 from agentic_rl.acting import Expert
 from agentic_rl.algorithms import Algorithm
-from agentic_rl.config import ConfigError, check, config, from_json
+from agentic_rl.config import ConfigError, check, checked, config, from_json
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import LARGEST_INT, Count, Natural, Positive, Probability, Seed
 from agentic_rl.records import RunDirectory
 from agentic_rl.types import parts
 
@@ -20,14 +21,13 @@ from agentic_rl.types import parts
 class WarmStart:
     """A short supervised phase before the run (or another run's weights), so that rewards are found at all."""
 
-    updates: int = 0  # of behaviour cloning, before the run's own; 0: none
-    num_demos: int = 0  # demonstrations, drawn from again and again; 0: fresh ones in every update
-    noise: float = 0.0  # probability that a demonstrated action is random
-    learning_rate: float = 1e-3  # of the cloning
+    updates: Natural = 0  # of behaviour cloning, before the run's own; 0: none
+    num_demos: Natural = 0  # demonstrations, drawn from again and again; 0: fresh ones in every update
+    noise: Probability = 0.0  # probability that a demonstrated action is random
+    learning_rate: Positive = 1e-3  # of the cloning
     checkpoint: str = ""  # the directory of a run to take the weights from; then nothing is cloned
 
     def __post_init__(self):
-        check(self.updates >= 0, f"--warm-start.updates must be 0 (none) or more, not {self.updates}.")
         clones = self.updates or self.num_demos or self.noise or self.learning_rate != WarmStart.learning_rate
         check(not (self.checkpoint and clones), "With --warm-start.checkpoint nothing is cloned: leave out the other --warm-start flags.")
 
@@ -39,7 +39,7 @@ class WarmStart:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@checked
 class Run:
     """Everything that defines a run. What is below `devices` changes its speed, never its numbers beyond rounding."""
 
@@ -47,23 +47,20 @@ class Run:
     algorithm: Algorithm
     policy: Policy = Policy()
     warm_start: WarmStart = WarmStart()
-    updates: int = 200  # after the warm start; each collects a batch and trains on it
-    seeds: int = 1  # independent runs in one, with seeds `seed`, `seed` + 1, ...
-    seed: int = 0  # of initial weights, problems and actions
-    eval_every: int = 20  # updates between evaluations on the test split
-    eval_episodes: int = 256  # in each evaluation, one at each problem
-    checkpoint_every: int = 100  # updates between checkpoints
-    chunk: int = 10  # updates per call to the device; between calls come logs, evaluations, checkpoints and Ctrl-C
-    devices: int = 0  # 0: all accelerators, or one virtual device per CPU core (fewer if they cannot share the batch evenly)
+    updates: Count = 200  # after the warm start; each collects a batch and trains on it
+    seeds: Count = 1  # independent runs in one, with seeds `seed`, `seed` + 1, ...
+    seed: Seed = 0  # of initial weights, problems and actions
+    eval_every: Count = 20  # updates between evaluations on the test split
+    eval_episodes: Count = 256  # in each evaluation, one at each problem
+    checkpoint_every: Count = 100  # updates between checkpoints
+    chunk: Count = 10  # updates per call to the device; between calls come logs, evaluations, checkpoints and Ctrl-C
+    devices: Natural = 0  # 0: all accelerators, or one virtual device per CPU core (fewer if they cannot share the batch evenly)
     launcher: parallel.Launcher = "pmap"  # what runs one program on all devices
-    micro_batch: int = 16  # sequences per forward and backward pass on a device; 0: all at once
-    seeds_at_once: int = 0  # 0: one on a CPU, all elsewhere
+    micro_batch: Natural = 16  # sequences per forward and backward pass on a device; 0: all at once
+    seeds_at_once: Natural = 0  # 0: one on a CPU, all elsewhere
 
     def __post_init__(self):
-        for name in ("updates", "seeds", "eval_every", "eval_episodes", "checkpoint_every", "chunk"):
-            check(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be 1 or more, not {getattr(self, name)}.")
-        for name in ("devices", "micro_batch", "seeds_at_once"):
-            check(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must be 0 or more, not {getattr(self, name)}.")
+        check(self.seed + self.seeds - 1 <= LARGEST_INT, f"seed + seeds must be {LARGEST_INT + 1} or less, not {self.seed + self.seeds}.")
         counts = {"updates": self.updates, "warm-start.updates": self.warm_start.updates}
         for name, value in (counts | {"eval-every": self.eval_every, "checkpoint-every": self.checkpoint_every}).items():
             low = value // self.chunk * self.chunk

@@ -6,14 +6,15 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from agentic_rl.config import check, config
+from agentic_rl.config import config
 from agentic_rl.credit.returns import episode_return
+from agentic_rl.ranges import Count, Fraction
 from agentic_rl.types import Trajectory
 
 
 class _Selection:
     min_attempts: ClassVar[int] = 1
-    max_rounds: int = 1
+    max_rounds: Count = 1
 
 
 @config
@@ -32,12 +33,9 @@ class Informative(_Selection):
     A slot that is still uninformative after the last round is left out. Every round is charged to the budget.
     """
 
-    max_rounds: int = 4  # draws of a slot; 1: only left out
+    max_rounds: Count = 4  # draws of a slot; 1: only left out
 
     min_attempts: ClassVar[int] = 2
-
-    def __post_init__(self):
-        check(self.max_rounds >= 1, f"max_rounds must be 1 or more, not {self.max_rounds}.")
 
     def __call__(self, trajectory: Trajectory) -> Bool[Array, "N G"]:
         """Whether the group's returns differ."""
@@ -49,12 +47,9 @@ class Informative(_Selection):
 class TopSpread(_Selection):
     """The groups with the largest standard deviation of returns. (RAGEN's uncertainty filter, 2504.20073, section 4.2)"""
 
-    fraction: float = 0.25  # of the groups that is kept, rounded up
+    fraction: Fraction = 0.25  # of the groups that is kept, rounded up
 
     min_attempts: ClassVar[int] = 2
-
-    def __post_init__(self):
-        check(0 < self.fraction <= 1, f"fraction must be above 0 and at most 1, not {self.fraction}.")
 
     def __call__(self, trajectory: Trajectory) -> Bool[Array, "N G"]:
         """Whether the group is among them; of equals the earlier ones."""

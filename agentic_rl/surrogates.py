@@ -4,14 +4,15 @@ A surrogate is a config with `__call__(log_prob, old_log_prob, credit, mask) -> 
 a token, a turn or an episode.
 """
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from agentic_rl.config import check, config
+from agentic_rl.config import config
 from agentic_rl.kl import LARGEST
+from agentic_rl.ranges import Bound, Distance, Range
 
 Tokens = Float[Array, "B T A"]
 Mask = Bool[Array, "B T A"]
@@ -62,9 +63,9 @@ class PolicyRatio(_Ratio):
 class ClippedRatio(_Ratio):
     """min(ρ·credit, clip(ρ, 1−low, 1+high)·credit), ρ = π/π_old. (PPO: 1707.06347, eq. 7; two bounds: DAPO, 2503.14476)"""
 
-    clip_low: float = 0.2  # the ratio counts from 1 - clip_low
-    clip_high: float = 0.2  # to 1 + clip_high
-    max_log_ratio: float = LARGEST  # log ρ counts up to here, beyond which its gradient is 0 (Tunix: 20; verl's GSPO: 10)
+    clip_low: Distance = 0.2  # the ratio counts from 1 - clip_low
+    clip_high: Distance = 0.2  # to 1 + clip_high
+    max_log_ratio: Bound = LARGEST  # log ρ counts up to here, beyond which its gradient is 0 (Tunix: 20; verl's GSPO: 10)
 
     def ratio(self, log_prob: Tokens, old_log_prob: Tokens, mask: Mask) -> Tokens:
         """The ratio that each token's credit is multiplied with, e^max_log_ratio at most."""
@@ -90,10 +91,7 @@ class ClippedRatio(_Ratio):
 class DualClip(ClippedRatio):
     """The clipped ratio, bounded from below by `bound` · credit where credit is negative. (1912.09729, eq. 5)"""
 
-    bound: float = 3.0  # above 1
-
-    def __post_init__(self):
-        check(self.bound > 1, f"bound must be above 1, not {self.bound}.")
+    bound: Annotated[float, Range(above=1, infinite=True)] = 3.0  # above 1
 
     def __call__(self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask) -> Tokens:
         """The objective of each token."""
@@ -108,8 +106,8 @@ class SequenceRatio(ClippedRatio):
     `mean` takes the geometric mean of the tokens' ratios, as GSPO does; without, it is their product, the true ratio (TRL's RLOO).
     """
 
-    clip_low: float = 3e-4
-    clip_high: float = 4e-4
+    clip_low: Distance = 3e-4
+    clip_high: Distance = 4e-4
     level: Literal["turn", "sequence"] = "sequence"
     mean: bool = True  # over the tokens: the ratio does not depend on length
 
@@ -138,8 +136,8 @@ class GspoToken(SequenceRatio):
 class Cispo(_Ratio):
     """sg(clip(ρ)) · credit · log π: the ratio is clipped as a weight, and no token loses its gradient. (MiniMax-M1, 2506.13585, eq. 4)"""
 
-    clip_low: float = 1.0  # the weight is at least 1 - clip_low; 1: no lower bound
-    clip_high: float = 0.2  # and at most 1 + clip_high
+    clip_low: Distance = 1.0  # the weight is at least 1 - clip_low; 1: no lower bound
+    clip_high: Distance = 0.2  # and at most 1 + clip_high
 
     def __call__(self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask) -> Tokens:
         """The objective of each token."""

@@ -14,7 +14,7 @@ problems: on a pilot with 3 of them what RL learned did not carry over to unseen
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import matplotlib
 import numpy as np
@@ -24,6 +24,7 @@ from agentic_rl import algorithms
 from agentic_rl.config import check
 from agentic_rl.envs.todo import Todo
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count, Natural, Range
 from agentic_rl.run import WarmStart
 from agentic_rl.scaffolds import BabyAGI, Once, Question
 from agentic_rl.types import Environment
@@ -44,12 +45,12 @@ SUPERVISED, MORE, RL = "supervised", "more supervision", "then RL"
 class AgentsOf2023(arms.ArmStudy):
     """Was it the scaffold or the training? The agents of 2023 in miniature, against the number of steps."""
 
-    steps: tuple[int, ...] = (1, 2, 4)  # turns of work that an item takes
-    items: int = 4  # there are; a goal needs two or more
-    demos: int = 512  # whole goals, and as many questions; 0: fresh ones in every update
-    supervised_updates: int = 240
-    updates: int = 40  # more, of either kind
-    problems: int = 512
+    steps: tuple[Count, ...] = (1, 2, 4)  # turns of work that an item takes
+    items: Annotated[int, Range(2, 8)] = 4  # there are; a goal needs two or more
+    demos: Natural = 512  # whole goals, and as many questions; 0: fresh ones in every update
+    supervised_updates: Count = 240
+    updates: Count = 40  # more, of either kind
+    problems: Count = 512
 
     claim: ClassVar[str] = (
         "The article behind this project: a model trained by supervision only writes good lists and does single tasks, but loses the "
@@ -65,8 +66,7 @@ class AgentsOf2023(arms.ArmStudy):
 
     def __post_init__(self):
         super().__post_init__()
-        check(len(self.steps) >= 2 and min(self.steps) >= 1, "steps are two numbers of turns or more, each 1 or more.")
-        check(self.demos >= 0, f"demos must be 0 (fresh ones) or more, not {self.demos}.")
+        check(len(self.steps) >= 2, "steps are two numbers of turns or more.")
 
     @property
     def size(self) -> Policy:

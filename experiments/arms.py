@@ -15,9 +15,9 @@ from jaxtyping import Float, Num
 from agentic_rl import algorithms, layout, losses, parallel, policy
 from agentic_rl.acting import Expert
 from agentic_rl.algorithms import Algorithm
-from agentic_rl.config import check
 from agentic_rl.machine import Machine
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count
 from agentic_rl.rollout import rollout
 from agentic_rl.run import Run, WarmStart
 from agentic_rl.sampler import Sampler
@@ -42,16 +42,11 @@ LEGEND = {
 class ArmStudy(study.Study):
     """The flags of studies that train policies."""
 
-    updates: int = 60  # of each arm, on 256 episodes each
-    problems: int = 1024  # unseen ones, of the evaluation of each seed
+    updates: Count = 60  # of each arm, on 256 episodes each
+    problems: Count = 1024  # unseen ones, of the evaluation of each seed
 
     headline: ClassVar[str] = "success"
     legend: ClassVar[dict[str, str]] = LEGEND
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("updates", "problems"):
-            check(getattr(self, name) >= 1, f"{name} must be 1 or more, not {getattr(self, name)}.")
 
     @property
     def size(self) -> Policy:

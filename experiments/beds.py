@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from agentic_rl.algorithms import Algorithm
 from agentic_rl.config import check
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count, Several
 from experiments import clones, study, testbed
 from experiments.statistics import Record
 
@@ -27,17 +28,12 @@ LEGEND = {
 class BedStudy(study.Study):
     """The flags of studies that score credits on test beds."""
 
-    replicates: int = 32  # independent batches of each policy
-    problems: int = 4  # of a batch
-    attempts: int = 8  # at each problem
+    replicates: Several = 32  # independent batches of each policy
+    problems: Count = 4  # of a batch
+    attempts: Several = 8  # at each problem
 
     headline: ClassVar[str] = "expected_cosine"
     legend: ClassVar[dict[str, str]] = LEGEND
-
-    def __post_init__(self):
-        super().__post_init__()
-        check(min(self.replicates, self.attempts) >= 2, "replicates and attempts must be 2 or more, to tell signal from noise.")
-        check(self.problems >= 1, "problems must be 1 or more.")
 
     def bed(self, task: Any, levels: tuple[float, ...], level: float, seed: int) -> testbed.Bed:
         """See `bed`."""

@@ -8,7 +8,7 @@ forms. In about a minute.
 
 import itertools
 import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from agentic_rl import credit
 from agentic_rl.algorithms import REINFORCE, Algorithm, swap
-from agentic_rl.config import named
+from agentic_rl.config import checked, named
 from agentic_rl.credit.anchors import Gigpo
 from agentic_rl.credit.gae import GAE, LengthAdaptiveGAE
 from agentic_rl.credit.group import BatchRelative, Centred, GroupRelative, LeaveOneOut, LeaveOneOutToGo, LengthWeighted, OptimalToken
@@ -282,7 +282,7 @@ def drifts() -> list[Record]:
     return found
 
 
-@dataclass(frozen=True)
+@checked
 class Command:
     """Compute all expectations, and write them as CSV and as a page."""
 
@@ -292,6 +292,7 @@ class Command:
 
 def main(arguments: list[str]) -> int:
     command = from_flags(Command, Command(), arguments)
+    console.check_checkout(command.out, command.page)
     console.keep_compiled_programs()
     with jax.enable_x64(True):
         records = [record for case in cases() for record in measure(case)]

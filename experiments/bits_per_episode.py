@@ -26,6 +26,7 @@ from agentic_rl.config import check, config
 from agentic_rl.envs.micro import Memorize
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count, Natural, OneToken, Positive, Several
 from agentic_rl.run import WarmStart
 from experiments import arms, console, figures, study, sweep
 from experiments.arms import Policies
@@ -55,14 +56,14 @@ class Others(Expert):
 class BitsPerEpisode(arms.ArmStudy):
     """How many episodes does it take to learn one of M answers by heart, from demonstrations and from rewards? Fits the exponent of M."""
 
-    seeds: int = 20
-    digits: tuple[int, ...] = (1, 2, 3)  # of the answer
-    bases: tuple[int, ...] = (4, 8)  # what a digit is one of
-    episodes: int = 8  # of a gradient step, in all arms
-    updates: int = 200  # of each run
-    patience: int = 16  # episodes more for each possible answer
-    learning_rate: float = 3e-3  # of all arms
-    problems: int = 256
+    seeds: Count = 20
+    digits: tuple[Count, ...] = (1, 2, 3)  # of the answer
+    bases: tuple[OneToken, ...] = (4, 8)  # what a digit is one of
+    episodes: Several = 8  # of a gradient step, in all arms
+    updates: Count = 200  # of each run
+    patience: Natural = 16  # episodes more for each possible answer
+    learning_rate: Positive = 3e-3  # of all arms
+    problems: Count = 256
 
     claim: ClassVar[str] = (
         "LoRA Without Regret (Thinking Machines, 2025): a demonstration tells all bits of an answer, an episode of policy gradient about "
@@ -83,9 +84,6 @@ class BitsPerEpisode(arms.ArmStudy):
     def __post_init__(self):
         super().__post_init__()
         check(len({b**d for d in self.digits for b in self.bases}) >= 2, "An exponent needs two numbers of answers or more.")
-        check(min(self.digits) >= 1 and 2 <= min(self.bases) and max(self.bases) <= 16, "digits are 1 or more, bases 2 to 16.")
-        check(self.episodes >= 2, "episodes must be 2 or more: RL compares them.")
-        check(self.patience >= 0, "patience must be 0 or more.")
 
     @property
     def size(self) -> Policy:

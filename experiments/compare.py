@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from agentic_rl.config import check, snake_case
+from agentic_rl.config import check, checked, snake_case
 from agentic_rl.records import RunDirectory
 from agentic_rl.run import Run, stored
 from agentic_rl.tensorboard import write_seeds
@@ -25,7 +25,7 @@ from experiments.flags import from_flags
 from experiments.statistics import Record, distinct
 
 
-@dataclasses.dataclass(frozen=True)
+@checked
 class Command:
     """Compare runs: success before and after, what it cost, and with --out the learning curves, also of each seed."""
 

@@ -12,7 +12,7 @@ two, RL learned nothing on other seeds, for want of rewards.)
 
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +24,7 @@ from agentic_rl.config import check
 from agentic_rl.envs.compose import Compose
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count, Positive, Range
 from experiments import arms, console, study, sweep
 from experiments.arms import Policies
 from experiments.flags import look_up
@@ -50,12 +51,12 @@ class Composition(arms.ArmStudy):
     """Does RL make new skills out of old ones, where more demonstrations of the old ones do not? Tests on longer compositions."""
 
     arms: tuple[str, ...] = tuple(ARMS)
-    depths: tuple[int, ...] = (1, 2, 3, 4, 6)  # functions of a problem, at the evaluation
-    judged_at: int = 4  # the depth of the rules
-    length: int = 3  # of the strings
-    clone_updates: int = 100  # of cloning single functions
-    few: int = 25  # updates more, on problems of one and of two
-    learning_rate: float = 3e-4  # of all arms
+    depths: tuple[Count, ...] = (1, 2, 3, 4, 6)  # functions of a problem, at the evaluation
+    judged_at: Count = 4  # the depth of the rules
+    length: Annotated[int, Range(2, 8)] = 3  # of the strings
+    clone_updates: Count = 100  # of cloning single functions
+    few: Count = 25  # updates more, on problems of one and of two
+    learning_rate: Positive = 3e-4  # of all arms
 
     claim: ClassVar[str] = (
         "Yuan et al. (2509.25123), From f(x) and g(x) to f(g(x)): RL on two functions brings compositions of more than two, which neither "
@@ -79,10 +80,7 @@ class Composition(arms.ArmStudy):
         check(
             {BASE, "rl_1", "rl_2", "rft_2"} <= set(self.arms), f"The claim compares rl_2 with rl_1, rft_2 and {BASE}: leave them in --arms."
         )
-        check(min(self.depths) >= 1, "depths are 1 or more.")
         check(self.judged_at in self.depths, f"judged_at ({self.judged_at}) must be one of depths.")
-        check(min(self.clone_updates, self.few) >= 1, "clone_updates and few must be 1 or more.")
-        check(self.learning_rate > 0, f"learning_rate must be above 0, not {self.learning_rate}.")
 
     def cells(self) -> list[Record]:
         return [dict(arm=arm) for arm in self.arms]

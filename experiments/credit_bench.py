@@ -22,6 +22,7 @@ from agentic_rl import credit, envs, policy
 from agentic_rl.algorithms import REINFORCE, Algorithm, swap
 from agentic_rl.config import named
 from agentic_rl.credit.gae import GAE
+from agentic_rl.ranges import Count, Inside
 from agentic_rl.values import NoValue
 from agentic_rl.values.critic import Critic
 from agentic_rl.values.exact import Exact
@@ -48,9 +49,9 @@ LABELS = {"cosine_bias": "cosine of mean"}
 class CreditBench(beds.BedStudy):
     """How near to the true advantage is each credit, and how good is its gradient? Scores all on policies of rising success."""
 
-    seeds: int = 1  # policies, each with its own problems
+    seeds: Count = 1  # policies, each with its own problems
     tasks: tuple[str, ...] = ("chain_pit", "key_door", "graph_nav")
-    levels: tuple[float, ...] = (0.05, 0.5, 0.95)  # success of the policies: of all clones on the way, the nearest
+    levels: tuple[Inside, ...] = (0.05, 0.5, 0.95)  # success of the policies: of all clones on the way, the nearest
 
     claim: ClassVar[str] = (
         "RLOO's expected gradient is the true one, a test of the bench; fine credit helps more where success is rare (our own question); "

@@ -25,6 +25,7 @@ from agentic_rl.config import check
 from agentic_rl.envs.frozen_lake import FrozenLake
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count, Positive, Probability
 from agentic_rl.rewards import SoftOverlong
 from agentic_rl.selection import Informative
 from agentic_rl.surrogates import ClippedRatio
@@ -47,13 +48,13 @@ NONE, ALL = "GRPO", "DAPO"
 class DapoRecipe(arms.ArmStudy):
     """Which parts of DAPO's recipe help, and what is left of it at as many environment steps? Adds and leaves out each."""
 
-    hard: float = 0.9  # noise of the demonstrations, from which clones succeed seldom
-    easy: float = 0.4  # and more often
-    updates: int = 60  # of each arm, on 128 episodes each, and what dynamic sampling draws again
-    clone_updates: int = 60  # of cloning
-    looks: int = 6  # evaluations on the way
-    epochs: int = 2  # passes over each batch, so that the clip matters
-    learning_rate: float = 1e-3
+    hard: Probability = 0.9  # noise of the demonstrations, from which clones succeed seldom
+    easy: Probability = 0.4  # and more often
+    updates: Count = 60  # of each arm, on 128 episodes each, and what dynamic sampling draws again
+    clone_updates: Count = 60  # of cloning
+    looks: Count = 6  # evaluations on the way
+    epochs: Count = 2  # passes over each batch, so that the clip matters
+    learning_rate: Positive = 1e-3
 
     claim: ClassVar[str] = (
         "DAPO (2503.14476, table 1, cumulative): each part adds 1 to 8 points to GRPO's 30, dynamic sampling most. Predicted: dynamic "
@@ -69,9 +70,8 @@ class DapoRecipe(arms.ArmStudy):
 
     def __post_init__(self):
         super().__post_init__()
-        check(0 <= self.easy < self.hard <= 1, "hard and easy are probabilities, hard the larger one.")
-        check(self.looks >= 1 and self.updates % self.looks == 0, f"looks must divide updates ({self.updates}), not {self.looks}.")
-        check(min(self.clone_updates, self.epochs) >= 1 and self.learning_rate > 0, "Updates, epochs and learning_rate must be positive.")
+        check(self.easy < self.hard, f"hard ({self.hard}) must be above easy ({self.easy}).")
+        check(self.updates % self.looks == 0, f"looks must divide updates ({self.updates}), not {self.looks}.")
 
     @property
     def size(self) -> Policy:

@@ -20,6 +20,7 @@ from agentic_rl.algorithms import REINFORCE, Algorithm, swap
 from agentic_rl.config import config
 from agentic_rl.credit.group import GroupRelative
 from agentic_rl.credit.returns import earned, reward_to_go, token_to_go
+from agentic_rl.ranges import Finite
 from agentic_rl.types import Spec, Trajectory, Value
 
 SIZE = policy.Policy(width=8, layers=1, heads=2, mlp=8)
@@ -194,7 +195,7 @@ def same_past(trajectory: Trajectory) -> Bool[np.ndarray, "L G G"]:
 class Exact(values.ValueSource):
     """The expected return before each token, or one that is wrong by a random number in each state."""
 
-    mistake: float = 0.0  # standard deviation of the random number
+    mistake: Finite = 0.0  # standard deviation of the random number
 
     known: ClassVar[bool] = True
 

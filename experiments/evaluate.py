@@ -20,8 +20,9 @@ import numpy as np
 import tyro
 
 from agentic_rl import layout, parallel
-from agentic_rl.config import check
+from agentic_rl.config import check, checked
 from agentic_rl.machine import Machine
+from agentic_rl.ranges import Count, Natural, Positive
 from agentic_rl.renamed import Renamed
 from agentic_rl.run import Run, load
 from agentic_rl.types import Environment, parts
@@ -37,24 +38,22 @@ SPLITS = ("train", "test")
 HORIZONS = "1,2", "1,2,4"  # by default, and of everything
 
 
-@dataclasses.dataclass(frozen=True)
+@checked
 class Command:
     """Evaluate the newest checkpoint of a run: sampled and greedy actions on unseen problems, and a longer horizon."""
 
     run_dir: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN_DIR")]  # as `train` printed it
-    episodes: int = 1024  # in each line of the table; sampled ones are attempts at fewer problems
-    temperature: float = 1.0  # of the sampled episodes; 1: as trained
-    attempts: int = 8  # sampled episodes at each problem, from which pass@1, pass@2, pass@4, ... are estimated
+    episodes: Count = 1024  # in each line of the table; sampled ones are attempts at fewer problems
+    temperature: Positive = 1.0  # of the sampled episodes; 1: as trained
+    attempts: Count = 8  # sampled episodes at each problem, from which pass@1, pass@2, pass@4, ... are estimated
     horizons: str = HORIZONS[0]  # how many times as long as in training
     splits: str = "test"  # test: instances that training never draws; test,train: also those that it may draw
     shifts: bool = False  # also the task under other names and, where it has one, another rule
     all: bool = False  # both splits, more horizons, the shifts, and greedy actions at each of them
-    devices: int = 0  # 0: all accelerators, or one virtual device per CPU core
+    devices: Natural = 0  # 0: all accelerators, or one virtual device per CPU core
 
     def __post_init__(self):
-        check(min(self.episodes, self.attempts) >= 1, "--episodes and --attempts must be 1 or more.")
         check(self.episodes % self.attempts == 0, f"--episodes ({self.episodes}) must be a multiple of --attempts ({self.attempts}).")
-        check(self.temperature > 0, f"--temperature must be above 0, not {self.temperature}; greedy episodes are evaluated anyway.")
         horizons = self.horizons.split(",")
         check(all(h.isdecimal() and int(h) for h in horizons), f"--horizons are whole numbers such as 1,2,4, not {self.horizons}.")
         known = set(self.splits.split(",")) <= set(SPLITS)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import itertools
 import re
@@ -15,12 +16,16 @@ from agentic_rl import algorithms, credit, envs, kl, optimizer, presets, rewards
 from agentic_rl.acting import Expert
 from agentic_rl.config import ConfigError, check, named
 from agentic_rl.run import Run, WarmStart
-from experiments import pairs
+from experiments import console, pairs
 
 PARTS = {
     "credit": credit, "surrogate": surrogates, "values": values, "reward": rewards, "selection": selection, "kl": kl,
     "optimizer": optimizer,
 }  # fmt: skip
+WANTED = {
+    "a whole number": r"invalid literal for int\(\) with base 10",
+    "a number": "could not convert string to float",
+}  # in Python's words
 FIXED = (tyro.conf.SuppressFixed,)  # what no flag can say is not shown
 SHORT = {"--num-demos": "--{}.num-demos", "--expert-noise": "--{}.noise"}  # of the demonstrations, wherever they are used
 
@@ -115,25 +120,49 @@ def from_flags(command: type, default: Any, arguments: list[str]) -> Any:
     Raises: ConfigError.
     """
     box = io.StringIO()
-    program = f"python -m {sys.modules['__main__'].__spec__.name}" if sys.modules["__main__"].__spec__ else sys.argv[0]
+    about = dict(prog=console.command(_program(command)), description=console.usage(inspect.getdoc(command)))
     try:
         with contextlib.redirect_stderr(box):
-            parsed, unknown = tyro.cli(command, default=default, args=arguments, return_unknown_args=True, prog=program, config=FIXED)
+            parsed, unknown = tyro.cli(command, default=default, args=arguments, return_unknown_args=True, config=FIXED, **about)
+    except ConfigError as error:
+        raise ConfigError(_with_flag("", str(error), default)) from None
     except SystemExit as end:
         if not end.code:
             raise
-        raise ConfigError(_sentence(box.getvalue())) from None
+        raise ConfigError(_with_flag(*_sentence(box.getvalue()), default)) from None
     if unknown:
         raise ConfigError(_unknown(unknown[0], default))
     return parsed
 
 
-def _sentence(box: str) -> str:
-    """What the first part of tyro's box says; below its title, parts are separated by rules, drawn as the terminal's encoding allows."""
+def _program(command: type) -> str:
+    """Returns the name of the program that a command belongs to: of its file."""
+    spec = sys.modules["__main__"].__spec__
+    module = spec.name if command.__module__ == "__main__" and spec else command.__module__
+    return module.rpartition(".")[2]
+
+
+def _sentence(box: str) -> tuple[str, str]:
+    """The config that the first part of tyro's box is about ("" if it is a flag), and what it says.
+
+    Below the box's title, parts are separated by rules, drawn as the terminal's encoding allows.
+    """
     lines = [line.strip("│ ") for line in box.splitlines()[1:]]
     start = next((i for i, line in enumerate(lines) if re.search(r"\w", line)), 0)
-    part = itertools.takewhile(lambda line: re.search(r"\w", line), lines[start:])
-    return re.sub(r"^Error parsing ((?!-)\S+: )?", "", " ".join(part)).rstrip(".") + "."
+    part = " ".join(itertools.takewhile(lambda line: re.search(r"\w", line), lines[start:]))
+    path, sentence = re.fullmatch(r"(?:Error parsing (?:(?!-)(\S+): )?)?(.*?)\.?", part).groups("")
+    for wanted, complaint in WANTED.items():
+        sentence = re.sub(rf"^(\S+): {complaint}: (.*)$", rf"\1 must be {wanted}, not \2", sentence)
+    return path, f"{sentence}."
+
+
+def _with_flag(path: str, sentence: str, default: Any) -> str:
+    """The sentence with its first word, if that is a field of the config at `path`, written as the flag that it is."""
+    word, _, rest = sentence.partition(" ")
+    places = [*path.split("."), word]
+    ends = (_spelled(".".join(places[i:])) for i in range(len(places)))  # a path may begin with what no flag names
+    flag = next((end for end in ends if end in _names(default)), None)
+    return f"--{flag} {rest}" if flag else sentence
 
 
 def _unknown(flag: str, default: Any) -> str:
@@ -152,7 +181,16 @@ def _names(config: Any, prefix: str = "") -> list[str]:
     """The flags of a config (or of a mixture of tasks) and of the configs in it."""
     names, is_mixture = [], isinstance(config, dict)
     for name in config if is_mixture else [f.name for f in dataclasses.fields(config)]:
-        value, path = config[name] if is_mixture else getattr(config, name), f"{prefix}{name}".replace("_", "-")
+        value, path = config[name] if is_mixture else getattr(config, name), _spelled(f"{prefix}{name}")
         nested = dataclasses.is_dataclass(value) or isinstance(value, dict)
         names += _names(value, "" if name == "run" else f"{path}.") if nested else [path]
     return names
+
+
+def _spelled(path: str) -> str:
+    """A field's path as tyro writes its flag.
+
+    >>> _spelled("credit.turn_discount"), _spelled("credit.lambda_")
+    ('credit.turn-discount', 'credit.lambda_')
+    """
+    return re.sub(r"_(?=\w)", "-", path)

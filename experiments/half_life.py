@@ -13,7 +13,7 @@ import math
 import textwrap
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
 import matplotlib
@@ -29,6 +29,7 @@ from agentic_rl.config import ConfigError, check
 from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.metrics import agrees
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count, Range
 from agentic_rl.run import WarmStart
 from agentic_rl.types import Task
 from experiments import arms, console, figures, study, sweep
@@ -49,11 +50,11 @@ class HalfLife(arms.ArmStudy):
     """Do episodes fail at a constant rate, and what does the shape of their survival tell? Fits Weibull laws to the first errors."""
 
     contexts: tuple[str, ...] = tuple(CONTEXTS)
-    turns: int = 24  # of an episode, in training too
-    target: float = 0.9  # accuracy at hard problems at which cloning ends, for each seed
-    updates: int = 800  # of cloning at most, on 64 easy and 64 hard demonstrations each
-    demos: int = 128  # of easy problems, and as many of hard ones; seen again and again
-    problems: int = 2048  # unseen easy ones, and as many hard ones
+    turns: Annotated[int, Range(3)] = 24  # of an episode, in training too
+    target: Annotated[float, Range(0, below=1)] = 0.9  # accuracy at hard problems at which cloning ends, for each seed
+    updates: Count = 800  # of cloning at most, on 64 easy and 64 hard demonstrations each
+    demos: Count = 128  # of easy problems, and as many of hard ones; seen again and again
+    problems: Count = 2048  # unseen easy ones, and as many hard ones
 
     claim: ClassVar[str] = (
         "Kwa et al. (METR, 2503.14499) and Ord (2505.05115): an agent's success falls exponentially with a task's length, as if it "
@@ -77,9 +78,6 @@ class HalfLife(arms.ArmStudy):
         for name in self.contexts:
             look_up("context", name, CONTEXTS)
         check(len(self.contexts) >= 1, "Name a context: markov, history, or both.")
-        check(self.turns >= 3, f"A law's shape needs turns of 3 or more, not {self.turns}.")
-        check(self.demos >= 1, f"demos must be 1 or more, not {self.demos}.")
-        check(0 <= self.target < 1, f"target is an accuracy below 1, not {self.target}.")
         check(self.updates % LEG == 0, f"updates must be a multiple of {LEG}, the accuracy being measured as often, not {self.updates}.")
 
     def cells(self) -> list[Record]:

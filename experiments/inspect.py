@@ -7,8 +7,6 @@ The newest weights of the run's first seed play a group of attempts at one probl
 credit are computed on it as in training. Attempt 0 at problem P is the episode P that `experiments.watch --policy RUN_DIR` shows.
 """
 
-import dataclasses
-import shlex
 import sys
 from html import escape
 from pathlib import Path
@@ -27,9 +25,10 @@ from rich.text import Text
 from agentic_rl import algorithms, layout, policy, tokens
 from agentic_rl.acting import Expert
 from agentic_rl.algorithms import Algorithm
-from agentic_rl.config import check
+from agentic_rl.config import check, checked
 from agentic_rl.credit.returns import earned
 from agentic_rl.experience import make_batch
+from agentic_rl.ranges import Count, Natural, NonNegative, Seed, Several
 from agentic_rl.rewards import Outcome
 from agentic_rl.rollout import rollout
 from agentic_rl.run import Run, load
@@ -54,27 +53,22 @@ CSS = """
 """
 
 
-@dataclasses.dataclass(frozen=True)
+@checked
 class Command:
     """Show one episode token by token: reward, value, the run's own credit, and the true advantage."""
 
     run_dir: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN_DIR")]  # as `train` printed it
-    episode: int = 0  # which of the attempts
-    problem: int = 0  # which problem of the test split
-    seed: int = 0  # of the problems and the actions
-    attempts: int = 8  # episodes at the problem, which credits may compare
-    temperature: float = 1.0  # of the episodes; 1: as trained, 0: greedy
-    forks: int = 1024  # episodes from each turn on, where the truth cannot be enumerated
+    episode: Natural = 0  # which of the attempts
+    problem: Seed = 0  # which problem of the test split
+    seed: Seed = 0  # of the problems and the actions
+    attempts: Count = 8  # episodes at the problem, which credits may compare
+    temperature: NonNegative = 1.0  # of the episodes; 1: as trained, 0: greedy
+    forks: Several = 1024  # episodes from each turn on, where the truth cannot be enumerated
     part: str = ""  # of a mixture: which of its tasks
     html: str = ""  # a file to write the page to
 
     def __post_init__(self):
-        check(self.attempts >= 1, f"--attempts must be 1 or more, not {self.attempts}.")
-        check(0 <= self.episode < self.attempts, f"--episode is 0 to {self.attempts - 1}, one of the --attempts, not {self.episode}.")
-        for name in ("problem", "seed"):
-            check(0 <= getattr(self, name) < 2**31, f"--{name} must be from 0 to 2147483647, not {getattr(self, name)}.")
-        check(self.temperature >= 0, f"--temperature must be 0 (greedy) or above, not {self.temperature}.")
-        check(self.forks >= 2, f"--forks must be 2 or more, so that they have a standard error, not {self.forks}.")
+        check(self.episode < self.attempts, f"--episode is 0 to {self.attempts - 1}, one of the --attempts, not {self.episode}.")
         check(not Path(self.html or "page").is_dir(), f"--html names a file, and {self.html} is a folder.")
 
 
@@ -106,7 +100,7 @@ def main(arguments: list[str]) -> int:
     lines = [told(task, group.played, command), *notes(run.algorithm, chosen, truth, command)]
     show(title, table(task, episode, found, errors), lines)
     if command.html:
-        lines += [f"Written by python -m experiments.inspect {shlex.join(arguments)}"]
+        lines += [f"Written by {console.command('inspect', *arguments)}"]
         report.write(Path(command.html), page(title, lines, strips(task, episode, found, errors)))
         print(f"wrote {command.html}")
     return 0

@@ -11,7 +11,7 @@ base's p.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import matplotlib
 import numpy as np
@@ -25,6 +25,7 @@ from agentic_rl.config import check
 from agentic_rl.envs.compose import Compose
 from agentic_rl.envs.sort_digits import SortDigits
 from agentic_rl.kl import ReferenceKL
+from agentic_rl.ranges import Count, Positive, Range
 from agentic_rl.run import WarmStart
 from agentic_rl.types import Environment
 from experiments import arms, console, figures, study, sweep
@@ -47,11 +48,11 @@ class PassAtK(arms.ArmStudy):
 
     tasks: tuple[str, ...] = tuple(TASKS)
     algorithm: str = "grpo"  # a row that learns from rewards
-    attempts: int = 8  # of RL at a problem
-    kl: float = 0.1  # coefficient of the KL to the base
-    largest: int = 1024  # k
-    updates: int = 100
-    problems: int = 2048
+    attempts: Count = 8  # of RL at a problem
+    kl: Positive = 0.1  # coefficient of the KL to the base
+    largest: Annotated[int, Range(2, why="a crossing needs two numbers of attempts")] = 1024  # k
+    updates: Count = 100
+    problems: Count = 2048
 
     claim: ClassVar[str] = (
         "Yue et al. (2504.13837): RL sharpens. It raises pass@1, but with many attempts the base solves more; distillation solves what the "
@@ -74,10 +75,8 @@ class PassAtK(arms.ArmStudy):
             look_up("task", name, TASKS)
         row = look_up("algorithm", self.algorithm, algorithms.rows())
         check(row.is_on_policy, f"{self.algorithm} does not learn from rewards: choose another --algorithm.")
-        check(self.attempts >= 1 and EPISODES % self.attempts == 0, f"attempts must divide {EPISODES}, not {self.attempts}.")
+        check(EPISODES % self.attempts == 0, f"attempts must divide {EPISODES}, not {self.attempts}.")
         self.row(RL)  # refuses attempts that it cannot do with
-        check(self.kl > 0, "kl must be above 0: RL without it is an arm of its own.")
-        check(self.largest >= 2, "largest must be 2 or more: a crossing needs two numbers of attempts.")
 
     def cells(self) -> list[Record]:
         return [dict(task=task, arm=arm) for task in self.tasks for arm in ARMS]

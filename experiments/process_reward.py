@@ -27,6 +27,7 @@ from agentic_rl.credit.group import LeaveOneOutToGo
 from agentic_rl.envs.frozen_lake import FrozenLake
 from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.optimizer import Adam
+from agentic_rl.ranges import Count, Finite, Inside, Positive, Probability
 from agentic_rl.types import Environment, Trajectory
 from experiments import arms, console, figures, study, sweep
 from experiments.report import Verdict
@@ -42,13 +43,13 @@ MARGIN = 0.05  # of success, within which shaping does no harm
 class ProcessReward(arms.ArmStudy):
     """Does a reward for every right step beat one for the outcome, the more the longer the episode? And hacks one."""
 
-    horizons: tuple[int, ...] = (4, 8, 16)  # turns of an episode
-    accuracy: float = 0.8  # of the clones' answers
-    errors: float = 0.1  # share of the answers that are misjudged
-    lake_noise: float = 0.5  # of the demonstrations on the lake
-    updates: int = 40
-    clone_updates: int = 240  # of cloning; after 60 some policies had not learned to add yet
-    learning_rate: float = 1e-3  # of RL
+    horizons: tuple[Count, ...] = (4, 8, 16)  # turns of an episode
+    accuracy: Inside = 0.8  # of the clones' answers
+    errors: Probability = 0.1  # share of the answers that are misjudged
+    lake_noise: Probability = 0.5  # of the demonstrations on the lake
+    updates: Count = 40
+    clone_updates: Count = 240  # of cloning; after 60 some policies had not learned to add yet
+    learning_rate: Positive = 1e-3  # of RL
 
     claim: ClassVar[str] = (
         "Lightman et al. (2305.20050), Uesato et al. (2211.14275) and DeepSeekMath (2402.03300): rewarding steps beats rewarding outcomes. "
@@ -66,10 +67,8 @@ class ProcessReward(arms.ArmStudy):
 
     def __post_init__(self):
         super().__post_init__()
-        check(len(self.horizons) >= 2 and min(self.horizons) >= 1, "horizons are two numbers of turns or more.")
-        check(1 / SUM.modulus < self.accuracy < 1, f"accuracy must be above chance and below 1, not {self.accuracy}.")
-        check(0 <= self.errors <= 1 and 0 <= self.lake_noise <= 1, "errors and lake_noise are probabilities.")
-        check(self.clone_updates >= 1 and self.learning_rate > 0, "clone_updates must be 1 or more, and learning_rate above 0.")
+        check(len(self.horizons) >= 2, "horizons are two numbers of turns or more.")
+        check(1 / SUM.modulus < self.accuracy, f"accuracy must be above chance, not {self.accuracy}.")
 
     def cells(self) -> list[Record]:
         steps = [dict(task="running_sum", turns=t, reward=r) for t in self.horizons for r in (OUTCOME, PROCESS, MISJUDGED)]
@@ -137,7 +136,7 @@ class ProcessReward(arms.ArmStudy):
 class Judged(rewards.Process):
     """The process reward of a judge who errs, always about the same answers to the same observation."""
 
-    errors: float = 0.0  # share of them
+    errors: Probability = 0.0  # share of them
 
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """With a reward for each turn that is judged right."""
@@ -161,7 +160,7 @@ def misjudged(trajectory: Trajectory, errors: Float[Array, ""] | float) -> Bool[
 class Place(rewards.Outcome):
     """r + weight · Φ': what the place where a turn led is worth, in every turn anew."""
 
-    weight: float = 1.0
+    weight: Finite = 1.0
 
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """With the value of the next place; behind the last turn there is none."""

@@ -8,12 +8,10 @@ Each study runs in a process of its own, into a folder of its own; interrupted, 
 side by side, each is shown when it is done.
 """
 
-import dataclasses
 import inspect
 import os
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -25,8 +23,9 @@ import numpy as np
 
 import experiments
 from agentic_rl import registry
-from agentic_rl.config import check
+from agentic_rl.config import check, checked
 from agentic_rl.progress import Progress
+from agentic_rl.ranges import Count
 from experiments import console, interrupt, overview, progress, report, study
 from experiments.flags import from_flags, look_up
 from experiments.progress import Line, clock
@@ -40,18 +39,15 @@ running: list[subprocess.Popen] = []  # studies
 CARELESS = "--xla_backend_optimization_level=0"
 
 
-@dataclasses.dataclass(frozen=True)
+@checked
 class Command:
     """Run all studies, and write index.html and README.md on what came out."""
 
     only: tuple[str, ...] = ()  # names of studies; by default all
     quick: bool = False  # a smoke test of each
     measure: bool = True  # --no-measure: only write the pages, on the studies that have results
-    jobs: int = 1  # studies side by side
+    jobs: Count = 1  # studies side by side
     out: str = ""  # a folder, with a folder for each study; by default runs/reproduce
-
-    def __post_init__(self):
-        check(self.jobs >= 1, f"jobs must be 1 or more, not {self.jobs}.")
 
 
 def main(arguments: list[str]) -> int:
@@ -124,7 +120,7 @@ def shown(command: Command) -> AbstractContextManager:
 
 def measure(name: str, command: Command, folder: Path, place: str = "") -> tuple[int, str]:
     """The exit code of the study's own command, and what it said if it is one of several; a smoke test compiles with less care."""
-    words = [sys.executable, "-m", f"experiments.{name}", *["--quick"] * command.quick, "--out", str(folder / name)]
+    words = console.process(name, *["--quick"] * command.quick, "--out", folder / name)
     flags = os.environ.get("XLA_FLAGS", "") + f" {CARELESS}" * command.quick
     told = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) if command.jobs > 1 else {}
     with subprocess.Popen(words, env=os.environ | {"XLA_FLAGS": flags, WITHIN: place}, **told) as process:

@@ -11,7 +11,7 @@ demonstrations of four rules (`sft_rules`). The other of the two, in which both 
 
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +24,7 @@ from agentic_rl.config import check, config
 from agentic_rl.envs.tool_chase import ToolChase
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count, Positive, Probability, Range
 from agentic_rl.renamed import Renamed
 from agentic_rl.types import Task
 from experiments import arms, console, study, sweep
@@ -50,7 +51,7 @@ MARGIN = 0.05  # of success, that counts as nothing
 class Reworded(Renamed):
     """The task with other words for LOOKUP and ANSWER, as its prompt says; the words that these push out take the places left."""
 
-    words: tuple[int, int] = SHOWN
+    words: tuple[Annotated[int, Range(0, tokens.VOCABULARY - 1)], Annotated[int, Range(0, tokens.VOCABULARY - 1)]] = SHOWN
 
     @property
     def _new(self) -> np.ndarray:
@@ -71,13 +72,13 @@ class RuleShift(arms.ArmStudy):
     """Does supervised learning memorise a rule, where RL keeps to what the prompt says? Looks at success under a shifted rule."""
 
     arms: tuple[str, ...] = tuple(ARMS)
-    seeds: int = 10
-    updates: int = 60
-    looks: int = 6  # at the success under both rules, on the way
-    clone_updates: int = 150  # of cloning both rules at first
-    noise: float = 0.5  # share of random actions in the demonstrations of both, so that there is something left to learn
-    learning_rate: float = 1e-3  # of SFT
-    rl_learning_rate: float = 3e-4  # of RL, which at that of SFT undid what was learned under the rule shown
+    seeds: Count = 10
+    updates: Count = 60
+    looks: Count = 6  # at the success under both rules, on the way
+    clone_updates: Count = 150  # of cloning both rules at first
+    noise: Probability = 0.5  # share of random actions in the demonstrations of both, so that there is something left to learn
+    learning_rate: Positive = 1e-3  # of SFT
+    rl_learning_rate: Positive = 3e-4  # of RL, which at that of SFT undid what was learned under the rule shown
 
     claim: ClassVar[str] = (
         "Chu et al. (2501.17161): SFT memorises, RL generalises. Under a shifted rule success falls by SFT (11.5 to 3.4% in cards, 80.8 to "
@@ -96,10 +97,7 @@ class RuleShift(arms.ArmStudy):
         for name in self.arms:
             look_up("arm", name, ARMS)
         check({"sft", "rloo"} <= set(self.arms), "The claim compares sft with rloo: leave them in --arms.")
-        check(self.looks >= 1 and self.updates % self.looks == 0, f"looks must divide updates ({self.updates}), not {self.looks}.")
-        check(0 <= self.noise <= 1, f"noise is a probability, not {self.noise}.")
-        check(self.clone_updates >= 1, f"clone_updates must be 1 or more, not {self.clone_updates}.")
-        check(min(self.learning_rate, self.rl_learning_rate) > 0, "Learning rates must be above 0.")
+        check(self.updates % self.looks == 0, f"looks must divide updates ({self.updates}), not {self.looks}.")
 
     def cells(self) -> list[Record]:
         return [dict(arm=arm) for arm in self.arms]

@@ -11,7 +11,7 @@ counts. As language models do, a policy may learn from authors of different care
 
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 import matplotlib
@@ -25,6 +25,7 @@ from agentic_rl.algorithms import Algorithm, swap
 from agentic_rl.config import check, config
 from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count, Fraction, Range
 from agentic_rl.types import Environment, State
 from experiments import arms, console, figures, study, sweep
 from experiments.arms import Policies
@@ -62,11 +63,11 @@ class SelfConditioning(arms.ArmStudy):
     """Does an agent err more often where it sees errors that it made before, and what cures it? Replaces answers by wrong ones."""
 
     agents: tuple[str, ...] = tuple(AGENTS)
-    rates: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5)  # of answers that are wrong
-    turns: int = 16  # of an episode, in training too
-    noise: float = 0.5  # of careless authors
-    clone_updates: int = 50  # at first, of all agents, on 64 demonstrations without an error
-    updates: int = 40  # of each step after that, on 128 episodes
+    rates: tuple[Annotated[float, Range(0, 0.9)], ...] = (0.0, 0.1, 0.25, 0.5)  # of answers that are wrong
+    turns: Annotated[int, Range(4, why="to have a last quarter")] = 16  # of an episode, in training too
+    noise: Fraction = 0.5  # of careless authors
+    clone_updates: Count = 50  # at first, of all agents, on 64 demonstrations without an error
+    updates: Count = 40  # of each step after that, on 128 episodes
 
     claim: ClassVar[str] = (
         "Sinha et al. (2509.09677): a model's accuracy at a step falls as it sees more errors of its own, and larger models are no better. "
@@ -87,10 +88,7 @@ class SelfConditioning(arms.ArmStudy):
         super().__post_init__()
         for name in self.agents:
             look_up("agent", name, AGENTS)
-        check(len(self.rates) >= 2 and all(0 <= rate <= 0.9 for rate in self.rates), "rates are two shares or more, each 0 to 0.9.")
-        check(self.turns >= 4, f"The last quarter of an episode needs turns of 4 or more, not {self.turns}.")
-        check(0 < self.noise <= 1, f"noise is a probability above 0, not {self.noise}.")
-        check(self.clone_updates >= 1, f"clone_updates must be 1 or more, not {self.clone_updates}.")
+        check(len(self.rates) >= 2, "rates are two shares or more.")
 
     def cells(self) -> list[Record]:
         return [dict(agent=agent) for agent in self.agents]

@@ -23,17 +23,18 @@ import json
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from agentic_rl import algorithms, envs, parallel, provenance
 from agentic_rl.acting import Expert
-from agentic_rl.config import check, named, snake_case
+from agentic_rl.config import check, checked, kind, named, snake_case
 from agentic_rl.lock import Lock
 from agentic_rl.machine import Machine
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count, Natural, Probability, Range
 from agentic_rl.records import RunDirectory
 from agentic_rl.rollout import rollout
 from agentic_rl.run import Run, WarmStart
@@ -71,23 +72,23 @@ SMOKE_TEST = "a smoke test: it shows that everything works; so few updates of so
 SMOKE = dict(seeds=2, updates=10, warm_updates=10, episodes=64, rows="sft,dagger,grpo,ppo")
 
 
-@dataclasses.dataclass(frozen=True)
+@checked
 class Command:
     """The comparison's size. The budget of every row: `updates` updates of 256 episodes."""
 
     tasks: str = "running_sum"  # names of tasks, separated by commas
     rows: str = ROWS  # which rows of the table
-    seeds: int = 5
-    updates: int = 100
-    warm_updates: int = 30  # of cloning, before
-    demo_noise: float = 0.0  # probability that an action of the fixed demonstrations is random: a start that explores
-    episodes: int = 1024  # of the final evaluation, for each seed, horizon and mode
+    seeds: Annotated[int, Range(2, why="for intervals")] = 5
+    updates: Count = 100
+    warm_updates: Count = 30  # of cloning, before
+    demo_noise: Probability = 0.0  # probability that an action of the fixed demonstrations is random: a start that explores
+    episodes: Count = 1024  # of the final evaluation, for each seed, horizon and mode
     out: str = "runs/sl_vs_rl"
     full: bool = False  # the three tasks with 10 seeds, into results/sl_vs_rl
     quick: bool = False  # a smoke test: a tiny policy, few updates
     measure: bool = True  # --no-measure: only draw and judge what was measured before
     policy: Policy = Policy(context="markov")  # its answer depends on the turn at hand alone, so that lengths beyond training are fair
-    devices: int = 0
+    devices: Natural = 0
 
 
 def main(arguments: list[str]) -> int:
@@ -99,12 +100,12 @@ def main(arguments: list[str]) -> int:
     if not command.measure:
         again(Path(command.out))
         return 0
+    console.check_checkout(command.out)
     check("sft" in command.rows.split(","), "The verdicts compare with cloning: leave sft among the --rows.")
     parallel.prepare(command.devices)
     console.keep_compiled_programs()
     tasks = {name: look_up("task", name, named(envs))() for name in command.tasks.split(",")}
     rows = {name: look_up("row", name, table()) for name in command.rows.split(",")}
-    check(command.seeds >= 2, f"Intervals need at least 2 seeds, not {command.seeds}.")
     if command.quick:
         print(SMOKE_TEST)
     with Lock(Path(command.out)):
@@ -314,7 +315,7 @@ def made_by(command: Command, results: list[Record]) -> dict[str, Any]:
     flags = [
         f"--{f.name.replace('_', '-')} {getattr(command, f.name)}"
         for f in dataclasses.fields(command)
-        if f.type in (str, int, float) and getattr(command, f.name) != f.default
+        if kind(f.type) in (str, int, float) and getattr(command, f.name) != f.default
     ]
     return {
         "command": " ".join(["python -m experiments.sl_vs_rl", *flags]),

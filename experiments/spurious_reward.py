@@ -11,7 +11,7 @@ J = .2 teaches almost all there is to learn.)
 
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import matplotlib
 import numpy as np
@@ -26,6 +26,7 @@ from agentic_rl.config import check, config
 from agentic_rl.envs.micro import NoisyVerifier
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count, Inside, OneToken, Positive, Probability, Range
 from agentic_rl.run import WarmStart
 from agentic_rl.surrogates import ClippedRatio
 from experiments import arms, console, figures, study, sweep
@@ -55,16 +56,16 @@ PRIORS = {"right": Expert, "wrong": Mistaken}  # who is cloned
 class SpuriousReward(arms.ArmStudy):
     """When does a verifier that errs still teach, and what do rewards teach that know nothing? Measures gains by J, and with a coin."""
 
-    seeds: int = 30
-    modes: int = 4
-    favoured: float = 0.6  # how often the clones choose the mode that their demonstrations favour
-    youden: tuple[float, ...] = (-0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.4)  # J: true minus false positive rate
-    means: tuple[float, ...] = (0.3, 0.5, 0.7)  # of the two rates
-    epochs: int = 4  # passes over a batch, of 4 minibatches each
-    learning_rate: float = 3e-4
-    updates: int = 100  # on 64 episodes each
-    problems: int = 256
-    margin: float = 0.02  # of success, within which a gain counts as none
+    seeds: Count = 30
+    modes: OneToken = 4
+    favoured: Inside = 0.6  # how often the clones choose the mode that their demonstrations favour
+    youden: tuple[Annotated[float, Range(-1, 1)], ...] = (-0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.4)  # J: true minus false positive rate
+    means: tuple[Probability, ...] = (0.3, 0.5, 0.7)  # of the two rates
+    epochs: Count = 4  # passes over a batch, of 4 minibatches each
+    learning_rate: Positive = 3e-4
+    updates: Count = 100  # on 64 episodes each
+    problems: Count = 256
+    margin: Positive = 0.02  # of success, within which a gain counts as none
 
     claim: ClassVar[str] = (
         "Shao et al. (2506.10947): random rewards amplify what a model favours already, by the bias of the clip, so that they help where "
@@ -84,15 +85,13 @@ class SpuriousReward(arms.ArmStudy):
 
     def __post_init__(self):
         super().__post_init__()
-        check(2 <= self.modes <= 16, f"modes must be 2 to 16, not {self.modes}.")
-        check(1 / self.modes < self.favoured < 1, f"favoured must be above chance ({1 / self.modes:.2f}) and below 1, not {self.favoured}.")
+        check(1 / self.modes < self.favoured, f"favoured must be above chance ({1 / self.modes:.2f}), not {self.favoured}.")
         rates = [m + s * j / 2 for m in self.means for j in self.youden for s in (-1, 1)]
         check(
             min(rates) >= 0 and max(rates) <= 1, "means ± youden / 2 must be probabilities: ask for smaller youden, or means nearer to 0.5."
         )
         check(0.0 in self.youden and 0.5 in self.means, "A coin has youden 0 and mean 0.5: leave them in.")
         check(min(self.youden) < 0 < max(self.youden), "The sign of J needs youden on both sides of 0.")
-        check(self.margin > 0, "margin must be above 0.")
 
     @property
     def size(self) -> Policy:

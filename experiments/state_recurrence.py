@@ -10,7 +10,7 @@ problem, and whether what is seen hides something. Coverage is the share of turn
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from agentic_rl.credit.group import Centred
 from agentic_rl.envs.chain_pit import ChainPit
 from agentic_rl.envs.graph_nav import GraphNav
 from agentic_rl.envs.key_door import KeyDoor
+from agentic_rl.ranges import Count, Inside, Range, Several
 from agentic_rl.types import Trajectory, Value
 from experiments import beds, console, figures, study, sweep, testbed
 from experiments.flags import look_up
@@ -49,10 +50,10 @@ class StateRecurrence(study.Study):
     """Does comparing actions from the same state help as much as states recur? Scores GiGPO's credit against coverage."""
 
     tasks: tuple[str, ...] = tuple(TASKS)
-    level: float = 0.5  # success of the policies
-    replicates: int = 32  # independent batches of each policy
-    problems: int = 2  # of a batch
-    attempts: tuple[int, ...] = (2, 8)  # at a problem
+    level: Inside = 0.5  # success of the policies
+    replicates: Annotated[int, Range(2, why="to tell signal from noise")] = 32  # independent batches of each policy
+    problems: Count = 2  # of a batch
+    attempts: tuple[Several, ...] = (2, 8)  # at a problem
 
     claim: ClassVar[str] = (
         "GiGPO (2505.10978): states that recur among attempts give credit to single steps for free. Predicted: what it gains over centred "
@@ -69,8 +70,7 @@ class StateRecurrence(study.Study):
     def __post_init__(self):
         super().__post_init__()
         beds.check_levels((self.level,))
-        check(self.replicates >= 2, "replicates must be 2 or more, to tell signal from noise.")
-        check(len(self.attempts) >= 2 and min(self.attempts) >= 2, "attempts are two numbers or more, each 2 or more.")
+        check(len(self.attempts) >= 2, "attempts are two numbers or more.")
         for name in self.tasks:
             look_up("task", name, TASKS)
 

@@ -15,9 +15,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from agentic_rl import parallel, provenance
-from agentic_rl.config import check, snake_case
+from agentic_rl.config import check, checked, snake_case
 from agentic_rl.lock import Lock
 from agentic_rl.progress import Progress
+from agentic_rl.ranges import Count
 from experiments import console, figures, interrupt, report
 from experiments.flags import from_flags
 from experiments.progress import Line, clock
@@ -30,11 +31,11 @@ WHERE = ("out", "measure")  # flags that do not change what is measured
 NO_RULE = "None of the rules applies with these flags."
 
 
-@dataclasses.dataclass(frozen=True)
+@checked
 class Study:
     """The flags of all studies."""
 
-    seeds: int = 5  # policies, each with its own problems
+    seeds: Count = 5  # policies, each with its own problems
     measure: bool = True  # --no-measure: only draw and judge what was measured, with the flags it was measured with
     quick: bool = False  # a smoke test: everything tiny
     out: str = ""  # a folder, where the same command continues what was interrupted; by default runs/ and the study's name
@@ -46,7 +47,6 @@ class Study:
     fewest: ClassVar[int] = 2  # seeds that the rules need
 
     def __post_init__(self):
-        check(self.seeds >= 1, f"seeds must be 1 or more, not {self.seeds}.")
         few = f"With {self.seeds} seed{'s' * (self.seeds > 1)} no rule of this study can decide: give --seeds {self.fewest} or more."
         check(self.seeds >= self.fewest, few)
         for field in dataclasses.fields(self):

@@ -23,6 +23,7 @@ from agentic_rl.credit.anchors import Gigpo
 from agentic_rl.credit.gae import GAE
 from agentic_rl.credit.group import LeaveOneOut
 from agentic_rl.credit.supervised import SuccessOnly
+from agentic_rl.ranges import Inside
 from agentic_rl.values import NoValue
 from agentic_rl.values.exact import Exact
 from experiments import beds, console, study, sweep
@@ -41,7 +42,7 @@ class SuccessCrossover(beds.BedStudy):
     """When does fine credit help, and when is it enough to reward successes? Scores both at rising rates of success."""
 
     tasks: tuple[str, ...] = ("chain_pit", "key_door")
-    levels: tuple[float, ...] = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
+    levels: tuple[Inside, ...] = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
 
     claim: ClassVar[str] = (
         "Our own: the worth of fine credit depends on how often the policy succeeds. Predicted, after a tabular pilot: the true advantage "

@@ -16,7 +16,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,9 @@ import numpy as np
 
 from agentic_rl import envs, parallel
 from agentic_rl.acting import Expert, Random
-from agentic_rl.config import check, named
+from agentic_rl.config import checked, named
 from agentic_rl.lock import Lock
+from agentic_rl.ranges import Count, Range
 from agentic_rl.rollout import rollout
 from agentic_rl.run import Run
 from agentic_rl.train import train
@@ -62,20 +63,20 @@ OUTDATED = f"""
 """
 
 
-@dataclasses.dataclass(frozen=True)
+@checked
 class Command:
     """Write docs/tasks.md, and measure before if asked."""
 
     measure: str = ""  # names of tasks, separated by commas; all: every task
-    seeds: int = 5
-    episodes: int = 1024  # for every number and seed
+    seeds: Annotated[int, Range(2, why="for intervals")] = 5
+    episodes: Count = 1024  # for every number and seed
     out: str = "results/task_notes"
     page: str = "docs/tasks.md"
 
 
 def main(arguments: list[str]) -> int:
     command, known = from_flags(Command, Command(), arguments), named(envs)
-    check(command.seeds >= 2, f"Intervals need at least 2 seeds, not {command.seeds}.")
+    console.check_checkout(command.out, command.page)
     chosen = sorted(known) if command.measure == "all" else [name for name in command.measure.split(",") if name]
     tasks = {name: look_up("task", name, known)() for name in chosen}
     book = Book.read(Path(command.out))

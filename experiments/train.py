@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import tyro
 
 from agentic_rl import parallel, policy
-from agentic_rl.config import check, to_json
+from agentic_rl.config import check, checked, to_json
 from agentic_rl.machine import Machine
 from agentic_rl.records import RunDirectory
 from agentic_rl.run import Run, stored
@@ -37,7 +37,7 @@ from experiments.watch import actor, episodes
 DEMO = "grpo running_sum --task.num-turns 6 --task.modulus 6 --policy.layers 1 --algorithm.optimizer.learning-rate 1e-3 --updates 100"
 
 
-@dataclasses.dataclass(frozen=True)
+@checked
 class Command:
     """Train this algorithm on this task.
 
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
             return 0
         return execute(stored(directory), directory)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__ + "\n" + choices())
+        print(console.usage(__doc__) + "\n" + choices())
         return 0 if arguments else 2
     command = parse(Command, arguments)
     run = quick(command.run) if command.quick else command.run

@@ -31,6 +31,7 @@ from agentic_rl.credit.group import Group
 from agentic_rl.envs.tool_chase import VALUES, State, ToolChase
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count, Finite, Positive, Probability
 from agentic_rl.types import TimeStep, Trajectory, Value
 from experiments import arms, console, figures, study, sweep
 from experiments.arms import Policies
@@ -48,10 +49,10 @@ NEVER, ALWAYS = 0.05, 0.95  # shares of the episodes, below and above which the 
 class Familiar(ToolChase):
     """One call and an answer, which is v0 with probability `familiar`; else it is any other."""
 
-    depth: int = 1
-    num_turns: int = 2
-    failure: float = 0.0
-    familiar: float = 1 / VALUES
+    depth: Count = 1
+    num_turns: Count = 2
+    failure: Probability = 0.0
+    familiar: Probability = 1 / VALUES
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         pick, other, known = (jax.random.fold_in(key, i) for i in range(3))
@@ -68,7 +69,7 @@ class Familiar(ToolChase):
 class Hasty(Expert):
     """Demonstrates the guess at once in this share of the episodes; else it is the expert, with its noise."""
 
-    haste: float = 0.5
+    haste: Probability = 0.5
 
     def act(self, task: Familiar, key: PRNGKeyArray, state: State) -> Int[Array, " A"]:
         """The demonstrated action."""
@@ -83,9 +84,9 @@ class CallCredit(Group):
     past 1: RLOO (2402.14740) on the sum. past 0: the credit of MT-GRPO (2505.11821), not divided by the standard deviation.
     """
 
-    format: float = 0.0  # for a call in the right form
-    hop: float = 0.0  # for the expert's call
-    past: float = 1.0
+    format: Finite = 0.0  # for a call in the right form
+    hop: Finite = 0.0  # for the expert's call
+    past: Finite = 1.0
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """G/(G−1) · (what counts − its mean over the attempts)."""
@@ -100,13 +101,13 @@ class CallCredit(Group):
 class TurnReward(arms.ArmStudy):
     """Do rewards for the call itself keep an agent calling its tool? Compares outcomes alone with sums and with credit by turn."""
 
-    familiar: tuple[float, ...] = (0.1, 0.3, 0.5)  # the chance of a guess
-    turn_reward_weight: float = 0.2  # what a call earns that passes the verifier; a right answer earns 1
-    haste: float = 0.5  # share of the demonstrations that guess
-    noise: float = 0.1  # share of the other demonstrated actions that are random
-    clone_updates: int = 500  # of cloning; so few that a third of their calls bring a right answer (on pilot seeds), between the chances
-    learning_rate: float = 1e-3  # of RL
-    updates: int = 200
+    familiar: tuple[Probability, ...] = (0.1, 0.3, 0.5)  # the chance of a guess
+    turn_reward_weight: Positive = 0.2  # what a call earns that passes the verifier; a right answer earns 1
+    haste: Probability = 0.5  # share of the demonstrations that guess
+    noise: Probability = 0.1  # share of the other demonstrated actions that are random
+    clone_updates: Count = 500  # of cloning; so few that a third of their calls bring a right answer (on pilot seeds), between the chances
+    learning_rate: Positive = 1e-3  # of RL
+    updates: Count = 200
 
     claim: ClassVar[str] = (
         "Zeng, Wei et al. (2505.11821): rewards of turns, credited by turn, make an agent call its tool always and be right in half of all "
@@ -126,11 +127,7 @@ class TurnReward(arms.ArmStudy):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("familiar", "haste", "noise"):
-            given = np.atleast_1d(getattr(self, name))
-            check(given.size > 0 and bool(((0 <= given) & (given <= 1)).all()), f"{name} must be a probability, or several.")
-        check(self.turn_reward_weight > 0, f"turn_reward_weight must be above 0, not {self.turn_reward_weight}: outcomes are an arm.")
-        check(self.clone_updates >= 1 and self.learning_rate > 0, "clone_updates must be 1 or more, and learning_rate above 0.")
+        check(bool(self.familiar), "familiar is one probability or several.")
 
     @property
     def size(self) -> Policy:

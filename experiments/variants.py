@@ -21,11 +21,12 @@ import jax.numpy as jnp
 from agentic_rl import algorithms, credit, envs, experience, learner, optimizer, parallel
 from agentic_rl.acting import Learner
 from agentic_rl.algorithms import Algorithm
-from agentic_rl.config import check, named, snake_case
+from agentic_rl.config import check, checked, named, snake_case
 from agentic_rl.kl import ReferenceKL
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
 from agentic_rl.presets import PRESETS, TABLE
+from agentic_rl.ranges import Count, Natural, Positive, Seed
 from agentic_rl.run import Run, WarmStart
 from agentic_rl.streams import VALUES
 from agentic_rl.train import train
@@ -69,22 +70,23 @@ what agrees in all digits may part on another, where a clip is active or an epis
 """
 
 
-@dataclasses.dataclass(frozen=True)
+@checked
 class Command:
     """Measure all rows and presets on one batch, and write docs/algorithms.md."""
 
     task: str = "tool_chase"
     measure: bool = True  # --no-measure: only write the page
-    warm_updates: int = 130  # of cloning fresh demonstrations
-    updates: int = 20  # of PPO after it
-    step: float = 0.001  # learning rate of the one step along grpo's gradient (Adam)
-    seed: int = 0
+    warm_updates: Natural = 130  # of cloning fresh demonstrations
+    updates: Count = 20  # of PPO after it
+    step: Positive = 0.001  # learning rate of the one step along grpo's gradient (Adam)
+    seed: Seed = 0
     out: str = "results/variants"
     page: str = "docs/algorithms.md"
 
 
 def main(arguments: list[str]) -> int:
     command = from_flags(Command, Command(), arguments)
+    console.check_checkout(command.out, command.page)
     path = Path(command.out) / "results.csv"
     task = look_up("task", command.task, named(envs))()
     if command.measure:

@@ -11,7 +11,7 @@ which neither end is a wall, each row at the better of the learning rates.
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from agentic_rl.config import check
 from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count, Positive, Range
 from experiments import arms, console, study, sweep
 from experiments.arms import Policies
 from experiments.report import Verdict
@@ -41,11 +42,11 @@ CLIPPED = ("clip_fraction_low", "clip_fraction_high")
 class WarmStart(arms.ArmStudy):
     """Does RL need PPO's machinery, or only if it starts from scratch? Compares three rows from four starts."""
 
-    levels: tuple[float, ...] = (SCRATCH, 0.1, 0.5, 0.9)  # success of the policies at the start; 0: untrained
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3)  # each row is judged at the better one
-    clone_updates: int = 80  # of cloning
-    updates: int = 40
-    epochs: int = 1  # passes over each batch
+    levels: tuple[Annotated[float, Range(0, below=1)], ...] = (SCRATCH, 0.1, 0.5, 0.9)  # success of the policies at the start; 0: untrained
+    learning_rates: tuple[Positive, ...] = (3e-4, 1e-3)  # each row is judged at the better one
+    clone_updates: Count = 80  # of cloning
+    updates: Count = 40
+    epochs: Count = 1  # passes over each batch
 
     claim: ClassVar[str] = (
         "Ahmadian et al. (2402.14740): PPO's critic and clip matter from scratch; a policy that was trained by supervision before does "
@@ -63,8 +64,7 @@ class WarmStart(arms.ArmStudy):
         super().__post_init__()
         ends = SCRATCH in self.levels and WARM <= max(self.levels) < 1 and min(self.levels) >= 0
         check(ends, f"levels are success rates below 1; {SCRATCH:g} (untrained) and one of {WARM} or more must be among them.")
-        check(min(self.clone_updates, self.epochs) >= 1, "clone_updates and epochs must be 1 or more.")
-        check(len(self.learning_rates) >= 1 and min(self.learning_rates) > 0, "learning_rates are one or more, above 0.")
+        check(len(self.learning_rates) >= 1, "Name learning_rates, one or more.")
 
     @property
     def size(self) -> Policy:

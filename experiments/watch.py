@@ -8,7 +8,6 @@
 A turn in which the expert would have done something else says what. `watch <task> --help` lists the task's flags.
 """
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -17,7 +16,8 @@ from rich.console import Console
 from rich.text import Text
 
 from agentic_rl import acting, envs, layout
-from agentic_rl.config import check, named
+from agentic_rl.config import check, checked, named
+from agentic_rl.ranges import Count, Seed
 from agentic_rl.rollout import rollout
 from agentic_rl.run import Run, load
 from agentic_rl.sampler import Sampler
@@ -29,24 +29,23 @@ from experiments.flags import from_flags, take, task_of
 ACTORS = {"expert": acting.Expert(), "random": acting.Random()}
 
 
-@dataclasses.dataclass(frozen=True)
+@checked
 class Command:
     """Print episodes of this task, on problems of the test split."""
 
     task: Any
     policy: str = "expert"  # who acts: expert, random, or the directory of a run (the first of its seeds)
-    episodes: int = 3
-    seed: int = 0  # of the problems and the actions
+    episodes: Count = 3
+    seed: Seed = 0  # of the problems and the actions
 
 
 def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"{__doc__}\ntasks        {' '.join(sorted(named(envs)))}")
+        print(f"{console.usage(__doc__)}\ntasks        {' '.join(sorted(named(envs)))}")
         return 0 if arguments else 2
     policy, arguments = take(arguments, "--policy")
     run, state = (None, None) if policy in (None, *ACTORS) else load(policy)
     command = parse(run, policy or "expert", arguments)
-    check(command.episodes >= 1, f"--episodes must be 1 or more, not {command.episodes}.")
     layout.check_length(command.task.spec)
     console.keep_compiled_programs()
     show(episodes(command.task, actor(run, state) if run else ACTORS[command.policy], command.seed, command.episodes))

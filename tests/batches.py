@@ -7,6 +7,7 @@ from typing import get_args
 import jax
 import numpy as np
 
+from agentic_rl.ranges import kind
 from agentic_rl.types import Trajectory
 
 N, G, T, A = 3, 4, 3, 3
@@ -117,7 +118,7 @@ def padded(tree, mask, axis, seed):
 
 def settings(cls):
     """The class with its flags and choices set in every way, its numbers as they are."""
-    options = {f.name: (False, True) if f.type is bool else get_args(f.type) for f in fields(cls)}
+    options = {f.name: (False, True) if f.type is bool else get_args(kind(f.type)) for f in fields(cls)}
     options = {name: choices for name, choices in options.items() if choices}
     return [cls(**dict(zip(options, chosen))) for chosen in itertools.product(*options.values())]
 

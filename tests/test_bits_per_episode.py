@@ -68,7 +68,7 @@ def test_a_run_is_a_whole_number_of_looks_and_as_long_as_promised(answers):
     "flags, words",
     [
         (dict(digits=(2,), bases=(4,)), "two numbers of answers"),
-        (dict(digits=(1, 2), bases=(4, 17)), "bases 2 to 16"),
+        (dict(digits=(1, 2), bases=(4, 17)), "bases must each be 2 to 16"),
         (dict(episodes=1), "episodes must be 2 or more"),
         (dict(patience=-1), "patience must be 0 or more"),
     ],

@@ -60,8 +60,8 @@ def test_each_side_is_clipped_where_it_says():
     [
         (dict(modes=1), "modes must be 2 to 16"),
         (dict(favoured=0.01), "favoured must be above chance"),
-        (dict(levels=(0.2, 1.0)), "between 0 and 1"),
-        (dict(levels=()), "between 0 and 1"),
+        (dict(levels=(0.2, 1.0)), "levels must each be above 0 and below 1, not 1"),
+        (dict(levels=()), "levels, one or more"),
         (dict(learning_rates=(0.0,)), "above 0"),
         (dict(epochs=0), "epochs must be 1 or more"),
     ],

@@ -43,8 +43,8 @@ def test_a_table_line_and_a_figure_for_each_arm():
         (dict(arms=(*ARMS, "rl_3")), "did you mean rl_"),
         (dict(arms=("rl_2",)), "leave them in --arms"),
         (dict(depths=(1, 2)), "must be one of depths"),
-        (dict(depths=(0, 4)), "depths are 1 or more"),
-        (dict(clone_updates=0), "clone_updates and few must be 1 or more"),
+        (dict(depths=(0, 4)), "depths must each be 1 or more"),
+        (dict(clone_updates=0), "clone_updates must be 1 or more"),
         (dict(learning_rate=0.0), "learning_rate must be above 0"),
     ],
 )

@@ -96,7 +96,7 @@ def test_every_credit_without_a_prompt_of_its_own_is_scored():
 @pytest.mark.parametrize(
     "flags, words",
     [
-        ({"levels": (1.5,)}, "between 0 and 1"),
+        ({"levels": (1.5,)}, "levels must each be above 0 and below 1"),
         ({"replicates": 1}, "2 or more"),
         ({"problems": 0}, "1 or more"),
         ({"tasks": ("chain_pot",)}, "did you mean chain_pit"),

@@ -136,7 +136,7 @@ def test_wrong_values_without_an_error_are_the_exact_ones_that_were_earned():
         (SuccessCrossover, dict(levels=(0.5,)), "two levels"),
         (SuccessCrossover, dict(tasks=("chain_pot",)), "did you mean chain_pit"),
         (VineBudget, dict(counts=(0,)), "1 or more"),
-        (VineBudget, dict(level=1.0), "between 0 and 1"),
+        (VineBudget, dict(level=1.0), "level must be above 0 and below 1"),
         (StateRecurrence, dict(attempts=(3,)), "two numbers or more"),
         (StateRecurrence, dict(tasks=("key_door", "key_door")), "tasks names something twice: key_door key_door"),
         (StateRecurrence, dict(tasks=("key_dor",)), "did you mean key_door"),

@@ -66,7 +66,7 @@ def test_arms_are_grpo_with_some_parts():
 
 @pytest.mark.parametrize(
     "flags, words",
-    [(dict(easy=0.95), "hard the larger one"), (dict(looks=7), "looks must divide updates"), (dict(epochs=0), "must be positive")],
+    [(dict(easy=0.95), "must be above easy"), (dict(looks=7), "looks must divide updates"), (dict(epochs=0), "epochs must be 1 or more")],
 )
 def test_what_cannot_be_asked_is_refused(flags, words):
     with pytest.raises(ConfigError, match=words):

@@ -95,5 +95,5 @@ def test_longer_seas_are_as_many_times_as_deep():
 
 @pytest.mark.parametrize("knob, value", [("size", 1), ("size", 101), ("move_cost", 1.0), ("move_cost", -0.1)])
 def test_a_knob_out_of_range_is_refused(knob, value):
-    with pytest.raises(ConfigError, match=rf"{knob} .*not {value}\.$"):
+    with pytest.raises(ConfigError, match=rf"{knob} .*not {value:g}\.$"):
         DeepSea(**{knob: value})

@@ -18,6 +18,7 @@ from agentic_rl.algorithms import Algorithm
 from agentic_rl.config import ConfigError
 from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import kind
 from agentic_rl.records import RunDirectory
 from agentic_rl.rollout import rollout
 from agentic_rl.run import Run, WarmStart
@@ -38,6 +39,7 @@ INSTEAD = {
     "kl.clamp": [1e-4],
     "reward.clamp": [1e-4],
     "credit.eps": [1.0],
+    "credit.ddof": [0],
     "problems": [8, 4],
     "attempts": [2, 4],
     "minibatches": [4],
@@ -72,7 +74,9 @@ def alternatives(path: str, field: Field, value: Any) -> list[Any]:
         return [not value]
     if isinstance(value, tuple):
         return [type(value)(value[: len(value) // 2])]
-    return {int: lambda: [value + 1, value * 2, value + 8], float: lambda: [value * 0.5, value + 0.1], str: lambda: ["other"]}[field.type]()
+    return {int: lambda: [value + 1, value * 2, value + 8], float: lambda: [value * 0.5, value + 0.1], str: lambda: ["other"]}[
+        kind(field.type)
+    ]()
 
 
 def changed(value: Any, path: str, new: Any) -> Any | None:
@@ -161,7 +165,7 @@ def weights_after_update(algorithm: Algorithm) -> policy.Params:
 
 def is_float(field: Field) -> bool:
     """A float that is not a coefficient: those make another program."""
-    return field.type is float and not field.name.startswith("entropy_")
+    return kind(field.type) is float and not field.name.startswith("entropy_")
 
 
 def swapped() -> Iterator[tuple[str, Algorithm]]:
@@ -203,7 +207,7 @@ def test_every_other_field_of_a_row_changes_the_update(name):
 
 def changes_a_number(task: Any, other: Any) -> bool:
     """Do two configs differ in a number, rather than in a mode or switch?"""
-    return any(f.type in (int, float) and getattr(task, f.name) != getattr(other, f.name) for f in fields(task))
+    return any(kind(f.type) in (int, float) and getattr(task, f.name) != getattr(other, f.name) for f in fields(task))
 
 
 @cache

@@ -204,5 +204,5 @@ def test_longer_writes_more_digits_up_to_sixteen():
     [("num_digits", 0), ("num_digits", 17), ("modulus", 17), ("slip", 1.0), ("check_cost", -0.1), ("check_cost", 0.16)],
 )
 def test_a_knob_out_of_range_is_refused(knob, value):
-    with pytest.raises(ConfigError, match=rf"{knob} .*not {value}\.$"):
+    with pytest.raises(ConfigError, match=rf"{knob} .*not {value:g}\.$"):
         replace(FixIt(), **{knob: value})

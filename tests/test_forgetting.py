@@ -126,7 +126,7 @@ def test_the_probabilities_are_those_that_the_policy_acts_by():
         (dict(arms=("rft", "rloo")), "compared with sft and rloo"),
         (dict(learning_rates=(1e-3,)), "learning_rates are two or more"),
         (dict(kl=0.0), "kl must be above 0"),
-        (dict(matched=0.6), "known is the lower one"),
+        (dict(matched=0.6), "must be below matched"),
         (dict(clone_updates=0), "clone_updates must be 1 or more"),
     ],
 )

@@ -75,8 +75,8 @@ def test_every_arm_takes_as_many_environment_steps(task):
     [
         (dict(tasks=("key_dor",)), "did you mean key_door"),
         (dict(attempts=(3,)), "divisors of 256"),
-        (dict(attempts=(1, 2)), "each 2 or more"),
-        (dict(learning_rate=0.0), "learning_rate above 0"),
+        (dict(attempts=(1, 2)), "each be 2 or more"),
+        (dict(learning_rate=0.0), "learning_rate must be above 0"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(flags, words):

@@ -55,8 +55,8 @@ def test_each_rule_gives_each_of_its_verdicts():
     "flags, words",
     [
         (dict(attempts=(8,)), "two numbers"),
-        (dict(chances=(0.0, 0.5)), "above 0 and up to .5"),
-        (dict(chances=(0.1, 0.9)), "up to .5"),
+        (dict(chances=(0.0, 0.5)), "each be above 0 and at most 0.5"),
+        (dict(chances=(0.1, 0.9)), "at most 0.5, not 0.9"),
         (dict(groups=1), "2 or more"),
         (dict(seeds=2), "seeds is 1"),
     ],

@@ -86,7 +86,7 @@ def test_a_single_context_has_no_comparison():
     [
         (dict(contexts=("histroy",)), "did you mean history"),
         (dict(contexts=()), "Name a context"),
-        (dict(turns=2), "turns of 3 or more"),
+        (dict(turns=2), "turns must be 3 or more"),
         (dict(demos=0), "demos must be 1 or more"),
     ],
 )

@@ -110,7 +110,7 @@ def test_the_place_pays_what_it_is_worth_in_every_turn():
     [
         (dict(horizons=(8,)), "two numbers of turns"),
         (dict(accuracy=0.1), "above chance"),
-        (dict(errors=1.5), "probabilities"),
+        (dict(errors=1.5), "errors must be 0 to 1"),
         (dict(clone_updates=0), "clone_updates must be 1 or more"),
     ],
 )

@@ -165,7 +165,7 @@ def test_who_reads_the_reference_policy_says_so():
 
 @pytest.mark.parametrize("buffer", [0, -1])
 def test_a_buffer_of_no_token_is_refused(buffer):
-    with pytest.raises(config.ConfigError, match="buffer must be 1 token or more"):
+    with pytest.raises(config.ConfigError, match="buffer must be 1 or more"):
         SoftOverlong(buffer=buffer)
 
 

@@ -82,9 +82,9 @@ def test_each_rule_gives_each_of_its_verdicts():
     [
         (dict(agents=("dager",)), "did you mean dagger"),
         (dict(rates=(0.1,)), "two shares or more"),
-        (dict(rates=(0.0, 1.0)), "each 0 to 0.9"),
-        (dict(turns=3), "turns of 4 or more"),
-        (dict(noise=0.0), "probability above 0"),
+        (dict(rates=(0.0, 1.0)), "each be 0 to 0.9"),
+        (dict(turns=3), "turns must be 4 or more"),
+        (dict(noise=0.0), "noise must be above 0"),
         (dict(clone_updates=0), "clone_updates must be 1 or more"),
     ],
 )

@@ -102,10 +102,10 @@ def test_use_counts_episodes_with_a_call_and_reading_those_that_asked_for_the_ri
 @pytest.mark.parametrize(
     "flags, words",
     [
-        (dict(familiar=(0.1, 1.2)), "familiar must be a probability"),
-        (dict(familiar=()), "familiar must be a probability"),
-        (dict(haste=-0.1), "haste must be a probability"),
-        (dict(noise=2.0), "noise must be a probability"),
+        (dict(familiar=(0.1, 1.2)), "familiar must each be 0 to 1"),
+        (dict(familiar=()), "familiar is one probability or several"),
+        (dict(haste=-0.1), "haste must be 0 to 1"),
+        (dict(noise=2.0), "noise must be 0 to 1"),
         (dict(turn_reward_weight=0.0), "turn_reward_weight must be above 0"),
         (dict(clone_updates=0), "clone_updates must be 1 or more"),
     ],

@@ -67,8 +67,8 @@ def test_an_expert_that_errs_that_often_succeeds_as_often_as_asked(level):
     [
         (dict(levels=(0.1, 0.9)), "0 .untrained. and one of 0.5 or more"),
         (dict(levels=(0.0, 0.1)), "0 .untrained. and one of 0.5 or more"),
-        (dict(levels=(0.0, 1.0)), "success rates below 1"),
-        (dict(learning_rates=(0.0,)), "learning_rates are one or more, above 0"),
+        (dict(levels=(0.0, 1.0)), "levels must each be 0 or more and below 1"),
+        (dict(learning_rates=(0.0,)), "learning_rates must each be above 0"),
         (dict(epochs=0), "epochs must be 1 or more"),
     ],
 )

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from agentic_rl.config import config
 from agentic_rl.credit.group import Group
 from agentic_rl.credit.returns import earned, reward_to_go
+from agentic_rl.ranges import NonNegative, Weight
 from agentic_rl.types import Trajectory, Value
 
 
@@ -46,8 +47,8 @@ class Gigpo(Group):
     Its anchor is the task's state before the action; a state visited once has no step credit.
     """
 
-    omega: float = 1.0  # weight of the step credit
-    discount: float = 0.95  # per turn, of the return from a state on
+    omega: NonNegative = 1.0  # weight of the step credit
+    discount: Weight = 0.95  # per turn, of the return from a state on
     scale: Literal["mean", "mean_std"] = "mean"  # whether both are divided by their groups' standard deviation
     baseline: Literal["episodes", "turns"] = "episodes"  # mean over what: the paper's; or each episode once per turn, as the code has it
 

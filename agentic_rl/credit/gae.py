@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 from agentic_rl.config import config
 from agentic_rl.credit import Credit
 from agentic_rl.credit.returns import whiten
+from agentic_rl.ranges import Positive, Weight
 from agentic_rl.types import Trajectory, Value
 
 
@@ -32,7 +33,7 @@ def gae(value: Value, mask: Bool[Array, "N G T A"], lambda_: Float[Array, "..."]
 class GAE(Credit):
     """lambda_ 1: reward to go minus value, unbiased; 0: one-step TD error, as right as the critic is. (1506.02438)"""
 
-    lambda_: float = 0.95
+    lambda_: Weight = 0.95
     whiten: bool = True  # normalise over the batch, as PPO does
 
     reads_value: ClassVar[bool] = True
@@ -50,7 +51,7 @@ class LengthAdaptiveGAE(Credit):
     Episodes of 1/α tokens or fewer have λ = 0.
     """
 
-    alpha: float = 0.05
+    alpha: Positive = 0.05
     whiten: bool = True  # normalise over the batch
 
     reads_value: ClassVar[bool] = True

@@ -1,13 +1,14 @@
 """Credits that compare an episode with the other attempts at the same problem."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from agentic_rl.config import check, config
+from agentic_rl.config import config
 from agentic_rl.credit import Credit
 from agentic_rl.credit.returns import episode_return, token_to_go, whiten
+from agentic_rl.ranges import Positive, Range
 from agentic_rl.types import Trajectory, Value
 
 
@@ -72,11 +73,8 @@ class GroupRelative(Group):
     very hard. (Dr. GRPO, 2503.20783)
     """
 
-    eps: float = 1e-4  # added to the standard deviation
-    ddof: int = 1  # 1: sample standard deviation (TRL, verl, Tunix); 0: population
-
-    def __post_init__(self):
-        check(self.eps > 0, f"eps must be above 0, not {self.eps}: attempts that all fared alike have no deviation.")
+    eps: Positive = 1e-4  # added to the standard deviation
+    ddof: Annotated[int, Range(0, 1)] = 1  # 1: sample standard deviation (TRL, verl, Tunix); 0: population
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """The standardised return; 0 where all attempts fared alike."""
@@ -88,10 +86,7 @@ class GroupRelative(Group):
 class BatchRelative(Group):
     """(Rᵢ − mean R of the group) / (std of all R of the batch + eps): one scale for all problems. (TRL's scale_rewards="batch")"""
 
-    eps: float = 1e-4  # added to the standard deviation
-
-    def __post_init__(self):
-        check(self.eps > 0, f"eps must be above 0, not {self.eps}: attempts that all fared alike have no deviation.")
+    eps: Positive = 1e-4  # added to the standard deviation
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """The return, centred in its group and scaled in the batch."""

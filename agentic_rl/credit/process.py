@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 from agentic_rl.config import config
 from agentic_rl.credit.group import Group, centred
 from agentic_rl.credit.returns import earned
+from agentic_rl.ranges import Finite
 from agentic_rl.types import Trajectory, Value
 
 
@@ -17,7 +18,7 @@ class ProcessAdvantage(Group):
     biased, unless prover and policy are one; summed to the end of the episode it is shaping, which is not. (`--reward shaped`)
     """
 
-    alpha: float = 1.0
+    alpha: Finite = 1.0
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """Both parts, at each turn."""

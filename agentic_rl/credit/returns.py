@@ -6,6 +6,7 @@ from jaxtyping import Array, Bool, Float
 
 from agentic_rl.config import config
 from agentic_rl.credit import Credit
+from agentic_rl.ranges import Weight
 from agentic_rl.types import Trajectory, Value
 
 
@@ -68,7 +69,7 @@ class RewardToGo(Credit):
     Whitened, and with the KL in the reward, it is REINFORCE++. (2501.03262, section 3)
     """
 
-    discount: float = 1.0  # per turn
+    discount: Weight = 1.0  # per turn
     whiten: bool = False  # normalise over the batch's tokens
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T A"]:

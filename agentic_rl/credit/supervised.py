@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from agentic_rl.config import config
 from agentic_rl.credit import Credit
 from agentic_rl.credit.returns import token_to_go
+from agentic_rl.ranges import Bound
 from agentic_rl.types import Trajectory, Value
 
 
@@ -47,8 +48,8 @@ class OutcomeConditioned(Credit):
 class AdvantageWeighted(Credit):
     """min(exp((G − V) / temperature), most): imitation of what went better than expected. (AWR, 1910.00177, eq. 10)"""
 
-    temperature: float = 0.2  # small: only the best counts; large: imitation of all
-    most: float = 20.0  # the weight's upper bound
+    temperature: Bound = 0.2  # small: only the best counts; large: imitation of all
+    most: Bound = 20.0  # the weight's upper bound
 
     reads_value: ClassVar[bool] = True
 

@@ -10,6 +10,7 @@ from agentic_rl.config import config
 from agentic_rl.credit import Credit
 from agentic_rl.credit.gae import gae
 from agentic_rl.credit.returns import earned, is_last, whiten
+from agentic_rl.ranges import Weight
 from agentic_rl.types import Trajectory, Value
 
 
@@ -36,8 +37,8 @@ class TurnGAE(Credit):
     With values from forks and lambda_ 0 it is VinePPO's step advantage. (2410.01679, eq. 6)
     """
 
-    lambda_: float = 0.95
-    discount: float = 1.0  # per turn
+    lambda_: Weight = 0.95
+    discount: Weight = 1.0  # per turn
     whiten: bool = True  # normalise over the batch's tokens
 
     reads_value: ClassVar[bool] = True
@@ -58,8 +59,8 @@ class BiLevelGAE(Credit):
     A turn ends with its last token, whatever its reward; RAGEN's own code (20daedc) finds turns by a reward that is not 0.
     """
 
-    lambda_: float = 0.95  # of both levels
-    turn_discount: float = 0.95  # between turns; within a turn it is that of the values
+    lambda_: Weight = 0.95  # of both levels
+    turn_discount: Weight = 0.95  # between turns; within a turn it is that of the values
     whiten: bool = True  # normalise over the batch's tokens
 
     reads_value: ClassVar[bool] = True

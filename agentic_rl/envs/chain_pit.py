@@ -29,6 +29,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
+from agentic_rl.ranges import Count, OneToken
 from agentic_rl.types import Spec, TimeStep
 
 SYMBOLS = 16
@@ -56,17 +57,14 @@ class ChainPit:
     off track; the pit charges all the turns that it takes away).
     """
 
-    num_turns: int = 12
-    num_values: int = 4
+    num_turns: Count = 12
+    num_values: OneToken = 4
     mode: Literal["pit", "drift", "unseen_recover", "demoed_recover"] = "pit"
-    recovery_turns: int = 2  # in the modes that recover
+    recovery_turns: Count = 2  # in the modes that recover
     rule: Literal["weights", "prompt"] = "weights"  # one rule for all episodes, or one of its own in each prompt
     reward: Literal["terminal", "per_step_cost"] = "terminal"
 
     def __post_init__(self):
-        check(self.num_turns >= 1, f"num_turns must be at least 1, not {self.num_turns}.")
-        check(2 <= self.num_values <= 16, f"num_values must be 2 to 16 (an answer is one token), not {self.num_values}.")
-        check(self.recovery_turns >= 1, f"recovery_turns must be at least 1, not {self.recovery_turns}.")
         room = self.num_turns > self.recovery_turns or self.mode != "demoed_recover"
         check(room, f"demoed_recover needs num_turns above recovery_turns ({self.recovery_turns}), not {self.num_turns}.")
 

@@ -19,7 +19,7 @@ teacher-forced pass over the expert's action, and pass@k is 1 - (1 - p)^k exactl
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
+from agentic_rl.ranges import Count, Range
 from agentic_rl.types import Spec, TimeStep
 
 SYMBOLS = 8
@@ -72,14 +73,12 @@ class Compose:
     With `scratch` there is a turn for each function, whose observation shows the last line; only the last answer counts.
     """
 
-    depth: int = 2
-    length: int = 4  # of the string; under 4, some functions coincide
+    depth: Count = 2
+    length: Annotated[int, Range(2, 8)] = 4  # of the string; under 4, some functions coincide
     scratch: bool = False
     held_out: bool = False  # neighbouring functions are pairs out of a fixed quarter; else they never are
 
     def __post_init__(self):
-        check(self.depth >= 1, f"depth must be at least 1, not {self.depth}.")
-        check(2 <= self.length <= 8, f"length must be 2 to 8, not {self.length}.")
         check(self.depth > 1 or not self.held_out, f"depth must be at least 2 for pairs to be held out, not {self.depth}.")
 
     @property

@@ -16,14 +16,15 @@ This is bsuite's deep sea (1908.03568), with the action mapping of gymnax at the
 """
 
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
-from agentic_rl.config import check, config
+from agentic_rl.config import config
+from agentic_rl.ranges import Range, Seed
 from agentic_rl.types import Spec, TimeStep
 
 
@@ -44,14 +45,10 @@ class DeepSea:
     episode and listed in its `prompt`, row by row.
     """
 
-    size: int = 8
-    move_cost: float = 0.01  # of `size` right steps
+    size: Annotated[int, Range(2, 100)] = 8
+    move_cost: Annotated[float, Range(0, below=1, why="the treasure is worth 1")] = 0.01  # of `size` right steps
     rule: Literal["weights", "prompt"] = "weights"
-    scramble: int = 0  # the seed of the rule in the weights
-
-    def __post_init__(self):
-        check(2 <= self.size <= 100, f"size must be 2 to 100, not {self.size}.")
-        check(0 <= self.move_cost < 1, f"move_cost must be 0 or more and less than the treasure's 1, not {self.move_cost}.")
+    scramble: Seed = 0  # the seed of the rule in the weights
 
     @property
     def _digits(self) -> int:

@@ -20,7 +20,7 @@ After the gap between finding and correcting one's own errors (2310.01798, 2409.
 """
 
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.envs.identity import identity
+from agentic_rl.ranges import NonNegative, OneToken, Range
 from agentic_rl.types import Spec, TimeStep
 
 
@@ -59,15 +60,12 @@ class FixIt:
     """
 
     hidden: ClassVar[bool] = True
-    num_digits: int = 4
-    modulus: int = 10
-    slip: float = 0.15
-    check_cost: float = 0.02
+    num_digits: Annotated[int, Range(1, 16, why="a place is one token")] = 4
+    modulus: OneToken = 10
+    slip: Annotated[float, Range(0, below=1)] = 0.15
+    check_cost: NonNegative = 0.02
 
     def __post_init__(self):
-        check(1 <= self.num_digits <= 16, f"num_digits must be 1 to 16 (a place is one token), not {self.num_digits}.")
-        check(2 <= self.modulus <= 16, f"modulus must be 2 to 16 (a digit is one token), not {self.modulus}.")
-        check(0 <= self.slip < 1, f"slip must be a probability below 1, not {self.slip}.")
         most = self._worth_of_a_look()
         check(0 <= self.check_cost <= most, f"check_cost must be 0 to {most:.3g} (a look is worth no more), not {self.check_cost}.")
 

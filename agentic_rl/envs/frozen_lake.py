@@ -18,7 +18,7 @@ After gymnasium's FrozenLake, an environment of RAGEN (2504.20073) too.
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.envs import grid
 from agentic_rl.envs.planning import Plan, plan
+from agentic_rl.ranges import Count, Probability, Range
 from agentic_rl.types import Spec, TimeStep
 
 LETTERS = {tokens.EMPTY: "F", tokens.FAIL: "H", tokens.DONE: "G"}
@@ -50,18 +51,15 @@ class FrozenLake:
     in random order, as it takes to open one.
     """
 
-    size: int = 4
-    num_turns: int = 12
-    hole: float = 0.2
-    slip: float = 0.0  # the chance to go in a perpendicular direction, half of it each; gymnasium's slippery ice has 2/3
+    size: Annotated[int, Range(2, 16)] = 4
+    num_turns: Count = 12
+    hole: Probability = 0.2
+    slip: Probability = 0.0  # the chance to go in a perpendicular direction, half of it each; gymnasium's slippery ice has 2/3
     around: bool = True  # observations show what each move leads to, not the place alone
 
     def __post_init__(self):
-        check(2 <= self.size <= 16, f"size must be 2 to 16, not {self.size}.")
         least = 2 * (self.size - 1)
         check(self.num_turns >= least, f"num_turns must be at least {least} to cross a lake of size {self.size}, not {self.num_turns}.")
-        check(0 <= self.hole <= 1, f"hole must be a probability, not {self.hole}.")
-        check(0 <= self.slip <= 1, f"slip must be a probability, not {self.slip}.")
 
     @property
     def spec(self) -> Spec:

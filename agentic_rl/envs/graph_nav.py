@@ -15,7 +15,7 @@ States that recur are what GiGPO's groups of steps (2505.10978) live on.
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.envs.graph import random_graph, rooms
 from agentic_rl.envs.planning import Plan, plan
+from agentic_rl.ranges import Count, Natural, Probability, Range
 from agentic_rl.types import Spec, TimeStep
 
 DEGREE = 4
@@ -50,24 +51,21 @@ class GraphNav:
     and the way goes from the first room to the last.
     """
 
-    num_nodes: int = 8
-    num_turns: int = 8
-    num_loops: int = 3  # edges beyond those of a tree, where degree and rooms leave room for them
-    num_pits: int = 1
-    num_rooms: int = 1
-    slip: float = 0.0  # the chance that a slot drawn uniformly is taken instead
+    num_nodes: Annotated[int, Range(2, 16)] = 8
+    num_turns: Count = 8
+    num_loops: Natural = 3  # edges beyond those of a tree, where degree and rooms leave room for them
+    num_pits: Natural = 1
+    num_rooms: Count = 1
+    slip: Probability = 0.0  # the chance that a slot drawn uniformly is taken instead
     relative: bool = False  # slots are counted from the one taken last
 
     def __post_init__(self):
-        check(2 <= self.num_nodes <= 16, f"num_nodes must be 2 to 16, not {self.num_nodes}.")
         least = self.num_nodes - 1
         check(self.num_turns >= least, f"num_turns must be at least {least}, the longest way there can be, not {self.num_turns}.")
-        check(self.num_loops >= 0, f"num_loops must be 0 or more, not {self.num_loops}.")
         most = self.num_nodes // 2
         check(1 <= self.num_rooms <= most, f"num_rooms must be 1 to {most} (a room has two nodes), not {self.num_rooms}.")
         most = min(most, self.num_nodes - 2 * self.num_rooms)
         check(0 <= self.num_pits <= most, f"num_pits must be 0 to {most} (a room has two other nodes), not {self.num_pits}.")
-        check(0 <= self.slip <= 1, f"slip must be a probability, not {self.slip}.")
 
     @property
     def spec(self) -> Spec:

@@ -15,14 +15,15 @@ After the puzzle of The Illusion of Thinking (2506.06941).
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
-from agentic_rl.config import check, config
+from agentic_rl.config import config
+from agentic_rl.ranges import Natural, Range
 from agentic_rl.types import Spec, TimeStep
 
 PEGS = 3
@@ -43,13 +44,9 @@ class Hanoi:
     The start is any position but the goal's, or (`stacked`) all disks on another peg.
     """
 
-    num_disks: int = 3
-    slack: int = 3  # turns beyond the 2^num_disks - 1 that a stacked start takes
+    num_disks: Annotated[int, Range(1, 10)] = 3
+    slack: Natural = 3  # turns beyond the 2^num_disks - 1 that a stacked start takes
     stacked: bool = False
-
-    def __post_init__(self):
-        check(1 <= self.num_disks <= 10, f"num_disks must be 1 to 10, not {self.num_disks}.")
-        check(self.slack >= 0, f"slack must be 0 or more turns, not {self.slack}.")
 
     @property
     def spec(self) -> Spec:

@@ -18,14 +18,15 @@ After bsuite's umbrella chain (1908.03568) and the conveyor of COCOA (2306.16803
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
-from agentic_rl.config import check, config
+from agentic_rl.config import config
+from agentic_rl.ranges import Finite, Natural, NonNegative, Range
 from agentic_rl.types import Spec, TimeStep
 
 COLOURS = 4
@@ -47,17 +48,13 @@ class KeyDoor:
     On the way LEFT and RIGHT take the apple on that side. Any other action does nothing, and nothing stops the conveyor.
     """
 
-    delay: int = 8
-    num_keys: int = 1
-    apple_reward: float = 0.1
-    apple_noise: float = 0.0  # standard deviation of an apple's reward
+    delay: Natural = 8
+    num_keys: Annotated[int, Range(1, 3)] = 1
+    apple_reward: Finite = 0.1
+    apple_noise: NonNegative = 0.0  # standard deviation of an apple's reward
     hide_inventory: bool = False  # observations do not show the keys in hand
     demo_skips_apples: bool = False  # the expert leaves the apples
     switched: bool = False  # the key of each forecast colour is the one two colours on
-
-    def __post_init__(self):
-        check(self.delay >= 0, f"delay must be 0 or more turns, not {self.delay}.")
-        check(1 <= self.num_keys <= 3, f"num_keys must be 1 to 3, not {self.num_keys}.")
 
     @property
     def spec(self) -> Spec:

@@ -19,7 +19,7 @@ success, return 1.0
 """
 
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.envs.one_turn import OneTurn
+from agentic_rl.ranges import Count, OneToken, Probability, Range
 from agentic_rl.types import Spec, TimeStep
 
 
@@ -71,15 +72,14 @@ class TwoPrompt(_Named):
     So p = easy / num_choices and hard / num_choices are what a uniform policy succeeds with.
     """
 
-    num_choices: int = 16
-    easy: int = 8
-    hard: int = 1
+    num_choices: OneToken = 16
+    easy: Count = 8
+    hard: Count = 1
 
     def __post_init__(self):
-        check(2 <= self.num_choices <= 16, f"num_choices must be 2 to 16 (an answer is one token), not {self.num_choices}.")
         for name in ("easy", "hard"):
             arms = getattr(self, name)
-            check(1 <= arms <= self.num_choices, f"{name} must be 1 to num_choices ({self.num_choices}), not {arms}.")
+            check(arms <= self.num_choices, f"{name} must be 1 to num_choices ({self.num_choices}), not {arms}.")
 
     @property
     def _size(self) -> tuple[int, int, int]:
@@ -106,15 +106,10 @@ class Memorize(_Named):
     digits that are right).
     """
 
-    num_digits: int = 3
-    base: int = 4
-    num_problems: int = 16
+    num_digits: Count = 3
+    base: OneToken = 4
+    num_problems: Annotated[int, Range(1, 16, why="its name is one token")] = 16
     reward: Literal["exact", "share"] = "exact"
-
-    def __post_init__(self):
-        check(self.num_digits >= 1, f"num_digits must be at least 1, not {self.num_digits}.")
-        check(2 <= self.base <= 16, f"base must be 2 to 16 (a digit is one token), not {self.base}.")
-        check(1 <= self.num_problems <= 16, f"num_problems must be 1 to 16 (its name is one token), not {self.num_problems}.")
 
     @property
     def judges_tokens(self) -> bool:
@@ -149,15 +144,9 @@ class NoisyVerifier(_Named):
     only where true_positive > false_positive. The expert is right regardless.
     """
 
-    num_modes: int = 4
-    true_positive: float = 1.0  # probability of reward 1 for the right mode
-    false_positive: float = 0.0  # and for any other
-
-    def __post_init__(self):
-        check(2 <= self.num_modes <= 16, f"num_modes must be 2 to 16 (a mode is one token), not {self.num_modes}.")
-        for name in ("true_positive", "false_positive"):
-            rate = getattr(self, name)
-            check(0 <= rate <= 1, f"{name} must be a probability, not {rate}.")
+    num_modes: OneToken = 4
+    true_positive: Probability = 1.0  # probability of reward 1 for the right mode
+    false_positive: Probability = 0.0  # and for any other
 
     @property
     def _size(self) -> tuple[int, int, int]:

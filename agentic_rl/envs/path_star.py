@@ -13,7 +13,7 @@ from its end (`backwards`), the same way is easy: every node but the hub has one
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.envs.one_turn import OneTurn
+from agentic_rl.ranges import Count, Range, Several
 from agentic_rl.types import Spec, TimeStep
 
 MOST = tokens.VOCABULARY - tokens.VALUE  # labels are the tokens from the first value on
@@ -40,14 +41,12 @@ class State(NamedTuple):
 class PathStar(OneTurn):
     """Answer with the `length` nodes between start (left out) and goal (included): 1 if all are right."""
 
-    arms: int = 3
-    length: int = 3
-    num_labels: int = 16  # labels to draw the nodes from
+    arms: Several = 3
+    length: Count = 3
+    num_labels: Annotated[int, Range(1, MOST)] = 16  # labels to draw the nodes from
     backwards: bool = False  # the answer goes from the goal to the node after the start
 
     def __post_init__(self):
-        check(self.arms >= 2, f"arms must be at least 2, not {self.arms}.")
-        check(self.length >= 1, f"length must be at least 1, not {self.length}.")
         nodes = f"num_labels must be {self._num_edges + 1} (a label for every node) to {MOST}"
         check(self._num_edges < self.num_labels <= MOST, f"{nodes}, not {self.num_labels}.")
 

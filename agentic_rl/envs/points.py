@@ -21,7 +21,7 @@ The search is Countdown's, where taking back is what demonstrations can teach (S
 
 from dataclasses import replace
 from itertools import permutations
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.envs.identity import identity
+from agentic_rl.ranges import Natural, Range
 from agentic_rl.types import Spec, TimeStep
 
 BLANK, FACE = -1, 100  # numbers are 0 to 99, a face card is FACE + its rank (11 to 13)
@@ -62,12 +63,11 @@ class Points:
     Four cards make `reset` slow, which then looks 9,216 ways ahead instead of 192; a step looks as far as one card less needs.
     """
 
-    num_cards: int = 3
-    num_turns: int = 0  # 0: as many as two wrong merges leave time for
+    num_cards: Annotated[int, Range(3, 4)] = 3
+    num_turns: Natural = 0  # 0: as many as two wrong merges leave time for
     rule: Literal["plain", "face10", "face_rank", "op_swap"] = "plain"
 
     def __post_init__(self):
-        check(3 <= self.num_cards <= 4, f"num_cards must be 3 or 4, not {self.num_cards}.")
         enough = self.num_turns == 0 or self.num_turns >= self.num_cards
         check(enough, f"num_turns must be 0 (chosen for you) or at least num_cards ({self.num_cards}), not {self.num_turns}.")
 

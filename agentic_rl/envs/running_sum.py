@@ -13,14 +13,15 @@ success, return 1.0
 """
 
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
-from agentic_rl.config import check, config
+from agentic_rl.config import config
+from agentic_rl.ranges import Count, OneToken, Range
 from agentic_rl.types import Spec, TimeStep
 
 
@@ -46,18 +47,13 @@ class RunningSum:
     the true sum (`global`); with reward `all` both give the same success.
     """
 
-    num_turns: int = 8
-    modulus: int = 10
-    numbers_per_turn: int = 1
+    num_turns: Count = 8
+    modulus: OneToken = 10
+    numbers_per_turn: Annotated[int, Range(1, 8)] = 1
     dictionary: bool = False  # numbers come as entities, to be looked up in a table given in the prompt
     feedback: bool = False  # each observation says whether the last answer was right
     reward: Literal["all", "final", "per_turn"] = "all"
     judge: Literal["local", "global"] = "local"
-
-    def __post_init__(self):
-        check(2 <= self.modulus <= 16, f"modulus must be 2 to 16 (answers are one token), not {self.modulus}.")
-        check(self.num_turns >= 1, f"num_turns must be at least 1, not {self.num_turns}.")
-        check(1 <= self.numbers_per_turn <= 8, f"numbers_per_turn must be 1 to 8, not {self.numbers_per_turn}.")
 
     @property
     def spec(self) -> Spec:

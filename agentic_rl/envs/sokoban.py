@@ -19,7 +19,7 @@ After the environment of RAGEN (2504.20073).
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.envs import grid
 from agentic_rl.envs.planning import distances
+from agentic_rl.ranges import Count, Natural, Range
 from agentic_rl.types import Spec, TimeStep
 
 LETTERS = {tokens.EMPTY: "_", tokens.FAIL: "#", tokens.DONE: "O"}
@@ -52,15 +53,13 @@ class Sokoban:
     Every level can be solved in time: its start is drawn from the farther half of the positions that can.
     """
 
-    size: int = 6  # of the room, outer walls included
-    num_walls: int = 2  # inside
-    num_turns: int = 16
+    size: Annotated[int, Range(5, 18, why="outer walls included")] = 6  # of the room, outer walls included
+    num_walls: Natural = 2  # inside
+    num_turns: Count = 16
 
     def __post_init__(self):
-        check(5 <= self.size <= 18, f"size must be 5 to 18, outer walls included, not {self.size}.")
         most = self._side**2 - 3
         check(0 <= self.num_walls <= most, f"num_walls must be 0 to {most} at size {self.size}, not {self.num_walls}.")
-        check(self.num_turns >= 1, f"num_turns must be at least 1, not {self.num_turns}.")
 
     @property
     def _side(self) -> int:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.envs.one_turn import OneTurn
+from agentic_rl.ranges import Count, Natural, OneToken
 from agentic_rl.types import Spec, TimeStep
 
 
@@ -37,15 +38,13 @@ class SortDigits(OneTurn):
     this is also the success).
     """
 
-    num_digits: int = 4
-    base: int = 10  # digits are 0 to base - 1
-    answer_length: int = 0  # A, the tokens of an action; 0: num_digits, which leaves no room for END
+    num_digits: Count = 4
+    base: OneToken = 10  # digits are 0 to base - 1
+    answer_length: Natural = 0  # A, the tokens of an action; 0: num_digits, which leaves no room for END
     end: bool = True  # END ends the action; else every action is A tokens long, whatever they are (for measuring speed)
     reward: Literal["share", "exact"] = "share"
 
     def __post_init__(self):
-        check(self.num_digits >= 1, f"num_digits must be at least 1, not {self.num_digits}.")
-        check(2 <= self.base <= 16, f"base must be 2 to 16 (a digit is one token), not {self.base}.")
         least = f"answer_length must be 0 (as many as digits) or at least num_digits ({self.num_digits})"
         check(self.answer_length == 0 or self.answer_length >= self.num_digits, f"{least}, not {self.answer_length}.")
 

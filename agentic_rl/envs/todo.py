@@ -26,7 +26,7 @@ who writes the list (`plan_mode`).
 """
 
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.envs.identity import identity
+from agentic_rl.ranges import Count, Natural, NonNegative, Range
 from agentic_rl.types import Spec, TimeStep
 
 
@@ -65,19 +66,15 @@ class Todo:
     (`none`: then there is nothing to rewrite).
     """
 
-    num_items: int = 5
-    steps: int = 1  # turns of work that an item takes
-    slack: int = 2  # turns to spare
+    num_items: Annotated[int, Range(2, 8)] = 5
+    steps: Count = 1  # turns of work that an item takes
+    slack: Natural = 2  # turns to spare
     events: bool = False  # once per episode, an item just finished comes undone, or the goal needs one more item (told at once)
-    max_replan: int = 2
-    turn_cost: float = 0.0
+    max_replan: Annotated[int, Range(0, 15, why="it is shown as one token")] = 2
+    turn_cost: NonNegative = 0.0
     plan_mode: Literal["free", "given", "random", "none"] = "free"
 
     def __post_init__(self):
-        check(2 <= self.num_items <= 8, f"num_items must be 2 to 8, not {self.num_items}.")
-        check(self.steps >= 1, f"steps must be at least 1, not {self.steps}.")
-        check(self.slack >= 0, f"slack must be 0 or more turns, not {self.slack}.")
-        check(0 <= self.max_replan <= 15, f"max_replan must be 0 to 15 (it is shown as one token), not {self.max_replan}.")
         most = 1 / self.spec.num_turns
         check(0 <= self.turn_cost <= most, f"turn_cost must be 0 to 1 / turns ({most:.3g}: success is worth it), not {self.turn_cost}.")
 

@@ -32,6 +32,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.envs.identity import identity
+from agentic_rl.ranges import Count, NonNegative, OneToken, Probability
 from agentic_rl.types import Spec, TimeStep
 
 VALUES = 16
@@ -62,21 +63,19 @@ class ToolChase:
 
     hidden: ClassVar[bool] = True  # what the best action is can depend on what nobody was shown
 
-    num_entries: int = 8
-    depth: int = 2  # look-ups from the start to the value
-    num_turns: int = 6
+    num_entries: OneToken = 8
+    depth: Count = 2  # look-ups from the start to the value
+    num_turns: Count = 6
     question: Literal["value", "sum"] = "value"
-    failure: float = 0.1  # probability that the tool fails at a turn, which never happens more often than there are turns to spare
-    call_cost: float = 0.0
+    failure: Probability = 0.1  # probability that the tool fails at a turn, which never happens more often than there are turns to spare
+    call_cost: NonNegative = 0.0
     process_reward: bool = False  # turns have rewards of their own: a new step along the chain (or the sum), a malformed action
     renamed: bool = False  # LOOKUP and ANSWER have changed places, as the prompt says
 
     def __post_init__(self):
-        check(2 <= self.num_entries <= 16, f"num_entries must be 2 to 16 (a key is one token), not {self.num_entries}.")
         check(1 <= self.depth < self.num_entries, f"depth must be at least 1, below num_entries ({self.num_entries}), not {self.depth}.")
         least = self._num_calls + 1
         check(self.num_turns >= least, f"num_turns must be at least {least} (the calls and the answer), not {self.num_turns}.")
-        check(0 <= self.failure <= 1, f"failure must be a probability, not {self.failure}.")
         most = 0.5 * PROCESS
         check(0 <= self.call_cost <= most, f"call_cost must be 0 to {most} (calls are worth it), not {self.call_cost}.")
 

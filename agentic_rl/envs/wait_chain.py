@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
-from agentic_rl.config import check, config
+from agentic_rl.config import config
+from agentic_rl.ranges import Several
 from agentic_rl.types import Spec, TimeStep
 
 
@@ -35,10 +36,7 @@ class State(NamedTuple):
 class WaitChain:
     """Choose the prompt's side, LEFT or RIGHT: 1 at the end if it was right. All other turns change nothing, DONE ends them."""
 
-    num_turns: int = 8
-
-    def __post_init__(self):
-        check(self.num_turns >= 2, f"num_turns must be at least 2, not {self.num_turns}.")
+    num_turns: Several = 8
 
     @property
     def spec(self) -> Spec:

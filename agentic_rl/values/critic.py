@@ -8,6 +8,7 @@ from agentic_rl import layout, policy
 from agentic_rl.config import config
 from agentic_rl.credit.gae import gae
 from agentic_rl.credit.returns import earned
+from agentic_rl.ranges import Distance, NonNegative, Weight
 from agentic_rl.types import Trajectory, Value
 from agentic_rl.values import Spent, ValueSource, World, from_state_values
 
@@ -16,10 +17,10 @@ from agentic_rl.values import Spent, ValueSource, World, from_state_values
 class Critic(ValueSource):
     """The network's value head, regressed on its own lambda-return (never on value + credit: credits must not change the critic)."""
 
-    discount: float = 1.0  # per token
-    lambda_: float = 1.0  # of the target; 1: reward to go, unbiased. (decoupled from the actor's: VC-PPO, 2503.01491)
-    coefficient: float = 0.5  # of the value loss
-    clip: float = 0.2  # how far a value may move from the old one before its loss is flat
+    discount: Weight = 1.0  # per token
+    lambda_: Weight = 1.0  # of the target; 1: reward to go, unbiased. (decoupled from the actor's: VC-PPO, 2503.01491)
+    coefficient: NonNegative = 0.5  # of the value loss
+    clip: Distance = 0.2  # how far a value may move from the old one before its loss is flat
 
     known: ClassVar[bool] = True
     learned: ClassVar[bool] = True

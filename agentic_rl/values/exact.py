@@ -7,6 +7,7 @@ import jax
 from agentic_rl import exact, problems
 from agentic_rl.config import check, config
 from agentic_rl.policy import Policy
+from agentic_rl.ranges import Count
 from agentic_rl.types import Environment, Trajectory, Value
 from agentic_rl.values import Spent, ValueSource, World
 
@@ -20,14 +21,11 @@ class Exact(ValueSource):
     For policies in markov context, on tasks with few states a turn. (agentic_rl/exact.py)
     """
 
-    capacity: int = 32  # states before a turn of one problem, at most
-    chunk: int = 256  # states that are read at a time: a bound on memory
+    capacity: Count = 32  # states before a turn of one problem, at most
+    chunk: Count = 256  # states that are read at a time: a bound on memory
 
     known: ClassVar[bool] = True
     keeps_states: ClassVar[bool] = True
-
-    def __post_init__(self):
-        check(min(self.capacity, self.chunk) >= 1, "capacity and chunk must be 1 or more.")
 
     def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
         """The values; NaN where the states were too many."""

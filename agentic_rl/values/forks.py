@@ -5,9 +5,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from agentic_rl.config import check, config
+from agentic_rl.config import config
 from agentic_rl.credit.returns import earned
 from agentic_rl.forks import fork, read
+from agentic_rl.ranges import Count
 from agentic_rl.sampler import Sampler, fold
 from agentic_rl.types import Trajectory, Value
 from agentic_rl.values import Spent, ValueSource, World, from_state_values
@@ -20,13 +21,10 @@ class Forks(ValueSource):
     Within a turn's action the value does not change; its last token gets all of the turn's difference.
     """
 
-    count: int = 4  # K, from every turn of every episode; each is charged to the budget
+    count: Count = 4  # K, from every turn of every episode; each is charged to the budget
 
     known: ClassVar[bool] = True
     keeps_states: ClassVar[bool] = True
-
-    def __post_init__(self):
-        check(self.count >= 1, f"count must be 1 fork of each state or more, not {self.count}.")
 
     def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
         """The estimated values, and what the forks cost."""
