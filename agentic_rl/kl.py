@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from agentic_rl.config import config
-from agentic_rl.ranges import NonNegative
+from agentic_rl.ranges import Bound, NonNegative
 
 Estimator = Literal["k1", "k2", "k3"]
 LARGEST = 80.0  # exponent: beyond it float32 soon overflows, and gradients become NaN
@@ -36,7 +36,7 @@ class ReferenceKL:
 
     coefficient: NonNegative = 0.01
     estimator: Estimator = "k3"
-    clamp: float = NO_CLAMP  # a token's estimate counts up to ±clamp, beyond which its gradient is 0 (verl, OpenRLHF, VinePPO: 10)
+    clamp: Bound = NO_CLAMP  # a token's estimate counts up to ±clamp, beyond which its gradient is 0 (verl, OpenRLHF, VinePPO: 10)
 
     reads_reference: ClassVar[bool] = True
 

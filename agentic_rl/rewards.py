@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from agentic_rl import kl, metrics
 from agentic_rl.config import config
 from agentic_rl.credit.process import progress
-from agentic_rl.ranges import Count, Finite, NonNegative, Weight
+from agentic_rl.ranges import Bound, Count, Finite, NonNegative, Weight
 from agentic_rl.types import Trajectory
 
 
@@ -78,7 +78,7 @@ class KlReward(_Reward):
 
     coefficient: NonNegative = 0.01
     estimator: kl.Estimator = "k1"
-    clamp: float = kl.NO_CLAMP  # a token's estimate counts up to ±clamp (OpenRLHF: 10)
+    clamp: Bound = kl.NO_CLAMP  # a token's estimate counts up to ±clamp (OpenRLHF: 10)
 
     reads_reference: ClassVar[bool] = True
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from agentic_rl.config import config
 from agentic_rl.kl import LARGEST
-from agentic_rl.ranges import Bound, Distance, Range
+from agentic_rl.ranges import Distance, Range
 
 Tokens = Float[Array, "B T A"]
 Mask = Bool[Array, "B T A"]
@@ -65,7 +65,9 @@ class ClippedRatio(_Ratio):
 
     clip_low: Distance = 0.2  # the ratio counts from 1 - clip_low
     clip_high: Distance = 0.2  # to 1 + clip_high
-    max_log_ratio: Bound = LARGEST  # log ρ counts up to here, beyond which its gradient is 0 (Tunix: 20; verl's GSPO: 10)
+    max_log_ratio: Annotated[float, Range(above=0, high=LARGEST)] = (
+        LARGEST  # log ρ counts up to here, beyond which its gradient is 0 (Tunix: 20; verl's GSPO: 10)
+    )
 
     def ratio(self, log_prob: Tokens, old_log_prob: Tokens, mask: Mask) -> Tokens:
         """The ratio that each token's credit is multiplied with, e^max_log_ratio at most."""

@@ -16,7 +16,7 @@ from agentic_rl import algorithms, credit, envs, kl, optimizer, presets, rewards
 from agentic_rl.acting import Expert
 from agentic_rl.config import ConfigError, check, named
 from agentic_rl.run import Run, WarmStart
-from experiments import console, pairs
+from experiments import console, foreign_flags, pairs
 
 PARTS = {
     "credit": credit, "surrogate": surrogates, "values": values, "reward": rewards, "selection": selection, "kl": kl,
@@ -167,14 +167,20 @@ def _with_flag(path: str, sentence: str, default: Any) -> str:
 
 def _unknown(flag: str, default: Any) -> str:
     """Why there is no such flag, and where there is one."""
+    names = _names(default)
+    near = [f"did you mean {close}?" for close in get_close_matches(flag.split("=")[0], [f"--{name}" for name in names], 1)]
+    hint = foreign_flags.answer(flag, names) or _owners(flag)
+    return f"There is no flag {flag} here" + (f"; {hint}." if hint else f" ({near[0]})." if near else "; --help lists all.")
+
+
+def _owners(flag: str) -> str:
+    """Which parts of an algorithm have a field of this name, as a clause; "" if none has."""
     name = flag.lstrip("-").split("=")[0].rsplit(".", 1)[-1].replace("-", "_").rstrip("_")
     owners = [
         f"--{part} {cls_name}" for part, package in PARTS.items() for cls_name, cls in named(package).items()
         if name in [f.name.rstrip("_") for f in dataclasses.fields(cls)]
     ]  # fmt: skip
-    near = get_close_matches(flag.split("=")[0], [f"--{n}" for n in _names(default)], 1)
-    hint = f"; {' and '.join(owners)} would have one" if owners else f" (did you mean {near[0]}?)" if near else "; --help lists all"
-    return f"There is no flag {flag} here{hint}."
+    return f"{' and '.join(owners)} would have one" if owners else ""
 
 
 def _names(config: Any, prefix: str = "") -> list[str]:

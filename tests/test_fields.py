@@ -84,7 +84,7 @@ def changed(value: Any, path: str, new: Any) -> Any | None:
     name, _, rest = path.partition(".")
     try:
         new = changed(getattr(value, name), rest, new) if rest else new
-        return replace(value, **{name: new})
+        return None if new is None else replace(value, **{name: new})
     except ConfigError:
         return None
 

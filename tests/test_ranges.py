@@ -24,10 +24,11 @@ from experiments import train
 
 
 def dataclasses_of(package) -> list[type]:
-    """All dataclasses that the modules of a package define."""
+    """All frozen dataclasses that the modules of a package define."""
     modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     members = [cls for module in modules for _, cls in inspect.getmembers(module, inspect.isclass) if cls.__module__ == module.__name__]
-    return [cls for cls in dict.fromkeys(members) if dataclasses.is_dataclass(cls) and cls is not Range]
+    found = [cls for cls in dict.fromkeys(members) if dataclasses.is_dataclass(cls) and cls is not Range]
+    return [cls for cls in found if cls.__dataclass_params__.frozen]  # others are no configs
 
 
 REQUIRED = {

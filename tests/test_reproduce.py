@@ -64,9 +64,9 @@ def test_interrupted_none_begins_any_more(monkeypatch, tmp_path):
 
 
 def test_a_study_runs_in_a_process_of_its_own_and_what_it_says_is_kept_if_it_is_one_of_several(monkeypatch, tmp_path):
-    monkeypatch.setattr(reproduce.sys, "executable", "echo")
+    monkeypatch.setattr("sys.executable", "echo")
     code, said = reproduce.measure("toy", reproduce.Command(quick=True, jobs=2), tmp_path)
-    assert code == 0 and said == f"-m experiments.toy --quick --out {tmp_path / 'toy'}\n"
+    assert code == 0 and said.startswith("-P -c ") and said.endswith(f" toy --quick --out {tmp_path / 'toy'}\n")
     assert reproduce.measure("toy", reproduce.Command(), tmp_path) == (0, "")
 
 

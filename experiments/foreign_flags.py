@@ -1,0 +1,97 @@
+"""Flags as users of TRL, verl, CleanRL or torch would type them, and what they are called here."""
+
+import re
+
+# Of each: the last words of our flags that mean the same, and what sets it where a run has no such flag.
+NAMES: dict[str, tuple[tuple[str, ...], str]] = {
+    "lr": (("learning-rate",), ""),
+    "actor-lr": (("optimizer.learning-rate",), ""),
+    "critic-lr": (("optimizer.learning-rate",), "policy and critic share their weights, and so their learning rate"),
+    "lr-scheduler-type": (("optimizer.decay",), ""),
+    "warmup-steps": (("optimizer.warmup",), ""),
+    "wd": (("weight-decay",), "--optimizer adam has one"),
+    "adam-beta1": (("b1",), "--optimizer adam has one"),
+    "adam-beta2": (("b2",), "--optimizer adam has one"),
+    "max-norm": (("max-grad-norm",), ""),
+    "clip-grad-norm": (("max-grad-norm",), ""),
+    "batch-size": (("algorithm.problems", "algorithm.attempts"), ""),
+    "train-batch-size": (("algorithm.problems", "algorithm.attempts"), ""),
+    "per-device-train-batch-size": (("algorithm.problems", "algorithm.attempts"), ""),
+    "num-envs": (("algorithm.problems", "algorithm.attempts"), ""),
+    "micro-batch-size": (("micro-batch",), ""),
+    "gradient-accumulation-steps": (("micro-batch",), ""),
+    "mini-batch-size": (("minibatches",), ""),
+    "num-minibatches": (("minibatches",), ""),
+    "epochs": (("algorithm.epochs", "updates"), ""),
+    "num-epochs": (("algorithm.epochs",), ""),
+    "num-train-epochs": (("algorithm.epochs", "updates"), ""),
+    "update-epochs": (("algorithm.epochs",), ""),
+    "ppo-epochs": (("algorithm.epochs",), ""),
+    "num-iterations": (("algorithm.epochs",), ""),
+    "steps": (("updates",), ""),
+    "max-steps": (("updates",), ""),
+    "num-steps": (("updates",), ""),
+    "total-steps": (("updates",), ""),
+    "total-timesteps": (("updates",), ""),
+    "iterations": (("updates",), ""),
+    "num-generations": (("algorithm.attempts",), ""),
+    "group-size": (("algorithm.attempts",), ""),
+    "n": (("algorithm.attempts",), ""),
+    "num-samples": (("algorithm.attempts",), ""),
+    "gamma": (("discount", "turn-discount"), "--values critic and --credit reward_to_go or turn_gae have a discount"),
+    "lambda": (("lambda_",), "--credit gae or turn_gae, and --values critic, have one"),
+    "lam": (("lambda_",), "--credit gae or turn_gae, and --values critic, have one"),
+    "gae-lambda": (("credit.lambda_",), "--credit gae or turn_gae has one"),
+    "beta": (("kl.coefficient", "reward.coefficient"), "--kl reference_kl (in the loss) and --reward kl_reward have a coefficient"),
+    "epsilon": (("clip-low", "clip-high"), "--surrogate clipped_ratio has --algorithm.surrogate.clip-low and clip-high"),
+    "epsilon-low": (("clip-low",), "--surrogate clipped_ratio has --algorithm.surrogate.clip-low"),
+    "epsilon-high": (("clip-high",), "--surrogate clipped_ratio has --algorithm.surrogate.clip-high"),
+    "entropy-coef": (("entropy-coefficient",), ""),
+    "vf-coef": (("values.coefficient",), "--values critic has a coefficient"),
+    "cliprange-value": (("values.clip",), "--values critic has a clip"),
+    "temperature": (("credit.temperature",), "training draws actions at temperature 1; evaluate and inspect have a --temperature"),
+    "hidden-size": (("policy.width",), ""),
+    "num-layers": (("policy.layers",), ""),
+    "num-heads": (("policy.heads",), ""),
+    "bf16": (("policy.dtype",), ""),
+    "gradient-checkpointing": (("policy.remat",), ""),
+    "max-turns": (("num-turns",), ""),
+    "output-dir": (("run-dir",), ""),
+    "log-dir": (("run-dir",), ""),
+    "save-steps": (("checkpoint-every",), ""),
+    "eval-steps": (("eval-every",), ""),
+    "resume-from-checkpoint": ((), "--resume RUN_DIR goes on with a run"),
+    "env": ((), "the task is the second word behind train, without a flag"),
+    "algo": ((), "the algorithm is the first word behind train, without a flag"),
+    "dataset": ((), "the task dataset takes --data FILE"),
+}  # fmt: skip
+SAME = {
+    "kl-coef": "beta", "kl-coeff": "beta", "kl-loss-coef": "beta", "init-kl-coef": "beta", "kl-ctl": "beta", "ent-coef": "entropy-coef",
+    "entropy-coeff": "entropy-coef", "value-loss-coef": "vf-coef", "clip-range": "epsilon", "cliprange": "epsilon", "clip-coef": "epsilon",
+    "clip-eps": "epsilon", "clip-ratio": "epsilon", "clip-ratio-low": "epsilon-low", "clip-ratio-high": "epsilon-high",
+    "d-model": "hidden-size", "n-embd": "hidden-size", "n-layer": "num-layers", "n-layers": "num-layers", "n-head": "num-heads",
+    "n-heads": "num-heads", "rollout-n": "n", "logdir": "log-dir", "save-dir": "output-dir", "save-freq": "save-steps",
+    "test-freq": "eval-steps", "env-id": "env", "task": "env", "algorithm": "algo", "total-epochs": "num-train-epochs",
+    "max-iterations": "iterations", "num-updates": "iterations", "warmup": "warmup-steps", "num-mini-batches": "num-minibatches",
+}  # fmt: skip
+
+
+def plain(flag: str) -> str:
+    """Returns the flag's name without dashes in front, value, and underscores.
+
+    >>> plain("--learning_rate=1"), plain("--algorithm.credit.lambda_")
+    ('learning-rate', 'algorithm.credit.lambda')
+    """
+    return re.split(r"=", flag.lstrip("-"), maxsplit=1)[0].replace("_", "-").strip("-").lower()
+
+
+def answer(flag: str, flags: list[str]) -> str:
+    """Returns which of a run's `flags` the user means by a flag that it has not, or what sets it; "" if nobody knows.
+
+    >>> answer("--lr", ["updates", "algorithm.optimizer.learning-rate"]), answer("--beta", ["algorithm.kl.coefficient"])
+    ('write --algorithm.optimizer.learning-rate', 'write --algorithm.kl.coefficient')
+    """
+    name = plain(flag)
+    fields, otherwise = NAMES.get(SAME.get(name, name), ((), ""))
+    found = [here for here in flags for field in (name, *fields) if f".{plain(here)}".endswith(f".{plain(field)}")]
+    return f"write {' or '.join(f'--{here}' for here in dict.fromkeys(found))}" if found else otherwise
