@@ -97,6 +97,11 @@ class Algorithm:
         return isinstance(self.actor, Learner) and self.labels == "own" and not self.credit.tells_outcome
 
     @property
+    def reads_old_log_prob(self) -> bool:
+        """Does anything ask for the probabilities that the policy which acted gave to what it did?"""
+        return self.is_on_policy and (self.surrogate.compares or self.credit.reads_sampler or self.reward.reads_reference)
+
+    @property
     def reads_reference(self) -> bool:
         """Does anything ask for the policy at the start of the run?"""
         return self.kl.reads_reference or self.reward.reads_reference

@@ -2,6 +2,13 @@
 
 The trajectory (never the cache) is gathered before anything is computed across episodes, so that the batch is the same on 1, 2
 or 4 devices.
+
+The policy acts with a cache, token by token, and is trained in one pass over whole episodes. In bfloat16 the two round differently,
+so that ratios leave a narrow clip before any step (verl: rollout-training mismatch; TRL: training-inference mismatch). Then the
+log-probabilities that the update compares with are taken from a pass as in training, as verl does by default; the mean distance
+from those that were sampled with is logged as `sampler_gap`. What that leaves, that the episodes were drawn from a slightly other
+policy, both can weigh by truncated importance sampling (verl's rollout correction, TRL's vllm_importance_sampling_correction); that
+is not done here.
 """
 
 from typing import Any, NamedTuple
@@ -60,6 +67,7 @@ def experience(
     """Episodes at the `count` problems from number `drawn` on (more, if some are drawn again), with their credit."""
     problem = parallel.my_part(drawn + jnp.arange(count))
     trajectory, discarded = collect(size, task, algorithm, weights, key, problem, count, seed_axis)
+    trajectory, gap = reread(size, task.spec, algorithm, weights.actor, trajectory)
     credited = algorithm.reward(trajectory)
     world = World(task, size, weights.learner, problem, jax.random.fold_in(key, VALUES), seed_axis)
     value, forked = algorithm.values(world, credited)
@@ -69,9 +77,9 @@ def experience(
     value = value._replace(before=before, after=after)
     kept = algorithm.selection(trajectory)
     batch = make_batch(algorithm, credited, value, kept)
-    log = metrics.episode_metrics(trajectory) | credit_metrics(algorithm, batch, value, credited) | {"kept": kept.mean()}
+    log = metrics.episode_metrics(trajectory) | credit_metrics(algorithm, batch, value, credited) | {"kept": kept.mean()} | gap
     more = {name: parallel.total(sum(x.get(name, 0) for x in (discarded, forked))) for name in ("env_steps", "generated_tokens")}
-    return Made(batch, log, budget(algorithm, task.spec, weights, drawn, trajectory, batch, more))
+    return Made(batch, log, budget(algorithm, task.spec, weights, drawn, trajectory, batch, more, rereads(size, algorithm)))
 
 
 def collect(
@@ -130,6 +138,20 @@ def _log_prob(size: Policy, spec: Spec, params, trajectory: Trajectory) -> Float
     return jnp.take_along_axis(log_prob, chosen[..., None], axis=-1).reshape(trajectory.mask.shape)
 
 
+def rereads(size: Policy, algorithm: Algorithm) -> bool:
+    """Whether old log-probabilities come from a pass as in training; in float32 those that were sampled with are the same."""
+    return size.dtype != "float32" and algorithm.reads_old_log_prob
+
+
+def reread(size: Policy, spec: Spec, algorithm: Algorithm, params, trajectory: Trajectory) -> tuple[Trajectory, dict[str, Array]]:
+    """The episodes with log-probabilities as training computes them, and how far these are from those sampled with."""
+    if not rereads(size, algorithm):
+        return trajectory, {}
+    log_prob = jnp.where(trajectory.mask, _log_prob(size, spec, params, trajectory), 0.0)
+    away, count = (parallel.total(x.sum()) for x in (jnp.abs(log_prob - trajectory.log_prob), trajectory.mask))
+    return trajectory._replace(log_prob=log_prob), {"sampler_gap": away / jnp.maximum(count, 1)}
+
+
 def make_batch(algorithm: Algorithm, trajectory: Trajectory, value: Value, kept: Bool[Array, "N G"] | None = None) -> Batch:
     """The rows to train on, with their credit: a label's is that of the turn's first token. What is not kept counts for others only."""
     branched, mask = algorithm.labels == "expert", trajectory.mask if kept is None else trajectory.mask & kept[..., None, None]
@@ -166,7 +188,14 @@ def explained_variance(value: Value, mask: Bool[Array, "N G T A"]) -> Float[Arra
 
 
 def budget(
-    algorithm: Algorithm, spec: Spec, weights: Weights, drawn: Int[Array, ""], trajectory: Trajectory, batch: Batch, more: Spent
+    algorithm: Algorithm,
+    spec: Spec,
+    weights: Weights,
+    drawn: Int[Array, ""],
+    trajectory: Trajectory,
+    batch: Batch,
+    more: Spent,
+    rereads: bool,
 ) -> dict[str, Num[Array, ""]]:
     """What this update cost, `more` included. A demonstration that was seen before costs no new steps and no new labels.
 
@@ -181,7 +210,7 @@ def budget(
     turns = jnp.where(is_new[:, None, None], alive, False).sum()
     labels = jnp.where(is_new[:, None, None, None], trajectory.label_mask, False).sum()
     played = spec.prompt_length * count + (alive.sum() + more["env_steps"]) * (spec.observation_length + spec.action_length)
-    passes = algorithm.values.learned + algorithm.reads_reference
+    passes = algorithm.values.learned + algorithm.reads_reference + rereads
     trained = batch.token.size * (6 * algorithm.epochs + 2 * passes)
     size, nothing = sum(x.size for x in jax.tree.leaves(weights.learner)), jnp.int32(0)
     return {

@@ -120,3 +120,24 @@ def test_failed_episodes_are_read_under_a_prompt_that_says_so_and_only_where_the
 def test_lengths_are_reported_of_right_and_of_wrong_episodes():
     log, length, success = made(ROW).log, played().mask.sum((2, 3)), played().success
     assert log["length_right"] == pytest.approx(length[success].mean()) and log["length_wrong"] == pytest.approx(length[~success].mean())
+
+
+def test_in_bfloat16_what_is_compared_with_comes_from_a_pass_as_in_training():
+    size, rounded = replace(SIZE, dtype="bfloat16"), played()._replace(log_prob=played().log_prob + 0.25 * played().mask)
+
+    def reread(params, episodes):
+        return experience.reread(size, TASK.spec, ROW, params, episodes), experience._log_prob(size, TASK.spec, params, episodes)
+
+    f = parallel.launch(reread, parallel.choose(1), "pmap")
+    (found, log), read = jax.device_get(f(PARAMS, rounded))
+    np.testing.assert_array_equal(found.log_prob, np.where(rounded.mask, read, 0.0))
+    assert log["sampler_gap"] == pytest.approx(abs(read - rounded.log_prob)[rounded.mask].mean(), rel=1e-5) and log["sampler_gap"] > 0.2
+    chex.assert_trees_all_equal(found._replace(log_prob=rounded.log_prob), rounded)
+
+
+def test_nothing_is_read_again_in_float32_or_where_nothing_compares():
+    half = replace(SIZE, dtype="bfloat16")
+    assert experience.rereads(half, ROW) and experience.rereads(half, replace(algorithms.REINFORCE, reward=KlReward()))
+    assert not experience.rereads(SIZE, ROW)
+    assert not any(experience.rereads(half, row) for row in (algorithms.SFT, algorithms.DAGGER, algorithms.REINFORCE))
+    assert experience.reread(SIZE, TASK.spec, ROW, PARAMS, played()) == (played(), {})

@@ -275,3 +275,15 @@ def test_an_update_with_a_critic_logs_the_variance_it_explains_of_the_tokens_wri
     error = to_go - np.asarray(value.before)
     np.testing.assert_allclose(log["explained_variance"], 1 - error[mask].var() / to_go[mask].var(), rtol=1e-4)
     assert "explained_variance" not in updated(replace(algorithms.DAGGER, **SMALL))[1]
+
+
+@pytest.mark.slow
+def test_in_bfloat16_the_first_minibatch_sees_the_ratio_one_and_the_pass_for_it_is_charged():
+    algorithm, half = replace(algorithms.GSPO, **SMALL, minibatches=2), replace(SIZE, dtype="bfloat16")
+    setup = learner.setup(half, algorithm, 4, 0)
+    state = parallel.place(learner.init(algorithm, PARAMS), parallel.choose(1))
+    _, log = jax.device_get(program(setup, 1, "pmap")(algorithm, state))
+    assert log["log_prob_gap_first_minibatch"] < 1e-6 and log["ratio_first_minibatch"] == pytest.approx(1, abs=1e-6)
+    assert np.isfinite(log["sampler_gap"])
+    played_tokens = 8 * 2 + log["env_steps"] * (1 + 3)
+    np.testing.assert_allclose(log["flops"], WEIGHTS * (2 * played_tokens + 16 * LENGTH * (6 + 2)), rtol=1e-5)
