@@ -13,7 +13,9 @@ from agentic_rl.algorithms import Algorithm
 from agentic_rl.config import check
 from agentic_rl.evaluate import evaluator
 from agentic_rl.run import Run
+from agentic_rl.sampler import Sampler
 from agentic_rl.streams import INIT
+from agentic_rl.transcript import episodes
 from agentic_rl.types import parts
 
 
@@ -112,6 +114,11 @@ class Machine:
         inputs = task, self.seed, params, np.float32(temperature)
         self.ready(f, "the evaluation", *inputs)
         return f, inputs
+
+    def episodes(self, params) -> list[str]:
+        """Returns episodes of the first seed's policy on unseen problems, of each task three, as text."""
+        first = jax.tree.map(lambda x: jax.device_get(x)[0], params)
+        return episodes(self.run.task, Sampler(self.run.policy, first), self.run.seed)
 
     def fresh_params(self):
         """Initial weights of every seed."""

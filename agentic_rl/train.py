@@ -47,8 +47,13 @@ def train(
     report.phase("preparing")
     training = Training(run, Machine(run, report.phase), report, log, directory, evaluates)
     point = training.resume() or training.begin(begin and Start(*begin), should_stop)
+    if point and point.step == 0:
+        training.show_episodes(point.state, 0)
     state = training.go_on(point, should_stop) if point else None
-    return Result(state, log, log.last.get("step", 0) >= run.updates)
+    finished = log.last.get("step", 0) >= run.updates
+    if finished:
+        training.show_episodes(state, run.updates)
+    return Result(state, log, finished)
 
 
 @dataclass
@@ -134,6 +139,13 @@ class Training:
         self.evaluation_seconds = time.monotonic() - begun
         self.report.evaluated(log["success"].tolist(), step)
         return {f"eval_{name}": x.tolist() for name, x in log.items() if x.ndim == 1}
+
+    def show_episodes(self, state: learner.State, step: int) -> None:
+        """Keeps episodes of the first seed's policy, as text, when the disk has all else; nothing without a directory."""
+        if self.directory:
+            self.report.saved(True)
+            self.report.phase("rendering episodes")
+            self.directory.log_episodes(step, self.machine.episodes(state.params))
 
     def keep(self, rows: list[Row], step: int, state: learner.State, stopping: bool) -> bool:
         """Logs the rows and, if it is time, saves the state. Returns whether it did."""

@@ -1,11 +1,15 @@
 """Episodes as people read them."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from agentic_rl import acting
+from agentic_rl.policy import Policy
 from agentic_rl.rollout import rollout
-from agentic_rl.types import Environment, Trajectory
+from agentic_rl.sampler import Sampler
+from agentic_rl.types import Environment, Trajectory, parts
 
 
 def episode_text(task: Environment, trajectory: Trajectory, problem: int = 0, attempt: int = 0) -> str:
@@ -25,3 +29,20 @@ def transcript(task: Environment, problem: int = 0, seed: int = 0) -> str:
     """How the expert plays problem number `problem`."""
     episode = rollout(task, acting.Expert(), jax.random.key(seed), jnp.array([problem]))
     return episode_text(task, episode)
+
+
+def episodes(task: Environment | dict, actor: Sampler | acting.Expert | acting.Random, seed: int, count: int = 3) -> list[str]:
+    """Returns the actor's episodes at the first `count` test problems of the seed, as text; of a mixture so many of each task."""
+    key, texts = jax.random.key(seed), []
+    policy, rest = (actor.policy, actor[1:]) if isinstance(actor, Sampler) else (None, actor)
+    for part in parts(task).values():
+        trajectory = _play(part, policy, rest, key, count)
+        texts += [episode_text(part, trajectory, n) for n in range(count)]
+    return texts
+
+
+@partial(jax.jit, static_argnames=("policy", "count"))
+def _play(task: Environment, policy: Policy | None, rest, key, count: int) -> Trajectory:
+    """Returns episodes at test problems. `rest`: the policy's weights and temperature, so that it is compiled once for all, or an actor."""
+    actor = Sampler(policy, *rest) if policy else rest
+    return rollout(task, actor, key, jnp.arange(count), split="test")

@@ -31,7 +31,6 @@ from experiments import console, interrupt
 from experiments.compare import task_name
 from experiments.flags import choices, parse, take
 from experiments.progress import Line
-from experiments.watch import actor, episodes
 
 # The success of seeds 0 to 4 rises from .03 to .13 to .96 or more.
 DEMO = "grpo running_sum --task.num-turns 6 --task.modulus 6 --policy.layers 1 --algorithm.optimizer.learning-rate 1e-3 --updates 100"
@@ -124,10 +123,7 @@ def execute(run: Run, directory: RunDirectory) -> int:
             return interrupt.CODE
         last = result.last
         scores = {name: last[name] for name in last if name.startswith("eval_")}
-        line.phase("rendering episodes")
-        texts = [text for part in parts(run.task).values() for text in episodes(part, actor(run, result.state), run.seed, count=3)]
         line.phase("saving")
-        directory.log_episodes(run.updates, texts)
         directory.finish(scores | {name: last[name] for name in BUDGET})
     lost = "eval_success" not in result.first  # with the beginning of the log
     start = "" if lost else f"{mean(result.first['eval_success']):.3f} before, "

@@ -11,18 +11,16 @@ A turn in which the expert would have done something else says what. `watch <tas
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from rich.console import Console
 from rich.text import Text
 
 from agentic_rl import acting, envs, layout
 from agentic_rl.config import check, checked, named
 from agentic_rl.ranges import Count, Seed
-from agentic_rl.rollout import rollout
 from agentic_rl.run import Run, load
 from agentic_rl.sampler import Sampler
-from agentic_rl.transcript import episode_text
-from agentic_rl.types import Environment, parts
+from agentic_rl.transcript import episodes
+from agentic_rl.types import parts
 from experiments import console
 from experiments.flags import from_flags, take, task_of
 
@@ -70,13 +68,6 @@ def parse(run: Run | None, policy: str, arguments: list[str]) -> Command:
 def actor(run: Run, state) -> Sampler:
     """The policy of the run's first seed."""
     return Sampler(run.policy, jax.tree.map(lambda x: jax.device_get(x)[0], state.params))
-
-
-def episodes(task: Environment, actor: Sampler | acting.Expert | acting.Random, seed: int, count: int) -> list[str]:
-    """Episodes at the first `count` test problems of the seed, as text."""
-    play = jax.jit(lambda key: rollout(task, actor, key, jnp.arange(count), split="test"))
-    trajectory = play(jax.random.key(seed))
-    return [episode_text(task, trajectory, n) for n in range(count)]
 
 
 def show(texts: list[str]) -> None:

@@ -260,6 +260,19 @@ def test_a_run_whose_warm_start_was_finished_does_not_clone_again(tmp_path, whol
     assert_same_run(path, result, whole)
 
 
+def test_episodes_before_and_after_training_are_kept_once(whole, tmp_path):
+    logged = RunDirectory.open(whole[0]).episodes
+    assert [(row["step"], len(row["episodes"])) for row in logged] == [(0, 3), (8, 3)]
+    assert all(text.startswith("start with ") and ", return " in text for row in logged for text in row["episodes"])
+    seen = []
+    path = tmp_path / "run"
+    trained(path, should_stop=lambda: ("training", 4) in seen, on_progress=lambda p: seen.append((p.phase, p.step)))
+    assert [row["step"] for row in RunDirectory.open(path).episodes] == [0]
+    for _ in range(2):  # the second time nothing is left to train
+        trained(path)
+        assert [row["episodes"] for row in RunDirectory.open(path).episodes] == [row["episodes"] for row in logged]
+
+
 def test_every_phase_is_named_and_all_is_compiled_while_nothing_can_be_lost(tmp_path):
     told = []
     machine._program.cache_clear()
@@ -267,10 +280,10 @@ def test_every_phase_is_named_and_all_is_compiled_while_nothing_can_be_lost(tmp_
     trained(tmp_path / "run", on_progress=told.append)
     phases = [p.phase for p, before in zip(told, [None, *told]) if before is None or p.phase != before.phase]
     assert phases == [
-        "preparing", "compiling the warm start", "warm start", "compiling the evaluation", "evaluating", "compiling the updates",
-        "training", "evaluating", "training", "evaluating", "training", "saving",
+        "preparing", "compiling the warm start", "warm start", "compiling the evaluation", "evaluating", "rendering episodes",
+        "compiling the updates", "training", "evaluating", "training", "evaluating", "training", "saving", "rendering episodes",
     ]  # fmt: skip
-    assert all(p.loses_nothing for p in told if p.phase.startswith("compiling"))
+    assert all(p.loses_nothing for p in told if p.phase.startswith(("compiling", "rendering")))
     assert [(p.step, p.seconds_left >= 0) for p in told if p.phase == "training"] == [
         (0, False),
         (2, True),
@@ -292,6 +305,9 @@ class Instant(Machine):
 
     def compile_updates(self, *inputs):
         pass
+
+    def episodes(self, params):
+        return []
 
     def chunks(self, algorithm, total, state, step):
         names = [*BUDGET, "loss", "gradient_norm", *(f"metric{i}" for i in range(43))]
