@@ -60,6 +60,12 @@ class Checkpoints:
             if is_first:
                 self._manager.wait_until_finished()
 
+    @property
+    def newest(self) -> int | None:
+        """The step of the newest checkpoint that is complete; None if there is none."""
+        steps = [int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()] if self.folder.is_dir() else []
+        return max(steps, default=None)
+
     def restore(self, template: PyTree) -> tuple[int, PyTree] | None:
         """Step and state of the newest sound checkpoint, bitwise, as numpy arrays that the caller places; None if there is none.
 

@@ -36,7 +36,7 @@ class Reporter:
 
     def __init__(self, on_progress: Callable[[Progress], None]):
         self.on_progress = on_progress
-        self.now = Progress("preparing")
+        self.now = Progress("preparing", saved=True)  # nothing was done yet
 
     def phase(self, name: str, total: int = 0, step: int = 0) -> None:
         """Begins a phase; what was known of success and of the disk stays."""

@@ -169,6 +169,11 @@ class RunDirectory:
         self._lock.acquire()
         self._checkpoints.save(step, state, self._newest if self._newest.get("step") == step else None)
 
+    @property
+    def newest(self) -> int | None:
+        """The step of the newest checkpoint; None if there is none."""
+        return self._checkpoints.newest
+
     def restore(self, template: PyTree) -> tuple[int, PyTree] | None:
         """Step and state of the newest sound checkpoint, or None; see `Checkpoints.restore`."""
         return self._checkpoints.restore(template)

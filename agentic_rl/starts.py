@@ -60,7 +60,6 @@ def warm_start(
     algorithm, total = run.warm_start.algorithm, run.warm_start.updates
     step, state, spent = _restored(run, machine, directory) or (0, None, Spent.nothing(run.seeds))
     state = machine.init(algorithm, machine.fresh_params()) if state is None else state
-    report.saved(directory is not None)
     if step < total:
         machine.compile_updates("the warm start", algorithm, total, state)
     if should_stop():
@@ -68,6 +67,7 @@ def warm_start(
     report.phase("warm start", total, step)
     pace, stopping, chunks = Pace(total), False, machine.chunks(algorithm, total, state, step)
     for step, state, log in chunks:
+        report.saved(False)
         check_finite(log, step - run.chunk, run.seed, "lower --warm-start.learning-rate.")
         before = sum(spent["trained_tokens"])
         for i in range(run.chunk):
@@ -80,6 +80,7 @@ def warm_start(
             break
     if directory:
         directory.warm_start.wait()
+        report.saved(True)
     return None if stopping else Start(state.params, int(state.drawn[0]), spent)
 
 

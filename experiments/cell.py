@@ -27,3 +27,11 @@ def result(
             line.phase("saving")
             directory.finish(scores)
         return directory.result
+
+
+def saved(run: Run, directory: RunDirectory) -> str:
+    """Returns what is on disk of a run that was stopped."""
+    if directory.newest is not None:
+        return f"update {directory.newest} of {run.updates} is saved"
+    cloned = directory.warm_start.newest
+    return "nothing was learned yet" if cloned is None else f"update {cloned} of {run.warm_start.updates} of the warm start is saved"

@@ -37,7 +37,7 @@ def main(program: Callable[[list[str]], int | None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(interrupt.CODE)
+        interrupt.leave()
 
 
 def show_warning(message: Warning, category: type[Warning], filename: str, lineno: int, file=None, line: str | None = None) -> None:

@@ -33,7 +33,7 @@ class Line:
         self.is_logged = is_logged
         self.title, self.whole, self.stream = title, whole, stream or sys.stderr
         self.renews = self.stream.isatty() and os.environ.get("TERM") != "dumb"
-        self.now, self.since, self.told = Progress("preparing"), time.monotonic(), time.monotonic()
+        self.now, self.since, self.told = Progress("preparing", saved=True), time.monotonic(), time.monotonic()
         self._said = ""  # the phase, and in a log also the tenth of it, that was shown last
         self._lock, self._ended = threading.RLock(), threading.Event()
 
@@ -53,7 +53,7 @@ class Line:
         """Shows what a run tells."""
         with self._lock:
             if progress.note:
-                self.say(f"note: {progress.note}")
+                self.say(textwrap.fill(f"note: {progress.note}", self._width()) if self.renews else f"note: {progress.note}")
                 return
             self.told = time.monotonic()
             if progress.phase != self.now.phase:
@@ -70,7 +70,7 @@ class Line:
         stream = stream or self.stream
         with self._lock:
             self._clear()
-            print(textwrap.fill(sentence, self._width()) if self.renews and stream is self.stream else sentence, file=stream, flush=True)
+            print(sentence, file=stream, flush=True)
             self._draw()
 
     def _tick(self) -> None:
@@ -118,7 +118,7 @@ def fields(title: str, now: Progress, waited: float, since_told: float, whole: W
     """
     left = now.seconds_left - since_told
     in_all = whole.seconds_left(left) if whole else float("nan")
-    times = [f"{clock(seconds)} {what}" for seconds, what in ((left, "left"), (in_all, "in all")) if seconds >= 1]
+    times = [f"{clock(seconds)} {what}" for seconds, what in ((left, "left"), (in_all, "left in all")) if seconds >= 1]
     is_known = now.seconds_left == now.seconds_left
     count = f" {now.step}/{now.total}" if now.total else ""
     found = {

@@ -28,6 +28,7 @@ from agentic_rl.run import Run, stored
 from agentic_rl.train import BUDGET, load_start, train
 from agentic_rl.types import Spec, parts
 from experiments import console, interrupt
+from experiments.cell import saved
 from experiments.compare import task_name
 from experiments.flags import choices, parse, take
 from experiments.progress import Line
@@ -113,13 +114,13 @@ def execute(run: Run, directory: RunDirectory) -> int:
     """Trains, shows progress, and ends with the result."""
     console.keep_compiled_programs()
     parallel.prepare(run.devices)
-    stopped = f"stopped; what was saved is kept. Continue with: {console.command('train', '--resume', directory.path)}"
-    should_stop = interrupt.stopper(lambda: stopped)
+    again = console.command("train", "--resume", directory.path)
+    should_stop = interrupt.stopper(lambda: f"stopped; {saved(run, directory)}. Continue with: {again}")
     print(describe(run), f"records in {directory.path}", sep="\n", flush=True)
     with directory, Line(task_name(run.task)) as line:
         result = train(run, directory, line, should_stop)
         if not result.finished:
-            line.say(stopped)
+            line.say(f"stopped; {saved(run, directory)}. Continue with: {again}")
             return interrupt.CODE
         last = result.last
         scores = {name: last[name] for name in last if name.startswith("eval_")}

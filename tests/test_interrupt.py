@@ -38,7 +38,7 @@ try:
     sys.exit(code)
 except KeyboardInterrupt:
     print("left", flush=True)
-    sys.exit(130)
+    interrupt.leave()
 """
 
 
