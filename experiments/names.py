@@ -6,7 +6,7 @@ so that one thing is called the same in all figures.
 
 NAMES = {
     # algorithms
-    "warm_start": "warm start", "sft": "SFT", "sft_fresh": "SFT, fresh demos", "dagger": "DAgger", "rft": "RFT",
+    "warm_start": "warm start", "sft": "SFT", "sft_fresh": "fresh SFT", "dagger": "DAgger", "rft": "RFT",
     "reinforce": "REINFORCE", "rloo": "RLOO", "grpo": "GRPO", "ppo": "PPO", "oracle": "oracle (exact values)",
     # credits
     "gigpo": "GiGPO", "gae": "GAE", "length_adaptive_gae": "length-adaptive GAE", "batch_relative": "GRPO, batch's deviation",

@@ -56,7 +56,7 @@ def _between(place, ends):
 
 def texts(figure):
     """Titles, labels and entries of legends."""
-    found = [x for panel in figure.axes for x in (panel.title, panel.xaxis.label, panel.yaxis.label)]
+    found = [x for panel in figure.axes for x in (panel.title, panel._left_title, panel.xaxis.label, panel.yaxis.label)]
     legends = [*figure.legends, *(panel.get_legend() for panel in figure.axes if panel.get_legend())]
     return [x for x in found + [x for legend in legends for x in legend.get_texts()] if x.get_text()]
 
