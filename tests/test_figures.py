@@ -158,6 +158,7 @@ def test_equal_lines_stand_side_by_side_and_bars_stay_in_their_panel():
     lines = [line for line in panel.lines if line.get_linestyle() != "None"]
     places = np.array([line.get_transform().transform(line.get_xydata())[:, 0] for line in lines])
     np.testing.assert_allclose(np.diff(places, axis=0), step, rtol=1e-6)
+    assert step >= lines[0].get_markersize() * figure.dpi / 72
     assert panel.bbox.x0 < places.min() and places.max() < panel.bbox.x1
     assert [line.get_xdata().tolist() for line in lines] == [[0, 1]] * 7
 
