@@ -10,7 +10,7 @@ import importlib
 import inspect
 import re
 from types import ModuleType, UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import jax
 
@@ -104,18 +104,16 @@ def from_json(value: Any) -> Any:
 
 def _check_types(cls: type, fields: dict[str, Any]) -> None:
     for field in (field for field in dataclasses.fields(cls) if field.name in fields):
-        value, kind = fields[field.name], getattr(field.type, "__name__", field.type)
-        sentence = f"config.json has {value!r} where the {field.name} of {cls.__name__} is of the kind {kind}"
-        check(_fits(value, field.type), f"{sentence}; put config.json back from a copy.")
+        value, of = fields[field.name], kind(field.type)
+        sentence = f"config.json has {value!r} where the {field.name} of {cls.__name__} is of the kind {getattr(of, '__name__', of)}"
+        check(_fits(value, of), f"{sentence}; put config.json back from a copy.")
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def _fits(value: Any, of: Any) -> bool:
     """Can `value`, read from a file, be that of a field of this kind? A union is left to the class itself."""
-    origin = get_origin(kind) or kind
-    if origin is Annotated:
-        return _fits(value, get_args(kind)[0])
+    origin = get_origin(of) or of
     if origin is Literal:
-        return value in get_args(kind)
+        return value in get_args(of)
     if origin is Any:  # a part that can be swapped, or a mixture of them
         some = list(value.values()) if isinstance(value, dict) else [value]
         return bool(some) and all(map(dataclasses.is_dataclass, some))

@@ -14,7 +14,6 @@ from agentic_rl.optimizer import Adam
 from agentic_rl.policy import Policy
 from agentic_rl.ranges import LARGEST_INT, Count, Natural, Positive, Probability, Seed
 from agentic_rl.records import RunDirectory
-from agentic_rl.types import parts
 
 
 @config
@@ -79,7 +78,8 @@ def stored(directory: RunDirectory) -> Run:
     file = directory.path / "config.json"
     try:
         run = from_json(directory.config)
-        is_run = isinstance(run, Run) and all(hasattr(part, "reset") for part in parts(run.task).values())
+        tasks = run.task.values() if isinstance(getattr(run, "task", None), dict) else [getattr(run, "task", None)]
+        is_run = isinstance(run, Run) and all(hasattr(task, "reset") for task in tasks)
         check(is_run, "this is not the config of a run; put it back from a copy, such as that of another run with the same flags.")
     except (ValueError, KeyError, ArithmeticError, RecursionError) as error:  # ConfigError, and what classes say of odd values
         raise ConfigError(f"In {file}: {error}") from None
