@@ -33,7 +33,7 @@ from agentic_rl.train import train
 from experiments import console, interrupt, progress, report, task_settings
 from experiments.flags import from_flags, look_up, parse
 from experiments.progress import Line
-from experiments.statistics import Record, select, t_interval
+from experiments.statistics import Record, distinct, select, t_interval
 from experiments.task_settings import Setting, Stop, setting_of
 from experiments.train import Command as Train
 from experiments.whole import Whole
@@ -57,6 +57,30 @@ The policy has 135,553 weights and reads the whole episode so far (history conte
 Both lengths and the rate were chosen for each task on the held-out seeds 1000 and 1001
 ([all that was tried](../results/task_notes/search.csv);
 the rule is in `experiments/task_settings.py`). A dash was not measured yet. No number is for comparing methods: only GRPO was tuned.
+"""
+FALLS = """
+## Why GRPO can end below its clone
+
+A clone that hardly ever fails gives GRPO hardly any gradient, and Adam makes steps of full size of the little that is left: one
+failed episode can undo what cloning taught. How far a policy falls is up to the learning rate. Mean success of the held-out seeds
+when their cloning stopped, and after {length} updates of GRPO from the same clones:
+
+{table}
+
+One run shows how ([its updates](../results/task_notes/one_failure.csv)):
+
+    python -m experiments.train grpo two_prompt --warm-start.updates 60 --warm-start.num-demos 0 --updates 60 --seed 4 --devices 1
+
+Cloning ends at 1.000, and for 23 updates no group has a gradient. In update 24 one episode of 256 fails, so that one group of 32
+has a gradient, whose norm is .25 (the clip is at .5). In the updates behind it the gradient is exactly 0 again, but Adam's momentum
+goes on in the direction of that failure: sampled success is 1.000 in update 25, .625 in 26 and .406 in 27. From then on one of the
+two prompts is always answered wrongly. Its groups are as uniform as before, so GRPO has nothing to compare, and success stays at
+.56. On the way the entropy is .04 at most, and the ratio's clip cuts off nothing: neither shows or prevents the fall.
+
+`memorize` falls in the same way. From clones at 1.000 (60 updates; seeds 1000 and 1001), 60 updates of GRPO at the default rate of
+3e-4 end at .629 and .727, at 1e-4 at .996 and .998, and at 3e-5 at 1.000 twice. With Adam's `eps` at 1e-2, where small gradients
+make small steps, they end at 1.000 and .996; without momentum (`b1` 0) both end at 0; under Dr. GRPO, which does not divide by a
+group's deviation, at .795 and .533 ([all variants](../results/task_notes/falls.csv)). So it is Adam that makes rare gradients large.
 """
 OUTDATED = f"""
 {STALE} Not measured with the setting that the search chooses now, or before there was one: `--measure` with the task's name does it anew.
@@ -202,7 +226,23 @@ def page(tasks: dict[str, type], book: Book) -> str:
     """Returns the notes on all tasks, as markdown."""
     lines = [line(name, cls(), book) for name, cls in sorted(tasks.items())]
     stale = OUTDATED if any(STALE in cell for line in lines for cell in line.values()) else ""
-    return "\n".join([INTRODUCTION + stale, report.markdown(lines), "", *[note(name, cls) for name, cls in sorted(tasks.items())]])
+    notes = [note(name, cls) for name, cls in sorted(tasks.items())]
+    return "\n".join([INTRODUCTION + stale, report.markdown(lines), falls(book.searched), *notes])
+
+
+def falls(searched: list[Record]) -> str:
+    """Returns why GRPO can fall behind its clone, with the success at each rate in the tasks that were searched; else nothing."""
+    done = [name for name in sorted(distinct(searched, "task")) if task_settings.choose(searched, name)]
+    table = report.markdown([ends(name, select(searched, task=name)) for name in done]) if done else ""
+    return FALLS.format(length=task_settings.LENGTH, table=table) if done else ""
+
+
+def ends(name: str, searched: list[Record]) -> Record:
+    """Returns a task's mean success over the held-out seeds: where cloning stopped, and at the end of GRPO at each rate."""
+    clones = [select(searched, seed=seed, updates=0)[-1] for seed in task_settings.HELD_OUT]
+    trained = {rate: select(searched, learning_rate=rate, updates=task_settings.LENGTH) for rate in task_settings.RATES}
+    found = {"clone": clones} | {f"GRPO at {words_of_rate(rate)}": records for rate, records in trained.items()}
+    return {"task": name} | {what: f"{np.mean([r['success'] for r in records]):.3f}" for what, records in found.items()}
 
 
 def line(name: str, task: Any, book: Book) -> Record:
@@ -227,8 +267,16 @@ def words(setting: Setting) -> str:
     >>> words(Setting(40, 0, 3e-4, 60))
     '40, then 60 at 3e-4'
     """
-    rate = f"{setting.learning_rate:.0e}".replace("e-0", "e-")
-    return f"{setting.warm_updates}, then {setting.updates} at {rate}"
+    return f"{setting.warm_updates}, then {setting.updates} at {words_of_rate(setting.learning_rate)}"
+
+
+def words_of_rate(rate: float) -> str:
+    """Returns a learning rate as it is typed.
+
+    >>> words_of_rate(0.0003)
+    '3e-4'
+    """
+    return f"{rate:.0e}".replace("e-0", "e-")
 
 
 def interval(sample: list[float]) -> str:
