@@ -78,8 +78,8 @@ two prompts is always answered wrongly. Its groups are as uniform as before, so 
 .56. On the way the entropy is .04 at most, and the ratio's clip cuts off nothing: neither shows or prevents the fall.
 
 `memorize` falls in the same way. From clones at 1.000 (60 updates; seeds 1000 and 1001), 60 updates of GRPO at the default rate of
-3e-4 end at .629 and .727, at 1e-4 at .996 and .998, and at 3e-5 at 1.000 twice. With Adam's `eps` at 1e-2, where small gradients
-make small steps, they end at 1.000 and .996; without momentum (`b1` 0) both end at 0; under Dr. GRPO, which does not divide by a
+3e-4 end at .629 and .727, at 1e-4 at .996 and .998, and at 3e-5 at 1.000 twice. With Adam's `eps` at 1e-2, so that a small
+gradient moves little, they end at 1.000 and .996; without momentum (`b1` 0) both end at 0; under Dr. GRPO, which does not divide by a
 group's deviation, at .795 and .533 ([all variants](../results/task_notes/falls.csv)). So it is Adam that makes rare gradients large.
 """
 OUTDATED = f"""
