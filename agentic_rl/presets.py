@@ -81,7 +81,8 @@ TABLE = {
     "dapo-paper": Preset(
         replace(rows.DAPO, reward=SoftOverlong()),
         "DAPO (2503.14476): clip .2 and .28, mean over all tokens, uninformative groups drawn again, soft overlong punishment. Its buffer"
-        " is a fifth of the budget, here 4 tokens; a slot without an informative group after 4 draws stays empty.",
+        " is a fifth of the budget, here 4 tokens; an episode out of turns pays the whole punishment, one whose length the task fixes none;"
+        " a slot without an informative group after 4 draws stays empty.",
     ),
     "gspo-trl": Preset(
         rows.GSPO,
