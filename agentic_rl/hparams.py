@@ -48,9 +48,9 @@ def settings(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def called(part: Any) -> str:
-    """Returns the name of a part, of a mixture those of its tasks; "" of other dictionaries."""
+    """Returns the title or name of a part, of a mixture the names of its tasks; "" of other dictionaries."""
     if dataclasses.is_dataclass(part):
-        return getattr(part, "name", snake_case(type(part).__name__))
+        return getattr(part, "title", None) or getattr(part, "name", snake_case(type(part).__name__))
     if "class" in part:
         return snake_case(str(part["class"]).rpartition(".")[2])
     return " + ".join(part) if all(map(dataclasses.is_dataclass, part.values())) else ""

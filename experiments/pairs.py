@@ -38,7 +38,9 @@ def check_length(rows: Rows, name: str) -> None:
     question, answer = len(rows[asked][0]), len(rows[answered][1])
     longest = f"the longest question has {question:,} characters (row {asked}) and the longest answer {answer:,} (row {answered})"
     most = layout.LIMIT - 3  # besides BOS, ACT and END
-    check(question + answer <= most, f"{name} is too long: {longest}, together {most:,} at most. Shorten them, or leave these rows out.")
+    is_drawn = name.startswith(generators.PREFIX)
+    how = "Ask for fewer rows, or another generator." if is_drawn else "Shorten them, or leave these rows out."
+    check(question + answer <= most, f"{name} is too long: {longest}, together {most:,} at most. {how}")
 
 
 def splits(task: Dataset, name: str) -> tuple[int, int]:

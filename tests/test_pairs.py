@@ -8,7 +8,8 @@ import pytest
 
 from agentic_rl import layout
 from agentic_rl.config import ConfigError, from_json, to_json
-from agentic_rl.envs.dataset import decode, encode
+from agentic_rl.envs.dataset import Dataset, decode, encode
+from agentic_rl.hparams import hparams
 from agentic_rl.records import RunDirectory
 from experiments import characters, flags, json_lines, pairs, train
 
@@ -218,3 +219,6 @@ def test_the_whole_data_set_is_shown_nowhere(file, tmp_path, capsys):
     with pytest.raises(ConfigError, match="task.pairs is .*0.0=.* there and") as refused:
         RunDirectory.create(tmp_path / "run", to_json(second))
     assert len(str(refused.value)) < 500 + len(str(tmp_path))
+    settings = hparams(to_json(first))
+    assert settings["task"] == "dataset(mine.jsonl, 300 pairs)" and all(len(str(x)) < 60 for x in settings.values())
+    assert hparams(to_json(Dataset())) == {} and hparams({"task": to_json(Dataset())})["task"] == "dataset(100 pairs)"
