@@ -66,7 +66,7 @@ def _rewards(results: list[Record], longest: int) -> str:
             f"from {_mean(results, task, 'warm_start'):.0%} to {_mean(results, task, best):.0%} on {words(task)} "
             f"({words(best)}; {_mean(results, task, best, longest):.0%} at {longest} times the length)"
         )
-    return f"Learning from rewards alone, the best algorithm of each task lifts the warm start {_list(each)}."
+    return f"Learning from rewards alone, the best algorithm of each task takes the warm start {_list(each)}."
 
 
 def _labels(results: list[Record]) -> str:
