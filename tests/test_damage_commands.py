@@ -11,7 +11,7 @@ from test_damage import CASES, DAMAGE
 from agentic_rl import parallel
 from experiments import compare, console, evaluate, inspect, train, watch
 
-EVALUATE = "--episodes 16 --attempts 2 --horizons 1 --splits test --no-shifts --devices 1".split()
+EVALUATE = "--episodes 16 --attempts 2 --horizons 1 --devices 1".split()
 COMMANDS = {
     "evaluate": lambda path: (evaluate, path, *EVALUATE),
     "compare": lambda path: (compare, path),
