@@ -32,7 +32,8 @@ def choose(devices: int) -> list[jax.Device]:
     Raises: ConfigError if there are fewer.
     """
     found = jax.devices()
-    check(devices <= len(found), f"--devices {devices} asks for more than the {len(found)} there are; ask for at most {len(found)}.")
+    most = f"add --devices {len(found)}, at most (also behind --resume)"
+    check(devices <= len(found), f"--devices {devices} asks for more than the {len(found)} there are; {most}.")
     return found[: devices or len(found)]
 
 

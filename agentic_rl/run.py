@@ -15,6 +15,9 @@ from agentic_rl.policy import Policy
 from agentic_rl.ranges import LARGEST_INT, Count, Natural, Positive, Probability, Seed
 from agentic_rl.records import RunDirectory
 
+# Fields that may change while a run goes on: more updates, and what changes no number beyond rounding and the dates of evaluations.
+MAY_CHANGE = ("updates", "devices", "launcher", "chunk", "eval_every", "checkpoint_every")
+
 
 @config
 class WarmStart:

@@ -160,7 +160,7 @@ def _with_flag(path: str, sentence: str, default: Any) -> str:
     """The sentence with its first word, if that is a field of the config at `path`, written as the flag that it is."""
     word, _, rest = sentence.partition(" ")
     places = [*path.split("."), word]
-    ends = (_spelled(".".join(places[i:])) for i in range(len(places)))  # a path may begin with what no flag names
+    ends = (spelled(".".join(places[i:])) for i in range(len(places)))  # a path may begin with what no flag names
     flag = next((end for end in ends if end in _names(default)), None)
     return f"--{flag} {rest}" if flag else sentence
 
@@ -187,16 +187,16 @@ def _names(config: Any, prefix: str = "") -> list[str]:
     """The flags of a config (or of a mixture of tasks) and of the configs in it."""
     names, is_mixture = [], isinstance(config, dict)
     for name in config if is_mixture else [f.name for f in dataclasses.fields(config)]:
-        value, path = config[name] if is_mixture else getattr(config, name), _spelled(f"{prefix}{name}")
+        value, path = config[name] if is_mixture else getattr(config, name), spelled(f"{prefix}{name}")
         nested = dataclasses.is_dataclass(value) or isinstance(value, dict)
         names += _names(value, "" if name == "run" else f"{path}.") if nested else [path]
     return names
 
 
-def _spelled(path: str) -> str:
+def spelled(path: str) -> str:
     """A field's path as tyro writes its flag.
 
-    >>> _spelled("credit.turn_discount"), _spelled("credit.lambda_")
+    >>> spelled("credit.turn_discount"), spelled("credit.lambda_")
     ('credit.turn-discount', 'credit.lambda_')
     """
     return re.sub(r"_(?=\w)", "-", path)

@@ -7,14 +7,20 @@
     python -m experiments.train sft running_sum --num-demos 200 --expert-noise 0.05
     python -m experiments.train grpo running_sum+key_door --task.key-door.delay 4
     python -m experiments.train --resume runs/grpo-running_sum
+    python -m experiments.train --resume runs/grpo-running_sum --updates 400 --devices 2
 
 The two names pick a row of the table and a task, whose fields become the flags: `train grpo running_sum --help` lists them.
 Tasks joined by + are a mixture: each update draws equally many problems of each.
+A run goes on with --resume, a finished one for more --updates: exactly as if it had been of that length from the start, unless its
+learning rate decays, which from then on follows the decay of the longer run. Other devices and intervals may be given, too.
 --credit, --surrogate, --values and --optimizer swap a part of the row by its name.
 """
 
+import contextlib
 import dataclasses
+import itertools
 import json
+import os
 import time
 from typing import Annotated, Any
 
@@ -27,10 +33,10 @@ from agentic_rl.records import RunDirectory
 from agentic_rl.run import Run, stored
 from agentic_rl.train import BUDGET, load_start, train
 from agentic_rl.types import Spec, parts
-from experiments import console, interrupt
+from experiments import console, interrupt, resume
 from experiments.cell import saved
 from experiments.compare import task_name
-from experiments.flags import choices, parse, take
+from experiments.flags import choices, from_flags, parse, take
 from experiments.progress import Line
 
 # The success of seeds 0 to 4 rises from .03 to .13 to .96 or more.
@@ -54,32 +60,61 @@ class Command:
 
 def main(arguments: list[str]) -> int:
     arguments = spell_out_demo(arguments)
-    resume, arguments = take(arguments, "--resume")
-    if resume is not None:
-        check(not arguments, f"--resume takes its whole config from {resume}; leave out {' '.join(arguments)}.")
-        directory = RunDirectory.open(resume)
-        if directory.result:
-            print(f"{resume} is finished: {directory.result}\nmore: {console.command('evaluate', resume)}")
-            return 0
-        return execute(stored(directory), directory)
+    path, arguments = take(arguments, "--resume")
+    if path is not None:
+        return go_on(path, arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(console.usage(__doc__) + "\n" + choices())
         return 0 if arguments else 2
     command = parse(Command, arguments)
     run = quick(command.run) if command.quick else command.run
     if command.print_config:
-        print(json.dumps(brief(to_json(run)), indent=2), "\n" + describe(run), sep="\n")
-        return 0
+        return print_config(run)
     if command.quick:
         print(f"a smoke test of {run.updates} updates: it shows that everything works, and learns nothing")
-    name = command.run_dir or f"runs/{arguments[0]}-{arguments[1]}-{time.strftime('%Y%m%d-%H%M%S')}"
     parallel.prepare(run.devices)
     machine = Machine(run)
     if run.warm_start.checkpoint:
         load_start(run, machine)  # now, so that a wrong one leaves no directory behind
+    name = command.run_dir or new_folder(f"runs/{arguments[0]}-{arguments[1]}-{time.strftime('%Y%m%d-%H%M%S')}")
     directory = RunDirectory.create(name, to_json(run))
-    check(not directory.metrics, f"{name} already holds this run; continue it with --resume {name}, or choose another --run-dir.")
+    proceed = f"continue it with {console.command('train', '--resume', name)}, or choose another --run-dir"
+    check(not directory.metrics, f"{name} already holds this run; {proceed}.")
     return execute(run, directory)
+
+
+def go_on(path: str, arguments: list[str]) -> int:
+    """Continues the run in a directory, with those flags changed that a run may change; of a finished run shows the result."""
+    directory = RunDirectory.open(path)
+    before = stored(directory)
+    command = from_flags(Command, Command(before), arguments)
+    check(not command.quick and not command.run_dir, "A run goes on where it is, and to its end: leave out --run-dir and --quick.")
+    parallel.prepare(command.run.devices)
+    changes = resume.check_changes(directory, before, command.run)
+    if command.print_config:
+        return print_config(command.run)
+    if directory.result and command.run.updates == before.updates:
+        resume.show_finished(path, before, directory.result)
+        return 0
+    Machine(command.run)  # now, so that what does not fit changes nothing
+    if changes:
+        directory.reconfigure(to_json(command.run))
+        print(*changes, sep="\n")
+    return execute(command.run, directory)
+
+
+def new_folder(name: str) -> str:
+    """Makes an empty folder of this name and returns the name, with a number behind it if there is such a folder."""
+    for free in itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2))):
+        with contextlib.suppress(FileExistsError):
+            os.makedirs(free)
+            return free
+
+
+def print_config(run: Run) -> int:
+    """Shows the resolved run, its size and memory."""
+    print(json.dumps(brief(to_json(run)), indent=2), "\n" + describe(run), sep="\n")
+    return 0
 
 
 def brief(stored: Any) -> Any:
