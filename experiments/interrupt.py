@@ -4,7 +4,6 @@ A thread of its own hears of the signal. If the program would lose something, th
 or the first if nothing is lost, ends it: by KeyboardInterrupt in the main thread, or where that does not come through, by exiting.
 """
 
-import _thread
 import os
 import signal
 import socket
@@ -42,7 +41,7 @@ class Interruption:
         self.is_asked = self.is_leaving = True
         sys.unraisablehook = lambda _: None  # what is cut short would print tracebacks
         say(self.kept())
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # which also wakes it, where it waits for others
         if not self.has_ended.wait(self.patience):
             os._exit(CODE)
 

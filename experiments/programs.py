@@ -41,10 +41,15 @@ def run(name: str, arguments: list[str], kind: str, known: list[str]) -> None:
         hint = f"did you mean {near[0].replace('_', '-')}?" if near else f"agentic-rl {'study ' * (kind == 'study')}--help lists all."
         print(f"error: There is no {kind} called {name.replace('_', '-')}; {hint}", file=sys.stderr)
         sys.exit(2)
-    from experiments import console  # now, because it takes seconds
+    try:
+        from experiments import console  # now, because it takes seconds
 
+        main = program(name)
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        sys.exit(130)
     sys.argv[1:] = arguments
-    console.main(program(name))
+    console.main(main)
 
 
 def program(name: str):

@@ -11,7 +11,7 @@ import pytest
 
 HERE = Path(__file__).parents[1]
 PROGRAM = """
-import hashlib, sys, time
+import hashlib, sys, threading, time
 from agentic_rl.progress import Progress
 from experiments import interrupt, progress
 
@@ -26,6 +26,8 @@ def main(phase, total, saved, work):
         print("busy", flush=True)
         if work == "compile":
             compiler()
+        if work == "join":
+            threading.Event().wait()
         while not should_stop():
             time.sleep(0.01)
         print("saved", flush=True)
@@ -81,8 +83,10 @@ def test_the_second_signal_leaves_at_once_with_a_sentence(second):
     assert [line.partition(":")[0].partition(";")[0] for line in err.splitlines()] == ["stopping", "stopped"]
 
 
-def test_where_python_runs_it_ends_in_order():
-    code, out, err, seconds = stop(start("evaluating", "0", "saved", "wait"), signal.SIGINT)
+@pytest.mark.parametrize("work", ["wait", "join"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_where_python_runs_or_waits_it_ends_in_order(work, number):
+    code, out, err, seconds = stop(start("evaluating", "0", "saved", work), number)
     assert (code, out, err) == (130, "left\n", "stopped; go on with: again\n") and seconds < 3 + 1
 
 
