@@ -4,6 +4,7 @@ Names and what they do are read from the files, so that `agentic-rl --help` answ
 """
 
 import ast
+import signal
 import sys
 from difflib import get_close_matches
 from functools import partial
@@ -22,11 +23,11 @@ def main() -> None:
     """
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
-        print(overview())
+        show(overview())
         sys.exit(0 if words else 2)
     name, rest = words[0].replace("-", "_"), words[1:]
     if name == "study" and (not rest or rest[0] in ("-h", "--help")):
-        print(listing("studies", studies()))
+        show(listing("studies", studies()))
         sys.exit(0 if rest else 2)
     if name == "study":
         name, rest = rest[0].replace("-", "_"), rest[1:]
@@ -61,6 +62,13 @@ def program(name: str):
 
     (one,) = [each for each in reproduce.own_studies(module) if study.name(each) == name]
     return partial(study.run, one)
+
+
+def show(text: str) -> None:
+    """Prints the text, quietly cut off where a reader such as `head` has seen enough."""
+    if hasattr(signal, "SIGPIPE"):  # Windows has none
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(text)
 
 
 def studies() -> list[str]:

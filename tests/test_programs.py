@@ -130,7 +130,7 @@ def installed(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(".*", "runs", "results", "notebooks", "*.egg-info"))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, source], check=True, timeout=300)
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, source], check=True, timeout=300)
     venv.create(folder / "venv", with_pip=False)
     packages = next((folder / "venv").glob("lib/python*/site-packages"))
     (packages / "others.pth").write_text(next(p for p in sys.path if p.endswith("site-packages")))
