@@ -55,6 +55,8 @@ def search(name: str, task: Any, known: list[Record], episodes: int, should_stop
     for seed in HELD_OUT:
         if not select(known, seed=seed, updates=0) and not should_stop():
             found = cloning(name, task, seed, episodes, should_stop)
+            if not found:  # it was stopped
+                return
             known = known + found
             yield found
     for seed in HELD_OUT:

@@ -103,6 +103,11 @@ def test_a_stopped_search_begins_no_further_run(monkeypatch):
     assert list(task_settings.search("key_door", KeyDoor(), [], 64, lambda: True)) == []
 
 
+def test_a_search_that_is_stopped_while_it_clones_yields_nothing(monkeypatch):
+    monkeypatch.setattr(task_settings, "cloning", lambda *a: [])
+    assert list(task_settings.search("key_door", KeyDoor(), [], 64, lambda: False)) == []
+
+
 def test_a_line_holds_the_setting_and_the_means_of_what_was_measured_with_it(tmp_path):
     chosen = Setting(40, 0, 3e-4, 20)
     found = line(book(tmp_path, searched(), sft={chosen: [0.4, 0.5, 0.6]}, grpo={chosen: [0.9, 0.95, 1.0]}))
