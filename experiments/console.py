@@ -12,6 +12,7 @@ import jax
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import agentic_rl
 from agentic_rl.config import ConfigError, check
@@ -117,8 +118,10 @@ def keep_compiled_programs() -> None:
 
 
 def show(records: list[Record], title: str) -> None:
-    """Prints records as a table; where there is no terminal to be as wide as, no line is broken."""
-    table = Table(*records[0], title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    """Prints records as a table below its title; where there is no terminal to be as wide as, no line is broken."""
+    table = Table(*records[0], box=box.SIMPLE_HEAD)
     for record in records:
         table.add_row(*map(str, record.values()))
-    Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
+    console.print(Text(title, style="italic"), soft_wrap=True)  # rich would break a table's own title at the table's width
+    console.print(table)

@@ -151,8 +151,8 @@ def execute(run: Run, directory: RunDirectory) -> int:
     parallel.prepare(run.devices)
     again = console.command("train", "--resume", directory.path)
     should_stop = interrupt.stopper(lambda: f"stopped; {saved(run, directory)}. Continue with: {again}")
-    print(describe(run), f"records in {directory.path}", sep="\n", flush=True)
     with directory, Line(task_name(run.task)) as line:
+        print(describe(run), f"records in {directory.path}", sep="\n", flush=True)
         result = train(run, directory, line, should_stop)
         if not result.finished:
             line.say(f"stopped; {saved(run, directory)}. Continue with: {again}")
