@@ -139,9 +139,15 @@ class RunDirectory:
         with writing(self.path):
             stored = json.loads((self.path / "config.json").read_text())
             stored |= {"config": config, "resumed_by": [*stored.get("resumed_by", []), made_by()]}
-            if (self.path / "result.json").exists():
-                os.replace(self.path / "result.json", self.path / "earlier_result.json")
-            atomic.write(self.path / "config.json", to_json(stored, indent=2))
+            result, earlier = self.path / "result.json", self.path / "earlier_result.json"
+            if was_finished := result.exists():
+                os.replace(result, earlier)
+            try:
+                atomic.write(self.path / "config.json", to_json(stored, indent=2))
+            except OSError:
+                if was_finished:
+                    os.replace(earlier, result)
+                raise
         self.config = json.loads(to_json(config))
 
     def log(self, row: Row) -> None:

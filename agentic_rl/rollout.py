@@ -15,6 +15,7 @@ from agentic_rl.sampler import Action, Sampler, act, close_turn, fold, prefill
 from agentic_rl.types import Environment, Spec, State, TimeStep, Trajectory
 
 PROBLEM, ATTEMPT = range(2)  # streams of random numbers
+UNLIMITED = 2**30  # tokens
 
 
 class _Progress(NamedTuple):
@@ -100,12 +101,12 @@ def room(spec: Spec, action: Int[Array, "B T A"], mask: Bool[Array, "B T A"], su
 
     A success has ended, and so has an episode with turns left. Where turns are a limit, any other ran out of them (a wrong answer
     in the last turn too: a task does not tell it from none). Where the last turn is the task's own end, the action must have
-    come to its END; where actions have none, there is no limit, and the whole layout is left.
+    come to its END; where actions have none, there is no limit, and more is left than any task has tokens.
     """
-    most, turns = spec.num_turns * spec.action_length, mask.any(-1).sum(-1)
     is_limited, has_end = spec.limited and spec.num_turns > 1, spec.end in spec.choices
     if not (is_limited or has_end):
-        return jnp.full(success.shape, most)
+        return jnp.full(success.shape, UNLIMITED)
+    most, turns = spec.num_turns * spec.action_length, mask.any(-1).sum(-1)
     closed = False if is_limited else (action[:, -1] == spec.end).any(-1)
     return jnp.where(success | (turns < spec.num_turns) | closed, most - mask.sum((1, 2)), -1)
 

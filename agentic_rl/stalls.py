@@ -70,7 +70,7 @@ def few_kept(rows: Sequence[Row], meant: float = 1.0) -> str:
     share, steps = 100 * kept[:, little].mean(), 100 * idle[:, little].mean()
     return (
         f"The selection kept {share:.1f}% of the episodes of the last {len(rows)} updates{_seeds(little)}, and {steps:.0f}% of the "
-        f"gradient steps had nothing to learn from. {EASIER}, more --algorithm.attempts, or --selection all."
+        f"gradient steps had nothing to learn from. {EASIER}. More --algorithm.attempts or --selection all help as well."
     )
 
 

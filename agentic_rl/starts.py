@@ -91,7 +91,10 @@ def _restored(run: Run, machine: Machine, directory: RunDirectory | None) -> tup
         "spent": Spent.nothing(run.seeds).arrays(),
     }
     found = directory.warm_start.restore(like) if directory else None
-    return found and (found[0], machine.place(found[1]["state"]), Spent.of_arrays(found[1]["spent"]))
+    if found is None:
+        return None
+    directory.warm_start.set_aside(found[0])
+    return found[0], machine.place(found[1]["state"]), Spent.of_arrays(found[1]["spent"])
 
 
 def load_start(run: Run, machine: Machine) -> Start:

@@ -82,12 +82,13 @@ def line(name: str, run: Run, directory: RunDirectory) -> Record:
     """One run's line of the table; of a run that has logged nothing, what it is."""
     rows, evaluations = ends(directory, run.seeds)
     scores = [interval(row["eval_success"]) for row in evaluations] or [""]
+    before = scores[0] if evaluations and evaluations[0]["step"] == 0 else ""  # the beginning of a log may be lost
     done = f"{rows[-1]['step'] if rows else 0}/{run.updates}" + ("" if directory.result else " (unfinished)")
     parts = {"acts": run.algorithm.actor, "credit": run.algorithm.credit}
     cells = {what: snake_case(type(part).__name__) for what, part in parts.items()}
     spent = {what.replace("_", " "): f"{sum(rows[-1][what]) / run.seeds:,.4g}" if rows else "" for what in BUDGET}
     head = {"run": name, "task": task_name(run.task)} | cells | {"seeds": run.seeds, "updates": done}
-    return head | {"before": scores[0], "after": scores[-1]} | spent
+    return head | {"before": before, "after": scores[-1]} | spent
 
 
 def task_name(task: Any) -> str:

@@ -40,7 +40,8 @@ class Interruption:
             return
         self.is_asked = self.is_leaving = True
         sys.unraisablehook = lambda _: None  # what is cut short would print tracebacks
-        say(self.kept())
+        with suppress(Exception):  # whatever keeps the sentence from being made must not keep the program from ending
+            say(self.kept())
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # which also wakes it, where it waits for others
         if not self.has_ended.wait(self.patience):
             os._exit(CODE)

@@ -163,8 +163,8 @@ def say(sentence: str, stream: Any = None) -> None:
 
 
 def loses_nothing() -> bool:
-    """Returns whether a run that is shown may be left now without losing an update."""
-    return bool(_open) and _open[-1].now.loses_nothing
+    """Returns whether the program may be left now without losing an update: no run is shown, or the run has saved its last one."""
+    return not _open or _open[-1].now.loses_nothing
 
 
 def decimals(share: float) -> str:

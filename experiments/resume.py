@@ -26,7 +26,9 @@ def check_changes(directory: RunDirectory, before: Run, after: Run) -> list[str]
     step = restored[0] if restored else 0
     more = f"{directory.path} has done {step} updates: give --updates more than that."
     check("updates" not in changes or after.updates > step, more)
-    check(step % after.chunk == 0, f"The run goes on from update {step}, which must be a multiple of --chunk, unlike {after.chunk}.")
+    begun, where = (step, "") if restored else (directory.warm_start.newest or 0, " of the warm start")
+    sentence = f"The run goes on from update {begun}{where}, which must be a multiple of --chunk, unlike {after.chunk}."
+    check(begun % after.chunk == 0, sentence)
     said = [f"--{spelled(name)} was {old} and is {new}" for name, (old, new) in changes.items()]
     decay = after.algorithm.optimizer.decay
     if "updates" in changes and decay != "constant":
@@ -42,9 +44,20 @@ def differences(before: Run, after: Run) -> dict[str, tuple]:
 
 def show_finished(path: str, run: Run, result: dict) -> None:
     """Prints what a finished run came to, and how to go on."""
-    console.show([line(name, values) for name, values in result.items()], f"{path} is finished: {run.updates} updates")
+    title, lines = f"{path} is finished: {run.updates} updates", [line(name, x) for name, x in result.items() if is_numbers(x)]
+    console.show(lines, title) if lines else print(title)  # a cell of an experiment keeps records of its own
     print(f"more updates: {console.command('train', '--resume', path, '--updates', 2 * run.updates)}")
     print(f"more about it: {console.command('evaluate', path)}")
+
+
+def is_numbers(value: object) -> bool:
+    """Returns whether a value is a number, or numbers.
+
+    >>> is_numbers(0.5), is_numbers([0.5, 1]), is_numbers([]), is_numbers([{"success": 0.5}])
+    (True, True, False, False)
+    """
+    values = value if isinstance(value, list) else [value]
+    return bool(values) and all(isinstance(x, int | float) for x in values)
 
 
 def line(name: str, values: list[float] | float) -> Record:

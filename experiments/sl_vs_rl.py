@@ -20,6 +20,7 @@ Interrupted, the same command continues. `--help` lists the flags.
 
 import dataclasses
 import json
+import shlex
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -313,12 +314,12 @@ def made_by(command: Command, results: list[Record]) -> dict[str, Any]:
     cells_ = [Path(command.out) / "runs" / task / "warm_start" for task in command.tasks.split(",")]
     began = {str((RunDirectory.open(cell).made_by.get("git") or {}).get("commit")) for cell in cells_ if git}
     flags = [
-        f"--{f.name.replace('_', '-')} {getattr(command, f.name)}"
+        f"--{f.name.replace('_', '-')} {shlex.quote(str(getattr(command, f.name)))}"
         for f in dataclasses.fields(command)
         if kind(f.type) in (str, int, float) and getattr(command, f.name) != f.default
     ]
     return {
-        "command": " ".join(["python -m experiments.sl_vs_rl", *flags]),
+        "command": " ".join([console.command("sl_vs_rl"), *flags]),
         "commit": f"{', '.join(sorted(began | {git['commit']}))}{' with uncommitted changes' * git['dirty']}" if git else "none",
         "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
         "seeds": ", ".join(map(str, statistics.distinct(results, "seed"))),

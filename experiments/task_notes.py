@@ -239,7 +239,8 @@ def falls(searched: list[Record]) -> str:
 
 def ends(name: str, searched: list[Record]) -> Record:
     """Returns a task's mean success over the held-out seeds: where cloning stopped, and at the end of GRPO at each rate."""
-    clones = [select(searched, seed=seed, updates=0)[-1] for seed in task_settings.HELD_OUT]
+    num_demos = task_settings.start(searched).num_demos
+    clones = [select(searched, seed=seed, num_demos=num_demos, updates=0)[-1] for seed in task_settings.HELD_OUT]
     trained = {rate: select(searched, learning_rate=rate, updates=task_settings.LENGTH) for rate in task_settings.RATES}
     found = {"clone": clones} | {f"GRPO at {words_of_rate(rate)}": records for rate, records in trained.items()}
     return {"task": name} | {what: f"{np.mean([r['success'] for r in records]):.3f}" for what, records in found.items()}
@@ -267,7 +268,8 @@ def words(setting: Setting) -> str:
     >>> words(Setting(40, 0, 3e-4, 60))
     '40, then 60 at 3e-4'
     """
-    return f"{setting.warm_updates}, then {setting.updates} at {words_of_rate(setting.learning_rate)}"
+    demos = f" of {setting.num_demos} demonstrations" * (setting.num_demos > 0)
+    return f"{setting.warm_updates}{demos}, then {setting.updates} at {words_of_rate(setting.learning_rate)}"
 
 
 def words_of_rate(rate: float) -> str:

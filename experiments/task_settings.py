@@ -2,8 +2,10 @@
 
 It is chosen on held-out seeds by a rule that was written before the search. Cloning, with fresh demonstrations in every update,
 stops at the first evaluation at which a policy succeeds in `ENOUGH` of its episodes, or after `LONGEST` updates; the slowest
-held-out seed decides. So GRPO finds rewards, and has something left to teach. It then trains at each of `RATES`, and the rate and
-length with the highest mean success are chosen; of those within `TIE` of it the shortest, and then the lowest rate.
+held-out seed decides. So GRPO finds rewards, and has something left to teach. Where a held-out seed never gets there, cloning of
+`FEW` demonstrations again and again is tried as well, and the clone whose slower seed succeeds most is the start. GRPO then trains
+at each of `RATES`, twice as long behind a start that is not enough, and the rate and length with the highest mean success are
+chosen; of those within `TIE` of it the shortest, and then the lowest rate.
 """
 
 import dataclasses
@@ -25,8 +27,9 @@ from experiments.statistics import Record, select
 
 HELD_OUT = (1000, 1001)  # seeds that judge nothing else
 ENOUGH, LONGEST = 0.5, 240  # success at which cloning stops, and its updates at most
+FEW = 48  # demonstrations, as `train` gives by default
 RATES = (1e-4, 3e-4, 1e-3)  # of GRPO
-LENGTH = 100  # updates of GRPO at most
+LENGTH = 100  # updates of GRPO at most, from a start that is enough
 EVERY = 20  # updates between evaluations, and so the steps in which lengths are chosen
 TIE = 0.01
 
@@ -52,31 +55,41 @@ def run(task: Any, setting: Setting, seed: int, episodes: int, eval_every: int =
 def search(name: str, task: Any, known: list[Record], episodes: int, should_stop: Stop) -> Iterator[list[Record]]:
     """Yields the records of each run that the choice for this task still lacks, until it has all or is stopped."""
     known = select(known, task=name)
-    for seed in HELD_OUT:
-        if not select(known, seed=seed, updates=0) and not should_stop():
-            found = cloning(name, task, seed, episodes, should_stop)
-            if not found:  # it was stopped
-                return
-            known = known + found
-            yield found
+    for num_demos in (0, FEW):
+        for seed in HELD_OUT:
+            if not select(known, seed=seed, num_demos=num_demos, updates=0) and not should_stop():
+                found = cloning(name, task, seed, num_demos, episodes, should_stop)
+                if not found:  # it was stopped
+                    return
+                known = known + found
+                yield found
+        if is_enough(curve(known, num_demos)):
+            break
     for seed in HELD_OUT:
         rates = [rate for rate in RATES if not select(known, seed=seed, learning_rate=rate)]
         if rates and not should_stop():
-            yield from reinforcing(name, task, warm_updates(known), rates, seed, episodes, should_stop)
+            yield from reinforcing(name, task, start(known), rates, seed, episodes, should_stop)
 
 
-def cloning(name: str, task: Any, seed: int, episodes: int, should_stop: Stop) -> list[Record]:
+def cloning(name: str, task: Any, seed: int, num_demos: int, episodes: int, should_stop: Stop) -> list[Record]:
     """Returns a clone's success at each evaluation, up to the first that is enough; nothing if it was stopped before."""
     successes = []
     whole = run(task, Setting(0, 0, RATES[0], LONGEST), seed, episodes)
     cloned = train(
-        dataclasses.replace(whole, algorithm=WarmStart(updates=LONGEST).algorithm),
+        dataclasses.replace(whole, algorithm=WarmStart(LONGEST, num_demos).algorithm),
         on_progress=lambda now: (successes.append(now.success), progress.show(now)),
         should_stop=lambda: should_stop() or is_enough(successes),
     )
-    curve = success_curve(cloned)
-    ends = next((step for step, success in curve if success >= ENOUGH), LONGEST if cloned.finished else 0)
-    return [record(name, seed, Setting(step, 0, 0.0, 0), success) for step, success in curve if step <= ends]
+    found = success_curve(cloned)
+    ends = next((step for step, success in found if success >= ENOUGH), LONGEST if cloned.finished else 0)
+    return [record(name, seed, Setting(step, num_demos, 0.0, 0), success) for step, success in found if step <= ends]
+
+
+def curve(known: list[Record], num_demos: int) -> list[float]:
+    """Returns the success of the slowest held-out seed after each `EVERY` updates of cloning; one that stopped keeps its last."""
+    clones = [select(known, seed=seed, num_demos=num_demos, updates=0) for seed in HELD_OUT]
+    length = max(map(len, clones))
+    return [min(c[min(i, len(c) - 1)]["success"] for c in clones) for i in range(length)] if all(clones) else []
 
 
 def is_enough(successes: list[float]) -> bool:
@@ -84,9 +97,12 @@ def is_enough(successes: list[float]) -> bool:
     return bool(successes) and successes[-1] >= ENOUGH
 
 
-def reinforcing(name: str, task: Any, warm: int, rates: list[float], seed: int, episodes: int, should_stop: Stop) -> Iterator[list[Record]]:
+def reinforcing(
+    name: str, task: Any, begin: "Start", rates: list[float], seed: int, episodes: int, should_stop: Stop
+) -> Iterator[list[Record]]:
     """Yields, for each rate, GRPO's success at each evaluation; all rates start from one clone."""
-    settings = [Setting(warm, 0, rate, LENGTH) for rate in rates]
+    length = LENGTH if begin.success >= ENOUGH else 2 * LENGTH
+    settings = [Setting(begin.warm_updates, begin.num_demos, rate, length) for rate in rates]
     first = run(task, settings[0], seed, episodes)
     report = Reporter(progress.show)
     clone = warm_start(first, Machine(first, report.phase), report, should_stop)
@@ -114,16 +130,25 @@ def setting_of(record: Record) -> Setting:
     return Setting(*[record[column] for column in Setting._fields])
 
 
-def warm_updates(known: list[Record]) -> int:
-    """Returns how long to clone: until the slowest held-out seed had enough."""
-    return max(r["warm_updates"] for r in known if r["updates"] == 0)
+class Start(NamedTuple):
+    """The clone that GRPO starts from."""
+
+    success: float  # of the slowest held-out seed
+    warm_updates: int
+    num_demos: int
+
+
+def start(known: list[Record]) -> Start:
+    """Returns how to clone: until the slowest held-out seed had enough, or else to where it succeeded most."""
+    found = [Start(y, EVERY * (i + 1), num_demos) for num_demos in (0, FEW) for i, y in enumerate(curve(known, num_demos))]
+    return next((each for each in found if each.success >= ENOUGH), max(found, key=lambda each: each.success))
 
 
 def choose(known: list[Record], name: str) -> Setting | None:
     """Returns the setting that the rule chooses for a task; None while runs are missing."""
     trained = [r for r in select(known, task=name) if r["updates"]]
     cells = {setting_of(r) for r in trained}
-    if {(r["seed"], r["learning_rate"]) for r in trained} < {(seed, rate) for seed in HELD_OUT for rate in RATES}:
+    if not {(r["seed"], r["learning_rate"]) for r in trained} >= {(seed, rate) for seed in HELD_OUT for rate in RATES}:
         return None
     means = {cell: np.mean([r["success"] for r in select(trained, **cell._asdict())]) for cell in cells}
     best = max(means.values())

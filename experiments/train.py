@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
     name = command.run_dir or new_folder(f"runs/{arguments[0]}-{arguments[1]}-{time.strftime('%Y%m%d-%H%M%S')}")
     directory = RunDirectory.create(name, to_json(run))
     proceed = f"continue it with {console.command('train', '--resume', name)}, or choose another --run-dir"
-    check(not directory.metrics, f"{name} already holds this run; {proceed}.")
+    check(next(directory.rows(), None) is None, f"{name} already holds this run; {proceed}.")
     return execute(run, directory)
 
 
@@ -140,7 +140,7 @@ def spell_out_demo(arguments: list[str]) -> list[str]:
 def quick(run: Run) -> Run:
     """The run, cut down to seconds."""
     chunk = 5
-    warm = dataclasses.replace(run.warm_start, updates=min(run.warm_start.updates, chunk))
+    warm = dataclasses.replace(run.warm_start, updates=chunk * (run.warm_start.updates > 0))
     sizes = dict(updates=2 * chunk, chunk=chunk, eval_every=chunk, eval_episodes=64, checkpoint_every=chunk)
     return dataclasses.replace(run, warm_start=warm, **sizes)
 
@@ -161,7 +161,7 @@ def execute(run: Run, directory: RunDirectory) -> int:
         scores = {name: last[name] for name in last if name.startswith("eval_")}
         line.phase("saving")
         directory.finish(scores | {name: last[name] for name in BUDGET})
-    lost = "eval_success" not in result.first  # with the beginning of the log
+    lost = result.first["step"] > 0 or "eval_success" not in result.first  # with the beginning of the log
     start = "" if lost else f"{mean(result.first['eval_success']):.3f} before, "
     print(f"success on unseen problems: {start}{mean(last['eval_success']):.3f} after {run.updates} updates")
     print(f"curves: {console.tensorboard(directory.path)}    more: {console.command('evaluate', directory.path)}")

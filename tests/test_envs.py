@@ -22,7 +22,7 @@ from agentic_rl.envs.micro import NoisyVerifier
 from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.envs.sort_digits import SortDigits
 from agentic_rl.graph import identify, is_random, outcomes
-from agentic_rl.rollout import room
+from agentic_rl.rollout import UNLIMITED, room
 from tests.toys import Walk
 
 # Knobs at which random success is seen within a few thousand episodes, and at which only key decisions change the return.
@@ -215,7 +215,8 @@ def test_an_expert_s_episode_ends_and_one_that_is_cut_off_failed_at_the_limit(ta
     out_of_turns, has_end = spec.limited and spec.num_turns > 1, spec.end in spec.choices
     lacks_end = has_end & (action[:, -1] != spec.end).all(-1)
     cut_off = turns.alive[:, -1] & ~success & (out_of_turns | lacks_end)
-    np.testing.assert_array_equal(left, np.where(cut_off, -1, mask[0].size - used * (out_of_turns | has_end)))
+    is_unlimited = not (out_of_turns or has_end)
+    np.testing.assert_array_equal(left, np.where(cut_off, -1, UNLIMITED if is_unlimited else mask[0].size - used))
     assert (left[:32] >= 0).all() and success[:32].all()
 
 

@@ -138,3 +138,10 @@ def test_what_is_known_stays_from_phase_to_phase():
     report.phase("compiling the updates")
     report.phase("training", 200, 40)
     assert [(p.success, p.success_at, p.loses_nothing) for p in told] == [(0.5, 40, True), (0.5, 40, False)]
+
+
+def test_where_no_run_is_shown_nothing_is_lost():
+    assert progress.loses_nothing()
+    with Line("a run") as line:
+        line(Progress("training", 10, 20, saved=False))
+        assert not progress.loses_nothing()

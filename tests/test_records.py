@@ -305,6 +305,19 @@ def test_a_run_that_goes_on_with_another_config_keeps_who_made_it_and_its_earlie
     assert json.loads((tmp_path / "earlier_result.json").read_text()) == {"success": 0.5}
 
 
+def test_a_config_that_the_disk_refuses_leaves_the_run_finished_as_it_was(tmp_path, monkeypatch):
+    with RunDirectory.create(tmp_path, CONFIG) as run:
+        run.finish({"success": 0.5})
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("agentic_rl.atomic.write", full)
+    with RunDirectory.open(tmp_path) as run, pytest.raises(ConfigError, match="No space left"):
+        run.reconfigure({**CONFIG, "updates": 400})
+    assert RunDirectory.open(tmp_path).result == {"success": 0.5} and "updates" not in RunDirectory.open(tmp_path).config
+
+
 def test_whoever_writes_keeps_others_out_until_it_closes(tmp_path):
     first = RunDirectory.create(tmp_path, CONFIG)
     first.log({"step": 0, "loss": 0.5})

@@ -1,16 +1,19 @@
 """A run goes on for more updates as if it had been of that length from the start, and with other devices; nothing else may change."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
+from agentic_rl.config import ConfigError
 from agentic_rl.records import RunDirectory
 from agentic_rl.run import MAY_CHANGE, load
-from experiments import train
+from experiments import flags, resume, train
 from tests.test_cli import QUICK, TINY, assert_one_sentence, call, contents, copy, finished, process  # noqa: F401
 
 LONGER = [*"grpo running_sum --updates 20 --chunk 5 --warm-start.updates 5".split(), *TINY]
@@ -42,6 +45,20 @@ def test_devices_and_intervals_may_change_and_the_config_keeps_the_newest(call, 
     assert code == 0, err
     assert (config_of(copy)["devices"], config_of(copy)["eval_every"]) == (2, 10)
     assert len(RunDirectory.open(copy).metrics) == 11 and "--devices was 1 and is 2" in out
+
+
+def test_a_run_stopped_in_its_warm_start_goes_on_in_chunks_that_end_with_it(monkeypatch):
+    run = flags.parse(train.Command, ["grpo", "running_sum", "--warm-start.updates", "40"]).run
+    directory = SimpleNamespace(restore=lambda template: None, warm_start=SimpleNamespace(newest=10), path="here")
+    with pytest.raises(ConfigError, match=r"update 10 of the warm start, which must be a multiple of --chunk, unlike 20\."):
+        resume.check_changes(directory, run, dataclasses.replace(run, chunk=20))
+    assert resume.check_changes(directory, run, dataclasses.replace(run, chunk=5)) == ["--chunk was 10 and is 5"]
+
+
+def test_a_finished_cell_of_an_experiment_is_shown_without_the_records_it_keeps(capsys):
+    run = flags.parse(train.Command, ["grpo", "running_sum"]).run
+    resume.show_finished("here", run, {"scores": [{"task": "running_sum", "success": 0.5}]})
+    assert capsys.readouterr().out.startswith("here is finished: 200 updates\nmore updates: ")
 
 
 REFUSED = {

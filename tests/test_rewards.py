@@ -3,6 +3,7 @@
 from functools import cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from agentic_rl import config, kl, rewards
 from agentic_rl.credit.group import LeaveOneOut
 from agentic_rl.credit.returns import RewardToGo
 from agentic_rl.rewards import KlReward, Outcome, Process, Shaped, SoftOverlong
-from agentic_rl.types import Value
+from agentic_rl.rollout import room
+from agentic_rl.types import Spec, Value
 from tests.batches import A, T, at_end, close, episodes, gains, padded, poisoned, returns, settings, trajectory
 from tests.toys import compiled
 
@@ -200,3 +202,9 @@ def test_a_reward_is_of_one_episode(seed):
     for (reward, expected), (_, found) in zip(all_rewarded(made), all_rewarded(mixed)):
         np.testing.assert_array_equal(found.reward[:, 0], expected.reward[:, 0], err_msg=str(reward))
         np.testing.assert_array_equal(found.penalty[:, 0], expected.penalty[:, 0], err_msg=str(reward))
+
+
+def test_an_episode_whose_length_the_task_fixes_pays_nothing_for_it_however_large_the_buffer():
+    nothing_left = jnp.ones((1, 2, 1), bool)  # one episode of two turns of one token
+    left = room(Spec(1, 1, 1, 2, (5,), limited=False), jnp.full((1, 2, 1), 5), nothing_left, jnp.array([True]))
+    assert (np.asarray(left) > 1_000_000).all()

@@ -24,7 +24,11 @@ CURVE = {  # learning rate -> {updates: success, the same with every held-out se
 
 def searched(name: str = "key_door", curve: dict = CURVE, clones: dict = {1000: 40, 1001: 20}) -> list[dict]:  # noqa: B006
     """Records of a search: of cloning for so many updates, and of GRPO behind it."""
-    cloned = [task_settings.record(name, seed, Setting(u, 0, 0.0, 0), u / 100) for seed in clones for u in range(20, clones[seed] + 1, 20)]
+    cloned = [
+        task_settings.record(name, seed, Setting(u, 0, 0.0, 0), 0.6 if u == clones[seed] else 0.1)
+        for seed in clones
+        for u in range(20, clones[seed] + 1, 20)
+    ]
     warm = max(clones.values())
     return cloned + [
         task_settings.record(name, seed, Setting(warm, 0, rate, updates), success)
@@ -86,13 +90,27 @@ def test_no_setting_is_chosen_while_runs_of_the_search_are_missing():
 
 
 def test_the_slowest_held_out_seed_decides_how_long_to_clone():
-    assert task_settings.warm_updates(searched(clones={1000: 60, 1001: 120})) == 120
+    assert task_settings.start(searched(clones={1000: 40, 1001: 60}))[1:] == (60, 0)
+
+
+def test_where_fresh_demonstrations_do_not_suffice_a_few_are_tried_and_the_better_clone_is_the_start(monkeypatch):
+    def clone(name, task, seed, num_demos, *rest):
+        successes = [0.0, 0.0, 0.1] if num_demos == 0 else [0.1, 0.3, 0.2]
+        return [task_settings.record(name, seed, Setting(20 * (i + 1), num_demos, 0.0, 0), y) for i, y in enumerate(successes)]
+
+    starts = []
+    monkeypatch.setattr(task_settings, "cloning", clone)
+    monkeypatch.setattr(task_settings, "reinforcing", lambda name, task, begin, *a: starts.append(begin) or [])
+    found = list(task_settings.search("key_door", KeyDoor(), [], 64, lambda: False))
+    assert len(found) == 4 and starts == [task_settings.Start(0.3, 40, task_settings.FEW)] * 2
 
 
 def test_a_search_makes_only_the_runs_that_are_missing(monkeypatch):
     asked = []
     monkeypatch.setattr(task_settings, "cloning", lambda *a: pytest.fail("both clones are there"))
-    monkeypatch.setattr(task_settings, "reinforcing", lambda name, task, warm, rates, seed, *a: asked.append((warm, rates, seed)) or [])
+    monkeypatch.setattr(
+        task_settings, "reinforcing", lambda name, task, begin, rates, seed, *a: asked.append((begin.warm_updates, rates, seed)) or []
+    )
     some = [r for r in searched() if (r["seed"], r["learning_rate"]) not in {(1000, 1e-3), (1001, 1e-4)}]
     assert list(task_settings.search("key_door", KeyDoor(), some, 64, lambda: False)) == []
     assert asked == [(40, [1e-3], 1000), (40, [1e-4], 1001)]
@@ -128,7 +146,7 @@ def test_a_page_without_old_numbers_does_not_explain_their_mark(tmp_path):
 
 
 def test_the_page_shows_at_which_rates_grpo_falls_behind_its_clone():
-    row = "| key_door | 0.300 | 0.600 | 0.907 | 0.905 |"  # clones of 40 and 20 updates with .4 and .2, then the rates
+    row = "| key_door | 0.600 | 0.600 | 0.907 | 0.905 |"  # the clones, then the rates
     assert row in task_notes.falls(searched()) and task_notes.falls([]) == "" == task_notes.falls(searched()[:4])
 
 
