@@ -64,6 +64,8 @@ class RunDirectory:
                 with Lock(path):
                     if not (path / "config.json").exists():  # another process may have come first
                         atomic.write(path / "config.json", to_json({"config": config, "made_by": made_by()}, indent=2))
+        occupied = f"{path} is not the directory of a run, and not empty; name an empty or a new one."
+        check((path / "config.json").exists(), occupied)
         run = cls.open(path)
         there, here = flat(run.config), flat(json.loads(to_json(config)))
         odd = sorted(name for name in there | here if there.get(name, "absent") != here.get(name, "absent"))
@@ -81,7 +83,7 @@ class RunDirectory:
         """
         path = Path(path).absolute()
         file = path / "config.json"
-        foreign = f"{path} is not the directory of a run; name one that is or, for a new run, an empty or new one."
+        foreign = f"{path} is not the directory of a run, which holds a config.json; name one that is."
         with reading(file):
             check(file.is_file(), foreign)
             stored = _parse(file.read_bytes())

@@ -121,7 +121,7 @@ def cautions(runs: dict[str, Run], curves: list[Record]) -> list[str]:
     tasks = {task_name(run.task) for run in runs.values()}
     empty = [name for name in runs if name not in distinct(curves, "row")]
     different = f"These runs are of different tasks ({', '.join(sorted(tasks))}): their successes do not compare."
-    return [different] * (len(tasks) > 1) + [f"{name} has logged nothing yet." for name in empty]
+    return [different] * (len(tasks) > 1) + [f"{name} has no logged updates (metrics.jsonl)." for name in empty]
 
 
 def keep(folder: Path, lines: list[Record], curves: list[Record]) -> None:

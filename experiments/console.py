@@ -118,10 +118,38 @@ def keep_compiled_programs() -> None:
 
 
 def show(records: list[Record], title: str) -> None:
-    """Prints records as a table below its title; where there is no terminal to be as wide as, no line is broken."""
+    """Prints records as a table below its title; where there is no terminal to be as wide as, no line is broken.
+
+    On a terminal that is too narrow for the table its columns become lines, with as many records side by side as fit.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
+    console.print(Text(title, style="italic"), soft_wrap=True)  # rich would break a table's own title at the table's width
+    if width(by_lines(records)) <= console.width:
+        console.print(by_lines(records))
+        return
+    while records:
+        count = next((n for n in range(len(records), 1, -1) if width(by_columns(records[:n])) <= console.width), 1)
+        console.print(by_columns(records[:count]))
+        records = records[count:]
+
+
+def by_lines(records: list[Record]) -> Table:
+    """Returns a table with a line for each record."""
     table = Table(*records[0], box=box.SIMPLE_HEAD)
     for record in records:
         table.add_row(*map(str, record.values()))
-    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
-    console.print(Text(title, style="italic"), soft_wrap=True)  # rich would break a table's own title at the table's width
-    console.print(table)
+    return table
+
+
+def by_columns(records: list[Record]) -> Table:
+    """Returns a table with a column for each record."""
+    name, *others = records[0]
+    table = Table(name, *(str(record[name]) for record in records), box=box.SIMPLE_HEAD)
+    for other in others:
+        table.add_row(other, *(str(record[other]) for record in records))
+    return table
+
+
+def width(table: Table) -> int:
+    """Returns the columns that a table takes if no cell is broken."""
+    return Console(width=10_000).measure(table).maximum

@@ -142,17 +142,20 @@ def table(records: list[Record]) -> list[Record]:
         task, split, horizon, mode = values
         head = {"task": task} if task else {}
         head |= {"split": split, "horizon": horizon, "turns": seeds[0]["num_turns"], "actions": mode}
-        lines.append(head | {name: interval([r[name] for r in seeds]) if name in seeds[0] else "" for name in columns})
+        shown = {name: interval([r[name] for r in seeds], name != "return") if name in seeds[0] else "" for name in columns}
+        lines.append(head | shown)
     return lines
 
 
-def interval(sample: list[float]) -> str:
-    """The mean over seeds and, with two or more, Student's 95% interval.
+def interval(sample: list[float], is_share: bool = True) -> str:
+    """Returns the mean over seeds and, with two or more, Student's 95% interval; of a share, as far as it lies between 0 and 1.
 
-    >>> interval([0.5]), interval([0.4, 0.5, 0.6])
-    ('0.500', '0.500 [0.252, 0.748]')
+    >>> interval([0.5]), interval([0.9, 0.95, 1.0]), interval([0.9, 0.95, 1.0], is_share=False)
+    ('0.500', '0.950 [0.826, 1.000]', '0.950 [0.826, 1.074]')
     """
     mean, low, high = t_interval(np.array(sample))
+    if is_share:
+        low, high = np.clip((low, high), 0, 1)
     return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 

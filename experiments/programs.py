@@ -4,6 +4,7 @@ Names and what they do are read from the files, so that `agentic-rl --help` answ
 """
 
 import ast
+import os
 import signal
 import sys
 from difflib import get_close_matches
@@ -42,15 +43,19 @@ def run(name: str, arguments: list[str], kind: str, known: list[str]) -> None:
         hint = f"did you mean {near[0].replace('_', '-')}?" if near else f"agentic-rl {'study ' * (kind == 'study')}--help lists all."
         print(f"error: There is no {kind} called {name.replace('_', '-')}; {hint}", file=sys.stderr)
         sys.exit(2)
-    try:
-        from experiments import console  # now, because it takes seconds
+    signal.signal(signal.SIGINT, leave)  # an extension that is interrupted while it is imported makes an error of its own of that
+    from experiments import console  # now, because it takes seconds
 
-        main = program(name)
-    except KeyboardInterrupt:
-        print("stopped.", file=sys.stderr)
-        sys.exit(130)
+    main = program(name)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv[1:] = arguments
     console.main(main)
+
+
+def leave(*_: object) -> None:
+    """Ends the process of a program that has not begun."""
+    print("stopped.", file=sys.stderr, flush=True)
+    os._exit(130)
 
 
 def program(name: str):

@@ -75,7 +75,7 @@ SMOKE = dict(seeds=2, updates=10, warm_updates=10, episodes=64, rows="sft,dagger
 
 @checked
 class Command:
-    """The comparison's size. The budget of every row: `updates` updates of 256 episodes."""
+    """Compare supervised learning with reinforcement learning: train every row from the same warm start, with equally many updates."""
 
     tasks: str = "running_sum"  # names of tasks, separated by commas
     rows: str = ROWS  # which rows of the table

@@ -31,9 +31,10 @@ from agentic_rl.rollout import rollout
 from agentic_rl.run import Run
 from agentic_rl.train import train
 from experiments import console, interrupt, progress, report, task_settings
+from experiments.evaluate import interval
 from experiments.flags import from_flags, look_up, parse
 from experiments.progress import Line
-from experiments.statistics import Record, distinct, select, t_interval
+from experiments.statistics import Record, distinct, select
 from experiments.task_settings import Setting, Stop, setting_of
 from experiments.train import Command as Train
 from experiments.whole import Whole
@@ -49,7 +50,8 @@ measured success at default knobs, on unseen problems, with sampled actions: mea
 The policy has 135,553 weights and reads the whole episode so far (history context), as in `python -m experiments.train`.
 
 - *SFT*: the policy after it cloned so many batches of 256 fresh demonstrations. Cloning stops on purpose once it succeeds in half
-  of its episodes, or after 240 updates, so that GRPO finds rewards and has something left to teach.
+  of its episodes, or after 240 updates, so that GRPO finds rewards and has something left to teach. Where fresh demonstrations
+  never bring it there, cloning 48 demonstrations again and again is tried as well.
 - *SFT, then GRPO*: the same policy after so many updates of GRPO on 256 episodes each, at the rate given.
 - *`train grpo`*: what `python -m experiments.train grpo <task>` ends with if no other flag is given: 30 updates of cloning 48
   demonstrations, and 200 of GRPO at 3e-4.
@@ -279,16 +281,6 @@ def words_of_rate(rate: float) -> str:
     '3e-4'
     """
     return f"{rate:.0e}".replace("e-0", "e-")
-
-
-def interval(sample: list[float]) -> str:
-    """Returns the mean and Student's 95% interval, as far as it lies between 0 and 1.
-
-    >>> interval([0.9, 0.95, 1.0]), interval([0.5])
-    ('0.950 [0.826, 1.000]', '0.500')
-    """
-    mean, low, high = t_interval(np.array(sample))
-    return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} [{max(low, 0):.3f}, {min(high, 1):.3f}]"
 
 
 def note(name: str, cls: type) -> str:

@@ -194,7 +194,7 @@ def describe(run: Run) -> str:
 
 def describe_episode(spec: Spec) -> str:
     """Its tokens."""
-    turns = f"{spec.num_turns} turns of {spec.observation_length} + {spec.action_length}"
+    turns = f"{spec.num_turns} turn{'s' * (spec.num_turns > 1)} of {spec.observation_length} + {spec.action_length}"
     return f"{spec.context_length} tokens ({spec.prompt_length} of prompt, {turns})"
 
 

@@ -114,7 +114,7 @@ MISTAKES = {
     "a warm start that devices cannot share": (
         "grpo running_sum --devices 3 --algorithm.problems 33 --eval-episodes 33 --algorithm.minibatches 1", "warm start's batch (256)",
     ),
-    "more devices than there are": ("grpo running_sum --devices 64 --algorithm.problems 64", "--devices 64", "at most 4"),
+    "more devices than there are": ("grpo running_sum --devices 64 --algorithm.problems 64", "--devices 64", "add --devices 4"),
     "a negative number of devices": ("grpo running_sum --devices -1", "--devices must be 0 or more, not -1"),
     "a group of one for GRPO": ("grpo running_sum --algorithm.attempts 1", "--algorithm.attempts to 2"),
     "a group of one for RLOO": ("rloo running_sum --algorithm.attempts 1", "--algorithm.attempts to 2"),
@@ -355,7 +355,7 @@ def test_runs_of_different_tasks_are_said_not_to_compare(call, finished, copy):
     (copy / "config.json").write_text(json.dumps(stored))
     (copy / "metrics.jsonl").unlink()
     code, out, _ = call(compare, finished, copy)
-    assert code == 0 and "different tasks" in out and "num_turns=7" in out and "copy has logged nothing yet" in out
+    assert code == 0 and "different tasks" in out and "num_turns=7" in out and "copy has no logged updates" in out
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(call, finished, tmp_path):

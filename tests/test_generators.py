@@ -75,7 +75,7 @@ def test_ctrl_c_ends_drawing_and_its_processes():
     time.sleep(0.5)
     workers = [int(pid) for pid in subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()]
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130 and process.stderr.read() == ""
+    assert process.wait(10) == 130 and process.stderr.read() == "stopped.\n"
     assert workers and not any(os.path.exists(f"/proc/{pid}") for pid in workers)
 
 
