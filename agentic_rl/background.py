@@ -6,6 +6,7 @@ tensorboardX dies, and what it registered for the end of the process fails again
 
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,8 @@ def quieten() -> None:
 
 
 def _is_late(raised: Any) -> bool:
-    of_tensorboard = (getattr(raised.object, "__module__", None) or "").startswith("tensorboardX")
+    names = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(raised.exc_traceback))
+    of_tensorboard = any(name.startswith("tensorboardX") for name in names)  # from Python 3.13 on, `raised.object` does not tell
     return "Event loop is closed" in str(raised.exc_value) or (of_tensorboard and isinstance(raised.exc_value, OSError))
 
 
