@@ -10,7 +10,7 @@ class Spent(dict):
 
     @staticmethod
     def nothing(seeds: int) -> "Spent":
-        """Returns zeros."""
+        """Returns what a run of so many seeds has cost before it begins: zeros."""
         return Spent({name: [0] * seeds for name in BUDGET})
 
     @staticmethod

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from agentic_rl.budgets import BUDGET
+
 Row = dict[str, Any]  # a step, a time, and by metric a number or a list of one number per seed
 
 GROUPS = {
@@ -15,7 +17,7 @@ GROUPS = {
         "credit_mean", "credit_std", "explained_variance", "value_loss", "zero_variance_groups",
         "kept", "kept_episodes", "no_gradient",
     ),
-    "budget": ("env_steps", "generated_tokens", "trained_tokens", "expert_labels", "flops"),
+    "budget": BUDGET,
     "time": ("seconds",),
 }  # fmt: skip
 EVALUATION = "eval_"  # what begins so was measured on unseen problems: group "eval"

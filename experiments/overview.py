@@ -1,7 +1,9 @@
 """What came out, at a glance: verdicts counted and sorted, in colour and with a filter, as a list of a page and as a figure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
+from operator import itemgetter
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -20,9 +22,9 @@ DEFINITIONS = (
 )
 
 
-def by_outcome(lines: Iterable[Record]) -> list[Record]:
-    """Returns the verdicts with what is decided first: supported, falsified, inconclusive."""
-    return sorted(lines, key=lambda line: list(COLORS).index(line["verdict"]))
+def by_outcome(verdicts: Iterable[Any], outcome: Callable[[Any], str] = itemgetter("verdict")) -> list[Any]:
+    """Returns the verdicts (by default records) with what is decided first: supported, falsified, inconclusive."""
+    return sorted(verdicts, key=lambda verdict: list(COLORS).index(outcome(verdict)))
 
 
 def count(lines: list[Record]) -> dict[str, int]:

@@ -16,6 +16,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,7 +33,6 @@ from experiments.flags import from_flags, look_up
 from experiments.progress import Line, clock
 from experiments.report import Picture, Section, Verdict
 from experiments.statistics import Record, distinct, select
-from experiments.verdicts import together
 from experiments.whole import WITHIN
 
 TITLE = "What supervised learning gives an agent, and what credit assignment adds"
@@ -155,8 +155,8 @@ def verdict_lines(name: str, one: study.Study, records: list[Record]) -> list[Re
 
 
 def judged(one: study.Study, records: list[Record]) -> list[Verdict]:
-    """The study's verdicts as a family, what is decided first."""
-    return sorted(together(one.verdicts(records)), key=lambda verdict: list(overview.COLORS).index(verdict.outcome))
+    """Returns the study's verdicts as a family, what is decided first."""
+    return overview.by_outcome(study.judged(one, records), attrgetter("outcome"))
 
 
 def readme(said: str, lines: list[Record]) -> str:

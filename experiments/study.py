@@ -195,7 +195,7 @@ def show(study: Study, records: list[Record], folder: Path) -> None:
     print("\n".join(legend(study, lines)), end="\n\n")
     for file, figure in study.figures(records).items():
         figures.save(figure, folder / file)
-    verdicts = judged(study, records)
+    verdicts = [{k: x for k, x in v._asdict().items() if k != "p"} for v in judged(study, records)]
     for verdict in verdicts:
         print(f"{verdict['outcome']}: {verdict['claim']}\n  rule: {verdict['rule']}\n  {verdict['evidence']}")
     print("" if verdicts else NO_RULE)
@@ -208,9 +208,9 @@ def show(study: Study, records: list[Record], folder: Path) -> None:
     print(f"table.md, figures and results.csv are in {folder}")
 
 
-def judged(study: Study, records: list[Record]) -> list[Record]:
-    """The study's verdicts as a family."""
-    return [{k: x for k, x in v._asdict().items() if k != "p"} for v in together(study.verdicts(records))]
+def judged(study: Study, records: list[Record]) -> list[Verdict]:
+    """Returns the study's verdicts as a family."""
+    return together(study.verdicts(records))
 
 
 def legend(study: Study, lines: list[Record]) -> list[str]:

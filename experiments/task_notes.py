@@ -35,7 +35,7 @@ from experiments.evaluate import interval
 from experiments.flags import from_flags, look_up, parse
 from experiments.progress import Line
 from experiments.statistics import Record, distinct, select
-from experiments.task_settings import Setting, Stop, setting_of
+from experiments.task_settings import Setting, setting_of
 from experiments.train import Command as Train
 from experiments.whole import Whole
 
@@ -124,7 +124,7 @@ def measure(command: Command, tasks: dict[str, Any], book: "Book") -> None:
         for name, task in tasks.items():
             whole.next()
             with Line(name, whole, is_logged=False):
-                measurement(command, name, task, book, lambda: False)
+                measurement(command, name, task, book)
             print(name, line(name, task, book), flush=True)
 
 
@@ -183,39 +183,37 @@ def newcomer(name: str) -> tuple[Run, Setting]:
     return run, Setting(run.warm_start.updates, run.warm_start.num_demos, run.algorithm.optimizer.learning_rate, run.updates)
 
 
-def measure_chosen(command: Command, name: str, task: Any, book: Book, should_stop: Stop) -> None:
+def measure_chosen(command: Command, name: str, task: Any, book: Book) -> None:
     """Adds what is missing of chance, the expert, the search, and training with the setting that it chooses."""
     for who, actor in PLAYERS.items():
         for seed in book.missing(name, who, NO_TRAINING, command.seeds):
             book.add(name, who, seed, NO_TRAINING, success(task, actor, seed, command.episodes))
-    for records in task_settings.search(name, task, book.searched, command.episodes, should_stop):
+    for records in task_settings.search(name, task, book.searched, command.episodes):
         book.add_search(records)
         progress.say(" ".join(map(str, (name, "search", *records[-1].values()))), sys.stdout)
     setting = task_settings.choose(book.searched, name)
     for seed in book.missing(name, "grpo", setting, command.seeds) if setting else []:
         run = task_settings.run(task, setting, seed, command.episodes, eval_every=setting.updates)
-        if (scores := before_and_after(run, should_stop)) is None:
-            return
+        scores = before_and_after(run)
         for who, score in zip(("sft", "grpo"), scores):
             book.add(name, who, seed, setting, score)
         progress.say(" ".join(map(str, (name, *setting, "seed", seed, *scores))), sys.stdout)
 
 
-def measure_default(command: Command, name: str, task: Any, book: Book, should_stop: Stop) -> None:
+def measure_default(command: Command, name: str, task: Any, book: Book) -> None:
     """Adds what is missing of the success that the default flags of `train` lead to."""
     run, setting = newcomer(name)
     sizes = dict(eval_every=run.updates, eval_episodes=command.episodes, seeds=1, devices=1)
     for seed in book.missing(name, "default", setting, command.seeds):
-        if (scores := before_and_after(dataclasses.replace(run, seed=seed, **sizes), should_stop)) is None:
-            return
+        scores = before_and_after(dataclasses.replace(run, seed=seed, **sizes))
         book.add(name, "default", seed, setting, scores[1])
         progress.say(" ".join(map(str, (name, *setting, "seed", seed, *scores))), sys.stdout)
 
 
-def before_and_after(run: Run, should_stop: Stop) -> tuple[float, float] | None:
-    """Returns the success behind the warm start and at the end; None if it was stopped."""
-    result = train(run, on_progress=progress.show, should_stop=should_stop)
-    return tuple(row["eval_success"][0] for row in (result.first, result.last)) if result.finished else None
+def before_and_after(run: Run) -> tuple[float, float]:
+    """Returns the success behind the warm start and at the end."""
+    result = train(run, on_progress=progress.show)
+    return result.first["eval_success"][0], result.last["eval_success"][0]
 
 
 def success(task: Any, actor: Any, seed: int, episodes: int) -> float:

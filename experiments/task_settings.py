@@ -9,7 +9,7 @@ chosen; of those within `TIE` of it the shortest, and then the lowest rate.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,8 +33,6 @@ LENGTH = 100  # updates of GRPO at most, from a start that is enough
 EVERY = 20  # updates between evaluations, and so the steps in which lengths are chosen
 TIE = 0.01
 
-Stop = Callable[[], bool]
-
 
 class Setting(NamedTuple):
     """How a policy is trained on a task."""
@@ -52,36 +50,34 @@ def run(task: Any, setting: Setting, seed: int, episodes: int, eval_every: int =
     return Run(task, grpo, warm_start=WarmStart(setting.warm_updates, setting.num_demos), **sizes)
 
 
-def search(name: str, task: Any, known: list[Record], episodes: int, should_stop: Stop) -> Iterator[list[Record]]:
-    """Yields the records of each run that the choice for this task still lacks, until it has all or is stopped."""
+def search(name: str, task: Any, known: list[Record], episodes: int) -> Iterator[list[Record]]:
+    """Yields the records of each run that the choice for this task still lacks."""
     known = select(known, task=name)
     for num_demos in (0, FEW):
         for seed in HELD_OUT:
-            if not select(known, seed=seed, num_demos=num_demos, updates=0) and not should_stop():
-                found = cloning(name, task, seed, num_demos, episodes, should_stop)
-                if not found:  # it was stopped
-                    return
+            if not select(known, seed=seed, num_demos=num_demos, updates=0):
+                found = cloning(name, task, seed, num_demos, episodes)
                 known = known + found
                 yield found
         if is_enough(curve(known, num_demos)):
             break
     for seed in HELD_OUT:
         rates = [rate for rate in RATES if not select(known, seed=seed, learning_rate=rate)]
-        if rates and not should_stop():
-            yield from reinforcing(name, task, start(known), rates, seed, episodes, should_stop)
+        if rates:
+            yield from reinforcing(name, task, start(known), rates, seed, episodes)
 
 
-def cloning(name: str, task: Any, seed: int, num_demos: int, episodes: int, should_stop: Stop) -> list[Record]:
-    """Returns a clone's success at each evaluation, up to the first that is enough; nothing if it was stopped before."""
+def cloning(name: str, task: Any, seed: int, num_demos: int, episodes: int) -> list[Record]:
+    """Returns a clone's success at each evaluation, up to the first that is enough."""
     successes = []
     whole = run(task, Setting(0, 0, RATES[0], LONGEST), seed, episodes)
     cloned = train(
         dataclasses.replace(whole, algorithm=WarmStart(LONGEST, num_demos).algorithm),
         on_progress=lambda now: (successes.append(now.success), progress.show(now)),
-        should_stop=lambda: should_stop() or is_enough(successes),
+        should_stop=lambda: is_enough(successes),
     )
     found = success_curve(cloned)
-    ends = next((step for step, success in found if success >= ENOUGH), LONGEST if cloned.finished else 0)
+    ends = next((step for step, success in found if success >= ENOUGH), LONGEST)
     return [record(name, seed, Setting(step, num_demos, 0.0, 0), success) for step, success in found if step <= ends]
 
 
@@ -97,21 +93,15 @@ def is_enough(successes: list[float]) -> bool:
     return bool(successes) and successes[-1] >= ENOUGH
 
 
-def reinforcing(
-    name: str, task: Any, begin: "Start", rates: list[float], seed: int, episodes: int, should_stop: Stop
-) -> Iterator[list[Record]]:
+def reinforcing(name: str, task: Any, begin: "Start", rates: list[float], seed: int, episodes: int) -> Iterator[list[Record]]:
     """Yields, for each rate, GRPO's success at each evaluation; all rates start from one clone."""
     length = LENGTH if begin.success >= ENOUGH else 2 * LENGTH
     settings = [Setting(begin.warm_updates, begin.num_demos, rate, length) for rate in rates]
     first = run(task, settings[0], seed, episodes)
     report = Reporter(progress.show)
-    clone = warm_start(first, Machine(first, report.phase), report, should_stop)
-    if clone is None:
-        return
+    clone = warm_start(first, Machine(first, report.phase), report)
     for setting in settings:
-        result = train(run(task, setting, seed, episodes), on_progress=progress.show, begin=clone, should_stop=should_stop)
-        if not result.finished:
-            return
+        result = train(run(task, setting, seed, episodes), on_progress=progress.show, begin=clone)
         yield [record(name, seed, setting._replace(updates=step), success) for step, success in success_curve(result)]
 
 

@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cli import QUICK, TINY, contents
+from test_cli import QUICK, TINY, contents, process  # noqa: F401
 from test_damage import CASES, DAMAGE
 
-from agentic_rl import parallel
 from experiments import compare, console, evaluate, inspect, train, watch
 
 EVALUATE = "--episodes 16 --attempts 2 --horizons 1 --devices 1".split()
@@ -23,15 +22,6 @@ COMMANDS = {
         "--warm-start.checkpoint", path, "--run-dir", f"{path}.new",
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def process():
-    """What a program sets for its whole process stays as it is: devices and compilation cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "prepare", lambda devices: None)
-        patch.setattr(console, "keep_compiled_programs", lambda: None)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -101,7 +101,7 @@ def test_where_fresh_demonstrations_do_not_suffice_a_few_are_tried_and_the_bette
     starts = []
     monkeypatch.setattr(task_settings, "cloning", clone)
     monkeypatch.setattr(task_settings, "reinforcing", lambda name, task, begin, *a: starts.append(begin) or [])
-    found = list(task_settings.search("key_door", KeyDoor(), [], 64, lambda: False))
+    found = list(task_settings.search("key_door", KeyDoor(), [], 64))
     assert len(found) == 4 and starts == [task_settings.Start(0.3, 40, task_settings.FEW)] * 2
 
 
@@ -112,18 +112,8 @@ def test_a_search_makes_only_the_runs_that_are_missing(monkeypatch):
         task_settings, "reinforcing", lambda name, task, begin, rates, seed, *a: asked.append((begin.warm_updates, rates, seed)) or []
     )
     some = [r for r in searched() if (r["seed"], r["learning_rate"]) not in {(1000, 1e-3), (1001, 1e-4)}]
-    assert list(task_settings.search("key_door", KeyDoor(), some, 64, lambda: False)) == []
+    assert list(task_settings.search("key_door", KeyDoor(), some, 64)) == []
     assert asked == [(40, [1e-3], 1000), (40, [1e-4], 1001)]
-
-
-def test_a_stopped_search_begins_no_further_run(monkeypatch):
-    monkeypatch.setattr(task_settings, "cloning", lambda *a: pytest.fail("it was stopped"))
-    assert list(task_settings.search("key_door", KeyDoor(), [], 64, lambda: True)) == []
-
-
-def test_a_search_that_is_stopped_while_it_clones_yields_nothing(monkeypatch):
-    monkeypatch.setattr(task_settings, "cloning", lambda *a: [])
-    assert list(task_settings.search("key_door", KeyDoor(), [], 64, lambda: False)) == []
 
 
 def test_a_line_holds_the_setting_and_the_means_of_what_was_measured_with_it(tmp_path):
@@ -176,19 +166,20 @@ def test_what_was_measured_is_found_again_by_the_next_process(tmp_path):
 def test_an_interrupted_measurement_continues_behind_the_last_run(tmp_path, monkeypatch):
     monkeypatch.setattr(task_settings, "LONGEST", 20)
     monkeypatch.setattr(task_settings, "LENGTH", 20)
-    command, runs = task_notes.Command(seeds=2, episodes=32), []
+    command, runs, left = task_notes.Command(seeds=2, episodes=32), [], [3]  # runs until the program is interrupted
     train = task_settings.train
-    monkeypatch.setattr(task_settings, "train", lambda *a, **k: runs.append(a[0].seed) or train(*a, **k))
 
-    def measure(stop):
-        found = Book.read(tmp_path)
-        task_notes.measure_chosen(command, "memorize", Memorize(), found, stop)
-        return len(runs), task_settings.choose(found.searched, "memorize")
+    def trained(run, **words):
+        if left[0] == len(runs):
+            raise KeyboardInterrupt
+        runs.append(run.seed)
+        return train(run, **words)
 
-    def stop_after_three_runs():
-        return len(runs) > 3
-
-    stopped, chosen = measure(stop_after_three_runs)
-    assert chosen is None
-    finished, chosen = measure(lambda: False)
-    assert stopped == 4 and chosen.updates == 20 and finished == 1 + len(HELD_OUT) * (1 + len(RATES))  # one was made twice
+    monkeypatch.setattr(task_settings, "train", trained)
+    with pytest.raises(KeyboardInterrupt):
+        task_notes.measure_chosen(command, "memorize", Memorize(), Book.read(tmp_path))
+    assert task_settings.choose(Book.read(tmp_path).searched, "memorize") is None
+    left[0] = None
+    task_notes.measure_chosen(command, "memorize", Memorize(), Book.read(tmp_path))
+    assert task_settings.choose(Book.read(tmp_path).searched, "memorize").updates <= 40
+    assert len(runs) == 2 * len(HELD_OUT) + len(HELD_OUT) * len(RATES)  # fresh demonstrations and few; none was made twice
