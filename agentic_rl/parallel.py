@@ -43,6 +43,10 @@ def describe() -> dict[str, Any]:
     return {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)}
 
 
+# In bfloat16 XLA leaves out roundings by default, which ones depends on the program: acting and training would round differently.
+OPTIONS = {"xla_allow_excess_precision": False}
+
+
 class Program:
     """A function that runs on all devices at once, compiled for each kind of inputs: their structure, shapes and dtypes."""
 
@@ -63,7 +67,7 @@ class Program:
         """Returns the executable for such inputs; only the first time does it compile."""
         kind = _kind(inputs)
         if kind not in self._compiled:
-            self._compiled[kind] = self._mapped(len(inputs)).lower(*self._first, *inputs).compile()
+            self._compiled[kind] = self._mapped(len(inputs)).lower(*self._first, *inputs).compile(OPTIONS)
         return self._compiled[kind]
 
     def forget(self) -> None:

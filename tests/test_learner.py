@@ -12,10 +12,13 @@ import pytest
 from agentic_rl import algorithms, learner, parallel, policy
 from agentic_rl.acting import Expert
 from agentic_rl.credit.returns import earned
+from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.experience import Weights, collect, explained_variance, make_batch
 from agentic_rl.kl import ReferenceKL
 from agentic_rl.optimizer import Sgd
 from agentic_rl.policy import Policy
+from agentic_rl.run import Run, WarmStart
+from agentic_rl.train import train
 from agentic_rl.values import World, from_state_values
 from tests.toys import Ragged, babbler
 
@@ -287,3 +290,17 @@ def test_in_bfloat16_the_first_minibatch_sees_the_ratio_one_and_the_pass_for_it_
     assert np.isfinite(log["sampler_gap"])
     played_tokens = 8 * 2 + log["env_steps"] * (1 + 3)
     np.testing.assert_allclose(log["flops"], WEIGHTS * (2 * played_tokens + 16 * LENGTH * (6 + 2)), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["pmap", "shard_map"])
+def test_in_bfloat16_a_policy_acts_with_the_probabilities_that_training_computes(launcher):
+    row, policy_ = (
+        replace(algorithms.GSPO, problems=16, attempts=4),
+        Policy(dtype="bfloat16"),
+    )  # of the default size: tiny ones agree anyway
+    run = Run(
+        RunningSum(), row, policy_, WarmStart(updates=30, num_demos=48), updates=1, chunk=1, eval_every=1, checkpoint_every=1, devices=1
+    )
+    update = train(replace(run, launcher=launcher), evaluates=False).last
+    assert update["sampler_gap"][0] < 1e-6 and update["log_prob_gap_first_minibatch"][0] < 1e-6
