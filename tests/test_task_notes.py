@@ -183,3 +183,9 @@ def test_an_interrupted_measurement_continues_behind_the_last_run(tmp_path, monk
     task_notes.measure_chosen(command, "memorize", Memorize(), Book.read(tmp_path))
     assert task_settings.choose(Book.read(tmp_path).searched, "memorize").updates <= 40
     assert len(runs) == 2 * len(HELD_OUT) + len(HELD_OUT) * len(RATES)  # fresh demonstrations and few; none was made twice
+
+
+def test_the_page_shows_where_few_demonstrations_teach_more_than_fresh_ones():
+    few = [task_settings.record("key_door", seed, Setting(20, task_settings.FEW, 0.0, 0), y) for seed, y in zip(HELD_OUT, (0.7, 0.8))]
+    assert "| key_door | 0.600 after 40 updates | 0.750 after 20 updates |" in task_notes.repeats(searched() + few)
+    assert task_notes.repeats(searched()) == ""
