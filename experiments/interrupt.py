@@ -17,6 +17,7 @@ from experiments import progress
 
 CODE = 130  # of a program that was interrupted
 PATIENCE = 3.0  # seconds that the main thread has, once it is told to leave
+TRIES = 20  # to tell it
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAVING = "stopping: the updates under way will be finished and saved ... (once more, and it stops at once)"
 
@@ -28,7 +29,7 @@ class Interruption:
         self.kept: Callable[[], str] = lambda: "stopped."
         self.waits: Callable[[], bool] = lambda: False
         self.patience = PATIENCE
-        self.is_asked, self.is_leaving, self.has_ended = False, False, threading.Event()
+        self.is_asked, self.is_leaving, self.has_raised, self.has_ended = False, False, False, threading.Event()
 
     def received(self) -> None:
         """Answers a signal; runs in the thread that hears of it."""
@@ -42,9 +43,18 @@ class Interruption:
         sys.unraisablehook = lambda _: None  # what is cut short would print tracebacks
         with suppress(Exception):  # whatever keeps the sentence from being made must not keep the program from ending
             say(self.kept())
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # which also wakes it, where it waits for others
-        if not self.has_ended.wait(self.patience):
-            os._exit(CODE)
+        for _ in range(TRIES):
+            if not self.has_raised:  # a main thread that was just about to wait for others sleeps over a signal
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            if self.has_ended.wait(self.patience / TRIES):
+                return
+        os._exit(CODE)
+
+    def raise_once(self, number: int, frame: object) -> None:
+        """Handles a signal in the main thread: it raises KeyboardInterrupt, once, if the program is to end."""
+        if self.is_leaving and not self.has_raised:
+            self.has_raised = True
+            raise KeyboardInterrupt
 
 
 _now = Interruption()
@@ -96,11 +106,7 @@ def heard() -> Iterator[None]:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
 
-    def raise_(number, frame):
-        if interruption.is_leaving:
-            raise KeyboardInterrupt
-
-    handlers = {number: signal.signal(number, raise_) for number in SIGNALS}
+    handlers = {number: signal.signal(number, interruption.raise_once) for number in SIGNALS}
     before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_listen, args=(ours, interruption), daemon=True).start()
     try:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments import interrupt
+
 HERE = Path(__file__).parents[1]
 PROGRAM = """
 import hashlib, sys, threading, time
@@ -87,7 +89,33 @@ def test_the_second_signal_leaves_at_once_with_a_sentence(second):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_where_python_runs_or_waits_it_ends_in_order(work, number):
     code, out, err, seconds = stop(start("evaluating", "0", "saved", work), number)
-    assert (code, out, err) == (130, "left\n", "stopped; go on with: again\n") and seconds < 3 + 1
+    assert (code, out, err) == (130, "left\n", "stopped; go on with: again\n") and seconds < 15
+
+
+def test_a_main_thread_that_sleeps_over_the_first_signal_is_told_again(monkeypatch):
+    told = []
+
+    def kill(thread, number):
+        told.append(number)
+        if len(told) == 3:  # the first two came just before it began to wait
+            interruption.has_raised = True
+            interruption.has_ended.set()
+
+    interruption = interrupt.Interruption()
+    interruption.patience = 0.2
+    monkeypatch.setattr(signal, "pthread_kill", kill)
+    monkeypatch.setattr(interrupt.os, "_exit", lambda code: pytest.fail("it was not told again"))
+    interruption.received()
+    assert told == [signal.SIGINT] * 3
+
+
+def test_who_is_leaving_is_not_interrupted_again():
+    interruption = interrupt.Interruption()
+    interruption.raise_once(signal.SIGINT, None)  # not yet
+    interruption.is_leaving = True
+    with pytest.raises(KeyboardInterrupt):
+        interruption.raise_once(signal.SIGINT, None)
+    interruption.raise_once(signal.SIGINT, None)
 
 
 TRAIN = "-m experiments.train grpo running_sum --policy.width 16 --policy.layers 1 --policy.heads 2 --policy.mlp 32 --devices 1".split()
