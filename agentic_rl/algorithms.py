@@ -7,18 +7,19 @@ each part; its knobs are the parts' fields. To add an algorithm, add a row.
 from dataclasses import replace
 from typing import Any, Literal
 
-from agentic_rl import kl, losses, rewards, selection
-from agentic_rl.acting import Expert, Learner
+from agentic_rl import rewards, selection
 from agentic_rl.config import check, config
+from agentic_rl.config.ranges import Count, Finite
 from agentic_rl.credit.anchors import Gigpo
 from agentic_rl.credit.gae import GAE
 from agentic_rl.credit.group import Centred, GroupRelative, LeaveOneOut
 from agentic_rl.credit.returns import RewardToGo
 from agentic_rl.credit.supervised import AdvantageWeighted, Imitation, OutcomeConditioned, SuccessOnly
 from agentic_rl.credit.turns import TurnGAE
+from agentic_rl.losses import kl, loss_terms
+from agentic_rl.losses.surrogates import Cispo, ClippedRatio, LogLikelihood, SequenceRatio
 from agentic_rl.optimizer import Adam
-from agentic_rl.ranges import Count, Finite
-from agentic_rl.surrogates import Cispo, ClippedRatio, LogLikelihood, SequenceRatio
+from agentic_rl.rollout.actors import Expert, Learner
 from agentic_rl.values import NoValue
 from agentic_rl.values.critic import Critic
 from agentic_rl.values.exact import Exact
@@ -38,7 +39,7 @@ class Algorithm:
     selection: Any = selection.All()  # which episodes are trained on
     kl: Any = kl.NoKL()  # what holds the policy near the one at the start
     optimizer: Any = Adam()
-    aggregation: losses.Aggregation = "token_mean"  # from tokens to a loss: whether long episodes weigh more
+    aggregation: loss_terms.Aggregation = "token_mean"  # from tokens to a loss: whether long episodes weigh more
     problems: Count = 32  # drawn per update, over all devices
     attempts: Count = 8  # episodes at each problem
     epochs: Count = 1  # passes over the batch

@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from agentic_rl.config import config
-from agentic_rl.ranges import Bound, Memory, Natural, NonNegative, Positive
+from agentic_rl.config.ranges import Bound, Memory, Natural, NonNegative, Positive
 
 Decay = Literal["constant", "linear", "cosine"]
 

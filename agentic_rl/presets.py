@@ -25,10 +25,10 @@ from agentic_rl.credit.group import Centred, GroupRelative, LengthWeighted, Opti
 from agentic_rl.credit.process import ProcessAdvantage
 from agentic_rl.credit.returns import RewardToGo
 from agentic_rl.credit.turns import BiLevelGAE
-from agentic_rl.kl import ReferenceKL
+from agentic_rl.losses.kl import ReferenceKL
+from agentic_rl.losses.surrogates import Cispo, ClippedRatio, DualClip, GspoToken, LogLikelihood, SequenceRatio
 from agentic_rl.rewards import KlReward, SoftOverlong
 from agentic_rl.selection import TopSpread
-from agentic_rl.surrogates import Cispo, ClippedRatio, DualClip, GspoToken, LogLikelihood, SequenceRatio
 from agentic_rl.values.critic import Critic
 from agentic_rl.values.forks import Forks, Greedy
 

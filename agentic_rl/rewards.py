@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from agentic_rl import kl, metrics
+from agentic_rl import metrics
 from agentic_rl.config import config
+from agentic_rl.config.ranges import Bound, Count, Finite, NonNegative, Weight
 from agentic_rl.credit.process import progress
-from agentic_rl.ranges import Bound, Count, Finite, NonNegative, Weight
+from agentic_rl.losses import kl
 from agentic_rl.types import Trajectory
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from agentic_rl.config import config
+from agentic_rl.config.ranges import Count, Fraction
 from agentic_rl.credit.returns import episode_return
-from agentic_rl.ranges import Count, Fraction
 from agentic_rl.types import Trajectory
 
 

@@ -13,12 +13,12 @@ import time
 import jax
 import jax.numpy as jnp
 
-from agentic_rl import policy
 from agentic_rl.envs.key_door import KeyDoor
-from agentic_rl.policy import Policy
-from agentic_rl.rollout import rollout
-from agentic_rl.sampler import Sampler
-from agentic_rl.truth import true_advantage
+from agentic_rl.exact.true_advantage import true_advantage
+from agentic_rl.policy import transformer
+from agentic_rl.policy.sampler import Sampler
+from agentic_rl.policy.transformer import Policy
+from agentic_rl.rollout.rollout import rollout
 
 TASK, STATES = KeyDoor(num_keys=3, delay=797), 125
 SIZE = Policy(context="markov")
@@ -38,7 +38,7 @@ def main() -> None:
 
 def measure(chunk: int) -> dict[str, float]:
     """Seconds of the first and the second call, and the process's peak memory."""
-    params, key = policy.init(SIZE, jax.random.key(0)), jax.random.key(1)
+    params, key = transformer.init(SIZE, jax.random.key(0)), jax.random.key(1)
     made = jax.jit(lambda: rollout(TASK, Sampler(SIZE, params), key, jnp.arange(1), 2, keep_states=True))()
     jax.block_until_ready(made)
     took = []

@@ -22,10 +22,12 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from agentic_rl import algorithms, experience, learner, parallel, policy  # noqa: E402
+from agentic_rl import algorithms, parallel
 from agentic_rl.envs.sort_digits import SortDigits  # noqa: E402
-from agentic_rl.policy import Policy  # noqa: E402
-from agentic_rl.run import Run  # noqa: E402
+from agentic_rl.policy import transformer
+from agentic_rl.policy.transformer import Policy  # noqa: E402
+from agentic_rl.training import experience, learner
+from agentic_rl.training.run import Run  # noqa: E402
 
 SIZES = {"base": Policy(width=128, layers=4, heads=4, mlp=512), "small": Policy(width=64, layers=2, heads=4, mlp=256)}
 TASK = SortDigits(num_digits=6, answer_length=16, end=False)
@@ -41,7 +43,7 @@ def main() -> None:
     parallel.prepare(0)
     if arguments.size:
         return print(json.dumps(measure_loop(SIZES[arguments.size], arguments.repeats)))
-    from experiments.report import markdown  # not above: the processes that are measured need no figures
+    from experiments.reports.report import markdown  # not above: the processes that are measured need no figures
 
     print(f"{os.cpu_count()} cores, jax {jax.__version__}, {time.strftime('%Y-%m-%d')}\n")
     print(markdown([{"size": size} | in_fresh_process("--size", size, "--repeats", str(arguments.repeats)) for size in SIZES]))
@@ -96,13 +98,13 @@ def measure_loop(size: Policy, repeats: int) -> dict:
 
         return parallel.total(jax.lax.scan(once, 0.0, jnp.arange(CHUNK))[0])
 
-    state = parallel.place(jax.jit(lambda: learner.init(ROW, policy.init(size, jax.random.key(0))))(), devices)
+    state = parallel.place(jax.jit(lambda: learner.init(ROW, transformer.init(size, jax.random.key(0))))(), devices)
     program = partial(parallel.launch(run, devices, "pmap"), TASK, ROW, 0)
     program(state)
     first = time.time() - START  # the first update of the first chunk, and the others
     update = median_seconds(lambda: program(state), repeats) / CHUNK
     playing = median_seconds(partial(parallel.launch(play, devices, "pmap"), TASK, ROW, 0, state), repeats) / CHUNK
-    episodes, weights = ROW.problems * ROW.attempts, policy.num_params(size)
+    episodes, weights = ROW.problems * ROW.attempts, transformer.num_params(size)
     read = ROW.problems * (spec.prompt_length + spec.observation_length) + episodes * spec.action_length
     trained = episodes * spec.context_length
     flops = matmul_flops(devices)

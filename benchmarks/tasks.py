@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agentic_rl import envs, policy
-from agentic_rl.acting import Random
+from agentic_rl import envs
 from agentic_rl.config import named
-from agentic_rl.policy import Policy
-from agentic_rl.rollout import rollout
-from agentic_rl.sampler import Sampler
+from agentic_rl.policy import transformer
+from agentic_rl.policy.sampler import Sampler
+from agentic_rl.policy.transformer import Policy
+from agentic_rl.rollout.actors import Random
+from agentic_rl.rollout.rollout import rollout
 
 BATCH, TURNS = 4096, 32
 SMALL = Policy(width=64, layers=2, heads=4, mlp=256)
@@ -46,7 +47,7 @@ def measure(name: str, baselines: dict[str, float], repeats: int, with_policy: b
     alone, compiled = rate(steps(task), repeats)
     record = {"task": name, "steps/s": f"{alone:,.0f}", "compiling s": f"{compiled:.1f}"}
     record |= {f"/ {baseline.split('-')[0]}": f"{alone / x:.2f}" for baseline, x in baselines.items()}
-    actors = {"rollout": Random()} | ({"small policy": Sampler(SMALL, policy.init(SMALL, jax.random.key(0)))} if with_policy else {})
+    actors = {"rollout": Random()} | ({"small policy": Sampler(SMALL, transformer.init(SMALL, jax.random.key(0)))} if with_policy else {})
     return record | {who: f"{rate(episodes(task, actor), repeats)[0]:,.0f}" for who, actor in actors.items()}
 
 

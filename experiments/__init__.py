@@ -1,1 +1,4 @@
-"""Programs that people run: `python -m experiments.<name> --help`. Only here is anything printed."""
+"""Programs that people run, and what they are made of. Only here is anything printed.
+
+The files on top are the commands: `python -m experiments.train --help`.
+"""

@@ -6,7 +6,6 @@
 A run is called by the name of its directory. Unfinished runs are compared as far as they have come.
 """
 
-import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,15 +13,15 @@ from typing import Annotated, Any
 import tyro
 
 from agentic_rl.config import check, checked, snake_case
-from agentic_rl.records import RunDirectory
-from agentic_rl.run import Run, stored
-from agentic_rl.tensorboard import write_seeds
-from agentic_rl.train import BUDGET
-from agentic_rl.types import parts
-from experiments import comparison_figures, console, figures, report
-from experiments.evaluate import interval
-from experiments.flags import from_flags
-from experiments.statistics import Record, distinct
+from agentic_rl.records.run_directory import RunDirectory
+from agentic_rl.records.tensorboard.writer import write_seeds
+from agentic_rl.training.run import Run, stored
+from agentic_rl.training.train import BUDGET
+from experiments.cli import console
+from experiments.cli.flags import from_flags
+from experiments.reports import comparison_figures, figures, report
+from experiments.reports.display_names import task_name
+from experiments.reports.stats import Record, distinct, interval
 
 
 @checked
@@ -89,21 +88,6 @@ def line(name: str, run: Run, directory: RunDirectory) -> Record:
     spent = {what.replace("_", " "): f"{sum(rows[-1][what]) / run.seeds:,.4g}" if rows else "" for what in BUDGET}
     head = {"run": name, "task": task_name(run.task)} | cells | {"seeds": run.seeds, "updates": done}
     return head | {"before": before, "after": scores[-1]} | spent
-
-
-def task_name(task: Any) -> str:
-    """Returns the task's own title, or its name (a mixture's: its tasks') and those of its knobs that are not at their default.
-
-    >>> from agentic_rl.envs.running_sum import RunningSum
-    >>> task_name(RunningSum(num_turns=16))
-    'running_sum(num_turns=16)'
-    """
-    if isinstance(task, dict):
-        return " + ".join(task_name(part) for part in parts(task).values())
-    if hasattr(task, "title"):
-        return task.title
-    knobs = {f.name: getattr(task, f.name) for f in dataclasses.fields(task) if getattr(task, f.name) != f.default}
-    return snake_case(type(task).__name__) + (f"({', '.join(f'{k}={v}' for k, v in knobs.items())})" if knobs else "")
 
 
 def curve(name: str, run: Run, directory: RunDirectory) -> list[Record]:

@@ -19,19 +19,20 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from agentic_rl import layout, parallel
+from agentic_rl import parallel
 from agentic_rl.config import check, checked
-from agentic_rl.machine import Machine
-from agentic_rl.ranges import Count, Natural, Positive
-from agentic_rl.renamed import Renamed
-from agentic_rl.run import Run, load
+from agentic_rl.config.ranges import Count, Natural, Positive
+from agentic_rl.envs.wrappers.renamed import Renamed
+from agentic_rl.policy import layout
+from agentic_rl.training.programs import Machine
+from agentic_rl.training.run import Run, load
 from agentic_rl.types import Environment, parts
-from experiments import console, interrupt
-from experiments.flags import from_flags
-from experiments.progress import Line
-from experiments.report import write
-from experiments.statistics import Record, pass_at_k, select, t_interval
-from experiments.whole import Whole
+from experiments.cli import console, interrupt
+from experiments.cli.flags import from_flags
+from experiments.cli.progress import Line
+from experiments.cli.whole import Whole
+from experiments.reports.report import write
+from experiments.reports.stats import Record, interval, pass_at_k, select
 
 SCORES = ("success", "return", "per_turn_accuracy")
 SPLITS = ("train", "test")
@@ -145,18 +146,6 @@ def table(records: list[Record]) -> list[Record]:
         shown = {name: interval([r[name] for r in seeds], name != "return") if name in seeds[0] else "" for name in columns}
         lines.append(head | shown)
     return lines
-
-
-def interval(sample: list[float], is_share: bool = True) -> str:
-    """Returns the mean over seeds and, with two or more, Student's 95% interval; of a share, as far as it lies between 0 and 1.
-
-    >>> interval([0.5]), interval([0.9, 0.95, 1.0]), interval([0.9, 0.95, 1.0], is_share=False)
-    ('0.500', '0.950 [0.826, 1.000]', '0.950 [0.826, 1.074]')
-    """
-    mean, low, high = t_interval(np.array(sample))
-    if is_share:
-        low, high = np.clip((low, high), 0, 1)
-    return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def note(command: Command, run: Run) -> str:

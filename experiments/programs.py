@@ -12,8 +12,8 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-COMMANDS = ("train", "evaluate", "compare", "watch", "inspect", "sl_vs_rl", "credit_bench", "reproduce")  # in the order of their use
-WRITERS = ("bias", "task_notes", "variants")  # of pages of the repository
+from experiments.cli.program_names import COMMANDS, PAGES, RENAMED, module_of, studies
+
 FOLDER = Path(__file__).parent
 
 
@@ -27,13 +27,14 @@ def main() -> None:
         show(overview())
         sys.exit(0 if words else 2)
     name, rest = words[0].replace("-", "_"), words[1:]
+    name = RENAMED.get(name, name)
     if name == "study" and (not rest or rest[0] in ("-h", "--help")):
         show(listing("studies", studies()))
         sys.exit(0 if rest else 2)
     if name == "study":
         name, rest = rest[0].replace("-", "_"), rest[1:]
         run(name, rest, "study", studies())
-    run(name, rest, "command", [*COMMANDS, *WRITERS, *studies()])
+    run(name, rest, "command", [*COMMANDS, *PAGES, *studies()])
 
 
 def run(name: str, arguments: list[str], kind: str, known: list[str]) -> None:
@@ -44,7 +45,7 @@ def run(name: str, arguments: list[str], kind: str, known: list[str]) -> None:
         print(f"error: There is no {kind} called {name.replace('_', '-')}; {hint}", file=sys.stderr)
         sys.exit(2)
     signal.signal(signal.SIGINT, leave)  # an extension that is interrupted while it is imported makes an error of its own of that
-    from experiments import console  # now, because it takes seconds
+    from experiments.cli import console  # now, because it takes seconds
 
     main = program(name)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -60,10 +61,11 @@ def leave(*_: object) -> None:
 
 def program(name: str):
     """Returns the main function of a module of this folder: its own, or that of the study that it defines."""
-    module = import_module(f"experiments.{name}")
+    module = import_module(module_of(name))
     if hasattr(module, "main"):
         return module.main
-    from experiments import reproduce, study
+    from experiments import reproduce
+    from experiments.harness import study
 
     (one,) = [each for each in reproduce.own_studies(module) if study.name(each) == name]
     return partial(study.run, one)
@@ -74,11 +76,6 @@ def show(text: str) -> None:
     if hasattr(signal, "SIGPIPE"):  # Windows has none
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     print(text)
-
-
-def studies() -> list[str]:
-    """Returns the names of the studies: of the files that end with the run of one."""
-    return sorted(file.stem for file in FOLDER.glob("*.py") if "\n    console.main(partial(study.run, " in file.read_text("utf-8"))
 
 
 def overview() -> str:
@@ -100,7 +97,8 @@ def about(name: str) -> str:
     >>> about("train")
     'Train one algorithm on one task.'
     """
-    first = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text("utf-8"))).splitlines()[0].split(": `")[0]
+    file = FOLDER.parent / f"{module_of(name).replace('.', '/')}.py"
+    first = ast.get_docstring(ast.parse(file.read_text("utf-8"))).splitlines()[0].split(": `")[0]
     return first if first.endswith((".", "?")) else f"{first}."
 
 

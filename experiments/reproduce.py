@@ -23,17 +23,18 @@ from typing import Any
 
 import numpy as np
 
-import experiments
-from agentic_rl import registry
-from agentic_rl.config import check, checked
+from agentic_rl.config import check, checked, registry
+from agentic_rl.config.ranges import Count
 from agentic_rl.progress import Progress
-from agentic_rl.ranges import Count
-from experiments import console, interrupt, overview, progress, report, study
-from experiments.flags import from_flags, look_up
-from experiments.progress import Line, clock
-from experiments.report import Picture, Section, Verdict
-from experiments.statistics import Record, distinct, select
-from experiments.whole import WITHIN
+from experiments import studies as studies_folder
+from experiments.cli import console, interrupt, progress
+from experiments.cli.flags import from_flags, look_up
+from experiments.cli.progress import Line, clock
+from experiments.cli.whole import WITHIN
+from experiments.harness import study
+from experiments.reports import overview, report
+from experiments.reports.report import Picture, Section, Verdict
+from experiments.reports.stats import Record, distinct, select
 
 TITLE = "What supervised learning gives an agent, and what credit assignment adds"
 running: list[subprocess.Popen] = []  # studies
@@ -65,8 +66,8 @@ def main(arguments: list[str]) -> int:
 
 
 def studies() -> registry.Registry:
-    """Returns every study of this folder by its name, as it is by default."""
-    loaded, left_out = registry.modules(experiments)
+    """Returns every study by its name, as it is by default."""
+    loaded, left_out = registry.modules(studies_folder)
     found = {}
     for here in loaded:
         file = here.__name__.rpartition(".")[2]

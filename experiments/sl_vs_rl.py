@@ -29,25 +29,27 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from agentic_rl import algorithms, envs, parallel, provenance
-from agentic_rl.acting import Expert
-from agentic_rl.config import check, checked, kind, named, snake_case
-from agentic_rl.lock import Lock
-from agentic_rl.machine import Machine
-from agentic_rl.policy import Policy
-from agentic_rl.ranges import Count, Natural, Probability, Range
-from agentic_rl.records import RunDirectory
-from agentic_rl.rollout import rollout
-from agentic_rl.run import Run, WarmStart
-from agentic_rl.train import BUDGET, Result
-from experiments import comparison_answer, comparison_figures, console, figures, interrupt, overview, progress, report, statistics
-from experiments.cell import result
-from experiments.flags import from_flags, look_up
-from experiments.names import words
-from experiments.progress import Line
-from experiments.statistics import Record, scores, select
-from experiments.verdicts import above_zero, near_zero
-from experiments.whole import Whole
+from agentic_rl import algorithms, envs, parallel
+from agentic_rl.config import check, checked, named, snake_case
+from agentic_rl.config.ranges import Count, Natural, Probability, Range, kind
+from agentic_rl.policy.transformer import Policy
+from agentic_rl.records import provenance
+from agentic_rl.records.lock import Lock
+from agentic_rl.records.run_directory import RunDirectory
+from agentic_rl.rollout.actors import Expert
+from agentic_rl.rollout.rollout import rollout
+from agentic_rl.training.programs import Machine
+from agentic_rl.training.run import Run, WarmStart
+from agentic_rl.training.train import BUDGET, Result
+from experiments.cli import console, interrupt, progress
+from experiments.cli.flags import from_flags, look_up
+from experiments.cli.progress import Line
+from experiments.cli.whole import Whole
+from experiments.harness.cell import result
+from experiments.reports import comparison_answer, comparison_figures, figures, overview, report, stats
+from experiments.reports.display_names import words
+from experiments.reports.stats import Record, scores, select
+from experiments.reports.verdicts import above_zero, near_zero
 
 DEMOS = {"running_sum": 48, "chain_pit": 3, "key_door": 4}  # so few that cloning them leaves something to repair
 ROWS = "sft,sft_fresh,dagger,rft,reinforce,rloo,grpo,ppo"
@@ -238,7 +240,7 @@ def verdicts(results: list[Record], task: str) -> list[report.Verdict]:
     def positive(claim, what, difference, more=""):
         judged.append(above_zero(f"{task}: {claim}", what, difference, more))
 
-    have, judged = statistics.distinct(results, "row"), []
+    have, judged = stats.distinct(results, "row"), []
     positive("cloning's success falls with the horizon", "sft at 1x minus at 4x", score("sft") - score("sft", 4))
     if score("sft", 2, "decisions").mean() > score("sft", 1, "decisions").mean():
         foretold = score("sft", column="per_turn") ** score("sft", 2, "decisions")
@@ -269,7 +271,7 @@ def again(out: Path) -> None:
 def write(out: Path) -> None:
     """Figures, verdicts and the page to the disk, from the CSVs there; the tables and verdicts to the terminal."""
     results, pictures = report.read_csv(out / "results.csv"), draw(out)
-    tables = {task: select(results, task=task) for task in statistics.distinct(results, "task")}
+    tables = {task: select(results, task=task) for task in stats.distinct(results, "task")}
     judged = [verdict for task in tables for verdict in verdicts(results, task)]
     lines = [{k: x for k, x in v._asdict().items() if k != "p"} for v in judged]
     report.write_csv(out / "verdicts.csv", lines)
@@ -295,7 +297,7 @@ def draw(out: Path) -> dict[str, report.Picture]:
     """The figures, from the CSVs alone; each is also saved beside them."""
     results, curves = (report.read_csv(out / f"{name}.csv") for name in ("results", "curves"))
     curves = [record for record in curves if record["row"] != "warm_start"]
-    rows = {name: table()[name] for name in statistics.distinct(curves, "row")}
+    rows = {name: table()[name] for name in stats.distinct(curves, "row")}
     pictures = {
         "final_success": report.Picture(comparison_figures.final_success(results), FINAL),
         "learning_curves": report.Picture(comparison_figures.learning_curves(curves), CURVES),
@@ -322,7 +324,7 @@ def made_by(command: Command, results: list[Record]) -> dict[str, Any]:
         "command": " ".join([console.command("sl_vs_rl"), *flags]),
         "commit": f"{', '.join(sorted(began | {git['commit']}))}{' with uncommitted changes' * git['dirty']}" if git else "none",
         "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
-        "seeds": ", ".join(map(str, statistics.distinct(results, "seed"))),
+        "seeds": ", ".join(map(str, stats.distinct(results, "seed"))),
         "budget": f"{command.updates} updates of 256 episodes for each row, after {command.warm_updates} of cloning that all share",
         "demonstrations": ", ".join(f"{task}: {DEMOS.get(task, 48)}" for task in command.tasks.split(",")),
         "learning rate": f"{algorithms.GRPO.optimizer.learning_rate:g} for every row, {WarmStart().learning_rate:g} for the warm start",

@@ -26,18 +26,19 @@ from typing import Annotated, Any
 
 import tyro
 
-from agentic_rl import parallel, policy
+from agentic_rl import parallel
 from agentic_rl.config import check, checked, to_json
-from agentic_rl.machine import Machine
-from agentic_rl.records import RunDirectory
-from agentic_rl.run import Run, stored
-from agentic_rl.train import BUDGET, load_start, train
+from agentic_rl.policy import transformer
+from agentic_rl.records.run_directory import RunDirectory
+from agentic_rl.training.programs import Machine
+from agentic_rl.training.run import Run, stored
+from agentic_rl.training.train import BUDGET, load_start, train
 from agentic_rl.types import Spec, parts
-from experiments import console, interrupt, resume
-from experiments.cell import saved
-from experiments.compare import task_name
-from experiments.flags import choices, from_flags, parse, take
-from experiments.progress import Line
+from experiments.cli import console, interrupt, resume
+from experiments.cli.flags import choices, from_flags, parse, take
+from experiments.cli.progress import Line
+from experiments.harness.cell import saved
+from experiments.reports.display_names import task_name
 
 # The success of seeds 0 to 4 rises from .03 to .13 to .96 or more.
 DEMO = "grpo running_sum --task.num-turns 6 --task.modulus 6 --policy.layers 1 --algorithm.optimizer.learning-rate 1e-3 --updates 100"
@@ -175,7 +176,7 @@ def mean(values: list[float]) -> float:
 
 def describe(run: Run) -> str:
     """Size, context and memory of the run, in a line each."""
-    weights, specs = policy.num_params(run.policy), {name: part.spec for name, part in parts(run.task).items()}
+    weights, specs = transformer.num_params(run.policy), {name: part.spec for name, part in parts(run.task).items()}
     spec = max(specs.values(), key=lambda spec: spec.context_length)
     sequences = run.algorithm.problems * run.algorithm.attempts
     cache = 2 * run.policy.layers * sequences * spec.context_length * run.policy.width

@@ -14,17 +14,19 @@ import jax
 from rich.console import Console
 from rich.text import Text
 
-from agentic_rl import acting, envs, layout
+from agentic_rl import envs
 from agentic_rl.config import check, checked, named
-from agentic_rl.ranges import Count, Seed
-from agentic_rl.run import Run, load
-from agentic_rl.sampler import Sampler
-from agentic_rl.transcript import episodes
+from agentic_rl.config.ranges import Count, Seed
+from agentic_rl.policy import layout
+from agentic_rl.policy.sampler import Sampler
+from agentic_rl.rollout import actors
+from agentic_rl.rollout.transcript import episodes
+from agentic_rl.training.run import Run, load
 from agentic_rl.types import parts
-from experiments import console
-from experiments.flags import from_flags, take, task_of
+from experiments.cli import console
+from experiments.cli.flags import from_flags, take, task_of
 
-ACTORS = {"expert": acting.Expert(), "random": acting.Random()}
+ACTORS = {"expert": actors.Expert(), "random": actors.Random()}
 
 
 @checked

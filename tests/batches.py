@@ -7,7 +7,7 @@ from typing import get_args
 import jax
 import numpy as np
 
-from agentic_rl.ranges import kind
+from agentic_rl.config.ranges import kind
 from agentic_rl.types import Trajectory
 
 N, G, T, A = 3, 4, 3, 3

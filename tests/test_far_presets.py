@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agentic_rl import losses
-from agentic_rl.kl import LARGEST, ReferenceKL
+from agentic_rl.losses import loss_terms
+from agentic_rl.losses.kl import LARGEST, ReferenceKL
 from agentic_rl.presets import PRESETS
 from agentic_rl.types import Value
 from tests.batches import blank, close
@@ -163,7 +163,7 @@ def program():
             per_token = -algorithm.surrogate(log_prob, old, credit, mask)
             if isinstance(algorithm.kl, ReferenceKL):
                 per_token += algorithm.kl(log_prob, reference)
-            return jnp.where(mask, losses.token_weight([mask], algorithm.aggregation)[0] * per_token, 0.0).sum()
+            return jnp.where(mask, loss_terms.token_weight([mask], algorithm.aggregation)[0] * per_token, 0.0).sum()
 
         return jax.value_and_grad(loss)(log_prob)
 

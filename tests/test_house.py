@@ -1,49 +1,51 @@
 """Which module may know which: the arrows of the package, read from its syntax trees (so a doctest's imports do not count)."""
 
 import ast
+import sys
 from pathlib import Path
 
-LAYERS = (
-    {"__init__", "ranges", "config", "registry", "types", "tokens", "streams", "budgets", "progress"},
-    {"envs", "problems", "layout", "policy", "acting", "credit", "surrogates", "losses", "kl", "optimizer", "metrics", "parallel", "graph"}
-    | {
-        "records",
-        "checkpoints",
-        "tensorboard",
-        "tags",
-        "panels",
-        "hparams",
-        "provenance",
-        "log",
-        "lock",
-        "disk",
-        "atomic",
-        "background",
-        "thinning",
-    },
-    {"sampler", "rewards", "selection", "renamed", "scaffolds"},
-    {"rollout"},
-    {"forks", "evaluate", "transcript", "exact"},
-    {"values", "truth"},
-    {"algorithms"},
-    {"experience", "presets", "stalls"},
-    {"learner"},
-    {"run", "result"},
-    {"machine"},
-    {"starts"},
-    {"train"},
-    {"__main__"},
-)  # bottom to top: a module may import from its own layer and from those below
+import pytest
+
+LAYERS = {  # of each package, from the bottom: a room may import from its own layer and from those below
+    "agentic_rl": (
+        {"__init__", "config", "types", "tokens", "rng_streams", "budgets", "progress"},
+        {"envs", "policy", "credit", "losses", "optimizer", "metrics", "problems", "parallel"},
+        {"records", "rewards", "selection", "rollout"},
+        {"exact"},
+        {"values"},
+        {"algorithms"},
+        {"presets", "training"},
+        {"__main__"},
+    ),
+    "experiments": (
+        {"__init__", "own_data", "reports"},
+        {"cli", "ground_truth"},
+        {"harness"},
+        {"train", "evaluate", "compare", "watch", "inspect_episode", "sl_vs_rl"},
+        {"pages"},
+        {"studies"},
+        {"reproduce"},
+        {"programs"},
+    ),
+}
 STRICT = {
-    "credit": {"config", "ranges", "types"},
-    "envs": {"config", "ranges", "types", "tokens"},
+    "credit": {"config", "types"},
+    "envs": {"config", "types", "tokens"},
 }  # all they may import besides their own files
 # A leading dot: as an attribute of anything.
 DEVICES = {".pmap", ".shard_map", "jax.devices", "jax.local_devices", "jax.device_count", "jax.local_device_count"}
 DISK = {"open", ".mkdir", ".write_text", ".write_bytes", ".savez", ".savefig", "orbax", "tensorboardX"}
 
-PACKAGE = Path(__file__).parents[1] / "agentic_rl"
-TREES = {path.relative_to(PACKAGE).with_suffix(""): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+ROOT = Path(__file__).parents[1]
+
+
+def trees(package: str) -> dict[Path, ast.Module]:
+    """Returns the syntax tree of each file of a package, by its path in it, without suffix."""
+    files = sorted((ROOT / package).rglob("*.py"))
+    return {path.relative_to(ROOT / package).with_suffix(""): ast.parse(path.read_text()) for path in files}
+
+
+TREES = trees("agentic_rl")
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -53,15 +55,17 @@ def imports(tree: ast.AST) -> set[str]:
     return froms | {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
 
 
-def arrows() -> list[tuple[str, str, str]]:
-    """(module, imported module, sentence) of the package's own imports; a folder counts as one module."""
-    names = [(path, name.split(".")) for path, tree in TREES.items() for name in imports(tree) if name.startswith("agentic_rl.")]
+def arrows(package: str = "agentic_rl") -> list[tuple[str, str, str]]:
+    """Returns (room, imported room, sentence) of a package's own imports; a room is a folder, or a file on top."""
+    named = [(path, name) for path, tree in trees(package).items() for name in imports(tree)]
+    names = [(path, name.split(".")) for path, name in named if name.startswith(f"{package}.")]
     return [(path.parts[0], parts[1], f"{path} imports {'.'.join(parts)}") for path, parts in names]
 
 
-def layer(module: str) -> int:
-    places = [i for i, modules in enumerate(LAYERS) if module in modules]
-    assert places, f"agentic_rl/{module} is new to this test: list it in LAYERS of tests/test_house.py, no lower than what it imports."
+def layer(package: str, room: str) -> int:
+    places = [i for i, rooms in enumerate(LAYERS[package]) if room in rooms]
+    new = f"{package}/{room} is new to this test: list it in LAYERS of tests/test_house.py, no lower than what it imports."
+    assert places, new
     return places[0]
 
 
@@ -76,13 +80,34 @@ def mentions(words: set[str], allowed: set[str]) -> list[str]:
     return found
 
 
-def test_every_module_has_its_layer():
-    assert {layer(path.parts[0]) for path in TREES} >= {0, 1}
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_room_has_its_layer_and_every_layer_its_rooms(package):
+    rooms = {path.parts[0] for path in trees(package)}
+    assert all(layer(package, room) >= 0 for room in rooms) and rooms == set().union(*LAYERS[package])
 
 
-def test_imports_point_downwards():
-    wrong = [said for module, imported, said in arrows() if layer(imported) > layer(module)]
+@pytest.mark.parametrize("package", LAYERS)
+def test_imports_point_downwards(package):
+    wrong = [s for room, imported, s in arrows(package) if layer(package, imported) > layer(package, room)]
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_no_two_rooms_import_each_other(package):
+    pairs = {(room, imported) for room, imported, _ in arrows(package) if room != imported}
+    assert not {pair for pair in pairs if pair[::-1] in pairs}
+
+
+def test_no_module_has_the_name_of_one_of_pythons_own():
+    """So that `python experiments/train.py` works, whose folder then comes first in the search for modules."""
+    own = {path.stem for path in (ROOT / "experiments").glob("*")}
+    assert not own & sys.stdlib_module_names
+
+
+def test_every_folder_says_what_lives_there():
+    silent = [path for package in LAYERS for path in (ROOT / package).rglob("*/") if list(path.glob("*.py"))]
+    silent = [path for path in silent if not ast.get_docstring(ast.parse((path / "__init__.py").read_text()))]
+    assert not silent
 
 
 def test_imports_within_the_package_are_by_full_name_and_never_of_experiments_or_tests():
@@ -97,7 +122,7 @@ def test_credit_knows_no_network_and_no_environment_and_environments_know_no_age
 
 
 def test_the_learner_knows_no_environment():
-    wrong = [said for module, imported, said in arrows() if (module, imported) == ("learner", "envs")]
+    wrong = [said for module, imported, said in arrows() if (module, imported) == ("training", "envs")]
     assert not wrong, wrong
 
 
@@ -107,7 +132,7 @@ def test_only_parallel_knows_devices():
 
 
 def test_only_the_records_of_a_run_touch_the_disk():
-    wrong = mentions(DISK, allowed={"records", "checkpoints", "tensorboard", "log", "lock", "atomic"})
+    wrong = mentions(DISK, allowed={"records"})
     assert not wrong, wrong
 
 

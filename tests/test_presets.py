@@ -12,15 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_fields import SIZE, adversarial, differ, weights_after_update
 
-from agentic_rl import algorithms, losses
+from agentic_rl import algorithms
 from agentic_rl.credit.returns import earned, token_to_go
-from agentic_rl.kl import ReferenceKL
+from agentic_rl.losses import loss_terms
+from agentic_rl.losses.kl import ReferenceKL
 from agentic_rl.presets import PRESETS, TABLE
 from agentic_rl.values import from_state_values
-from experiments import report, variants
+from experiments.pages import algorithms_page
+from experiments.reports import report
 from tests.batches import close, free, trajectory
+from tests.config.test_fields import SIZE, adversarial, differ, weights_after_update
 from tests.toys import babbler
 
 ROWS = algorithms.rows()
@@ -41,7 +43,7 @@ def test_presets_are_neither_rows_nor_one_another():
 
 def test_a_preset_has_the_sizes_of_a_row():
     def sizes(algorithm):
-        return tuple(getattr(algorithm, name) for name in sorted(variants.SIZES))
+        return tuple(getattr(algorithm, name) for name in sorted(algorithms_page.SIZES))
 
     assert {sizes(preset) for preset in PRESETS.values()} <= {sizes(row) for row in ROWS.values()}
 
@@ -86,7 +88,7 @@ def lesson(preset):
         per_token = -algorithm.surrogate(log_prob, old, credit, mask)
         if isinstance(algorithm.kl, ReferenceKL):
             per_token += algorithm.kl(log_prob, reference)
-        return (losses.token_weight([mask], algorithm.aggregation)[0] * per_token).sum()
+        return (loss_terms.token_weight([mask], algorithm.aggregation)[0] * per_token).sum()
 
     slope = jax.grad(loss)(flat[0] + drift.reshape(flat[0].shape))
     return slope, algorithm.values.target(value, mask) if algorithm.values.learned else jnp.zeros(())
@@ -152,49 +154,51 @@ def results():
 
 def test_the_committed_page_is_current():
     page = PAGE.read_text(encoding="utf-8")
-    assert page == variants.page(results()), "Run `python -m experiments.variants --no-measure` and commit docs/algorithms.md."
+    assert page == algorithms_page.page(results()), (
+        "Run `python -m experiments.pages.algorithms_page --no-measure` and commit docs/algorithms.md."
+    )
 
 
 def test_every_variant_was_measured():
     measured = {record["variant"] for record in results()}
-    assert measured == variants.variants().keys(), "Run `python -m experiments.variants` and commit its results."
+    assert measured == algorithms_page.variants().keys(), "Run `python -m experiments.pages.algorithms_page` and commit its results."
 
 
 def test_a_cell_of_the_page_tells_two_algorithms_apart_wherever_their_parts_differ():
-    for one, other in itertools.combinations(variants.variants().values(), 2):
-        names = [f.name for f in fields(one) if f.name not in variants.SIZES]
+    for one, other in itertools.combinations(algorithms_page.variants().values(), 2):
+        names = [f.name for f in fields(one) if f.name not in algorithms_page.SIZES]
         unequal = {name for name in names if getattr(one, name) != getattr(other, name)}
-        assert unequal == variants.cells(one, other).keys()
-        assert all(variants.written(getattr(one, name)) != variants.written(getattr(other, name)) for name in unequal)
+        assert unequal == algorithms_page.cells(one, other).keys()
+        assert all(algorithms_page.written(getattr(one, name)) != algorithms_page.written(getattr(other, name)) for name in unequal)
 
 
 def test_the_examples_in_the_docstrings_hold():
-    assert doctest.testmod(variants) == (0, 2)
+    assert doctest.testmod(algorithms) == (0, 2)
 
 
 def test_norms_and_cosines_are_those_of_whole_trees_at_each_of_the_two_points():
     base = {"a": jnp.array([[3.0, 0.0], [1.0, 0.0]]), "b": jnp.array([[4.0], [0.0]])}
     slope = {"a": jnp.array([[0.0, 2.0], [-2.0, 0.0]]), "b": jnp.zeros((2, 1))}
-    found = variants.compared(slope, base)
+    found = algorithms_page.compared(slope, base)
     assert found == pytest.approx({"norm": 2, "cosine": 0, "moved_norm": 2, "moved_cosine": -1})
-    assert variants.compared(base, base) == pytest.approx({"norm": 5, "cosine": 1, "moved_norm": 1, "moved_cosine": 1})
+    assert algorithms_page.compared(base, base) == pytest.approx({"norm": 5, "cosine": 1, "moved_norm": 1, "moved_cosine": 1})
 
 
 def test_only_a_critic_s_loss_is_left_out_of_what_is_measured():
-    for algorithm in variants.variants().values():
-        measured = variants.without_critic_loss(algorithm)
+    for algorithm in algorithms_page.variants().values():
+        measured = algorithms_page.without_critic_loss(algorithm)
         assert getattr(measured.values, "coefficient", 0.0) == 0
         assert replace(measured, values=algorithm.values) == algorithm
 
 
 @pytest.mark.slow  # compiles a run and three programs
 def test_the_command_measures_what_training_would_see_and_writes_the_page(tmp_path, monkeypatch):
-    some = {name: variants.variants()[name] for name in ("grpo", "reinforce", "ppo-verl")}
-    monkeypatch.setattr(variants, "variants", lambda: some)
-    monkeypatch.setattr(variants.parallel, "prepare", lambda devices: None)
-    monkeypatch.setattr(variants.console, "keep_compiled_programs", lambda: None)
+    some = {name: algorithms_page.variants()[name] for name in ("grpo", "reinforce", "ppo-verl")}
+    monkeypatch.setattr(algorithms, "variants", lambda: some)
+    monkeypatch.setattr(algorithms_page.parallel, "prepare", lambda devices: None)
+    monkeypatch.setattr(algorithms_page.console, "keep_compiled_programs", lambda: None)
     sizes = ["--task", "two_prompt", "--warm-updates", "0", "--updates", "10"]
-    assert variants.main([*sizes, "--out", str(tmp_path), "--page", str(tmp_path / "page.md")]) == 0
+    assert algorithms_page.main([*sizes, "--out", str(tmp_path), "--page", str(tmp_path / "page.md")]) == 0
     grpo, reinforce, ppo = report.read_csv(tmp_path / "results.csv")
     assert (grpo["cosine"], grpo["moved_cosine"]) == pytest.approx((1, 1)) and 1e-3 < grpo["gap"] < 1
     assert reinforce["credit_mean"] == pytest.approx(reinforce["success"]) and abs(reinforce["moved_cosine"]) < 1

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from agentic_rl import credit
-from experiments import reproduce, study, train
-from tests.test_pairs import sums
+from experiments import reproduce, train
+from experiments.harness import study
+from tests.experiments.own_data.test_qa_data import sums
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md", ROOT / "results" / "README.md"]

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentic_rl import config, kl, rewards
+from agentic_rl import config, rewards
 from agentic_rl.credit.group import LeaveOneOut
 from agentic_rl.credit.returns import RewardToGo
+from agentic_rl.losses import kl
 from agentic_rl.rewards import KlReward, Outcome, Process, Shaped, SoftOverlong
-from agentic_rl.rollout import room
+from agentic_rl.rollout.rollout import room
 from agentic_rl.types import Spec, Value
 from tests.batches import A, T, at_end, close, episodes, gains, padded, poisoned, returns, settings, trajectory
 from tests.toys import compiled

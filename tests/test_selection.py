@@ -14,8 +14,8 @@ from agentic_rl import algorithms, config, selection, values
 from agentic_rl.config import ConfigError
 from agentic_rl.credit.group import Centred, LeaveOneOut
 from agentic_rl.credit.returns import RewardToGo
-from agentic_rl.experience import make_batch
 from agentic_rl.selection import All, Informative, NotOverlong, TopSpread
+from agentic_rl.training.experience import make_batch
 from agentic_rl.types import Value
 from agentic_rl.values.critic import Critic
 from tests.batches import G, N, blank, close, padded, poisoned, returns, settings, terminal, trajectory

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agentic_rl import algorithms, losses
-from agentic_rl.kl import ReferenceKL
+from agentic_rl import algorithms
+from agentic_rl.losses import loss_terms
+from agentic_rl.losses.kl import ReferenceKL
 from agentic_rl.presets import PRESETS
 from tests.batches import close
 from tests.toys import compiled
@@ -52,7 +53,7 @@ def ours(algorithm, log_prob, old, reference, advantage, mask):
         per_token = -algorithm.surrogate(log_prob, old, credit, mask)
         if isinstance(algorithm.kl, ReferenceKL):
             per_token += algorithm.kl(log_prob, reference)
-        return (losses.token_weight([mask], algorithm.aggregation)[0] * per_token).sum()
+        return (loss_terms.token_weight([mask], algorithm.aggregation)[0] * per_token).sum()
 
     return jax.value_and_grad(loss)(log_prob)
 

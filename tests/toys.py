@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from agentic_rl import policy, tokens
+from agentic_rl import tokens
 from agentic_rl.config import config
-from agentic_rl.policy import Policy
+from agentic_rl.policy import transformer
+from agentic_rl.policy.transformer import Policy
 from agentic_rl.types import Environment, Spec, TimeStep
 
 TINY = Policy(width=16, layers=2, heads=2, mlp=16)
@@ -156,9 +157,9 @@ def compiled(function):
 
 
 @cache
-def weights(of: Policy = TINY, seed: int = 0, likely: tuple[int, ...] = ()) -> policy.Params:
+def weights(of: Policy = TINY, seed: int = 0, likely: tuple[int, ...] = ()) -> transformer.Params:
     """Random weights, large enough that every token a position sees shows in its logits; `likely` tokens are drawn often (if tied)."""
-    leaves, tree = jax.tree.flatten(compiled(lambda key: policy.init(of, key))(jax.random.key(seed)))
+    leaves, tree = jax.tree.flatten(compiled(lambda key: transformer.init(of, key))(jax.random.key(seed)))
     random = np.random.default_rng(seed)
     params = jax.tree.unflatten(tree, [x + 0.2 * random.normal(size=x.shape).astype(np.float32) for x in leaves])
     if likely:  # a feature that all tokens have and that only the likely ones are read from
@@ -167,9 +168,9 @@ def weights(of: Policy = TINY, seed: int = 0, likely: tuple[int, ...] = ()) -> p
     return params
 
 
-def babbler(size: Policy, task=Ragged(), seed: int = 0) -> policy.Params:
+def babbler(size: Policy, task=Ragged(), seed: int = 0) -> transformer.Params:
     """Weights of a policy that prefers the task's choices, and whose value head is not zero."""
-    params = policy.init(size, jax.random.key(seed))
+    params = transformer.init(size, jax.random.key(seed))
     liked = jnp.ones(tokens.VOCABULARY).at[jnp.array(task.spec.choices)].set(2.5)
     direction = jnp.ones(size.width) / size.width**0.5  # every token's feature leans to it, so does the last one: a bias of the logits
     noise = jax.random.split(jax.random.key(seed + 1))

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from agentic_rl.config import config
+from agentic_rl.config.ranges import NonNegative, Weight
 from agentic_rl.credit.group import Group
 from agentic_rl.credit.returns import earned, reward_to_go
-from agentic_rl.ranges import NonNegative, Weight
 from agentic_rl.types import Trajectory, Value
 
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from agentic_rl.config import config
+from agentic_rl.config.ranges import Positive, Weight
 from agentic_rl.credit import Credit
 from agentic_rl.credit.returns import whiten
-from agentic_rl.ranges import Positive, Weight
 from agentic_rl.types import Trajectory, Value
 
 

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from agentic_rl.config import config
+from agentic_rl.config.ranges import Finite
 from agentic_rl.credit.group import Group, centred
 from agentic_rl.credit.returns import earned
-from agentic_rl.ranges import Finite
 from agentic_rl.types import Trajectory, Value
 
 

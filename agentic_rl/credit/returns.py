@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from agentic_rl.config import config
+from agentic_rl.config.ranges import Weight
 from agentic_rl.credit import Credit
-from agentic_rl.ranges import Weight
 from agentic_rl.types import Trajectory, Value
 
 

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from agentic_rl.config import config
+from agentic_rl.config.ranges import Bound
 from agentic_rl.credit import Credit
 from agentic_rl.credit.returns import token_to_go
-from agentic_rl.ranges import Bound
 from agentic_rl.types import Trajectory, Value
 
 

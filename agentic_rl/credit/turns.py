@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from agentic_rl.config import config
+from agentic_rl.config.ranges import Weight
 from agentic_rl.credit import Credit
 from agentic_rl.credit.gae import gae
 from agentic_rl.credit.returns import earned, is_last, whiten
-from agentic_rl.ranges import Weight
 from agentic_rl.types import Trajectory, Value
 
 

@@ -3,7 +3,7 @@
 One episode at the default knobs but three turns, and one in which the chain slips by itself and the expert finds back; an
 observation shows a symbol and whether one is on track, the action is the symbol's value:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(ChainPit(num_turns=3), problem=0))
 follow the chain
 n6 OK -> v0
@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.ranges import Count, OneToken
+from agentic_rl.config.ranges import Count, OneToken
 from agentic_rl.types import Spec, TimeStep
 
 SYMBOLS = 16

@@ -2,7 +2,7 @@
 
 One episode at the default knobs, and one with a line for each function; the action is the resulting string:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(Compose(), problem=2))
 rotate right, then add 1: 7 7 3 5
 -> 6 0 0 4
@@ -28,7 +28,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.ranges import Count, Range
+from agentic_rl.config.ranges import Count, Range
 from agentic_rl.types import Spec, TimeStep
 
 SYMBOLS = 8

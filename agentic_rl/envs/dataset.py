@@ -2,7 +2,7 @@
 
 One episode at the default pairs, sums of two digits:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(Dataset(), problem=0))
 7+3=
 -> 10
@@ -23,7 +23,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, UInt
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.envs.one_turn import OneTurn
+from agentic_rl.envs.parts.one_turn import OneTurn
 from agentic_rl.types import Spec, TimeStep
 
 CHARACTERS = " abcdefghijklmnopqrstuvwxyz0123456789\n.,:;?!'\"()[]+-*/=<>_|#%"
@@ -59,7 +59,7 @@ def decode(token) -> str:
 
 
 def _warn(pairs: Pairs) -> None:
-    """Warns of characters that only a question mark stands for; `experiments.pairs` refuses them before."""
+    """Warns of characters that only a question mark stands for; `experiments.own_data.qa_data` refuses them before."""
     odd = sorted(set("".join(text for pair in pairs for text in pair).lower()) - set(CHARACTERS))
     if odd:
         warnings.warn(

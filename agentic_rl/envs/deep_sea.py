@@ -3,7 +3,7 @@
 One episode at size 4; an observation shows row and column, and which action means right differs from cell to cell. The diver's
 name means nothing, and is all that tells one problem from another:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(DeepSea(size=4), problem=0))
 dive, n9 n8
 row 0, column 0 -> v0
@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import config
-from agentic_rl.ranges import Range, Seed
+from agentic_rl.config.ranges import Range, Seed
 from agentic_rl.types import Spec, TimeStep
 
 

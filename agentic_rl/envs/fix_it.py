@@ -3,7 +3,7 @@
 One episode at the default knobs in which a write slips; an observation shows the next place to write, the first place not known to
 be right, and how many turns are left:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(FixIt(), problem=0))
 write 4 digits from 0 in steps of 5, modulo 10
 13 turns left, n0 is next, n0 is unchecked -> 0
@@ -28,8 +28,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.envs.identity import identity
-from agentic_rl.ranges import NonNegative, OneToken, Range
+from agentic_rl.config.ranges import NonNegative, OneToken, Range
+from agentic_rl.envs.parts.identity import identity
 from agentic_rl.types import Spec, TimeStep
 
 

@@ -3,7 +3,7 @@
 One episode at the default knobs; the prompt shows the lake row by row, an observation where one is (row, column) and what
 each of the four moves leads to:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(FrozenLake(), problem=2))
 cross the ice (F) past the holes (H) from S to G: SFFF FHHF HHFF FHHG
 at row 0, column 0: LEFT F, DOWN F, RIGHT F, UP F -> RIGHT
@@ -26,9 +26,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.envs import grid
-from agentic_rl.envs.planning import Plan, plan
-from agentic_rl.ranges import Count, Probability, Range
+from agentic_rl.config.ranges import Count, Probability, Range
+from agentic_rl.envs.parts import grid
+from agentic_rl.envs.parts.planning import Plan, plan
 from agentic_rl.types import Spec, TimeStep
 
 LETTERS = {tokens.EMPTY: "F", tokens.FAIL: "H", tokens.DONE: "G"}

@@ -3,7 +3,7 @@
 One episode at the default knobs; an observation shows the node one is at, its neighbours slot by slot, the goal and the slot
 taken last, the action is a slot:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(GraphNav(), problem=4))
 go to n4, never to n2; n0: n3 n5; n1: n7; n2: n4 n7; n3: n0 n6; n4: n2 n6 n7; n5: n0 n6; n6: n3 n4 n5 n7; n7: n1 n2 n4 n6
 at n0: v0 to n3, v1 to n5 -> v0
@@ -23,9 +23,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.envs.graph import random_graph, rooms
-from agentic_rl.envs.planning import Plan, plan
-from agentic_rl.ranges import Count, Natural, Probability, Range
+from agentic_rl.config.ranges import Count, Natural, Probability, Range
+from agentic_rl.envs.parts.graph import random_graph, rooms
+from agentic_rl.envs.parts.planning import Plan, plan
 from agentic_rl.types import Spec, TimeStep
 
 DEGREE = 4

@@ -3,7 +3,7 @@
 One episode at two disks; an observation shows on which peg each disk is (drawn here from the bottom up, 1 the smallest), the
 action names the peg to take a disk from and the peg to put it on:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(Hanoi(num_disks=2), problem=2))
 bring all 2 disks to peg 1
 peg 0: -, peg 1: -, peg 2: 2 1 -> 2 to 0
@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import config
-from agentic_rl.ranges import Natural, Range
+from agentic_rl.config.ranges import Natural, Range
 from agentic_rl.types import Spec, TimeStep
 
 PEGS = 3

@@ -3,7 +3,7 @@
 One episode at the default knobs but a delay of four; an observation shows the cell, the keys in hand and
 how many eighths of the episode are over:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(KeyDoor(delay=4), problem=2))
 the forecast is n0
 KEY EMPTY v0 -> n0
@@ -26,7 +26,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import config
-from agentic_rl.ranges import Finite, Natural, NonNegative, Range
+from agentic_rl.config.ranges import Finite, Natural, NonNegative, Range
 from agentic_rl.types import Spec, TimeStep
 
 COLOURS = 4

@@ -3,7 +3,7 @@
 `two_prompt`: an easy and a hard prompt (the bias of dividing by a group's deviation: Dr. GRPO, 2503.20783), `memorize`: how many
 bits an episode tells (LoRA Without Regret), `noisy_verifier`: rewards that lie (2506.10947).
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(TwoPrompt(), problem=0))
 problem n0
 -> v0
@@ -27,8 +27,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.envs.one_turn import OneTurn
-from agentic_rl.ranges import Count, OneToken, Probability, Range
+from agentic_rl.config.ranges import Count, OneToken, Probability, Range
+from agentic_rl.envs.parts.one_turn import OneTurn
 from agentic_rl.types import Spec, TimeStep
 
 

@@ -2,7 +2,7 @@
 
 One episode at the default knobs; the prompt lists the edges in random order, the action names the nodes after the start:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(PathStar(), problem=0))
 the way from 1 to 10, told after the start, by the edges 1-3, 1-14, 11-10, 7-12, 13-11, 3-9, 14-7, 1-13, 9-15
 -> 13 11 10
@@ -21,8 +21,8 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.envs.one_turn import OneTurn
-from agentic_rl.ranges import Count, Range, Several
+from agentic_rl.config.ranges import Count, Range, Several
+from agentic_rl.envs.parts.one_turn import OneTurn
 from agentic_rl.types import Spec, TimeStep
 
 MOST = tokens.VOCABULARY - tokens.VALUE  # labels are the tokens from the first value on

@@ -2,7 +2,7 @@
 
 One episode at the default knobs, and one under another rule; an observation shows the numbers that are left:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(Points(), problem=2))
 make 25
 10 5 3 -> 10 * 3
@@ -29,8 +29,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.envs.identity import identity
-from agentic_rl.ranges import Natural, Range
+from agentic_rl.config.ranges import Natural, Range
+from agentic_rl.envs.parts.identity import identity
 from agentic_rl.types import Spec, TimeStep
 
 BLANK, FACE = -1, 100  # numbers are 0 to 99, a face card is FACE + its rank (11 to 13)

@@ -3,7 +3,7 @@
 One episode at the default knobs but three turns; an observation shows one's own last answer and the next number,
 the action is the new sum:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(RunningSum(num_turns=3), problem=0))
 start with 0
 0 + 1 -> 1
@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import config
-from agentic_rl.ranges import Count, OneToken, Range
+from agentic_rl.config.ranges import Count, OneToken, Range
 from agentic_rl.types import Spec, TimeStep
 
 

@@ -3,7 +3,7 @@
 One episode at the default knobs; the prompt shows the room inside its outer walls, row by row, an observation where the player
 and the box are (row, column):
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(Sokoban(), problem=2))
 push the box onto O, past the walls (#): __#_ #__O ____ ____
 player at row 3, column 1; box at row 2, column 1 -> LEFT
@@ -27,9 +27,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.envs import grid
-from agentic_rl.envs.planning import distances
-from agentic_rl.ranges import Count, Natural, Range
+from agentic_rl.config.ranges import Count, Natural, Range
+from agentic_rl.envs.parts import grid
+from agentic_rl.envs.parts.planning import distances
 from agentic_rl.types import Spec, TimeStep
 
 LETTERS = {tokens.EMPTY: "_", tokens.FAIL: "#", tokens.DONE: "O"}

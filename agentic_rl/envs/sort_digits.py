@@ -2,7 +2,7 @@
 
 One episode at the default knobs:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(SortDigits(), problem=0))
 sort v3 v8 v0 v5
 -> v0 v3 v5 v8
@@ -18,8 +18,8 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.envs.one_turn import OneTurn
-from agentic_rl.ranges import Count, Natural, OneToken
+from agentic_rl.config.ranges import Count, Natural, OneToken
+from agentic_rl.envs.parts.one_turn import OneTurn
 from agentic_rl.types import Spec, TimeStep
 
 

@@ -3,7 +3,7 @@
 One episode at the default knobs, and one in which an event adds a prerequisite that no recipe told; the first action is the
 list, each later one does an item, and an observation shows the list's next item, how the last action went and what is done:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(Todo(), problem=0))
 make n1, where n0 needs nothing; n1 needs n0; n2 needs n0; n3 needs n0; n4 needs n3
 the list? -> n0 n1
@@ -34,8 +34,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.envs.identity import identity
-from agentic_rl.ranges import Count, Natural, NonNegative, Range
+from agentic_rl.config.ranges import Count, Natural, NonNegative, Range
+from agentic_rl.envs.parts.identity import identity
 from agentic_rl.types import Spec, TimeStep
 
 

@@ -3,7 +3,7 @@
 One episode at the default knobs, and one that asks for a sum; an observation shows the last result of the tool, behind
 `error` if the action just taken failed or was no call:
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(ToolChase(), problem=0))
 what does n5 lead to? LOOKUP asks, ANSWER answers
 nothing yet -> LOOKUP n5
@@ -31,8 +31,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import check, config
-from agentic_rl.envs.identity import identity
-from agentic_rl.ranges import Count, NonNegative, OneToken, Probability
+from agentic_rl.config.ranges import Count, NonNegative, OneToken, Probability
+from agentic_rl.envs.parts.identity import identity
 from agentic_rl.types import Spec, TimeStep
 
 VALUES = 16

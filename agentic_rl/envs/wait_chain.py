@@ -2,7 +2,7 @@
 
 A gradient that weighs an episode by 1/length still teaches to wait (after Dr. GRPO, 2503.20783): here any such lesson is bias.
 
->>> from agentic_rl.transcript import transcript
+>>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(WaitChain(), problem=0))
 choose LEFT
 which side? -> LEFT
@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
 from agentic_rl.config import config
-from agentic_rl.ranges import Several
+from agentic_rl.config.ranges import Several
 from agentic_rl.types import Spec, TimeStep
 
 

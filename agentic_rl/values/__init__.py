@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from agentic_rl import policy
 from agentic_rl.config import config
-from agentic_rl.sampler import fold
+from agentic_rl.policy import transformer
+from agentic_rl.policy.sampler import fold
 from agentic_rl.types import Environment, Trajectory, Value
 
 Spent = dict[str, Int[Array, ""]]
@@ -25,7 +25,7 @@ class ValueSource:
     learned: ClassVar[bool] = False  # does a loss train them?
     keeps_states: ClassVar[bool] = False  # does it play on, or count, from the task's states? Then for the task's own reward only
 
-    def check(self, task: Environment, size: policy.Policy) -> None:
+    def check(self, task: Environment, size: transformer.Policy) -> None:
         """Nothing, if there are such values of this task and policy.
 
         Raises: ConfigError with what to change.
@@ -36,8 +36,8 @@ class World(NamedTuple):
     """What a value source may ask: the task, the policy, which problems these are, a key, and the vmapped axis of seeds."""
 
     task: Environment
-    policy: policy.Policy
-    params: policy.Params
+    policy: transformer.Policy
+    params: transformer.Params
     problem: Int[Array, " N"]  # ids, so that no draw depends on the devices
     key: PRNGKeyArray
     seed_axis: str | tuple = ()

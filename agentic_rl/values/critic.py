@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from jaxtyping import Array, Bool, Float
 
-from agentic_rl import layout, policy
 from agentic_rl.config import config
+from agentic_rl.config.ranges import Distance, NonNegative, Weight
 from agentic_rl.credit.gae import gae
 from agentic_rl.credit.returns import earned
-from agentic_rl.ranges import Distance, NonNegative, Weight
+from agentic_rl.policy import layout, transformer
 from agentic_rl.types import Trajectory, Value
 from agentic_rl.values import Spent, ValueSource, World, from_state_values
 
@@ -28,7 +28,7 @@ class Critic(ValueSource):
     def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
         """The critic's values in one pass over the episodes."""
         token, valid = (x.reshape((-1, x.shape[-1])) for x in layout.tokens(trajectory))
-        before = policy.apply(world.policy, world.params, world.task.spec, token, valid)[1].reshape(trajectory.mask.shape)
+        before = transformer.apply(world.policy, world.params, world.task.spec, token, valid)[1].reshape(trajectory.mask.shape)
         return from_state_values(before, earned(trajectory), trajectory.mask, self.discount), {}
 
     def target(self, value: Value, mask: Bool[Array, "N G T A"]) -> Float[Array, "N G T A"]:

@@ -4,10 +4,11 @@ from typing import ClassVar
 
 import jax
 
-from agentic_rl import exact, problems
+from agentic_rl import problems
 from agentic_rl.config import check, config
-from agentic_rl.policy import Policy
-from agentic_rl.ranges import Count
+from agentic_rl.config.ranges import Count
+from agentic_rl.exact import dynamic_programming
+from agentic_rl.policy.transformer import Policy
 from agentic_rl.types import Environment, Trajectory, Value
 from agentic_rl.values import Spent, ValueSource, World
 
@@ -18,7 +19,7 @@ PROBES = 64  # problems whose states are counted before a run
 class Exact(ValueSource):
     """The exact expected return before and after each token: their difference is the true advantage. Costs no episode.
 
-    For policies in markov context, on tasks with few states a turn. (agentic_rl/exact.py)
+    For policies in markov context, on tasks with few states a turn. (agentic_rl/exact/dynamic_programming.py)
     """
 
     capacity: Count = 32  # states before a turn of one problem, at most
@@ -29,15 +30,15 @@ class Exact(ValueSource):
 
     def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
         """The values; NaN where the states were too many."""
-        found = exact.solve(world.policy, world.params, world.task, trajectory, self.capacity, self.chunk)
-        return exact.values(found, trajectory), {}
+        found = dynamic_programming.solve(world.policy, world.params, world.task, trajectory, self.capacity, self.chunk)
+        return dynamic_programming.values(found, trajectory), {}
 
     def check(self, task: Environment, size: Policy) -> None:
         """Counts the states of some problems."""
-        exact.check_possible(task, size)
+        dynamic_programming.check_possible(task, size)
         draw = jax.vmap(lambda key: problems.draw(task, "train", key))
         state, step = draw(jax.random.split(jax.random.key(0), PROBES))
-        explore = jax.jit(lambda s, o: exact.explore(size, task, s, o, self.capacity).states.count.max())
+        explore = jax.jit(lambda s, o: dynamic_programming.explore(size, task, s, o, self.capacity).states.count.max())
         most, name = int(explore(state, step.observation)), type(task).__name__
         sentence = f"{name} comes to {most} states a turn or more, but --algorithm.values.capacity is {self.capacity}"
         merge = "set --policy.context markov, " if size.context == "history" else ""

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from agentic_rl.config import config
+from agentic_rl.config.ranges import Count
 from agentic_rl.credit.returns import earned
-from agentic_rl.forks import fork, read
-from agentic_rl.ranges import Count
-from agentic_rl.sampler import Sampler, fold
+from agentic_rl.policy.sampler import Sampler, fold
+from agentic_rl.rollout.forks import fork, read
 from agentic_rl.types import Trajectory, Value
 from agentic_rl.values import Spent, ValueSource, World, from_state_values
 

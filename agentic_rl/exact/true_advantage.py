@@ -1,0 +1,82 @@
+"""The true advantage of what was done, for the policy as it is: enumerated where that is possible, else from very many forks."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from agentic_rl.config import ConfigError, check
+from agentic_rl.exact import dynamic_programming
+from agentic_rl.policy import transformer
+from agentic_rl.policy.sampler import Sampler, fold
+from agentic_rl.policy.transformer import Policy
+from agentic_rl.rollout.forks import fork, read
+from agentic_rl.types import Environment, Trajectory, Value
+
+
+class Truth(NamedTuple):
+    """The value before and after each token; their difference is the true advantage."""
+
+    value: Value
+    error: Float[Array, "N G T A"]  # the standard error of the difference; 0 where it is exact
+    how: str  # which way it went, and why
+
+    @property
+    def advantage(self) -> Float[Array, "N G T A"]:
+        """Of each token; 0 where masked."""
+        return self.value.after - self.value.before
+
+
+def true_advantage(
+    task: Environment, size: Policy, params: transformer.Params, trajectory: Trajectory, capacity: int = 256, chunk: int = 256, forks: int = 1024
+) -> Truth:  # fmt: skip
+    """The truth about episodes of a rollout with `keep_states=True`; shapes are compiled once for each task and policy.
+
+    It enumerates (agentic_rl/exact/dynamic_programming.py), if no problem has more than `capacity` states a turn; `chunk` bounds the memory. Else it plays
+    `forks` episodes from before each turn, with the same random numbers for all turns and attempts of a problem; an action's last token
+    then has all of its turn's difference, and where transitions are random it is that of the one that happened.
+
+    Raises: ConfigError if the episodes kept no states.
+    """
+    check(bool(jax.tree.leaves(trajectory.state)), "These episodes kept no states: roll them out with keep_states=True.")
+    kind = "states" if size.context == "markov" else "histories"
+    try:
+        dynamic_programming.check_possible(task, size)
+        value, most = _enumerated(size, task, capacity, chunk, params, trajectory)
+        check(int(most) <= capacity, f"there are {int(most):,} {kind} a turn, and capacity is {capacity:,}")
+    except ConfigError as reason:
+        value, error = _forked(size, task, forks, params, trajectory)
+        return Truth(value, error, f"{forks:,} forks from before each turn ({reason})")
+    return Truth(value, jnp.zeros(trajectory.mask.shape), f"exact, by enumeration of up to {int(most):,} {kind} a turn")
+
+
+@jax.jit(static_argnums=(0, 2, 3))
+def _enumerated(size, task, capacity: int, chunk: int, params, trajectory: Trajectory):
+    """The values, and the most states there are in a turn."""
+    found = dynamic_programming.solve(size, params, task, trajectory, capacity, chunk)
+    return dynamic_programming.values(found, trajectory), found.graph.states.count.max()
+
+
+@jax.jit(static_argnums=(0, 2))
+def _forked(size, task, forks: int, params, trajectory: Trajectory) -> tuple[Value, Float[Array, "N G T A"]]:
+    """Values as means of forks, and the standard error of their difference."""
+    sampler = Sampler(size, params)
+    cache, attempts = read(sampler, task, trajectory), trajectory.mask.shape[1]
+    problem = jnp.repeat(fold(jax.random.key(0), jnp.arange(len(trajectory.mask))), attempts)
+    alive, last = trajectory.mask.any(-1), trajectory.mask.sum(-1, keepdims=True) - 1
+
+    def one(so_far, k):
+        keys = fold(problem, k)
+        total = jax.lax.map(lambda t: fork(task, sampler, cache, trajectory, t, keys).total, jnp.arange(task.spec.num_turns))
+        before = jnp.moveaxis(total, 0, -1)
+        after = trajectory.reward + jnp.pad(before, [(0, 0), (0, 0), (0, 1)])[..., 1:]
+        new = before, after, (after - before) ** 2
+        return jax.tree.map(jnp.add, so_far, new), None
+
+    zeros = (jnp.zeros(alive.shape),) * 3
+    before, after, square = (x / forks for x in jax.lax.scan(one, zeros, jnp.arange(forks))[0])
+    error = jnp.sqrt(jnp.maximum(square - (after - before) ** 2, 0.0) / (forks - 1))
+    is_last = (jnp.arange(trajectory.mask.shape[-1]) == last) & alive[..., None]
+    spread = jnp.where(trajectory.mask, before[..., None], 0.0)
+    return Value(spread, jnp.where(is_last, after[..., None], spread), jnp.float32(1)), jnp.where(is_last, error[..., None], 0.0)

@@ -1,0 +1,3 @@
+"""Training: from episodes to a batch with credit, one update, the programs compiled for all devices,
+and a whole run.
+"""

@@ -1,0 +1,1 @@
+"""The terminal: flags and their mistakes, progress lines, interruptions, resumed runs, tables."""

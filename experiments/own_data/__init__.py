@@ -1,0 +1,3 @@
+"""A user's own questions and answers as a task: from a file of JSON lines, or from a generator of
+the reasoning-gym package.
+"""

@@ -1,0 +1,1 @@
+"""From records to what people read: intervals and tests, verdicts, tables, figures and HTML pages."""

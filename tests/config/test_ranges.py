@@ -1,0 +1,149 @@
+"""Every number that one can choose declares its range; what lies outside is refused by field in Python, by flag on a command line."""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
+from math import inf, nan
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import agentic_rl
+import experiments
+from agentic_rl import algorithms, envs
+from agentic_rl.config import ConfigError, config, named
+from agentic_rl.config.ranges import LARGEST_INT, Count, Positive, Range, declared, number
+from agentic_rl.losses.surrogates import ClippedRatio
+from agentic_rl.optimizer import Adam
+from agentic_rl.training.run import Run
+from experiments import train
+
+
+def dataclasses_of(package) -> list[type]:
+    """All frozen dataclasses that the modules of a package define."""
+    modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    members = [cls for module in modules for _, cls in inspect.getmembers(module, inspect.isclass) if cls.__module__ == module.__name__]
+    found = [cls for cls in dict.fromkeys(members) if dataclasses.is_dataclass(cls) and cls is not Range]
+    return [cls for cls in found if cls.__dataclass_params__.frozen]  # others are no configs
+
+
+REQUIRED = {
+    "labels": "own",
+    "run_dir": "runs/x",
+    "algorithm": algorithms.GRPO,
+}  # what classes without defaults ask for; all else may be None
+EVERY = [cls for package in (agentic_rl, experiments) for cls in dataclasses_of(package)]
+NUMBERS = [(cls, field) for cls in EVERY for field in dataclasses.fields(cls) if number(field.type)]
+
+
+def outside(field: dataclasses.Field) -> list[float]:
+    """Numbers that the field does not allow."""
+    within = declared(field.type)
+    if number(field.type) is int:
+        return [x for x in (int(max(within.low, -(2**40))) - 1, LARGEST_INT + 1) if x not in within]
+    edges = [within.low - 1e-3, within.high + 1e-3, within.above, within.below]
+    return [float(x) for x in (nan, -inf, *edges, inf) if x not in within]
+
+
+def test_every_number_declares_its_range():
+    undeclared = [f"{cls.__name__}.{field.name}" for cls, field in NUMBERS if declared(field.type) is None]
+    assert len(NUMBERS) > 200 and not undeclared, f"Give them a type of agentic_rl/config/ranges.py: {undeclared}"
+
+
+def test_every_default_is_in_its_range_and_nan_is_in_none():
+    for cls, field in NUMBERS:
+        default, within = field.default, declared(field.type)
+        values = default if isinstance(default, tuple) else () if default is dataclasses.MISSING else (default,)
+        assert all(x in within for x in values) and nan not in within, f"{cls.__name__}.{field.name}"
+
+
+@pytest.mark.parametrize("cls", dict.fromkeys(cls for cls, _ in NUMBERS), ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_what_lies_outside_is_refused_by_the_name_of_its_field(cls):
+    required = {f.name: REQUIRED.get(f.name) for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
+    for field in [field for owner, field in NUMBERS if owner is cls]:
+        assert outside(field)
+        for x in outside(field):
+            value = (x, x) if isinstance(field.default, tuple) else x
+            with pytest.raises(ConfigError, match=rf"^{field.name} must (each )?be .+, not \S+\.$"):
+                cls(**required | {field.name: value})
+
+
+def paths(value, prefix: str = "") -> list[tuple[str, dataclasses.Field]]:
+    """Flag and field of every number in a config."""
+    found = []
+    for field in dataclasses.fields(value):
+        inner, flag = getattr(value, field.name), re.sub(r"_(?=\w)", "-", f"{prefix}{field.name}")
+        found += paths(inner, f"{flag}.") if dataclasses.is_dataclass(inner) else [(flag, field)] * bool(number(field.type))
+    return found
+
+
+@pytest.mark.slow
+def test_every_number_of_a_run_is_refused_by_its_flag_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = "ppo", "todo"
+    run = Run(named(envs)[names[1]](), getattr(algorithms, names[0].upper()))
+    assert len(paths(run)) > 40
+    for flag, field in paths(run):
+        x = outside(field)[0]
+        with pytest.raises(ConfigError) as refused:
+            train.main([*names, f"--{flag}={x}"])
+        assert str(refused.value).startswith(f"--{flag} must be ") and str(refused.value).count(".\n") == 0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    {
+        "--algorithm.optimizer.learning-rate -1": "--algorithm.optimizer.learning-rate must be above 0, not -1.",
+        "--algorithm.optimizer.max-grad-norm 0": "--algorithm.optimizer.max-grad-norm must be above 0, not 0.",
+        "--algorithm.surrogate.clip-high -1": "--algorithm.surrogate.clip-high must be 0 or more, not -1.",
+        "--algorithm.surrogate.clip-high nan": "--algorithm.surrogate.clip-high must be 0 or more, not nan.",
+        "--algorithm.credit.ddof 8": "--algorithm.credit.ddof must be 0 to 1, not 8.",
+        "--algorithm.entropy-coefficient inf": "--algorithm.entropy-coefficient must be finite, not inf.",
+        "--policy.rope-base 0": "--policy.rope-base must be 1 or more, not 0.",
+        "--policy.width 30": "--policy.width (30) must be an even multiple of heads (4)",
+        "--seed 3000000000": "--seed must be 0 to 2147483647, not 3000000000.",
+        "--seed 2147483647 --seeds 2": "--seed + seeds must be 2147483648 or less, not 2147483649.",
+        "--updates 1e3": "--updates must be a whole number, not '1e3'.",
+        "--algorithm.optimizer.learning-rate much": "--algorithm.optimizer.learning-rate must be a number, not 'much'.",
+        "--task.num-keys 4": "--task.num-keys must be 1 to 3, not 4.",
+        "--warm-start.noise nan": "--warm-start.noise must be 0 to 1 (a probability), not nan.",
+    }.items(),
+)
+def test_the_sentence_names_the_flag_and_its_range(words, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        train.main(["grpo", "key_door", *words.split()])
+    assert str(refused.value).startswith(sentence)
+    assert not list(tmp_path.iterdir())
+
+
+def test_infinity_stays_possible_where_it_means_no_bound():
+    assert ClippedRatio(clip_low=inf, clip_high=inf).clip_high == inf
+    assert Adam(max_grad_norm=inf).max_grad_norm == inf
+
+
+@config
+class Sample:
+    rate: Positive = 1.0
+    count: Count = 1
+    share: Annotated[float, Range(0, below=1)] = 0.5
+
+
+def test_compiled_programs_sweep_over_values_without_checks():
+    sweep = jax.vmap(lambda rate: dataclasses.replace(Sample(), rate=rate).rate * 2)(jnp.array([1.0, -1.0]))
+    assert sweep.tolist() == [2.0, -2.0]
+
+
+def test_declared_ranges_leave_floats_data_and_whole_numbers_static():
+    leaves, structure = jax.tree.flatten(Sample())
+    assert leaves == [1.0, 0.5] and structure == jax.tree.structure(Sample(rate=2.0)) != jax.tree.structure(Sample(count=2))
+
+
+def test_a_fraction_where_a_whole_number_belongs_is_refused():
+    with pytest.raises(ConfigError, match="^count must be a whole number, not 1.5.$"):
+        Sample(count=1.5)

@@ -1,0 +1,147 @@
+"""The line of progress fits its terminal, names what is waited for, and does without control characters in a log."""
+
+import io
+import os
+import pty
+import re
+import time
+
+import pytest
+
+from agentic_rl.progress import Pace, Progress, Reporter
+from experiments.cli import progress
+from experiments.cli.progress import Line, fields, fit
+from experiments.cli.whole import WITHIN, Whole
+
+FULL = Progress("training", 60, 200, 150.0, 1.234, 45678.0, 0.417, 40, False)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 79, 99, 119, 200])
+def test_a_line_fits_and_keeps_success_and_phase(width):
+    whole = Whole("row", 9, 3)
+    shown = fit(fields("running_sum(num_turns=16) 数字", FULL, 5.0, 1.0, whole), width)
+    assert progress.cell_len(shown) <= width
+    assert width < 60 or "success .42 at 40" in shown and "training 60/200" in shown
+
+
+def test_the_speed_goes_first_and_the_success_never():
+    parts = fields("running_sum", FULL, 5.0, 1.0)
+    seen = [set(re.findall("tokens|updates/s|running_sum|left|success", fit(parts, w))) for w in range(120, 35, -1)]
+    assert seen[0] == {"tokens", "updates/s", "running_sum", "left", "success"}
+    order = [gone for one, other in zip(seen, seen[1:]) for gone in one - other]
+    assert order == ["tokens", "updates/s", "running_sum", "left"]
+
+
+def test_without_a_measured_chunk_there_is_no_time_left():
+    assert "left" not in " | ".join(fields("", Progress("training", 0, 200), 12.0, 12.0).values())
+    assert fields("", Progress("compiling the updates"), 37.4, 37.4) == {"phase": "compiling the updates ... 37 s"}
+
+
+def test_the_time_left_counts_down_between_two_chunks():
+    assert [fields("", FULL, 0.0, since)["left"] for since in (0.0, 30.0)] == ["2:30 left", "2:00 left"]
+    assert "left" not in fields("", FULL, 0.0, 151.0)
+
+
+def test_a_log_has_plain_lines_at_each_phase_and_tenth_and_no_short_phase(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(progress, "SHORT", 0.05)
+    monkeypatch.setattr(progress, "TICK", 0.01)
+    with Line("task", stream=out) as line:
+        line(Progress("preparing"))
+        line(Progress("compiling the updates"))
+        time.sleep(0.2)
+        for step in range(0, 201):
+            line(Progress("training", step, 200, 1.0, 1.0, 1.0, 0.5, 0))
+    lines = out.getvalue().splitlines()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", out.getvalue())
+    assert all(re.match(r"\d\d:\d\d:\d\d task \| ", each) for each in lines)
+    assert "preparing" not in out.getvalue() and sum("compiling the updates ..." in each for each in lines) == 1
+    assert [int(each.split("training ")[1].split("/")[0]) for each in lines if "training" in each] == list(range(0, 201, 20))
+
+
+def test_a_sentence_stands_on_a_line_of_its_own():
+    out = io.StringIO()
+    with Line("task", stream=out) as line:
+        line(Progress("training", 1, 2, note="Nothing is learned."))
+        progress.say("It goes on.")
+    assert out.getvalue() == "note: Nothing is learned.\nIt goes on.\n"
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal's two ends: what is written to the second can be read from the first."""
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as stream:
+        yield ours, stream
+    os.close(ours)
+
+
+def resize(stream, columns):
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(stream.fileno(), termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+
+def test_on_a_terminal_each_drawing_fits_the_width_of_that_moment(terminal):
+    ours, stream = terminal
+    with Line("running_sum", stream=stream) as line:
+        for columns in (120, 80, 50):
+            resize(stream, columns)
+            line(FULL)
+            drawn = os.read(ours, 10_000).decode().rpartition("\r\x1b[K")[2]
+            assert len(drawn) < columns and "success .42 at 40" in drawn and "\n" not in drawn
+
+
+def test_a_phase_that_takes_long_ticks(terminal, monkeypatch):
+    ours, stream = terminal
+    monkeypatch.setattr(progress, "TICK", 0.05)
+    resize(stream, 80)
+    with Line("running_sum", stream=stream) as line:
+        line(Progress("compiling the updates"))
+        time.sleep(2.3)
+    assert [f"{s} s" in os.read(ours, 100_000).decode() for s in (1,)] == [True]
+
+
+def test_where_a_command_is_and_how_long_all_of_it_takes(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("experiments.cli.whole.time.monotonic", lambda: now[0])
+    whole = Whole("row", 4)
+    whole.next()
+    now[0] = 10.0
+    assert whole.place == "row 1 of 4" and whole.seconds_left(10.0) == 10 + 20 * 3
+    now[0] = 30.0
+    whole.next()
+    now[0] = 40.0
+    assert whole.seconds_left(5.0) == 5 + 30 * 2 and whole.seconds_left() == 20 + 30 * 2
+    monkeypatch.setenv(WITHIN, "study 3 of 25")
+    assert whole.place == "study 3 of 25, row 2 of 4"
+
+
+def test_the_time_left_counts_the_evaluations_to_come(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("agentic_rl.progress.time.monotonic", lambda: now[0])
+    pace = Pace(40, 20, 7.0)
+    now[0] = 10.0
+    assert pace.chunk(10, 10, 500) == {"seconds_left": 30 + 2 * 7.0, "steps_per_second": 1.0, "tokens_per_second": 50.0}
+    now[0] = 24.0
+    assert pace.chunk(20, 10, 500, evaluation=4.0)["seconds_left"] == 20 + 4.0
+
+
+def test_what_is_known_stays_from_phase_to_phase():
+    told = []
+    report = Reporter(told.append)
+    report.evaluated([0.25, 0.75], 40)
+    report.saved(True)
+    report.phase("compiling the updates")
+    report.phase("training", 200, 40)
+    assert [(p.success, p.success_at, p.loses_nothing) for p in told] == [(0.5, 40, True), (0.5, 40, False)]
+
+
+def test_where_no_run_is_shown_nothing_is_lost():
+    assert progress.loses_nothing()
+    with Line("a run") as line:
+        line(Progress("training", 10, 20, saved=False))
+        assert not progress.loses_nothing()

@@ -1,0 +1,402 @@
+"""The programs as people use them: mistakes end in one sentence and change nothing, and a tiny run goes all the way."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
+from agentic_rl import parallel
+from agentic_rl.policy import layout
+from agentic_rl.records.run_directory import RunDirectory
+from experiments import compare, evaluate, train, watch
+from experiments.cli import console
+
+TINY = (
+    "--policy.width 16 --policy.layers 1 --policy.heads 2 --policy.mlp 16 --warm-start.learning-rate 0.02 --devices 1 "
+    "--task.num-turns 2 --task.modulus 2 --task.reward per_turn "
+    "--algorithm.problems 16 --algorithm.attempts 2 --algorithm.minibatches 1 --algorithm.epochs 1"
+).split()
+QUICK = ["grpo", "running_sum", "--quick", *TINY]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def process():
+    """What a program sets for its whole process, the tests keep as it is: devices, compilation cache, signal handlers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "prepare", lambda devices: None)
+        patch.setattr(console, "keep_compiled_programs", lambda: None)
+        yield
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """A function that runs a program in an empty folder, and returns its exit code, stdout and stderr."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def run(program, *arguments):
+        monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
+        monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # put back afterwards
+        with pytest.raises(SystemExit) as end:
+            console.main(program.main)
+        return end.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run; tests that could change it take a `copy`."""
+    path = tmp_path_factory.mktemp("cli") / "tiny"
+    assert train.main([*QUICK, "--run-dir", str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def contents(path):
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def assert_one_sentence(outcome, *words):
+    code, _, err = outcome
+    assert code == 2
+    assert err.startswith("error: ") and err.endswith(".\n") and err.count("\n") == 1 and "Traceback" not in err, err
+    assert all(word in err for word in words), err
+
+
+MISTAKES = {
+    "an unknown algorithm": ("grop running_sum", "no algorithm called grop", "did you mean grpo?", "reinforce"),
+    "an unknown task": ("grpo runing_sum", "no task called runing_sum", "did you mean running_sum?"),
+    "an unknown task of a mixture": ("grpo running_sum+kee_door", "no task called kee_door", "did you mean key_door?"),
+    "a task twice": ("grpo running_sum+running_sum", "names a task twice"),
+    "a knob that a mixture's task lacks": ("grpo running_sum+key_door --task.key-door.num-turns 3", "no flag --task.key-door.num-turns"),
+    "problems that a mixture cannot share": ("grpo running_sum+key_door --algorithm.problems 33 --devices 1", "the 2 tasks of the mixture"),
+    "no task": ("grpo --seeds 2", "no task called --seeds"),
+    "an unknown flag": ("grpo running_sum --task.num-turn 3", "no flag --task.num-turn here", "--task.num-turns"),
+    "a flag of another credit": ("grpo running_sum --algorithm.credit.lambda_ 0.9", "no flag --algorithm.credit.lambda_", "--credit gae"),
+    "a learning rate as torch calls it": ("grpo running_sum --lr 1e-3", "--lr here; write --algorithm.optimizer.learning-rate or --warm"),
+    "a flag without its path": ("grpo running_sum --attempts=4", "no flag --attempts=4 here; write --algorithm.attempts."),
+    "a flag with part of its path": ("ppo running_sum --values.clip 1", "write --algorithm.values.clip."),
+    "TRL's KL coefficient": ("grpo running_sum --beta 0.1", "--kl reference_kl (in the loss) and --reward kl_reward have a coefficient"),
+    "TRL's KL coefficient where there is one": ("grpo-trl running_sum --kl reference_kl --beta .1", "write --algorithm.kl.coefficient."),
+    "a temperature of training": ("grpo running_sum --temperature 0.5", "training draws actions at temperature 1"),
+    "an unknown credit": ("grpo running_sum --credit gea", "no credit called gea", "did you mean gae?"),
+    "a value of another type": ("grpo running_sum --updates many", "--updates", "'many'"),
+    "a value that is no choice": ("grpo running_sum --policy.context none", "--policy.context", "history"),
+    "a knob out of range": ("grpo running_sum --task.modulus 99", "--task.modulus must be 2 to 16", "99"),
+    "a warm start's knob out of range": (
+        "grpo running_sum --warm-start.noise 2", "--warm-start.noise must be 0 to 1 (a probability), not 2"),
+    "no deviation to divide by": ("grpo running_sum --algorithm.credit.eps 0", "eps must be above 0"),
+    "a bound that cuts too much": ("grpo running_sum --surrogate dual_clip --algorithm.surrogate.bound 0.5", "bound must be above 1"),
+    "forks of another reward": ("vineppo running_sum --reward shaped", "Forks are played for the task's own reward, not for Shaped"),
+    "a ratio of what was shown": ("sft running_sum --surrogate cispo", "Cispo compares with the policy that acted"),
+    "a credit without values": ("grpo running_sum --credit turn_gae", "TurnGAE needs values: add --values critic"),
+    "a selection without a group": ("ppo running_sum --selection top_spread", "set --algorithm.attempts to 2 or more"),
+    "a fraction out of range": ("grpo running_sum --selection top_spread --algorithm.selection.fraction 2", "fraction must be above 0"),
+    "a lag of the expert": ("sft running_sum --algorithm.refresh 2", "leave it at 1"),
+    "a preset misspelt": ("grpo-ver running_sum", "did you mean grpo-verl?"),
+    "a warm start of two kinds": ("grpo running_sum --warm-start.checkpoint x --warm-start.noise 0.1", "leave out the other --warm-start"),
+    "a negative warm start": ("grpo running_sum --warm-start.updates -10", "--warm-start.updates must be 0 or more, not -10"),
+    "a flag without its value": ("grpo running_sum --credit", "--credit needs a value"),
+    "problems that devices cannot share": ("grpo running_sum --devices 3 --algorithm.problems 32", "--algorithm.problems (32)", "3 dev"),
+    "a minibatch that devices cannot share": ("grpo running_sum --devices 4 --algorithm.minibatches 128", "--algorithm.minibatches (2)"),
+    "a warm start that devices cannot share": (
+        "grpo running_sum --devices 3 --algorithm.problems 33 --eval-episodes 33 --algorithm.minibatches 1", "warm start's batch (256)",
+    ),
+    "more devices than there are": ("grpo running_sum --devices 64 --algorithm.problems 64", "--devices 64", "add --devices 4"),
+    "a negative number of devices": ("grpo running_sum --devices -1", "--devices must be 0 or more, not -1"),
+    "a group of one for GRPO": ("grpo running_sum --algorithm.attempts 1", "--algorithm.attempts to 2"),
+    "a group of one for RLOO": ("rloo running_sum --algorithm.attempts 1", "--algorithm.attempts to 2"),
+    "a horizon beyond the context": ("grpo running_sum --task.num-turns 2000", "6002 tokens", str(layout.LIMIT), "fewer turns"),
+    "updates that are no multiple of the chunk": ("grpo running_sum --updates 25", "--updates (25)", "use 20 or 30"),
+    "updates below the chunk": ("grpo running_sum --updates 3", "--updates (3)", "use 10, or another --chunk"),
+    "GAE without a critic": ("grpo running_sum --credit gae", "--values critic"),
+    "clipped ratios of an expert": ("sft running_sum --surrogate clipped_ratio", "--surrogate log_likelihood"),
+    "a width that the heads cannot share": ("grpo running_sum --policy.width 30", "width (30)", "heads (4)"),
+    "no such run to start from": ("grpo running_sum --warm-start.checkpoint nowhere", "nowhere is not the directory of a run"),
+    "no such run to resume": ("--resume nowhere", "nowhere is not the directory of a run"),
+    "a directory that cannot be made": ("grpo running_sum --run-dir /proc/nowhere/run", "Cannot write to /proc/nowhere/run"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_training_refuses_in_one_sentence_and_writes_nothing(call, tmp_path, mistake):
+    line, *words = MISTAKES[mistake]
+    assert_one_sentence(call(train, *line.split()), *words)
+    assert not contents(tmp_path) and not list((tmp_path / "here").iterdir())
+
+
+READING = {
+    "no run to evaluate": (evaluate, "", "Name the directory of a run"),
+    "nothing to compare": (compare, "--out here", "Name the directories"),
+    "nothing to watch": (watch, "--episodes 2", "Name a task"),
+    "an unknown task": (watch, "key_dor", "did you mean key_door?"),
+    "an unknown flag of the task": (watch, "key_door --task.num-turns 3", "no flag --task.num-turns here"),
+    "no episodes": (watch, "key_door --episodes 0", "--episodes must be 1 or more"),
+    "episodes beyond the context": (watch, "running_sum --task.num-turns 2000", "6002 tokens"),
+    "no such run to watch": (watch, "--policy nowhere", "nowhere is not the directory of a run"),
+    "no such run to evaluate": (evaluate, "nowhere", "nowhere is not the directory of a run"),
+    "no such run to compare": (compare, "nowhere", "nowhere is not the directory of a run"),
+    "a horizon that is no number": (evaluate, "nowhere --horizons 1,two", "--horizons are whole numbers", "1,two"),
+    "an unknown split": (evaluate, "nowhere --splits validation", "--splits are train and test"),
+    "episodes that attempts do not divide": (evaluate, "nowhere --attempts 3", "--episodes (1024)", "--attempts (3)"),
+    "a temperature of zero": (evaluate, "nowhere --temperature 0", "--temperature must be above 0"),
+}
+
+
+@pytest.mark.parametrize("mistake", READING)
+def test_watching_evaluating_and_comparing_refuse_in_one_sentence(call, tmp_path, mistake):
+    program, line, *words = READING[mistake]
+    assert_one_sentence(call(program, *line.split()), *words)
+    assert not contents(tmp_path)
+
+
+def test_a_mistake_on_a_real_command_line_exits_with_2_and_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "experiments.train", "grop", "running_sum"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], timeout=120)
+    assert_one_sentence((done.returncode, done.stdout, done.stderr), "did you mean grpo?")
+
+
+def test_a_path_below_a_file_is_refused(call, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert_one_sentence(call(train, *QUICK, "--run-dir", tmp_path / "file" / "run"), "Cannot write to", "Not a directory")
+    assert contents(tmp_path) == {"file": b"mine"}
+
+
+def test_a_directory_of_other_files_is_refused_and_left_alone(call, tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert_one_sentence(call(train, *QUICK, "--run-dir", tmp_path), "is not the directory of a run")
+    assert contents(tmp_path) == {"thesis.tex": b"mine"}
+
+
+def test_the_directory_of_another_config_is_refused_and_left_alone(call, copy):
+    before = contents(copy)
+    assert_one_sentence(call(train, *QUICK, "--seed", 7, "--run-dir", copy), "seed is 0 there and 7 here")
+    assert contents(copy) == before
+
+
+def test_an_existing_run_is_not_continued_without_being_asked(call, copy):
+    before = contents(copy)
+    assert_one_sentence(call(train, *QUICK, "--run-dir", copy), "already holds this run", f"train --resume {copy}")
+    assert contents(copy) == before
+
+
+def break_checkpoint(folder):
+    (largest,) = sorted((f for f in folder.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)[-1:]
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("arguments", [(train, "--resume"), (watch, "--policy"), (evaluate,)], ids=["train", "watch", "evaluate"])
+def test_if_all_checkpoints_are_truncated_they_are_named_and_nothing_is_dropped(call, copy, arguments):
+    (copy / "result.json").unlink()  # as if the run were unfinished
+    for folder in (copy / "checkpoints").iterdir():
+        break_checkpoint(folder)
+    before = contents(copy)
+    assert_one_sentence(call(*arguments, copy), f"{copy}/checkpoints/10 is damaged", f"{copy}/checkpoints/5 is damaged", "no other")
+    assert contents(copy) == before
+
+
+def test_of_a_truncated_checkpoint_the_one_before_is_watched_and_that_is_said(call, copy):
+    break_checkpoint(copy / "checkpoints" / "10")
+    code, out, err = call(watch, "--policy", copy)
+    assert code == 0 and "start with" in out
+    assert "The one before it, of update 5, is used instead." in err and "Traceback" not in err, err
+
+
+def test_the_checkpoint_of_another_model_is_refused(call, copy):
+    stored = json.loads((copy / "config.json").read_text())
+    stored["config"]["policy"]["width"] = 32
+    (copy / "config.json").write_text(json.dumps(stored))
+    assert_one_sentence(call(watch, "--policy", copy), "is of another model", "float32[1, 16, 16] there and float32[1, 16, 32] here")
+
+
+def test_a_warm_start_from_another_network_is_refused_before_anything_is_written(call, finished, tmp_path):
+    line = ["grpo", "running_sum", "--devices", 1, "--warm-start.checkpoint", finished, "--run-dir", tmp_path / "new"]
+    assert_one_sentence(call(train, *line), "trained another network", "--policy flags")
+    assert not (tmp_path / "new").exists()
+
+
+def refuse(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_at_the_start_is_said(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("agentic_rl.records.atomic_files.open", refuse, raising=False)
+    assert_one_sentence(call(train, *QUICK, "--run-dir", tmp_path / "run"), "No space left on device", str(tmp_path / "run"))
+
+
+def test_a_disk_that_fills_up_stops_the_run_with_a_sentence(call, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("agentic_rl.records.log.open", refuse, raising=False)
+    code, _, err = call(train, *QUICK, "--run-dir", tmp_path / "run")
+    assert code == 2 and "Traceback" not in err
+    assert "No space left on device" in err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_the_file_but_not_the_evaluation(call, copy, monkeypatch):
+    monkeypatch.setattr(Path, "write_text", refuse)
+    code, out, err = call(evaluate, copy, *EVALUATE)
+    assert code == 2 and "pass@4" in out
+    assert err.startswith("error: ") and "No space left on device" in err
+    assert not (copy / "evaluation.json").exists()
+
+
+EVALUATE = "--episodes 64 --attempts 4 --horizons 1 --devices 1".split()
+
+
+def test_a_tiny_run_goes_all_the_way(finished):
+    directory = RunDirectory.open(finished)
+    assert [row["step"] for row in directory.metrics] == list(range(11))
+    assert [row["step"] for row in directory.metrics if "eval_success" in row] == [0, 5, 10]
+    assert directory.result["eval_success"] == directory.metrics[-1]["eval_success"]
+    assert len(directory.episodes[0]["episodes"]) == 3
+
+
+def test_tensorboard_shows_what_was_logged(finished):
+    events = EventAccumulator(str(finished / "tiny"))
+    events.Reload()
+    logged = {row["step"]: row["eval_success"][0] for row in RunDirectory.open(finished).metrics if "eval_success" in row}
+    assert {e.step: e.value for e in events.Scalars("eval/success")} == pytest.approx(logged)
+    assert "learning_curves" in events.Tags()["images"]
+
+
+def test_resuming_a_finished_run_says_so_and_changes_nothing(call, copy):
+    before = contents(copy)
+    code, out, err = call(train, "--resume", copy)
+    assert (code, err) == (0, "") and f"{copy} is finished" in out
+    assert contents(copy) == before
+
+
+def test_a_run_is_watched_on_its_own_task_or_on_another_length(call, finished):
+    for flags, turns in ([], 2), (["--task.num-turns", 3], 3):
+        code, out, _ = call(watch, "--policy", finished, "--episodes", 2, *flags)
+        episodes = out.rstrip("\n").split("\n\n")
+        assert code == 0 and len(episodes) == 2
+        assert all(len(episode.splitlines()) == 2 + turns and episode.startswith("start with") for episode in episodes)
+
+
+def test_turns_that_the_expert_would_have_played_differently_say_how(call):
+    code, out, _ = call(watch, "running_sum", "--policy", "random", "--task.modulus", 3, "--task.num-turns", 4)
+    turns = [line for line in out.splitlines() if "->" in line]
+    assert code == 0 and len(turns) == 12
+    for turn in turns:
+        numbers = [int(n) for n in turn.replace("(expert: ", "").replace(")", "").replace("+", "").replace("->", "").split()]
+        assert numbers[2:] == ([numbers[2], right] if numbers[2] != (right := (numbers[0] + numbers[1]) % 3) else [right])
+    assert 0 < sum("expert" in turn for turn in turns) < 12
+
+
+def test_the_expert_is_never_corrected(call):
+    code, out, _ = call(watch, "running_sum", "--task.num-turns", 2)
+    assert code == 0 and out.count("success, return 1.0") == 3 and "expert" not in out
+
+
+def test_an_evaluation_shows_and_keeps_every_cell(call, copy):
+    code, out, _ = call(evaluate, copy, *EVALUATE)
+    assert code == 0 and "one seed, hence no intervals" in out
+    sampled, greedy = json.loads((copy / "evaluation.json").read_text())
+    assert (greedy["mode"], sampled["mode"], sampled["update"], sampled["num_turns"]) == ("greedy", "sampled", 10, 2)
+    assert sampled["pass@1"] == pytest.approx(sampled["success"])
+    assert 0 < sampled["pass@1"] < sampled["pass@2"] < sampled["pass@4"] and "pass@1" not in greedy
+    assert f"{sampled['pass@2']:.3f}" in out and f"{greedy['return']:.3f}" in out
+
+
+@pytest.mark.slow
+def test_a_mixture_trains_and_is_evaluated_by_task(call, tmp_path):
+    sizes = [flag.replace("--task.", "--task.running-sum.") for flag in TINY]
+    code, out, _ = call(train, "grpo", "running_sum+key_door", "--quick", *sizes, "--run-dir", tmp_path / "both")
+    assert code == 0 and "key_door: 52 tokens" in out
+    code, out, _ = call(evaluate, tmp_path / "both", "--devices", "1", "--episodes", "8", "--attempts", "4", "--horizons", "1", "--shifts")
+    records = json.loads((tmp_path / "both" / "evaluation.json").read_text())
+    cells = {(r["task"], r["horizon"]) for r in records}
+    assert code == 0 and cells == {
+        ("running_sum", "1x"),
+        ("running_sum", "renamed"),
+        ("key_door", "1x"),
+        ("key_door", "renamed"),
+        ("key_door", "other rule"),
+    }
+    assert_one_sentence(call(watch, "--policy", tmp_path / "both"), "name one of its tasks: key_door, running_sum")
+
+
+def test_a_horizon_beyond_the_context_is_refused_before_anything_is_evaluated(call, copy, monkeypatch):
+    monkeypatch.delattr(evaluate.Machine, "evaluate")
+    assert_one_sentence(call(evaluate, copy, "--horizons", "1,1000"), "6002 tokens", "shorter horizon")
+
+
+def test_runs_are_compared_finished_or_not(call, finished, copy, tmp_path):
+    (copy / "result.json").unlink()
+    code, out, _ = call(compare, finished, copy, "--out", tmp_path / "out")
+    lines = [line.split() for line in out.splitlines()]
+    last = RunDirectory.open(finished).metrics[-1]
+    (tiny,) = [line for line in lines if line[:1] == ["tiny"]]
+    assert code == 0 and "(unfinished)" in next(line for line in lines if line[:1] == ["copy"])
+    assert f"{last['eval_success'][0]:.3f}" in tiny and f"{last['env_steps'][0]:,}" in tiny
+    files = ["curves.csv", "learning_curves.png", "learning_curves.svg", "seeds", "table.md"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == files
+    assert f"each seed's curves: tensorboard --logdir {tmp_path / 'out' / 'seeds'}\n" in out
+    runs = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "out" / "seeds")).Reload().Runs()
+    assert sorted(runs) == ["copy/seed0", "tiny/seed0"]
+
+
+def test_runs_of_different_tasks_are_said_not_to_compare(call, finished, copy):
+    stored = json.loads((copy / "config.json").read_text())
+    stored["config"]["task"]["num_turns"] = 7
+    (copy / "config.json").write_text(json.dumps(stored))
+    (copy / "metrics.jsonl").unlink()
+    code, out, _ = call(compare, finished, copy)
+    assert code == 0 and "different tasks" in out and "num_turns=7" in out and "copy has no logged updates" in out
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(call, finished, tmp_path):
+    path = tmp_path / "run"
+    code, _, err = call(train, *QUICK, "--algorithm.optimizer.learning-rate", "1e30", "--run-dir", path)
+    sentence = err.splitlines()[-1]
+    assert code == 2 and "Traceback" not in err
+    assert sentence.startswith("error: loss became nan at update ") and f"{path}/checkpoints/0" in sentence
+    assert (path / "checkpoints" / "0").is_dir() and RunDirectory.open(path).result is None
+
+
+@pytest.mark.parametrize("program", [train, watch, evaluate, compare])
+def test_help_explains_every_flag(call, program):
+    names = {train: ["grpo", "running_sum"], watch: ["running_sum"]}
+    code, out, err = call(program, *names.get(program, []), "--help")
+    assert (code, err) == (0, "") and "--" in out and "agentic_rl.config" not in out
+
+
+@pytest.mark.slow
+def test_a_run_that_ctrl_c_stopped_twice_ends_as_if_it_had_not_been(tmp_path):
+    line = ["grpo", "running_sum", *TINY, *"--updates 60 --chunk 2 --warm-start.updates 2 --eval-every 10 --checkpoint-every 20".split()]
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    assert start(*line, "--run-dir", whole).wait(300) == 0
+    for rows, arguments in (3, [*line, "--run-dir", torn]), (20, ["--resume", torn]):
+        process = start(*arguments)
+        wait_for_rows(torn / "metrics.jsonl", rows, process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(300) == 130 and not (torn / "result.json").exists()
+    assert start("--resume", torn).wait(300) == 0
+    rows = [[{k: v for k, v in row.items() if k != "time"} for row in RunDirectory.open(path).metrics] for path in (whole, torn)]
+    assert rows[0] == rows[1] and len(rows[0]) == 61
+
+
+def start(*arguments):
+    return subprocess.Popen([sys.executable, "-m", "experiments.train", *map(str, arguments)], cwd=Path(__file__).parents[3])
+
+
+def wait_for_rows(path, count, process):
+    end = time.monotonic() + 240
+    while not path.exists() or len(path.read_text().splitlines()) < count:
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.01)

@@ -1,0 +1,114 @@
+"""The pages begin with the answer, made from the records, and show verdicts sorted, counted and in colour."""
+
+import json
+import re
+
+import pytest
+
+from agentic_rl.config import ConfigError
+from experiments import sl_vs_rl
+from experiments.reports import comparison_answer, overview, report
+from tests.experiments.reports.test_report import PROVENANCE, Page
+
+LINES = [
+    {"study": study, "verdict": verdict, "claim": f"<{study} {i}>"}
+    for study, kinds in {"one_study": "isf", "other": "ii"}.items()
+    for i, verdict in enumerate({"i": "inconclusive", "s": "supported", "f": "falsified"}[kind] for kind in kinds)
+]  # fmt: skip
+
+
+def records(tasks=("running_sum", "key_door"), success=None, rows=("warm_start", "sft", "rloo", "grpo", "dagger")):
+    """Successes of two seeds around those given by (row, horizon, mode), else .5."""
+    return [
+        dict(
+            task=task, row=row, seed=seed, horizon=h, num_turns=8 * h, decisions=8.0 * h, mode=mode, per_turn=0.75,
+            success=(success or {}).get((row, h, mode), 0.5) + 0.02 * seed - 0.01, env_steps=1000,
+            expert_labels=90 if row == "dagger" else 10,
+        )
+        for task in tasks for row in rows for seed in (0, 1) for h in (1, 2, 4) for mode in ("sampled", "greedy")
+    ]  # fmt: skip
+
+
+def test_verdicts_are_listed_in_colour_with_what_is_decided_first():
+    parsed = Page(overview.listed(LINES, {"one_study": "s1"}).html)
+    boxes = [a["class"] for a in parsed.attributes if a.get("class", "").startswith("verdict")]
+    assert boxes == [f"verdict {kind}" for kind in ("supported", "falsified", "inconclusive", "inconclusive", "inconclusive")]
+    assert "script" not in parsed.tags and "<one_study 1>" in parsed.words and parsed.words.count("one study: ") == 3
+    assert [a["href"] for a in parsed.attributes if "href" in a] == ["#s1"] * 3
+
+
+def test_a_filter_counts_each_kind_and_each_of_its_buttons_has_a_rule_of_style():
+    page = overview.listed(LINES).html
+    assert re.findall(r"(\w+) \((\d+)\)", page) == [("all", "5"), ("supported", "1"), ("falsified", "1"), ("inconclusive", "3")]
+    for kind in overview.COLORS:
+        assert f'class="only-{kind}"' in page and f".judged:has(.only-{kind}:checked) .verdict:not(.{kind})" in report.CSS
+
+
+def test_the_figure_of_counts_has_a_bar_for_each_kind_of_each_study_and_names_in_words():
+    panel = overview.figure(LINES).axes[0]
+    assert [x.get_text() for x in panel.get_yticklabels()] == ["one study", "other"]
+    assert sum(bar.get_width() for bar in panel.patches) == len(LINES)
+    assert [text.get_text() for text in panel.texts] == ["1", "1", "1", "2"]
+
+
+def test_a_sentence_says_where_claims_hold_and_where_they_do_not():
+    assert overview.decided(LINES) == "Claims hold most often in one study (1 of 3). Some are falsified in one study."
+    assert overview.decided(LINES[3:]) == "No claim is supported. None is falsified."
+
+
+def test_the_answer_comes_before_the_contents():
+    page = report.html("title", PROVENANCE, [report.Section("s", ["below"])], ["The answer."])
+    assert page.index("The answer.") < page.index("<nav>") < page.index("below")
+
+
+def test_the_answer_is_made_from_the_records():
+    found = comparison_answer.answer(
+        records(
+            success={("sft", 1, "sampled"): 0.7, ("sft", 4, "sampled"): 0.2, ("grpo", 1, "sampled"): 0.9, ("dagger", 1, "sampled"): 0.99}
+        )
+    )
+    assert len(found) == 3
+    assert "70% of the episodes on running sum (20% at 4 times the length)" in found[0] and "key door" in found[0]
+    assert "from 50% to 90% on running sum (GRPO; 50% at 4 times the length)" in found[1]
+    assert "99% and 99%, in the same order" in found[2] and "at least 80 labels more" in found[2]
+
+
+def test_rows_that_were_not_asked_for_are_not_spoken_of():
+    assert len(comparison_answer.answer(records(rows=("warm_start", "sft")))) == 1
+
+
+def test_greedy_acting_is_explained_with_the_task_where_it_differs_most():
+    other = records(tasks=("key_door",), success={("warm_start", 1, "greedy"): 0.6})
+    said = comparison_answer.greedy(other + records(tasks=("running_sum",), success={("warm_start", 1, "greedy"): 0.8}))
+    assert "pᵀ of the episodes" in said
+    assert "The warm start on running sum is right with a probability of 0.75 a turn, over 8 turns" in said
+    assert "sampled it succeeds in 50% of the episodes, greedy in 80%" in said
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """A folder with results of a comparison."""
+    curves = [
+        dict(task=task, row=row, seed=s, update=u, env_steps=9 * u, generated_tokens=9 * u, expert_labels=9, success=0.1 * u)
+        for task in ("running_sum", "key_door") for row in ("sft", "rloo", "grpo", "dagger") for s in (0, 1) for u in range(3)
+    ]  # fmt: skip
+    report.write_csv(tmp_path / "results.csv", records())
+    report.write_csv(tmp_path / "curves.csv", curves)
+    report.write(tmp_path / "made_by.json", json.dumps(PROVENANCE))
+    return tmp_path
+
+
+def test_the_comparison_is_drawn_and_judged_again_without_measuring(measured):
+    before = {p.name: p.read_bytes() for p in measured.iterdir()}
+    assert sl_vs_rl.main(["--no-measure", "--out", str(measured)]) == 0
+    assert {p.name: p.read_bytes() for p in measured.iterdir() if p.name in before} == before
+    page = (measured / "report.html").read_text()
+    assert page.index("Cloning a few fixed demonstrations") < page.index("<img") < page.index("<nav>") < page.index('class="verdict')
+    pictures = {f"{name}.png" for name in ("final_success", "learning_curves", "success_against_horizon", "rows")}
+    assert pictures | {"verdicts.csv", "report.html"} <= {p.name for p in measured.iterdir()}
+
+
+def test_the_comparison_without_results_says_what_to_do(tmp_path):
+    with pytest.raises(ConfigError, match="There are no results in .*: leave out --no-measure"):
+        sl_vs_rl.main(["--no-measure", "--out", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []

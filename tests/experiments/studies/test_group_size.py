@@ -1,0 +1,90 @@
+"""Groups and fine credit: every arm takes as many environment steps, and each rule gives each of its verdicts."""
+
+import numpy as np
+import pytest
+
+from agentic_rl.config import ConfigError
+from agentic_rl.policy.transformer import Policy
+from experiments.harness import study, training_study
+from experiments.studies.group_size import CRITIC, FINE, FORKS, NOISE, OUTCOME, STATES, TASKS, TURNS, VINE, GroupSize, best, row
+from tests.experiments.harness.test_study import here  # noqa: F401
+
+
+def records(rloo=(0.3, 0.6), gigpo=(0.3, 0.5), critic=0.4, forks=0.4, wobble=0.01):
+    """RLOO and GiGPO with 2 and with 64 attempts, and the others; a little different from seed to seed."""
+    cells = {
+        (OUTCOME, 2): rloo[0],
+        (OUTCOME, 64): rloo[1],
+        (STATES, 2): gigpo[0],
+        (STATES, 64): gigpo[1],
+        (CRITIC, 1): critic,
+        (VINE, 1): forks,
+    }
+    return [
+        dict(task="key_door", credit=credit, attempts=g, seed=s, success=x + wobble * (s - 2) * (credit == OUTCOME) * (g == 64))
+        for (credit, g), x in cells.items() for s in range(5)
+    ]  # fmt: skip
+
+
+def outcomes(**changes):
+    return [v.outcome for v in GroupSize(tasks=("key_door",), attempts=(2, 64)).verdicts(records(**changes))]
+
+
+def test_each_rule_gives_each_of_its_verdicts():
+    assert outcomes() == outcomes(forks=0.63) == ["supported"] * 2
+    assert outcomes(critic=0.9, rloo=(0.7, 0.6)) == ["falsified"] * 2
+    assert outcomes(gigpo=(0.3, 0.65), rloo=(0.6, 0.6)) == ["inconclusive"] * 2
+
+
+def test_where_there_is_no_room_to_fall_behind_nothing_is_decided():
+    assert outcomes(rloo=(0.3, 0.97))[0] == "inconclusive" and outcomes(rloo=(0.3, 0.9))[0] == "supported"
+
+
+def test_the_best_arm_is_the_best_by_its_mean():
+    name, success = best(records(forks=0.7), FINE)
+    assert name == VINE and success.tolist() == [0.7] * 5
+    assert best(records(), (OUTCOME,))[0] == "rloo, 64 attempts"
+
+
+def test_one_number_of_attempts_is_compared_with_no_other():
+    asked = GroupSize(tasks=("key_door",), attempts=(64,))
+    assert len(asked.verdicts([r for r in records() if r["attempts"] != 2])) == 1
+
+
+@pytest.mark.parametrize("attempts", [2, 16, 64, 256])
+def test_rows_differ_in_nothing_but_credit_and_groups(attempts):
+    plain, same = row(OUTCOME, attempts), row(STATES, attempts)
+    assert plain.problems * plain.attempts == same.problems * same.attempts == row(CRITIC, 1).problems == 256
+    assert plain.minibatches == same.minibatches == row(CRITIC, 1).minibatches == row(VINE, 1).minibatches == 1
+    assert (
+        row(VINE, 1).problems * (TURNS + FORKS * TURNS * (TURNS + 1) // 2) == 256 * TURNS
+    )  # an episode, and forks from each turn to the end
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_every_arm_takes_as_many_environment_steps(task):
+    start = training_study.cloned(TASKS[task], Policy(width=16, layers=1, heads=2, mlp=32, context="markov"), 1, 1, noise=NOISE[task])
+    for credit in (OUTCOME, VINE):
+        after = training_study.trained(start, TASKS[task], training_study.TINY, row(credit, 1 if credit == VINE else 4), 1)[0]
+        assert np.subtract(after.spent["env_steps"], start.spent["env_steps"]) == 256 * TURNS
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (dict(tasks=("key_dor",)), "did you mean key_door"),
+        (dict(attempts=(3,)), "divisors of 256"),
+        (dict(attempts=(1, 2)), "each be 2 or more"),
+        (dict(learning_rate=0.0), "learning_rate must be above 0"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(flags, words):
+    with pytest.raises(ConfigError, match=words):
+        GroupSize(**flags)
+
+
+@pytest.mark.slow
+def test_the_command_runs(here):  # noqa: F811
+    assert study.run(GroupSize(), ["--quick", "--out", str(here)]) == 0
+    assert all((here / name).exists() for name in ("results.csv", "table.md", "group_size.png"))

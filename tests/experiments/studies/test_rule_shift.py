@@ -1,0 +1,94 @@
+"""Rules that shift: words change places as the prompt says, and each rule of the study gives each of its verdicts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agentic_rl import tokens
+from agentic_rl.config import ConfigError
+from agentic_rl.envs.tool_chase import ToolChase
+from agentic_rl.rollout.actors import Expert
+from agentic_rl.rollout.rollout import rollout
+from experiments.harness import study
+from experiments.studies.rule_shift import ARMS, MORE, SHIFTED, SHOWN, RuleShift, fluent, under
+from tests.experiments.harness.test_study import here  # noqa: F401
+
+
+def episodes(task):
+    return rollout(task, Expert(), jax.random.key(0), jnp.arange(64))
+
+
+@pytest.mark.parametrize("words, renamed", [(SHOWN, False), (SHIFTED, True)])
+def test_the_rule_shown_is_the_task_itself_and_the_shifted_one_exchanges_its_words(words, renamed):
+    ours, plain = episodes(under(words)), episodes(ToolChase(depth=1, num_turns=3, failure=0.0, renamed=renamed))
+    for name in ("prompt", "action", "observation", "reward"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(plain, name))
+
+
+@pytest.mark.parametrize("words", [SHOWN, SHIFTED, *MORE])
+def test_under_every_rule_the_prompt_says_the_words_and_the_expert_uses_them(words):
+    shown = episodes(under(words))
+    assert (shown.prompt[..., 2:4] == jnp.array(words)).all() and shown.success.all()
+    first, second = shown.action[:, 0, 0, 0], shown.action[:, 0, 1, 0]
+    assert (first == words[0]).all() and (second == words[1]).all()
+    assert sorted(under(words)._new.tolist()) == list(range(tokens.VOCABULARY))
+
+
+def test_other_rules_use_no_word_as_the_shown_one_does_but_each_as_the_shifted_one():
+    assert all(one != other for words in MORE for one, other in zip(words, SHOWN, strict=True))
+    assert {words[1] for words in MORE} >= {SHIFTED[1]} and {words[0] for words in MORE} >= {SHIFTED[0]} and SHIFTED not in MORE
+
+
+def made(sft=0.1, rules=0.6, rloo=0.6, after=0.1, early=0.5):
+    """Success under the shifted rule in the end, from .5; and of sft at update 10, when it is fluent."""
+    end, found = dict(sft=sft, sft_rules=rules, rloo=rloo, sft_rloo=after), []
+    for arm in ARMS:
+        for seed in range(5):
+            noise = 0.003 * (seed - 2) * (1 + list(ARMS).index(arm))
+            for update, shown, shifted in ((0, 0.5, 0.5 + 0.01 * seed), (10, 0.95, early), (60, 1.0, end[arm] + noise)):
+                found.append(dict(arm=arm, seed=seed, update=update, shown=shown, shifted=shifted))
+    return found
+
+
+def outcomes(**changes):
+    return [v.outcome for v in RuleShift().verdicts(made(**changes))]
+
+
+def test_each_rule_gives_each_of_its_verdicts():
+    assert outcomes() == ["supported"] * 6
+    assert outcomes(sft=0.7, rules=0.3, rloo=0.3, after=0.3, early=0.4) == ["falsified"] * 6
+    assert outcomes(sft=0.52, rules=0.49, rloo=0.47, after=0.47, early=0.52)[:2] == ["inconclusive"] * 2
+    assert outcomes(sft=0.5, rloo=0.5, rules=0.5, early=0.5)[2:5] == ["inconclusive"] * 3
+    assert outcomes(sft=0.5, after=0.55)[5] == "inconclusive"
+
+
+def test_arms_that_were_left_out_are_not_judged():
+    some = [r for r in made() if r["arm"] in ("sft", "rloo")]
+    assert len(RuleShift(arms=("sft", "rloo")).verdicts(some)) == 4
+
+
+def test_the_first_fluent_look_counts_or_else_the_last():
+    rows = [(0, 0, 0.2, 0.5), (0, 10, 0.95, 0.4), (0, 20, 1.0, 0.3), (1, 0, 0.2, 0.6), (1, 10, 0.5, 0.7), (1, 20, 0.6, 0.1)]
+    found = fluent([dict(zip(("seed", "update", "shown", "shifted"), row, strict=True)) for row in rows])
+    np.testing.assert_array_equal(found, [0.4, 0.1])
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (dict(arms=("sft", "rlo")), "did you mean rloo"),
+        (dict(arms=("sft",)), "leave them in --arms"),
+        (dict(looks=7), "looks must divide updates"),
+        (dict(clone_updates=0), "clone_updates must be 1 or more"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(flags, words):
+    with pytest.raises(ConfigError, match=words):
+        RuleShift(**flags)
+
+
+@pytest.mark.slow
+def test_the_command_runs(here):  # noqa: F811
+    assert study.run(RuleShift(), ["--quick", "--out", str(here)]) == 0
+    assert np.all([(here / name).exists() for name in ("results.csv", "table.md", "rule_shift.png")])

@@ -1,0 +1,103 @@
+"""Errors in view: the authors err as asked, chances are read behind their answers, and each rule gives each of its verdicts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agentic_rl.config import ConfigError
+from agentic_rl.envs.running_sum import RunningSum
+from agentic_rl.metrics import agrees
+from agentic_rl.policy import layout, transformer
+from agentic_rl.rollout.actors import Expert
+from agentic_rl.rollout.rollout import rollout
+from experiments.harness import study, training_study
+from experiments.studies.self_conditioning import AGENTS, Authors, SelfConditioning, answers, row, slope
+from tests.experiments.harness.test_study import here  # noqa: F401
+
+TASK = RunningSum(num_turns=6, feedback=True)
+
+
+def test_half_of_the_authors_are_careless_and_each_of_them_throughout():
+    episodes = rollout(TASK, Authors(noise=1.0), jax.random.key(0), jnp.arange(400), attempts=2)
+    errors = np.asarray(~agrees(episodes)).sum(-1)
+    assert (errors > 0).mean() == pytest.approx(0.5, abs=0.06) and errors[errors > 0].mean() == pytest.approx(0.9 * 6, abs=0.1)
+    assert ((errors[:, 0] > 0) == (errors[:, 1] > 0)).all()  # the author belongs to the problem
+
+
+def test_chances_are_read_behind_as_many_wrong_answers_as_asked():
+    policies = training_study.fresh(training_study.TINY, 2)
+    size = transformer.Policy(width=16, layers=1, heads=2, mlp=32)
+    found = answers(policies, TASK, size, 32, 0.45)
+    key, params = training_study._keys(policies)[1], jax.tree.map(lambda x: x[1], policies.params)
+    shown = rollout(TASK, Expert(noise=0.5), key, jnp.arange(32), split="test")
+    token, valid = (x[:, 0] for x in layout.tokens(shown))
+    chance = jax.nn.softmax(transformer.apply(size, params, TASK.spec, token, valid)[0][:, :, 0])
+    label = np.asarray(shown.label[:, 0, :, 0])
+    by_hand = [[chance[i, t, label[i, t]] for t in range(6)] for i in range(32)]
+    np.testing.assert_allclose(found[1], np.mean(by_hand, axis=0), rtol=1e-5)
+    assert (~np.asarray(agrees(shown))).mean() == pytest.approx(0.45, abs=0.1)
+
+
+def test_without_marks_a_turn_read_alone_does_not_know_of_errors():
+    """In markov context the chance behind errors is that of the same turn behind right answers that led there."""
+    policies, task = training_study.fresh(training_study.TINY, 1), RunningSum(num_turns=4)
+    late = [answers(policies, task, training_study.TINY, 4000, rate)[0, -1] for rate in (0.0, 0.5)]
+    assert late[0] == pytest.approx(late[1], rel=0.01)
+
+
+def test_every_agent_learns_by_a_row_of_its_own():
+    assert row("corrected", 0.5).labels == "expert" and row("corrected", 0.5).actor == Expert(noise=0.5)
+    assert row("careful", 0.5) == row("sft", 0.5) and row("sft", 0.5).actor == Expert()
+    assert isinstance(row("mixed", 0.3).actor, Authors) and not row("rloo", 0.5).values.known
+
+
+def test_the_slope_is_that_of_a_line():
+    made = [dict(seed=s, rate=x, accuracy=0.9 - (0.1 + s) * x) for s in range(2) for x in (0.5, 0.0, 0.25)]
+    np.testing.assert_allclose(slope(made), [-0.1, -1.1])
+
+
+def outcomes(**slopes):
+    """Of agents whose accuracy falls by so much from no to all wrong, with some noise."""
+
+    def record(name, seed, rate):
+        return dict(agent=name, seed=seed, rate=rate, accuracy=0.9 + (slopes[name] + 0.01 * (seed - 2)) * rate)
+
+    made = [record(name, seed, rate) for name in slopes for seed in range(5) for rate in (0.0, 0.25, 0.5)]
+    return [v.outcome for v in SelfConditioning(agents=tuple(slopes), rates=(0.0, 0.25, 0.5)).verdicts(made)]
+
+
+def test_each_rule_gives_each_of_its_verdicts():
+    cured = dict.fromkeys(("corrected", "dagger", "rloo", "unmarked"), -0.1)
+    assert outcomes(careful=-0.1, mixed=-0.6, sft=-0.5, **cured, markov=0.0) == ["supported"] * 8
+    assert outcomes(careful=0.0, mixed=0.1) == ["falsified"] * 2
+    uncured = dict.fromkeys(cured, -0.5)
+    assert outcomes(mixed=-0.6, sft=-0.1, **uncured, markov=0.1)[1:] == ["falsified"] * 6
+    halved = dict.fromkeys(cured, -0.3)
+    assert outcomes(careful=-0.02, mixed=-0.6, sft=-0.3, **halved, markov=-0.02) == ["inconclusive", "supported"] + ["inconclusive"] * 6
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (dict(agents=("dager",)), "did you mean dagger"),
+        (dict(rates=(0.1,)), "two shares or more"),
+        (dict(rates=(0.0, 1.0)), "each be 0 to 0.9"),
+        (dict(turns=3), "turns must be 4 or more"),
+        (dict(noise=0.0), "noise must be above 0"),
+        (dict(clone_updates=0), "clone_updates must be 1 or more"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(flags, words):
+    with pytest.raises(ConfigError, match=words):
+        SelfConditioning(**flags)
+
+
+def test_agents_are_told_in_the_legend():
+    assert AGENTS.items() <= SelfConditioning.legend.items()
+
+
+@pytest.mark.slow
+def test_the_command_runs(here):  # noqa: F811
+    assert study.run(SelfConditioning(), ["--quick", "--out", str(here)]) == 0
+    assert np.all([(here / name).exists() for name in ("results.csv", "table.md", "self_conditioning.png")])

@@ -1,0 +1,100 @@
+"""Rewards that err or know nothing: clones favour the mode that they should, and each rule gives each of its verdicts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agentic_rl.config import ConfigError
+from agentic_rl.envs.micro import NoisyVerifier
+from experiments.harness import study
+from experiments.studies.spurious_reward import CLIPS, PRIORS, RANDOM, Mistaken, SpuriousReward, signs, together
+from tests.experiments.harness.test_study import here  # noqa: F401
+
+SEEDS, YOUDEN, MEANS = range(5), (-0.2, 0.0, 0.2), (0.3, 0.5)
+
+
+def wobble(seed):
+    return 0.002 * (seed - 2)
+
+
+def coins(right=0.1, bare=0.0, wrong=-0.1):
+    """Gains with a coin, by prior and clip."""
+    gain = {("right", "clipped"): right, ("right", "not clipped"): bare, ("wrong", "clipped"): wrong, ("wrong", "not clipped"): 0.0}
+    return [
+        dict(prior=p, clip=c, seed=s, gain=gain[p, c] + wobble(s) * (1 + (c == "clipped"))) | RANDOM
+        for p in PRIORS for c in CLIPS for s in SEEDS
+    ]  # fmt: skip
+
+
+def grid(gain):
+    cells = [(m, j, s) for m in MEANS for j in YOUDEN for s in SEEDS]
+    return [dict(prior="right", clip="clipped", mean=m, youden=j, seed=s, gain=gain(m, j) + wobble(s)) for m, j, s in cells]
+
+
+def outcomes(**changes):
+    made = coins(**changes)
+    there = [r for r in grid(lambda m, j: j) if (r["mean"], r["youden"]) != (0.5, 0.0)]
+    return [v.outcome for v in SpuriousReward(youden=YOUDEN, means=MEANS).verdicts(made + there)]
+
+
+def test_each_rule_on_coins_gives_each_of_its_verdicts():
+    assert outcomes() == ["supported"] * 5
+    assert outcomes(right=-0.1, bare=0.1, wrong=0.1)[1:] == ["falsified"] * 4
+    assert outcomes(right=0.0, bare=0.02, wrong=0.0) == ["supported", "inconclusive", "falsified", "inconclusive", "inconclusive"]
+    assert outcomes(right=0.0)[2] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    "gain, outcome",
+    [
+        (lambda m, j: j, "supported"),
+        (lambda m, j: j if m < 0.5 else -j, "falsified"),
+        (lambda m, j: j if m < 0.5 else 0.0, "inconclusive"),
+    ],
+)
+def test_the_sign_of_j_is_judged_at_every_mean_rate(gain, outcome):
+    assert signs(grid(gain)).outcome == outcome
+
+
+def test_one_seed_leaves_the_sign_open():
+    assert signs([r for r in grid(lambda m, j: j) if r["seed"] == 0]).outcome == "inconclusive"
+
+
+def test_intervals_that_are_right_together_are_wider_the_more_there_are():
+    value = np.random.default_rng(0).normal(size=(4000, 3, 6))
+    right = [np.all((low <= 0) & (0 <= high)) for low, high in map(together, value)]
+    assert np.mean(right) == pytest.approx(0.95, abs=0.015)
+
+
+def test_mistaken_demonstrations_show_the_mode_behind_the_right_one():
+    task = NoisyVerifier(4)
+    state, _ = jax.vmap(task.reset)(jax.random.split(jax.random.key(0), 400))
+    right = jax.vmap(task.expert)(state)
+    keys = jax.random.split(jax.random.key(1), 400)
+    act = lambda noise: jax.vmap(lambda k, s: Mistaken(noise=noise).act(task, k, s))(keys, state)  # noqa: E731
+    assert jnp.all((act(0.0) - right) % 4 == 1)
+    ahead = np.bincount(np.asarray((act(0.5) - right) % 4).ravel(), minlength=4) / 400
+    np.testing.assert_allclose(ahead, [0.125, 0.625, 0.125, 0.125], atol=0.08)
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (dict(modes=17), "modes must be 2 to 16"),
+        (dict(favoured=0.2), "favoured must be above chance"),
+        (dict(youden=(-0.8, 0.0, 0.8)), "must be probabilities"),
+        (dict(means=(0.3,)), "leave them in"),
+        (dict(youden=(0.0, 0.2)), "both sides of 0"),
+        (dict(margin=0.0), "margin must be above 0"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(flags, words):
+    with pytest.raises(ConfigError, match=words):
+        SpuriousReward(**flags)
+
+
+@pytest.mark.slow
+def test_the_command_runs(here):  # noqa: F811
+    assert study.run(SpuriousReward(), ["--quick", "--out", str(here)]) == 0
+    assert np.all([(here / name).exists() for name in ("results.csv", "table.md", "spurious_reward.png")])

@@ -1,0 +1,101 @@
+"""Where tokens stand and what they may see, against rules written out token by token."""
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agentic_rl.policy import layout
+from agentic_rl.rollout import actors
+from agentic_rl.rollout.rollout import rollout
+from agentic_rl.types import Spec
+from tests.toys import Walk, compiled
+
+SPECS = [Spec(1, 1, 1, 1, ()), Spec(1, 2, 1, 3, ()), Spec(3, 2, 3, 3, ()), Spec(2, 1, 2, 2, ())]
+every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda s: "P{}O{}A{}T{}".format(*s[:4]))
+
+
+class Token(NamedTuple):
+    kind: str  # prompt, observation, action or label
+    turn: int
+    place: int
+
+
+def sequence(spec, branched=False):
+    """Every token of an episode, in order."""
+    found = [Token("prompt", -1, i) for i in range(spec.prompt_length)]
+    for t in range(spec.num_turns):
+        found += [Token("observation", t, i) for i in range(spec.observation_length)]
+        found += [Token("action", t, i) for i in range(spec.action_length)]
+    if branched:
+        found += [Token("label", t, i) for t in range(spec.num_turns) for i in range(spec.action_length - 1)]
+    return found
+
+
+def may_see(query, key, context):
+    """The rule, in words: earlier turns' transcript (`markov`: none), and within the turn what one's own story tells so far."""
+    if key.kind == "prompt":
+        return query.kind != "prompt" or key.place <= query.place
+    if query.kind == "prompt" or key.turn > query.turn:
+        return False
+    if key.turn < query.turn:
+        return context == "history" and key.kind != "label"
+    if key.kind == "observation":
+        return query.kind != "observation" or key.place <= query.place
+    return key.kind == query.kind and key.place <= query.place
+
+
+@every_spec
+@pytest.mark.parametrize("branched", [False, True])
+@pytest.mark.parametrize("context", ["history", "markov"])
+def test_a_token_sees_what_the_rule_says(spec, context, branched):
+    everything = sequence(spec, branched)
+    expected = [[may_see(query, key, context) for key in everything] for query in everything]
+    np.testing.assert_array_equal(layout.sees(spec, context, branched), expected)
+
+
+@every_spec
+def test_an_action_token_is_predicted_from_the_token_before_it(spec):
+    everything = sequence(spec)
+    for t, a in itertools.product(range(spec.num_turns), range(spec.action_length)):
+        assert everything[layout.predictor(spec)[t, a] + 1] == ("action", t, a)
+
+
+@every_spec
+def test_a_label_token_is_predicted_from_the_label_before_it_and_the_first_from_the_observation(spec):
+    everything = sequence(spec, branched=True)
+    for t, a in itertools.product(range(spec.num_turns), range(spec.action_length)):
+        before = ("label", t, a - 1) if a else ("observation", t, spec.observation_length - 1)
+        assert everything[layout.predictor(spec, branched=True)[t, a]] == before
+
+
+@every_spec
+def test_positions_count_the_story_that_a_token_sees(spec):
+    history, markov = (layout.position(spec, context, branched=True) for context in ("history", "markov"))
+    for i, token in enumerate(sequence(spec, branched=True)):
+        seen = [layout.sees(spec, context, branched=True)[i].sum() - 1 for context in ("history", "markov")]
+        assert [history[i], markov[i]] == seen, token
+
+
+@every_spec
+def test_a_turn_starts_with_its_first_observation(spec):
+    for t in range(spec.num_turns):
+        assert sequence(spec)[layout.start_of_turn(spec, t)] == ("observation", t, 0)
+
+
+def test_tokens_puts_every_field_where_the_sequence_says_and_is_valid_where_the_policy_wrote():
+    task = Walk()
+    episodes = jax.device_get(compiled(lambda: rollout(task, actors.Random(), jax.random.key(0), jnp.arange(4), 2))())
+    token, valid = layout.tokens(episodes, branched=True)
+    ones = {"prompt": np.ones_like(episodes.prompt, bool), "observation": np.ones_like(episodes.observation, bool)}
+    mask = ones | {"action": episodes.mask, "label": episodes.label_mask}
+    for i, (kind, turn, place) in enumerate(sequence(task.spec, branched=True)):
+        where = (slice(None), slice(None)) + ((place,) if kind == "prompt" else (turn, place))
+        np.testing.assert_array_equal(token[..., i], getattr(episodes, kind)[where])
+        np.testing.assert_array_equal(valid[..., i], mask[kind][where])
+    main = task.spec.context_length
+    np.testing.assert_array_equal(layout.tokens(episodes)[0], token[..., :main])
+    assert not valid.all() and episodes.mask.any()

@@ -1,0 +1,187 @@
+"""What TensorBoard shows: groups of metrics, one run for each row, the settings that tell runs apart; read back from the event files."""
+
+from dataclasses import replace
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+
+from agentic_rl import algorithms
+from agentic_rl.algorithms import swap
+from agentic_rl.config import to_json
+from agentic_rl.envs.dataset import Dataset, Pairs
+from agentic_rl.envs.running_sum import RunningSum
+from agentic_rl.optimizer import Adam
+from agentic_rl.records import log
+from agentic_rl.records.run_directory import RunDirectory
+from agentic_rl.records.tensorboard.hparams import hparams
+from agentic_rl.records.tensorboard.panels import learning_curves
+from agentic_rl.records.tensorboard.tags import Clock, tag
+from agentic_rl.records.tensorboard.writer import TensorBoard, name, write_seeds, writer
+from agentic_rl.training.run import Run, WarmStart
+
+TASK = RunningSum(num_turns=4)
+GRPO = Run(TASK, algorithms.GRPO)
+
+
+def row(step: int, **metrics) -> dict:
+    budget = {"env_steps": [100 * step, 300 * step], "trained_tokens": [10 * step, 10 * step]}
+    return {"step": step, "success": [0.1, 0.3], "loss": [2.0, 4.0]} | budget | metrics
+
+
+def evaluated(step: int) -> dict:
+    return row(step, eval_success=[0.2, 0.6], eval_return=[1.0, 2.0], credit_std=[1.0, 1.0])
+
+
+def write(path, run=GRPO, steps=3, finished=False) -> None:
+    with RunDirectory.create(path, to_json(run)) as directory:
+        for step in range(steps):
+            directory.log(evaluated(step))
+        directory.log_episodes(0, ["before"])
+        directory.log_episodes(steps, ["after"])
+        if finished:
+            directory.finish({})
+
+
+def runs(folder) -> dict[str, dict]:
+    """The runs that `tensorboard --logdir FOLDER` finds, and their tags."""
+    return EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload().Runs()
+
+
+def read(folder) -> EventAccumulator:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return events
+
+
+def test_metrics_stand_in_groups_and_success_comes_first(tmp_path):
+    write(tmp_path / "grpo")
+    tags = runs(tmp_path)["grpo/grpo"]["scalars"]
+    assert sorted({each.partition("/")[0] for each in tags}) == ["at_a_glance", "budget", "credit", "eval", "train"]
+    assert {"eval/success", "eval/return", "train/success", "train/loss", "credit/credit_std", "budget/env_steps"} <= set(tags)
+    assert sorted(tags)[0] == "at_a_glance/success"
+    for shown in ("at_a_glance/success", "eval/success"):
+        assert [event.value for event in read(tmp_path / "grpo" / "grpo").Scalars(shown)] == pytest.approx([0.4] * 3)
+
+
+@pytest.mark.parametrize(
+    "metric, shown",
+    [
+        ("a_metric_of_tomorrow", "train/a_metric_of_tomorrow"),
+        ("eval_a_metric_of_tomorrow", "eval/a_metric_of_tomorrow"),
+        ("key_door/success", "train/key_door/success"),
+        ("eval_key_door/success", "eval/key_door/success"),
+        ("key_door/credit_mean", "credit/key_door/credit_mean"),
+        ("flops", "budget/flops"),
+    ],
+)
+def test_a_metric_that_no_table_names_has_a_group_too(metric, shown):
+    assert tag(metric) == shown
+
+
+def test_a_run_is_one_line_whose_short_name_tells_the_row(tmp_path):
+    for algorithm in ("grpo", "sft_fresh"):
+        write(tmp_path / "runs" / "running_sum" / algorithm)
+    write(tmp_path / "runs" / "ppo-running_sum-20261130-120000")
+    assert list(runs(tmp_path / "runs" / "running_sum" / "grpo")) == ["grpo"]
+    assert list(runs(tmp_path / "runs" / "ppo-running_sum-20261130-120000")) == ["ppo-running_sum"]
+    assert sorted(runs(tmp_path / "runs" / "running_sum")) == ["grpo/grpo", "sft_fresh/sft_fresh"]
+    assert len(runs(tmp_path / "runs")) == 3
+
+
+def test_seeds_have_runs_only_where_they_were_asked_for(tmp_path):
+    write(tmp_path / "grpo")
+    write_seeds(tmp_path / "seeds", 5, RunDirectory.open(tmp_path / "grpo").rows())
+    assert list(runs(tmp_path / "grpo")) == ["grpo"]
+    assert sorted(runs(tmp_path / "seeds")) == ["seed5", "seed6"]
+    assert [event.value for event in read(tmp_path / "seeds" / "seed6").Scalars("eval/success")] == pytest.approx([0.6] * 3)
+
+
+def settings_of(folder) -> dict:
+    metadata = read(folder).summary_metadata
+    assert "_hparams_/experiment" not in metadata  # else TensorBoard lists the settings of the first run only
+    content = metadata["_hparams_/session_start_info"].plugin_data.content
+    values = HParamsPluginData.FromString(content).session_start_info.hparams
+    return {key: getattr(value, value.WhichOneof("kind")) for key, value in values.items()}
+
+
+def test_hparams_have_short_names_and_no_class_paths(tmp_path):
+    write(tmp_path / "grpo", replace(GRPO, seeds=2, devices=1), finished=True)
+    assert settings_of(tmp_path / "grpo" / "grpo") == {
+        "task": "running_sum", "num_turns": 4, "algorithm": "grpo", "credit": "group_relative", "aggregation": "sequence_mean",
+        "learning_rate": pytest.approx(3e-4), "problems": 32, "attempts": 8, "seeds": 2,
+    }  # fmt: skip
+
+
+def test_hparams_are_what_is_not_default_and_of_a_new_combination_its_parts():
+    changed = swap(algorithms.GRPO, optimizer=Adam(learning_rate=1e-3), credit=replace(algorithms.GRPO.credit, eps=0.5))
+    shown = hparams(to_json(replace(GRPO, algorithm=changed, warm_start=WarmStart(updates=10))))
+    assert (shown["learning_rate"], shown["eps"], shown["warm_start.updates"]) == (1e-3, 0.5, 10)
+    assert "warm_start.learning_rate" not in shown and "surrogate" not in shown
+    custom = hparams(to_json(replace(GRPO, algorithm=swap(algorithms.GRPO, credit=algorithms.REINFORCE.credit))))
+    assert (custom["algorithm"], custom["credit"], custom["surrogate"]) == ("custom", "reward_to_go", "clipped_ratio")
+
+
+@pytest.mark.parametrize("row", algorithms.rows())
+def test_an_algorithm_knows_its_name_in_the_table(row):
+    assert algorithms.rows()[row].name == row
+
+
+def test_hparams_of_a_mixture_of_own_data_and_of_another_version_are_short():
+    data = Pairs((f"question {i}", str(i)) for i in range(300))
+    mixed = hparams(to_json(replace(GRPO, task={"running_sum": TASK, "dataset": Dataset(data)})))
+    assert mixed["task"] == "running_sum + dataset" and mixed["dataset.pairs"] == "<300 pairs>"
+    later = hparams({"task": {"class": "agentic_rl.envs.gone.GoneForEver", "size": 3}, "levels": list(range(50))})
+    assert later == {"task": "gone_for_ever", "size": 3, "levels": "50 values"}
+
+
+def test_a_clock_measures_chunks_by_the_times_of_their_rows():
+    clock, seen = Clock(), {}
+    for step in range(31):  # chunks of 10 updates in 5 seconds, whose rows are written at once
+        seen[step] = clock.scalars(row(step) | {"time": 5.0 * ((step + 9) // 10) + 0.001 * step})
+    shown = {step: rates for step, rates in seen.items() if rates}
+    assert sorted(shown) == [1, 11, 21]
+    assert shown[21] == pytest.approx(
+        {"time/seconds_per_update": 0.5, "time/env_steps_per_second": 800, "time/trained_tokens_per_second": 40}, rel=0.01
+    )
+
+
+def test_times_are_logged_beside_the_metrics(tmp_path, monkeypatch):
+    times = iter(range(100))
+    monkeypatch.setattr(log, "time", type("Fake", (), {"time": staticmethod(lambda: 2.0 * next(times))}))
+    write(tmp_path / "grpo")
+    assert [(e.step, e.value) for e in read(tmp_path / "grpo" / "grpo").Scalars("time/seconds_per_update")] == [(1, 2.0), (2, 2.0)]
+
+
+def test_resuming_replaces_the_view_of_an_older_version_and_of_another_name(tmp_path):
+    write(tmp_path / "old")
+    run = (tmp_path / "old").rename(tmp_path / "new")
+    for line in ("mean", "seed0"):
+        with writer(run / "tensorboard" / line) as old:  # the folders of before
+            old.add_scalar("loss", 9.0, 0)
+    assert sorted(runs(run)) == ["old", "tensorboard/mean", "tensorboard/seed0"]
+    view, rows = TensorBoard(run), RunDirectory.open(run)
+    view.rewrite(rows.rows(), iter(rows.episodes))
+    assert list(runs(run)) == ["new"] and not (run / "tensorboard").exists() and not (run / "old").exists()
+    assert [event.step for event in read(run / "new").Scalars("train/loss")] == [0, 1, 2]
+
+
+def test_the_figure_has_a_part_for_each_group_and_success_first():
+    figure = learning_curves(evaluated(step) | {"time": 2.0 * step} for step in range(3))
+    parts = {part.get_suptitle(): [panel.get_title().partition(":")[0] for panel in part.axes if panel.lines] for part in figure.subfigs}
+    assert list(parts) == ["Evaluation on unseen problems", "Training", "Credit", "Budget spent", "Time"]
+    assert parts["Evaluation on unseen problems"] == ["success", "return"]
+    assert parts["Training"] == ["success", "loss"] and "seconds per update" in parts["Time"]
+
+
+def test_the_figure_of_a_diverged_run_and_of_a_single_row_can_be_drawn(tmp_path):
+    for losses in ([], [2.0], [float("nan"), float("inf")]):
+        rows = ({"step": step, "time": 0.0, "loss": [1.0, loss]} for step, loss in enumerate(losses))
+        learning_curves(rows).savefig(tmp_path / "figure.png")
+
+
+def test_a_run_is_called_after_its_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert name(tmp_path / "my first run") == "my first run"
+    assert name(tmp_path.__class__("")) == tmp_path.name

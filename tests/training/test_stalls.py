@@ -1,0 +1,58 @@
+"""A run that learns nothing says so, once, with what to change."""
+
+from dataclasses import replace
+
+import pytest
+
+from agentic_rl import algorithms, selection
+from agentic_rl.training.stalls import WINDOW, Stalls
+
+
+def rows(**changes):
+    """As many rows as are looked at: of a group-relative run in which nothing is wrong, but for the changes."""
+    usual = {"zero_variance_groups": 0.4, "return": 0.3, "success": 0.3, "credit_std": 0.9, "kept": 1.0, "no_gradient": 0.0}
+    each = [{name: (x(i) if callable(x) else x) for name, x in (usual | changes).items()} for i in range(WINDOW)]
+    return [{name: x if isinstance(x, list) else [x] for name, x in row.items()} for row in each]
+
+
+STUCK = {"zero_variance_groups": 1.0, "return": 0.0, "success": 0.0, "credit_std": 0.0, "no_gradient": 1.0}
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({}, None),
+        (STUCK, "no attempt did better than another"),
+        (STUCK | {"return": 1.0, "success": 1.0}, None),
+        (STUCK | {"credit_std": 0.5}, "no attempt did better"),
+        (STUCK | {"credit_std": 0.5, "return": lambda i: i / 20}, None),
+        (STUCK | {"return": lambda i: i / 20, "success": 0.5}, "no attempt did better"),
+        ({"kept": 0.05}, "kept 5.0% of the episodes"),
+        ({"kept": 0.5, "no_gradient": lambda i: float(i % 2)}, "50% of the gradient steps had nothing to learn from"),
+        ({"kept": 1.0, "no_gradient": 0.5}, None),
+    ],
+    ids="well nothing solved critic rewarded alike few idle unselected".split(),
+)
+def test_what_is_said(changes, words):
+    said = Stalls(algorithms.DAPO).look(rows(**changes))
+    assert [words in sentence for sentence in said] == [True] * (words is not None)
+    assert all("--warm-start" in sentence and sentence.endswith(".") for sentence in said)
+
+
+def test_it_is_said_once_and_not_before_enough_was_seen():
+    stalls = Stalls(algorithms.GRPO)
+    assert stalls.look(rows(**STUCK)[1:]) == []
+    assert len(stalls.look(rows(**STUCK)[:1])) == 1
+    assert stalls.look(rows(**STUCK)) == []
+
+
+def test_of_several_seeds_those_that_learn_nothing_are_counted():
+    both = {name: [x, y] for (name, x), y in zip(STUCK.items(), (0.4, 0.3, 0.3, 0.9, 0.0))}
+    (said,) = Stalls(algorithms.GRPO).look(rows(**both, kept=[1.0, 1.0]))
+    assert "for 1 of 2 seeds" in said
+
+
+def test_a_small_fraction_that_was_asked_for_is_no_surprise():
+    row = replace(algorithms.GRPO, selection=selection.TopSpread(fraction=0.05))
+    assert Stalls(row).look(rows(kept=0.05)) == []
+    assert Stalls(algorithms.SFT).look(rows(**STUCK)) == []
