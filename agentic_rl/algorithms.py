@@ -85,7 +85,7 @@ class Algorithm:
     @property
     def name(self) -> str:
         """The name of the table's row with these parts, whatever their knobs; "custom" if there is none."""
-        return next((name for name, row in rows().items() if row.cells == self.cells), "custom")
+        return next((name for name, row in by_name().items() if row.cells == self.cells), "custom")
 
     @property
     def cells(self) -> tuple[Any, ...]:
@@ -108,7 +108,7 @@ class Algorithm:
         return self.kl.reads_reference or self.reward.reads_reference
 
 
-def _row(actor, labels, values_, credit, surrogate, **knobs) -> Algorithm:
+def _algorithm(actor, labels, values_, credit, surrogate, **knobs) -> Algorithm:
     return Algorithm(actor, labels, values_, credit, surrogate, **knobs)
 
 
@@ -117,26 +117,26 @@ _LONE = dict(problems=256, attempts=1)  # no group is needed: every episode is a
 _HIGHER = ClippedRatio(clip_high=0.28)
 
 #                  who acts   labels    values           credit           surrogate
-SFT       = _row(Expert(),  "own",    _NONE,           Imitation(),     _LIKELIHOOD, **_LONE)  # fmt: skip
-DAGGER    = _row(Learner(), "expert", _NONE,           Imitation(),     _LIKELIHOOD, **_LONE)  # fmt: skip
-RFT       = _row(Learner(), "own",    _NONE,           SuccessOnly(),   _LIKELIHOOD)  # fmt: skip
-RVS       = _row(Learner(), "own",    _NONE,           OutcomeConditioned(), _LIKELIHOOD, **_LONE)  # fmt: skip
-AWR       = _row(Learner(), "own",    _CRITIC,         AdvantageWeighted(), _LIKELIHOOD, **_LONE)  # fmt: skip
-REINFORCE = _row(Learner(), "own",    _NONE,           RewardToGo(),    _LIKELIHOOD)  # fmt: skip
-RLOO      = _row(Learner(), "own",    _NONE,           LeaveOneOut(),   _LIKELIHOOD)  # fmt: skip
-GRPO      = _row(Learner(), "own",    _NONE,           GroupRelative(), _CLIP, aggregation="sequence_mean")  # fmt: skip
-DR_GRPO   = _row(Learner(), "own",    _NONE,           Centred(),       _CLIP, aggregation="constant")  # fmt: skip
-DAPO      = _row(Learner(), "own",    _NONE,           GroupRelative(), _HIGHER, selection=selection.Informative())  # fmt: skip
-GSPO      = _row(Learner(), "own",    _NONE,           GroupRelative(), SequenceRatio(), aggregation="sequence_mean")  # fmt: skip
-CISPO     = _row(Learner(), "own",    _NONE,           GroupRelative(), Cispo())  # fmt: skip
-GIGPO     = _row(Learner(), "own",    _NONE,           Gigpo(),         _CLIP, aggregation="sequence_mean")  # fmt: skip
-PPO       = _row(Learner(), "own",    _CRITIC,         GAE(),           _CLIP, **_LONE)  # fmt: skip
-TURN_PPO  = _row(Learner(), "own",    _CRITIC,         TurnGAE(),       _CLIP, **_LONE)  # fmt: skip
-VINEPPO   = _row(Learner(), "own",    Forks(),         TurnGAE(lambda_=0.0), _CLIP, **_LONE)  # fmt: skip
-ORACLE    = _row(Learner(), "own",    Exact(),         GAE(lambda_=0.0, whiten=False), _CLIP)  # fmt: skip
+SFT       = _algorithm(Expert(),  "own",    _NONE,           Imitation(),     _LIKELIHOOD, **_LONE)  # fmt: skip
+DAGGER    = _algorithm(Learner(), "expert", _NONE,           Imitation(),     _LIKELIHOOD, **_LONE)  # fmt: skip
+RFT       = _algorithm(Learner(), "own",    _NONE,           SuccessOnly(),   _LIKELIHOOD)  # fmt: skip
+RVS       = _algorithm(Learner(), "own",    _NONE,           OutcomeConditioned(), _LIKELIHOOD, **_LONE)  # fmt: skip
+AWR       = _algorithm(Learner(), "own",    _CRITIC,         AdvantageWeighted(), _LIKELIHOOD, **_LONE)  # fmt: skip
+REINFORCE = _algorithm(Learner(), "own",    _NONE,           RewardToGo(),    _LIKELIHOOD)  # fmt: skip
+RLOO      = _algorithm(Learner(), "own",    _NONE,           LeaveOneOut(),   _LIKELIHOOD)  # fmt: skip
+GRPO      = _algorithm(Learner(), "own",    _NONE,           GroupRelative(), _CLIP, aggregation="sequence_mean")  # fmt: skip
+DR_GRPO   = _algorithm(Learner(), "own",    _NONE,           Centred(),       _CLIP, aggregation="constant")  # fmt: skip
+DAPO      = _algorithm(Learner(), "own",    _NONE,           GroupRelative(), _HIGHER, selection=selection.Informative())  # fmt: skip
+GSPO      = _algorithm(Learner(), "own",    _NONE,           GroupRelative(), SequenceRatio(), aggregation="sequence_mean")  # fmt: skip
+CISPO     = _algorithm(Learner(), "own",    _NONE,           GroupRelative(), Cispo())  # fmt: skip
+GIGPO     = _algorithm(Learner(), "own",    _NONE,           Gigpo(),         _CLIP, aggregation="sequence_mean")  # fmt: skip
+PPO       = _algorithm(Learner(), "own",    _CRITIC,         GAE(),           _CLIP, **_LONE)  # fmt: skip
+TURN_PPO  = _algorithm(Learner(), "own",    _CRITIC,         TurnGAE(),       _CLIP, **_LONE)  # fmt: skip
+VINEPPO   = _algorithm(Learner(), "own",    Forks(),         TurnGAE(lambda_=0.0), _CLIP, **_LONE)  # fmt: skip
+ORACLE    = _algorithm(Learner(), "own",    Exact(),         GAE(lambda_=0.0, whiten=False), _CLIP)  # fmt: skip
 
 
-def rows() -> dict[str, Algorithm]:
+def by_name() -> dict[str, Algorithm]:
     """The rows of the table by their lower-case names."""
     return {name.lower(): row for name, row in globals().items() if isinstance(row, Algorithm)}
 

@@ -5,18 +5,18 @@ import numpy as np
 BUDGET = ("env_steps", "generated_tokens", "trained_tokens", "expert_labels", "flops")
 
 
-class Spent(dict):
+class Budget(dict):
     """The budgets so far, each a list over seeds of exact integers (FLOPs: floats)."""
 
     @staticmethod
-    def nothing(seeds: int) -> "Spent":
+    def nothing(seeds: int) -> "Budget":
         """Returns what a run of so many seeds has cost before it begins: zeros."""
-        return Spent({name: [0] * seeds for name in BUDGET})
+        return Budget({name: [0] * seeds for name in BUDGET})
 
     @staticmethod
-    def of_arrays(arrays: dict[str, np.ndarray]) -> "Spent":
+    def of_arrays(arrays: dict[str, np.ndarray]) -> "Budget":
         """Returns the budgets that `arrays` made arrays of."""
-        return Spent({name: arrays[name].tolist() for name in BUDGET})
+        return Budget({name: arrays[name].tolist() for name in BUDGET})
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns the budgets as arrays of 64 bits, which a checkpoint can hold."""

@@ -81,10 +81,10 @@ def matmul_flops(devices) -> float:
     return best
 
 
-def measure_loop(size: Policy, repeats: int) -> dict:
+def measure_loop(policy_config: Policy, repeats: int) -> dict:
     """Seconds per update, its parts, and their ratio to the bound."""
     devices, spec = parallel.choose(0), TASK.spec
-    setup = learner.setup(size, ROW, 100, Run(TASK, ROW).micro_batch)
+    setup = learner.setup(policy_config, ROW, 100, Run(TASK, ROW).micro_batch)
 
     def run(task, row, seed, state):
         return jax.lax.scan(lambda s, _: learner.update(setup, task, row, jax.random.key(seed), s), state, None, length=CHUNK)
@@ -93,18 +93,18 @@ def measure_loop(size: Policy, repeats: int) -> dict:
         def once(carry, step):
             problem = parallel.my_part(step * row.problems + jnp.arange(row.problems))
             weights = experience.Weights(state.params, state.params, ())
-            played, _ = experience.collect(size, task, row, weights, jax.random.key(seed), problem, row.problems)
+            played, _ = experience.collect(policy_config, task, row, weights, jax.random.key(seed), problem, row.problems)
             return carry + played.reward.sum(), None
 
         return parallel.total(jax.lax.scan(once, 0.0, jnp.arange(CHUNK))[0])
 
-    state = parallel.place(jax.jit(lambda: learner.init(ROW, transformer.init(size, jax.random.key(0))))(), devices)
+    state = parallel.place(jax.jit(lambda: learner.init(ROW, transformer.init(policy_config, jax.random.key(0))))(), devices)
     program = partial(parallel.launch(run, devices, "pmap"), TASK, ROW, 0)
     program(state)
     first = time.time() - START  # the first update of the first chunk, and the others
     update = median_seconds(lambda: program(state), repeats) / CHUNK
     playing = median_seconds(partial(parallel.launch(play, devices, "pmap"), TASK, ROW, 0, state), repeats) / CHUNK
-    episodes, weights = ROW.problems * ROW.attempts, transformer.num_params(size)
+    episodes, weights = ROW.problems * ROW.attempts, transformer.num_params(policy_config)
     read = ROW.problems * (spec.prompt_length + spec.observation_length) + episodes * spec.action_length
     trained = episodes * spec.context_length
     flops = matmul_flops(devices)

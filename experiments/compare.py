@@ -15,7 +15,7 @@ import tyro
 from agentic_rl.config import check, checked, snake_case
 from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.records.tensorboard.writer import write_seeds
-from agentic_rl.training.run import Run, stored
+from agentic_rl.training.run import Run, read_run
 from agentic_rl.training.train import BUDGET
 from experiments.cli import console
 from experiments.cli.flags import from_flags
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     command = from_flags(Command, Command(()), arguments)
     check(bool(command.run_dirs), "Name the directories of one run or more, such as runs/*.")
     directories = {name: RunDirectory.open(path) for name, path in names(command.run_dirs).items()}
-    runs = {name: stored(directory) for name, directory in directories.items()}
+    runs = {name: read_run(directory) for name, directory in directories.items()}
     lines = [line(name, runs[name], directories[name]) for name in runs]
     console.show(lines, "success on unseen problems: means over seeds [95% interval]; budgets: means over seeds")
     curves = [record for name in runs for record in curve(name, runs[name], directories[name])]
@@ -69,7 +69,7 @@ def has_columns(row: dict[str, Any], columns: tuple[str, ...], seeds: int) -> bo
 def ends(directory: RunDirectory, seeds: int) -> tuple[list[dict], list[dict]]:
     """Returns the run's last row and its first and last evaluation, each if there is one, without keeping the others."""
     last, evaluations = [], []
-    for row in directory.rows():
+    for row in directory.entries():
         if has_columns(row, BUDGET, seeds):
             last = [row]
             if has_columns(row, ("eval_success",), seeds):
@@ -92,7 +92,7 @@ def line(name: str, run: Run, directory: RunDirectory) -> Record:
 
 def curve(name: str, run: Run, directory: RunDirectory) -> list[Record]:
     """A record for every evaluation and seed, as `comparison_figures.learning_curves` wants them."""
-    evaluations = [row for row in directory.rows() if has_columns(row, ("eval_success", *BUDGET), run.seeds)]
+    evaluations = [row for row in directory.entries() if has_columns(row, ("eval_success", *BUDGET), run.seeds)]
     return [
         {"task": task_name(run.task), "row": name, "seed": run.seed + s, "update": row["step"], "success": row["eval_success"][s]}
         | {what: row[what][s] for what in BUDGET}
@@ -120,7 +120,7 @@ def keep(folder: Path, lines: list[Record], curves: list[Record]) -> None:
 def keep_seeds(folder: Path, runs: dict[str, Run], directories: dict[str, RunDirectory]) -> None:
     """Writes each seed's curves for TensorBoard, which shows the means only: it knows no lines that are off until asked for."""
     for name, directory in directories.items():
-        write_seeds(folder / name.lstrip("/"), runs[name].seed, directory.rows())
+        write_seeds(folder / name.lstrip("/"), runs[name].seed, directory.entries())
     print(f"each seed's curves: {console.tensorboard(folder)}")
 
 

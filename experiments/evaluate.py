@@ -24,7 +24,7 @@ from agentic_rl.config import check, checked
 from agentic_rl.config.ranges import Count, Natural, Positive
 from agentic_rl.envs.wrappers.renamed import Renamed
 from agentic_rl.policy import layout
-from agentic_rl.training.programs import Machine
+from agentic_rl.training.programs import Programs
 from agentic_rl.training.run import Run, load
 from agentic_rl.types import Environment, parts
 from experiments.cli import console, interrupt
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
     for task in [task for each in tasks.values() for task in each.values()]:
         layout.check_length(task.spec)
     console.keep_compiled_programs()
-    interrupt.kept(lambda: "stopped; nothing was written, and the same command begins again.")
+    interrupt.on_interrupt(lambda: "stopped; nothing was written, and the same command begins again.")
     records = measure(command, run, state.params, tasks)
     updates = int(state.step[0])
     console.show(table(records), f"{Path(command.run_dir).name} after {updates} updates; {note(command, run)}")
@@ -113,7 +113,7 @@ def measure(command: Command, run: Run, params, tasks: dict[str, dict[str, Envir
     wanted, records = lines(command, tasks), []
     whole = Whole("line", len(wanted))
     with Line("", whole) as line:
-        machine = Machine(dataclasses.replace(run, devices=command.devices), line.phase)
+        machine = Programs(dataclasses.replace(run, devices=command.devices), line.phase)
         params = machine.place(params)
         for name, split, horizon, mode in wanted:
             whole.next()

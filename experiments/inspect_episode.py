@@ -26,7 +26,7 @@ from agentic_rl import algorithms, tokens
 from agentic_rl.algorithms import Algorithm
 from agentic_rl.config import check, checked
 from agentic_rl.config.ranges import Count, Natural, NonNegative, Seed, Several
-from agentic_rl.credit.returns import earned
+from agentic_rl.credit.returns import token_rewards
 from agentic_rl.exact.true_advantage import Truth, true_advantage
 from agentic_rl.policy import layout, transformer
 from agentic_rl.policy.sampler import Sampler
@@ -37,7 +37,7 @@ from agentic_rl.rollout.rollout import rollout
 from agentic_rl.training.experience import make_batch
 from agentic_rl.training.run import Run, load
 from agentic_rl.types import Environment, Trajectory, parts
-from agentic_rl.values import World
+from agentic_rl.values import ValueContext
 from experiments.cli import console
 from experiments.cli.flags import from_flags
 from experiments.reports import report
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
     episode = jax.tree.map(lambda x: jax.device_get(x)[0, 0], chosen.played)
     found, errors = measures(algorithm, chosen, truth), {"true advantage": np.asarray(truth.error[0, 0])}
     title = f"{Path(command.run_dir).resolve().name} after {int(state.step[0])} updates"
-    lines = [told(task, group.played, command), *notes(run.algorithm, chosen, truth, command)]
+    lines = [describe_episode(task, group.played, command), *notes(run.algorithm, chosen, truth, command)]
     show(title, table(task, episode, found, errors), lines)
     if command.html:
         lines += [f"Written by {console.command('inspect', *arguments)}"]
@@ -124,29 +124,31 @@ def own(algorithm: Algorithm, attempts: int) -> Algorithm:
     return algorithms.swap(algorithm, labels="own")
 
 
-def play(size: transformer.Policy, task: Environment, algorithm: Algorithm, params, reference, command: Command) -> Group:
+def play(policy_config: transformer.Policy, task: Environment, algorithm: Algorithm, params, reference, command: Command) -> Group:
     """The attempts at the problem, credited as a batch of the run."""
     key, problem = jax.random.key(command.seed), jnp.array([command.problem])
 
     def program(params, reference):
-        sampler = Sampler(size, params, command.temperature)
+        sampler = Sampler(policy_config, params, command.temperature)
         played = rollout(task, sampler, key, problem, command.attempts, "test", keep_states=True)
         known = played
         if algorithm.reward.reads_reference:
-            known = played._replace(reference_log_prob=log_prob(size, task, reference, played))
+            known = played._replace(reference_log_prob=log_prob(policy_config, task, reference, played))
         credited = algorithm.reward(known)
-        value, _ = algorithm.values(World(task, size, params, problem, jax.random.fold_in(key, VALUES)), credited)
+        value, _ = algorithm.values(ValueContext(task, policy_config, params, problem, jax.random.fold_in(key, VALUES)), credited)
         kept = algorithm.selection(known)
         credit = make_batch(algorithm, credited, value, kept).credit.reshape(played.mask.shape)
-        return Group(played, earned(credited), value.before, credit, kept)
+        return Group(played, token_rewards(credited), value.before, credit, kept)
 
     return jax.jit(program)(params, reference)
 
 
-def log_prob(size: transformer.Policy, task: Environment, params: transformer.Params, trajectory: Trajectory) -> Float[Array, "1 G T A"]:
+def log_prob(
+    policy_config: transformer.Policy, task: Environment, params: transformer.Params, trajectory: Trajectory
+) -> Float[Array, "1 G T A"]:
     """Of the actions taken at one problem, by these weights."""
     token, valid = (x[0] for x in layout.tokens(trajectory))
-    each = jax.nn.log_softmax(transformer.apply(size, params, task.spec, token, valid)[0])
+    each = jax.nn.log_softmax(transformer.apply(policy_config, params, task.spec, token, valid)[0])
     return jnp.take_along_axis(each[None], trajectory.action[..., None], axis=-1)[..., 0]
 
 
@@ -157,7 +159,7 @@ def measures(algorithm: Algorithm, chosen: Group, truth: Truth) -> Measures:
     return {name: np.asarray(x[0, 0]) for name, x in (found | {"true value": truth.value.before}).items()}
 
 
-def told(task: Environment, played: Trajectory, command: Command) -> str:
+def describe_episode(task: Environment, played: Trajectory, command: Command) -> str:
     """The task, how the episode ended, and how all attempts did."""
     total = [round(float(x), 3) for x in played.reward[0].sum(-1)]
     outcome = f"{'success' if played.success[0, command.episode] else 'failure'}, return {total[command.episode]}"
@@ -191,12 +193,12 @@ def notes(algorithm: Algorithm, chosen: Group, truth: Truth, command: Command) -
 # Pictures of an episode
 
 
-def written(episode: Trajectory) -> list[tuple[int, int]]:
+def token_positions(episode: Trajectory) -> list[tuple[int, int]]:
     """Turn and place of each token of an episode [T, A]."""
     return [(int(t), int(a)) for t, a in np.argwhere(episode.mask)]
 
 
-def signed(x: float, error: float = 0.0) -> str:
+def format_signed(x: float, error: float = 0.0) -> str:
     """Three digits and the sign; ± the standard error, if there is one.
 
     >>> signed(0.25), signed(-1 / 3, 0.01), signed(0.0)
@@ -240,8 +242,8 @@ def _turn(task: Environment, episode: Trajectory, t: int) -> str:
 def _strip(episode: Trajectory, name: str, measure: Float[np.ndarray, "T A"], error: Float[np.ndarray, "T A"]) -> str:
     """The tokens, each with its number."""
     most, cells = largest(measure, episode), ""
-    for t, a in written(episode):
-        word, number = escape(tokens.text([episode.action[t, a]])), signed(measure[t, a], error[t, a])
+    for t, a in token_positions(episode):
+        word, number = escape(tokens.text([episode.action[t, a]])), format_signed(measure[t, a], error[t, a])
         about = escape(f"turn {t + 1}, token {a + 1}, {word}: {name} {number}")
         begins = ' class="first"' if a == 0 else ""
         cells += f'<td{begins} style="background:{shade(measure[t, a], most)}" title="{about}">{word}<small>{number}</small></td>'
@@ -271,7 +273,7 @@ def table(task: Environment, episode: Trajectory, measures: Measures, errors: Me
     for name in measures:
         grid.add_column(name, justify="right")
     most = {name: largest(x, episode) for name, x in measures.items()}
-    for t, a in written(episode):
+    for t, a in token_positions(episode):
         turn = (str(t + 1), task.render_turn(episode.observation[t], episode.action[t])) if a == 0 else ("", "")
         numbers = [_number(x[t, a], most[name], errors[name][t, a] if name in errors else 0.0) for name, x in measures.items()]
         grid.add_row(*map(Text, (*turn, tokens.text([episode.action[t, a]]))), *numbers)
@@ -280,7 +282,7 @@ def table(task: Environment, episode: Trajectory, measures: Measures, errors: Me
 
 def _number(x: float, most: float, error: float) -> Text:
     """A coloured cell; 0 has no colour."""
-    return Text(signed(x, error), f"black on {shade(x, most)}" if x else "")
+    return Text(format_signed(x, error), f"black on {shade(x, most)}" if x else "")
 
 
 def show(title: str, grid: Table, lines: list[str]) -> None:

@@ -87,7 +87,7 @@ def own_studies(module: ModuleType) -> list[study.Study]:
 def measure_all(names: list[str], command: Command, folder: Path) -> int:
     """The exit code of the first study that failed, behind which none begins; 0 if there is none."""
     failed, waiting, began, took = [], enumerate(names, 1), time.perf_counter(), []
-    interrupt.kept(lambda: f"stopped; what is measured is kept in {folder}, and the same command goes on.", patience=10.0)
+    interrupt.on_interrupt(lambda: f"stopped; what is measured is kept in {folder}, and the same command goes on.", patience=10.0)
 
     def work():
         while not failed and (following := next(waiting, None)):
@@ -101,7 +101,7 @@ def measure_all(names: list[str], command: Command, folder: Path) -> int:
                 progress.say(said.rstrip("\n"), sys.stdout)
             failed.extend([code] * (code != 0))
 
-    with shown(command), ThreadPoolExecutor(command.jobs) as pool:
+    with progress_line(command), ThreadPoolExecutor(command.jobs) as pool:
         working = [pool.submit(work) for _ in range(command.jobs)]
         try:
             for each in working:
@@ -113,7 +113,7 @@ def measure_all(names: list[str], command: Command, folder: Path) -> int:
     return failed[0]
 
 
-def shown(command: Command) -> AbstractContextManager:
+def progress_line(command: Command) -> AbstractContextManager:
     """Returns what shows that studies side by side are measured; a single one shows its own line."""
     line = Line("reproduce", is_logged=False)
     line.now = Progress("measuring")
@@ -134,7 +134,7 @@ def measure(name: str, command: Command, folder: Path, place: str = "") -> tuple
 
 def pages(done: dict[str, study.Study], folder: Path) -> None:
     """Writes the page and the table."""
-    measured = {name: study.measured(one, folder / name) for name, one in done.items()}
+    measured = {name: study.with_measured_flags(one, folder / name) for name, one in done.items()}
     records = {name: report.read_csv(folder / name / "results.csv") for name in done}
     sources = {name: study.source(one, records[name], folder / name) for name, one in measured.items()}
     sections = [section(one, records[name], sources[name]) for name, one in measured.items()]
@@ -142,8 +142,8 @@ def pages(done: dict[str, study.Study], folder: Path) -> None:
     seconds = sum(study.seconds(one, records[name]) for name, one in measured.items())
     shown = [{k: x for k, x in line.items() if k != "evidence"} for line in lines]  # that stands in the sections
     links = {name: f"s{i}" for i, name in enumerate(measured, 1)}  # behind the section of all verdicts
-    first = Section("Verdicts", [overview.DEFINITIONS, overview.listed(shown, links)])
-    said = f"{summary(lines, len(measured), seconds)} {overview.decided(lines)}"
+    first = Section("Verdicts", [overview.DEFINITIONS, overview.verdict_list(shown, links)])
+    said = f"{summary(lines, len(measured), seconds)} {overview.summarize_verdicts(lines)}"
     answer = [said, Picture(overview.figure(lines), "How many claims of each study are supported, falsified and inconclusive.")]
     report.write(folder / "index.html", report.html(TITLE, provenance(sources, records), [first, *sections], answer))
     report.write(folder / "README.md", readme(said, lines))
@@ -152,12 +152,12 @@ def pages(done: dict[str, study.Study], folder: Path) -> None:
 
 def verdict_lines(name: str, one: study.Study, records: list[Record]) -> list[Record]:
     """The study's verdicts, for the overview."""
-    return [{"study": name, "verdict": v.outcome, "claim": v.claim, "evidence": v.evidence} for v in judged(one, records)]
+    return [{"study": name, "verdict": v.outcome, "claim": v.claim, "evidence": v.evidence} for v in sorted_verdicts(one, records)]
 
 
-def judged(one: study.Study, records: list[Record]) -> list[Verdict]:
+def sorted_verdicts(one: study.Study, records: list[Record]) -> list[Verdict]:
     """Returns the study's verdicts as a family, what is decided first."""
-    return overview.by_outcome(study.judged(one, records), attrgetter("outcome"))
+    return overview.by_outcome(study.family_verdicts(one, records), attrgetter("outcome"))
 
 
 def readme(said: str, lines: list[Record]) -> str:
@@ -176,7 +176,7 @@ def summary(lines: list[Record], studies: int, seconds: float) -> str:
     >>> summary([{"verdict": "supported"}, {"verdict": "falsified"}, {"verdict": "supported"}], 2, 5400)
     '2 studies, measured in 1.5 hours; of 3 claims 2 are supported, 1 falsified and 0 inconclusive.'
     """
-    return f"{studies} studies, measured in {seconds / 3600:.1f} hours; {overview.counted(lines)}."
+    return f"{studies} studies, measured in {seconds / 3600:.1f} hours; {overview.count_verdicts(lines)}."
 
 
 def section(one: study.Study, records: list[Record], source: str) -> Section:
@@ -184,7 +184,7 @@ def section(one: study.Study, records: list[Record], source: str) -> Section:
     about, lines = inspect.getdoc(type(one)), one.lines(records)
     pictures = [Picture(figure, f"{about} ({name.replace('_', ' ')})") for name, figure in one.figures(records).items()]
     notes = ". ".join(study.legend(one, lines))
-    return Section(study.name(one).replace("_", " "), [about, one.claim, *judged(one, records), *pictures, lines, notes, source])
+    return Section(study.name(one).replace("_", " "), [about, one.claim, *sorted_verdicts(one, records), *pictures, lines, notes, source])
 
 
 def provenance(sources: dict[str, str], records: dict[str, list[Record]]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from agentic_rl.records.lock import Lock
 from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
-from agentic_rl.training.programs import Machine
+from agentic_rl.training.programs import Programs
 from agentic_rl.training.run import Run, WarmStart
 from agentic_rl.training.train import BUDGET, Result
 from experiments.cli import console, interrupt, progress
@@ -119,7 +119,7 @@ def main(arguments: list[str]) -> int:
     out = Path(command.out)
     report.write_csv(out / "results.csv", results)
     report.write_csv(out / "curves.csv", curves)
-    report.write(out / "made_by.json", json.dumps(made_by(command, results), indent=1) + "\n")
+    report.write(out / "made_by.json", json.dumps(describe_command(command, results), indent=1) + "\n")
     write(out)
     print(f"runs: {console.tensorboard(out / 'runs')}")
     return 0
@@ -152,7 +152,7 @@ def measure(command: Command, tasks: dict[str, Any], rows: dict[str, algorithms.
 
 def table() -> dict[str, algorithms.Algorithm]:
     """The rows that can be compared: those of the table as they are, and cloning of fresh demonstrations."""
-    rows = algorithms.rows()
+    rows = algorithms.by_name()
     return rows | {"sft_fresh": rows["sft"]}
 
 
@@ -177,7 +177,7 @@ def final_scores(
     """One record per seed, horizon and mode of acting, under "scores"."""
     records = []
     for horizon in HORIZONS:
-        machine = Machine(run, lambda what: line.phase(f"{what.replace('evaluating', 'final evaluation')} at {horizon}x"))
+        machine = Programs(run, lambda what: line.phase(f"{what.replace('evaluating', 'final evaluation')} at {horizon}x"))
         task = run.task.longer(horizon)
         decisions = num_decisions(task)
         for mode, temperature in (("sampled", 1.0), ("greedy", 0.0)):
@@ -199,7 +199,7 @@ def num_decisions(task: Any) -> float:
 
 def curve(cell: Path, task_name: str, row_name: str) -> list[Record]:
     """Success on unseen problems against what was spent, from a run's log."""
-    rows = [row for row in RunDirectory.open(cell).rows() if "eval_success" in row]
+    rows = [row for row in RunDirectory.open(cell).entries() if "eval_success" in row]
     return [
         {"task": task_name, "row": row_name, "seed": seed, "update": row["step"]}
         | {name: row[name][seed] for name in BUDGET} | {"seconds": row["time"] - rows[0]["time"], "success": row["eval_success"][seed]}
@@ -276,9 +276,9 @@ def write(out: Path) -> None:
     lines = [{k: x for k, x in v._asdict().items() if k != "p"} for v in judged]
     report.write_csv(out / "verdicts.csv", lines)
     boxes = [{"verdict": line.pop("outcome")} | line for line in lines]
-    said = f"The predictions: {overview.counted(boxes)}."
+    said = f"The predictions: {overview.count_verdicts(boxes)}."
     answer = [" ".join(comparison_answer.answer(results)), pictures["final_success"], said]
-    sections = [report.Section("Verdicts", [VERDICTS, overview.listed(boxes)])]
+    sections = [report.Section("Verdicts", [VERDICTS, overview.verdict_list(boxes)])]
     sections += [report.Section(f"Results on {words(task)}", [report.table(t), report.note(t)]) for task, t in tables.items()]
     sections.append(report.Section("The comparison", [QUESTION, CAVEATS, pictures["rows"]]))
     sections.append(report.Section("Success against horizon", [pictures["success_against_horizon"]]))
@@ -309,9 +309,9 @@ def draw(out: Path) -> dict[str, report.Picture]:
     return pictures
 
 
-def made_by(command: Command, results: list[Record]) -> dict[str, Any]:
+def describe_command(command: Command, results: list[Record]) -> dict[str, Any]:
     """What a reader needs to make the page again."""
-    made = provenance.made_by()
+    made = provenance.collect()
     git = made["git"]
     cells_ = [Path(command.out) / "runs" / task / "warm_start" for task in command.tasks.split(",")]
     began = {str((RunDirectory.open(cell).made_by.get("git") or {}).get("commit")) for cell in cells_ if git}

@@ -30,14 +30,14 @@ from agentic_rl import parallel
 from agentic_rl.config import check, checked, to_json
 from agentic_rl.policy import transformer
 from agentic_rl.records.run_directory import RunDirectory
-from agentic_rl.training.programs import Machine
-from agentic_rl.training.run import Run, stored
+from agentic_rl.training.programs import Programs
+from agentic_rl.training.run import Run, read_run
 from agentic_rl.training.train import BUDGET, load_start, train
 from agentic_rl.types import Spec, parts
 from experiments.cli import console, interrupt, resume
 from experiments.cli.flags import choices, from_flags, parse, take
 from experiments.cli.progress import Line
-from experiments.harness.cell import saved
+from experiments.harness.cell import describe_saved
 from experiments.reports.display_names import task_name
 
 # The success of seeds 0 to 4 rises from .03 to .13 to .96 or more.
@@ -74,20 +74,20 @@ def main(arguments: list[str]) -> int:
     if command.quick:
         print(f"a smoke test of {run.updates} updates: it shows that everything works, and learns nothing")
     parallel.prepare(run.devices)
-    machine = Machine(run)
+    machine = Programs(run)
     if run.warm_start.checkpoint:
         load_start(run, machine)  # now, so that a wrong one leaves no directory behind
     name = command.run_dir or new_folder(f"runs/{arguments[0]}-{arguments[1]}-{time.strftime('%Y%m%d-%H%M%S')}")
     directory = RunDirectory.create(name, to_json(run))
     proceed = f"continue it with {console.command('train', '--resume', name)}, or choose another --run-dir"
-    check(next(directory.rows(), None) is None, f"{name} already holds this run; {proceed}.")
+    check(next(directory.entries(), None) is None, f"{name} already holds this run; {proceed}.")
     return execute(run, directory)
 
 
 def go_on(path: str, arguments: list[str]) -> int:
     """Continues the run in a directory, with those flags changed that a run may change; of a finished run shows the result."""
     directory = RunDirectory.open(path)
-    before = stored(directory)
+    before = read_run(directory)
     command = from_flags(Command, Command(before), arguments)
     check(not command.quick and not command.run_dir, "A run goes on where it is, and to its end: leave out --run-dir and --quick.")
     parallel.prepare(command.run.devices)
@@ -97,7 +97,7 @@ def go_on(path: str, arguments: list[str]) -> int:
     if directory.result and command.run.updates == before.updates:
         resume.show_finished(path, before, directory.result)
         return 0
-    Machine(command.run)  # now, so that what does not fit changes nothing
+    Programs(command.run)  # now, so that what does not fit changes nothing
     if changes:
         directory.reconfigure(to_json(command.run))
         print(*changes, sep="\n")
@@ -151,12 +151,12 @@ def execute(run: Run, directory: RunDirectory) -> int:
     console.keep_compiled_programs()
     parallel.prepare(run.devices)
     again = console.command("train", "--resume", directory.path)
-    should_stop = interrupt.stopper(lambda: f"stopped; {saved(run, directory)}. Continue with: {again}")
+    should_stop = interrupt.stopper(lambda: f"stopped; {describe_saved(run, directory)}. Continue with: {again}")
     with directory, Line(task_name(run.task)) as line:
         print(describe(run), f"records in {directory.path}", sep="\n", flush=True)
         result = train(run, directory, line, should_stop)
         if not result.finished:
-            line.say(f"stopped; {saved(run, directory)}. Continue with: {again}")
+            line.say(f"stopped; {describe_saved(run, directory)}. Continue with: {again}")
             return interrupt.CODE
         last = result.last
         scores = {name: last[name] for name in last if name.startswith("eval_")}

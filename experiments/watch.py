@@ -24,7 +24,7 @@ from agentic_rl.rollout.transcript import episodes
 from agentic_rl.training.run import Run, load
 from agentic_rl.types import parts
 from experiments.cli import console
-from experiments.cli.flags import from_flags, take, task_of
+from experiments.cli.flags import from_flags, take, task_from
 
 ACTORS = {"expert": actors.Expert(), "random": actors.Random()}
 
@@ -58,7 +58,7 @@ def parse(run: Run | None, policy: str, arguments: list[str]) -> Command:
     Raises: ConfigError if there is neither.
     """
     if arguments and not arguments[0].startswith("-"):
-        task, arguments = task_of(arguments)
+        task, arguments = task_from(arguments)
         check(not isinstance(task, dict), "Watch one task at a time.")
     else:
         check(run is not None, f"Name a task: {', '.join(sorted(named(envs)))}.")

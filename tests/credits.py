@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from agentic_rl.credit.returns import earned
+from agentic_rl.credit.returns import token_rewards
 from agentic_rl.types import Value
 from agentic_rl.values import from_state_values
 from tests.batches import G, close, episodes, gains, trajectory
@@ -31,7 +31,7 @@ def compiled_credits():
 
 @cache
 def compiled_values():
-    return compiled(lambda before, made, discount: from_state_values(before, earned(made), made.mask, discount))
+    return compiled(lambda before, made, discount: from_state_values(before, token_rewards(made), made.mask, discount))
 
 
 def by_token(found, made):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from agentic_rl import algorithms
-from agentic_rl.credit.returns import earned, token_to_go
+from agentic_rl.credit.returns import token_rewards, token_to_go
 from agentic_rl.losses import loss_terms
 from agentic_rl.losses.kl import ReferenceKL
 from agentic_rl.presets import PRESETS, TABLE
@@ -25,7 +25,7 @@ from tests.batches import close, free, trajectory
 from tests.config.test_fields import SIZE, adversarial, differ, weights_after_update
 from tests.toys import babbler
 
-ROWS = algorithms.rows()
+ROWS = algorithms.by_name()
 RESULTS = Path(__file__).parents[1] / "results" / "variants" / "results.csv"
 PAGE = Path(__file__).parents[1] / "docs" / "algorithms.md"
 FAST = {"rloo-trl", "ragen-bi-level"}  # between them: a reference, a critic, an entropy bonus, a selection, a ratio of episodes
@@ -69,7 +69,7 @@ def before(made):
 def credited(algorithm, made):
     """The credit of each token, 0 where it is not trained on, what is trained on, and the values."""
     made, kept = algorithm.reward(made), algorithm.selection(made)
-    value = from_state_values(before(made), earned(made), made.mask, getattr(algorithm.values, "discount", 1.0))
+    value = from_state_values(before(made), token_rewards(made), made.mask, getattr(algorithm.values, "discount", 1.0))
     mask = made.mask & kept[..., None, None]
     credit = algorithm.credit(made._replace(mask=mask), value)
     return jnp.where(mask, credit[..., None] if credit.ndim == 3 else credit, 0.0), mask, value
@@ -169,7 +169,9 @@ def test_a_cell_of_the_page_tells_two_algorithms_apart_wherever_their_parts_diff
         names = [f.name for f in fields(one) if f.name not in algorithms_page.SIZES]
         unequal = {name for name in names if getattr(one, name) != getattr(other, name)}
         assert unequal == algorithms_page.cells(one, other).keys()
-        assert all(algorithms_page.written(getattr(one, name)) != algorithms_page.written(getattr(other, name)) for name in unequal)
+        assert all(
+            algorithms_page.describe_part(getattr(one, name)) != algorithms_page.describe_part(getattr(other, name)) for name in unequal
+        )
 
 
 def test_the_examples_in_the_docstrings_hold():
@@ -179,9 +181,9 @@ def test_the_examples_in_the_docstrings_hold():
 def test_norms_and_cosines_are_those_of_whole_trees_at_each_of_the_two_points():
     base = {"a": jnp.array([[3.0, 0.0], [1.0, 0.0]]), "b": jnp.array([[4.0], [0.0]])}
     slope = {"a": jnp.array([[0.0, 2.0], [-2.0, 0.0]]), "b": jnp.zeros((2, 1))}
-    found = algorithms_page.compared(slope, base)
+    found = algorithms_page.compare_gradients(slope, base)
     assert found == pytest.approx({"norm": 2, "cosine": 0, "moved_norm": 2, "moved_cosine": -1})
-    assert algorithms_page.compared(base, base) == pytest.approx({"norm": 5, "cosine": 1, "moved_norm": 1, "moved_cosine": 1})
+    assert algorithms_page.compare_gradients(base, base) == pytest.approx({"norm": 5, "cosine": 1, "moved_norm": 1, "moved_cosine": 1})
 
 
 def test_only_a_critic_s_loss_is_left_out_of_what_is_measured():

@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch", reason=NEEDED.format("torch"))
 trl = pytest.importorskip("trl", reason=NEEDED.format("trl"))
 
 B, T, A = 6, 3, 4
-ROWS = algorithms.rows()
+ROWS = algorithms.by_name()
 GROUP = dict(loss_type="grpo", importance_sampling_level="token", epsilon_low=0.2, epsilon_high=0.2, beta=0.0)
 CASES = {  # an algorithm of ours, and the settings of GRPOTrainer that it claims to be
     "grpo": (ROWS["grpo"], {}),

@@ -168,12 +168,14 @@ def weights(of: Policy = TINY, seed: int = 0, likely: tuple[int, ...] = ()) -> t
     return params
 
 
-def babbler(size: Policy, task=Ragged(), seed: int = 0) -> transformer.Params:
+def babbler(policy_config: Policy, task=Ragged(), seed: int = 0) -> transformer.Params:
     """Weights of a policy that prefers the task's choices, and whose value head is not zero."""
-    params = transformer.init(size, jax.random.key(seed))
+    params = transformer.init(policy_config, jax.random.key(seed))
     liked = jnp.ones(tokens.VOCABULARY).at[jnp.array(task.spec.choices)].set(2.5)
-    direction = jnp.ones(size.width) / size.width**0.5  # every token's feature leans to it, so does the last one: a bias of the logits
+    direction = (
+        jnp.ones(policy_config.width) / policy_config.width**0.5
+    )  # every token's feature leans to it, so does the last one: a bias of the logits
     noise = jax.random.split(jax.random.key(seed + 1))
-    embedding = 0.2 * jax.random.normal(noise[0], (tokens.VOCABULARY, size.width)) + liked[:, None] * direction
+    embedding = 0.2 * jax.random.normal(noise[0], (tokens.VOCABULARY, policy_config.width)) + liked[:, None] * direction
     kernel = 0.2 * jax.random.normal(noise[1], params["value_head"]["kernel"].shape)
     return params | {"embedding": {"embedding": embedding}, "value_head": params["value_head"] | {"kernel": kernel}}

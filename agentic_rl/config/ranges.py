@@ -83,11 +83,11 @@ def kind(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
-def declared(annotation: Any) -> Range | None:
+def declared_range(annotation: Any) -> Range | None:
     """The range of a type, or of a tuple's elements; None if there is none."""
     if get_origin(annotation) is Annotated:
-        return next((x for x in annotation.__metadata__ if isinstance(x, Range)), declared(kind(annotation)))
-    return declared(get_args(annotation)[0]) if get_origin(annotation) is tuple else None
+        return next((x for x in annotation.__metadata__ if isinstance(x, Range)), declared_range(kind(annotation)))
+    return declared_range(get_args(annotation)[0]) if get_origin(annotation) is tuple else None
 
 
 def number(annotation: Any) -> type | None:
@@ -99,7 +99,7 @@ def number(annotation: Any) -> type | None:
 
 @cache
 def _ranges(cls: type) -> dict[str, tuple[type, Range]]:
-    each = {f.name: (number(f.type), declared(f.type)) for f in dataclasses.fields(cls)}
+    each = {f.name: (number(f.type), declared_range(f.type)) for f in dataclasses.fields(cls)}
     return {name: (of, within) for name, (of, within) in each.items() if of and within}
 
 
@@ -114,8 +114,8 @@ def check_ranges(config: Any) -> None:
             whole = of is float or isinstance(x, Integral)
             if isinstance(x, Real) and not (whole and x in within):
                 wanted = within.words(x) if whole else "a whole number"
-                raise ConfigError(f"{name} must {'each ' * isinstance(value, tuple)}be {wanted}, not {_written(x)}.")
+                raise ConfigError(f"{name} must {'each ' * isinstance(value, tuple)}be {wanted}, not {_format_number(x)}.")
 
 
-def _written(x: Real) -> str:
+def _format_number(x: Real) -> str:
     return str(x) if isinstance(x, Integral) or isnan(x) else f"{float(x):g}"

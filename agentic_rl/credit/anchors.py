@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from agentic_rl.config import config
 from agentic_rl.config.ranges import NonNegative, Weight
 from agentic_rl.credit.group import Group
-from agentic_rl.credit.returns import earned, reward_to_go
+from agentic_rl.credit.returns import reward_to_go, token_rewards
 from agentic_rl.types import Trajectory, Value
 
 
@@ -54,7 +54,7 @@ class Gigpo(Group):
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """(Rᵢ − mean R)/F + omega · (Gᵢₜ − mean of G in the same state)/F, F = 1 or a standard deviation."""
-        alive, gain = trajectory.mask.any(-1), earned(trajectory).sum(-1)
+        alive, gain = trajectory.mask.any(-1), token_rewards(trajectory).sum(-1)
         turns = jnp.where(alive, gain.sum(-1, keepdims=True), 0.0)
         counts = alive if self.baseline == "turns" else alive & (jnp.arange(alive.shape[-1]) == 0)
         same = jnp.zeros_like(trajectory.anchor)

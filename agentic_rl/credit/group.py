@@ -17,7 +17,7 @@ def per_turn(credit: Float[Array, "N G"], trajectory: Trajectory) -> Float[Array
     return jnp.broadcast_to(credit[..., None], trajectory.reward.shape)
 
 
-def centred(trajectory: Trajectory) -> Float[Array, "N G"]:
+def centred_returns(trajectory: Trajectory) -> Float[Array, "N G"]:
     """Rᵢ − mean R of the group."""
     total = episode_return(trajectory)
     total -= total[:, :1]  # so that equal returns are exactly 0, whatever this is divided by
@@ -37,7 +37,7 @@ class LeaveOneOut(Group):
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """G/(G−1) · (Rᵢ − mean R)."""
         attempts = trajectory.reward.shape[1]
-        return per_turn(centred(trajectory) * attempts / (attempts - 1), trajectory)
+        return per_turn(centred_returns(trajectory) * attempts / (attempts - 1), trajectory)
 
 
 @config
@@ -61,7 +61,7 @@ class Centred(Group):
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T A"]:
         """The centred return."""
-        credit = jnp.where(trajectory.mask, per_turn(centred(trajectory), trajectory)[..., None], 0.0)
+        credit = jnp.where(trajectory.mask, per_turn(centred_returns(trajectory), trajectory)[..., None], 0.0)
         return whiten(credit, trajectory.mask) if self.whiten else credit
 
 
@@ -79,7 +79,7 @@ class GroupRelative(Group):
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """The standardised return; 0 where all attempts fared alike."""
         std = episode_return(trajectory).std(1, keepdims=True, ddof=self.ddof)
-        return per_turn(centred(trajectory) / (std + self.eps), trajectory)
+        return per_turn(centred_returns(trajectory) / (std + self.eps), trajectory)
 
 
 @config
@@ -90,7 +90,7 @@ class BatchRelative(Group):
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """The return, centred in its group and scaled in the batch."""
-        return per_turn(centred(trajectory) / (episode_return(trajectory).std(ddof=1) + self.eps), trajectory)
+        return per_turn(centred_returns(trajectory) / (episode_return(trajectory).std(ddof=1) + self.eps), trajectory)
 
 
 @config

@@ -5,8 +5,8 @@ from jaxtyping import Array, Float
 
 from agentic_rl.config import config
 from agentic_rl.config.ranges import Finite
-from agentic_rl.credit.group import Group, centred
-from agentic_rl.credit.returns import earned
+from agentic_rl.credit.group import Group, centred_returns
+from agentic_rl.credit.returns import token_rewards
 from agentic_rl.types import Trajectory, Value
 
 
@@ -23,8 +23,8 @@ class ProcessAdvantage(Group):
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """Both parts, at each turn."""
         attempts, alive = trajectory.reward.shape[1], trajectory.mask.any(-1)
-        prover = earned(trajectory).sum(-1) + progress(trajectory)
-        return jnp.where(alive, (centred(trajectory) * attempts / (attempts - 1))[..., None] + self.alpha * prover, 0.0)
+        prover = token_rewards(trajectory).sum(-1) + progress(trajectory)
+        return jnp.where(alive, (centred_returns(trajectory) * attempts / (attempts - 1))[..., None] + self.alpha * prover, 0.0)
 
 
 def progress(trajectory: Trajectory, discount: Float[Array, ""] | float = 1.0) -> Float[Array, "N G T"]:

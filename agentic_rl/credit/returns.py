@@ -15,14 +15,14 @@ def is_last(mask: Bool[Array, "*b A"]) -> Bool[Array, "*b A"]:
     return mask & (jnp.cumsum(mask, axis=-1) == mask.sum(-1, keepdims=True))
 
 
-def earned(trajectory: Trajectory) -> Float[Array, "N G T A"]:
+def token_rewards(trajectory: Trajectory) -> Float[Array, "N G T A"]:
     """What each token earned: its turn's reward if it is the turn's last, minus its own penalty."""
     return jnp.where(is_last(trajectory.mask), trajectory.reward[..., None], 0.0) - jnp.where(trajectory.mask, trajectory.penalty, 0.0)
 
 
 def episode_return(trajectory: Trajectory) -> Float[Array, "N G"]:
     """What each episode earned."""
-    return earned(trajectory).sum((-2, -1))
+    return token_rewards(trajectory).sum((-2, -1))
 
 
 def reward_to_go(reward: Float[Array, "*batch T"], discount: Float[Array, ""] | float) -> Float[Array, "*batch T"]:
@@ -38,7 +38,7 @@ def reward_to_go(reward: Float[Array, "*batch T"], discount: Float[Array, ""] | 
 
 def token_to_go(trajectory: Trajectory, discount: Float[Array, ""] | float = 1.0) -> Float[Array, "N G T A"]:
     """What each token and the later ones of its turn earned, and the discounted reward to go of the turns behind."""
-    gain = earned(trajectory)
+    gain = token_rewards(trajectory)
     by_turn = reward_to_go(gain.sum(-1), discount)
     behind = jnp.concatenate([by_turn[..., 1:], jnp.zeros_like(by_turn[..., :1])], axis=-1)
     within = jnp.cumsum(gain[..., ::-1], axis=-1)[..., ::-1]

@@ -10,7 +10,7 @@ from agentic_rl.config import config
 from agentic_rl.config.ranges import Weight
 from agentic_rl.credit import Credit
 from agentic_rl.credit.gae import gae
-from agentic_rl.credit.returns import earned, is_last, whiten
+from agentic_rl.credit.returns import is_last, token_rewards, whiten
 from agentic_rl.types import Trajectory, Value
 
 
@@ -45,7 +45,7 @@ class TurnGAE(Credit):
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T A"]:
         """The advantage of each turn, at its tokens."""
-        mask, gain = trajectory.mask, earned(trajectory).sum(-1)
+        mask, gain = trajectory.mask, token_rewards(trajectory).sum(-1)
         advantage = turn_gae(gain, value.before[..., 0], mask.any(-1), self.discount, self.lambda_)
         advantage = jnp.where(mask, advantage[..., None], 0.0)
         return whiten(advantage, mask) if self.whiten else advantage
@@ -67,7 +67,7 @@ class BiLevelGAE(Credit):
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T A"]:
         """The advantage of each token."""
-        mask, last, gain = trajectory.mask, is_last(trajectory.mask), earned(trajectory)
+        mask, last, gain = trajectory.mask, is_last(trajectory.mask), token_rewards(trajectory)
         at_end, gain_at_end = (jnp.where(last, x, 0.0).sum(-1) for x in (value.before, gain))
         until_next = gain_at_end + self.turn_discount * _next(gain.sum(-1) - gain_at_end, mask.any(-1))
         of_turn = turn_gae(until_next, at_end, mask.any(-1), self.turn_discount, self.lambda_)

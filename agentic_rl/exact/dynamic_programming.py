@@ -19,7 +19,7 @@ from agentic_rl.policy.transformer import Policy
 from agentic_rl.types import Environment, Spec, State, Trajectory, Value
 
 
-class Table(NamedTuple):
+class ValueTable(NamedTuple):
     """What the policy does in each state, and what that is worth."""
 
     log_prob: Float[Array, "N T C S V"]  # of the next token, behind each prefix of an action
@@ -39,53 +39,55 @@ class Solution(NamedTuple):
     """Everything about some problems under a policy."""
 
     graph: Graph  # [N, ...]
-    table: Table
+    table: ValueTable
     places: Places  # of the episodes asked about
 
 
-def check_possible(task: Environment, size: Policy) -> None:
+def check_possible(task: Environment, policy_config: Policy) -> None:
     """Nothing, if everything that can happen can be listed.
 
     Raises: ConfigError with what to do instead.
     """
     name, forks = type(task).__name__, "use --values forks"
     check(not is_random(task), f"{name} is random and does not list its outcomes, so it has no exact values: {forks}.")
-    single = task.spec.action_length == 1 or size.context == "markov"
+    single = task.spec.action_length == 1 or policy_config.context == "markov"
     check(single, f"{name} has actions of {task.spec.action_length} tokens: for exact values set --policy.context markov, or {forks}.")
-    alphabet(size, task)
+    alphabet(policy_config, task)
 
 
-def alphabet(size: Policy, task: Environment) -> Actions:
+def alphabet(policy_config: Policy, task: Environment) -> Actions:
     """The actions to tell apart: all, if a policy remembers them or a task judges each token, whatever the others are."""
-    return actions(task.spec, lumped=size.context == "markov" and not getattr(task, "judges_tokens", False))
+    return actions(task.spec, lumped=policy_config.context == "markov" and not getattr(task, "judges_tokens", False))
 
 
-def solve(size: Policy, params: transformer.Params, task: Environment, trajectory: Trajectory, capacity: int, chunk: int = 256) -> Solution:
+def solve(
+    policy_config: Policy, params: transformer.Params, task: Environment, trajectory: Trajectory, capacity: int, chunk: int = 256
+) -> Solution:
     """All about the problems of episodes that kept their states. Differentiable by the weights."""
     state = jax.tree.map(lambda x: x[:, 0, 0], trajectory.state)
-    found = explore(size, task, state, trajectory.observation[:, 0, 0], capacity)
-    table = tabulate(size, params, task, trajectory.prompt[:, 0], found, chunk)
-    return Solution(found, table, find(size, task, found, trajectory))
+    found = explore(policy_config, task, state, trajectory.observation[:, 0, 0], capacity)
+    table = tabulate(policy_config, params, task, trajectory.prompt[:, 0], found, chunk)
+    return Solution(found, table, find(policy_config, task, found, trajectory))
 
 
-def explore(size: Policy, task: Environment, state: State, observation: Int[Array, "N O"], capacity: int) -> Graph:
+def explore(policy_config: Policy, task: Environment, state: State, observation: Int[Array, "N O"], capacity: int) -> Graph:
     """The graphs [N, ...] of the problems that begin like this, with up to `capacity` states a turn."""
-    acts, merged = alphabet(size, task), size.context == "markov"
+    acts, merged = alphabet(policy_config, task), policy_config.context == "markov"
     return jax.vmap(lambda s, o: graph(task, acts, s, o, capacity, merged))(state, observation)
 
 
 def tabulate(
-    size: Policy, params: transformer.Params, task: Environment, prompt: Int[Array, "N P"], graph: Graph, chunk: int = 256
-) -> Table:
+    policy_config: Policy, params: transformer.Params, task: Environment, prompt: Int[Array, "N P"], graph: Graph, chunk: int = 256
+) -> ValueTable:
     """What the policy does and may expect in every state of the graphs; `chunk` states are read at a time."""
-    read = _read_markov if size.context == "markov" else _read_history
-    log_prob = jax.nn.log_softmax(read(size, params, task, prompt, graph, chunk))
-    value = jax.vmap(lambda g, p: back_up(alphabet(size, task), g, p))(graph, log_prob)
+    read = _read_markov if policy_config.context == "markov" else _read_history
+    log_prob = jax.nn.log_softmax(read(policy_config, params, task, prompt, graph, chunk))
+    value = jax.vmap(lambda g, p: back_up(alphabet(policy_config, task), g, p))(graph, log_prob)
     is_whole = (graph.states.count <= graph.states.alive.shape[-1]).all(-1)
-    return Table(log_prob, jnp.where(is_whole[:, None, None, None], value, jnp.nan))
+    return ValueTable(log_prob, jnp.where(is_whole[:, None, None, None], value, jnp.nan))
 
 
-def expected_return(table: Table) -> Float[Array, " N"]:
+def expected_return(table: ValueTable) -> Float[Array, " N"]:
     """Of each problem. Its gradient is the exact policy gradient."""
     return table.value[:, 0, 0, -1]
 
@@ -126,12 +128,12 @@ def back_up(acts: Actions, graph: Graph, log_prob: Float[Array, "T C S V"]) -> F
     return jax.lax.scan(turn, nothing, (graph.reward, graph.chance, graph.next, log_prob), reverse=True)[1]
 
 
-def _read_markov(size: Policy, params, task, prompt: Int[Array, "N P"], graph: Graph, chunk: int) -> Float[Array, "N T C S V"]:
+def _read_markov(policy_config: Policy, params, task, prompt: Int[Array, "N P"], graph: Graph, chunk: int) -> Float[Array, "N T C S V"]:
     """Logits behind each prefix, from the last of the prompt, the observation and the tokens so far."""
-    spec, acts = task.spec, alphabet(size, task)
+    spec, acts = task.spec, alphabet(policy_config, task)
     longest = acts.prefix[acts.length == spec.action_length - 1][:, : spec.action_length - 1]
     row, column = _carriers(acts, longest)
-    cache = prefill(Sampler(size, params), spec, prompt)
+    cache = prefill(Sampler(policy_config, params), spec, prompt)
 
     @jax.checkpoint
     def one(item):
@@ -139,7 +141,7 @@ def _read_markov(size: Policy, params, task, prompt: Int[Array, "N P"], graph: G
         begin = jnp.concatenate([prompt[n, -1:], observation])
         token = jnp.concatenate([jnp.broadcast_to(begin, (len(longest), len(begin))), longest], axis=1)
         mine = jax.tree.map(lambda x: jnp.broadcast_to(x[n], (len(longest), *x.shape[1:])), cache)
-        logits = transformer.logits_behind(size, params, mine, token, spec.prompt_length - 1, spec.action_length)
+        logits = transformer.logits_behind(policy_config, params, mine, token, spec.prompt_length - 1, spec.action_length)
         return logits[row, column]
 
     shape = graph.identity.shape[:-1]
@@ -154,9 +156,9 @@ def _carriers(acts: Actions, longest: Int[np.ndarray, "Q _"]) -> tuple[Int[Array
     return jnp.array(found), jnp.asarray(acts.length)
 
 
-def _read_history(size: Policy, params, task, prompt: Int[Array, "N P"], graph: Graph, chunk: int) -> Float[Array, "N T C 1 V"]:
+def _read_history(policy_config: Policy, params, task, prompt: Int[Array, "N P"], graph: Graph, chunk: int) -> Float[Array, "N T C 1 V"]:
     """Logits in each state, from everything that led to it."""
-    spec, acts, shape = task.spec, alphabet(size, task), graph.identity.shape[:-1]
+    spec, acts, shape = task.spec, alphabet(policy_config, task), graph.identity.shape[:-1]
     written = jax.vmap(lambda g: _written(spec, acts, g))(graph)
     problem, turn, _ = jnp.indices(shape)
 
@@ -164,7 +166,7 @@ def _read_history(size: Policy, params, task, prompt: Int[Array, "N P"], graph: 
     def one(item):
         n, t, behind = item
         token = jnp.concatenate([prompt[n], behind])[None]
-        return transformer.apply(size, params, spec, token, token >= 0)[0][0, t]
+        return transformer.apply(policy_config, params, spec, token, token >= 0)[0][0, t]
 
     items = problem.ravel(), turn.ravel(), written.reshape(-1, written.shape[-1])
     return _by_chunk(one, items, chunk).reshape(*shape, *acts.child.shape)
@@ -190,9 +192,9 @@ def _by_chunk(function, items, chunk: int):
     return jax.lax.map(function, items, batch_size=chunk)
 
 
-def find(size: Policy, task: Environment, graph: Graph, trajectory: Trajectory) -> Places:
+def find(policy_config: Policy, task: Environment, graph: Graph, trajectory: Trajectory) -> Places:
     """Where the tokens of episodes at these problems are in the table."""
-    acts = alphabet(size, task)
+    acts = alphabet(policy_config, task)
     before, behind = _walk(acts, trajectory)
 
     def follow(graph, identity, alive, action):

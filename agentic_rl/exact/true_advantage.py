@@ -29,7 +29,7 @@ class Truth(NamedTuple):
 
 
 def true_advantage(
-    task: Environment, size: Policy, params: transformer.Params, trajectory: Trajectory, capacity: int = 256, chunk: int = 256, forks: int = 1024
+    task: Environment, policy_config: Policy, params: transformer.Params, trajectory: Trajectory, capacity: int = 256, chunk: int = 256, forks: int = 1024
 ) -> Truth:  # fmt: skip
     """The truth about episodes of a rollout with `keep_states=True`; shapes are compiled once for each task and policy.
 
@@ -40,28 +40,28 @@ def true_advantage(
     Raises: ConfigError if the episodes kept no states.
     """
     check(bool(jax.tree.leaves(trajectory.state)), "These episodes kept no states: roll them out with keep_states=True.")
-    kind = "states" if size.context == "markov" else "histories"
+    kind = "states" if policy_config.context == "markov" else "histories"
     try:
-        dynamic_programming.check_possible(task, size)
-        value, most = _enumerated(size, task, capacity, chunk, params, trajectory)
+        dynamic_programming.check_possible(task, policy_config)
+        value, most = _enumerate_values(policy_config, task, capacity, chunk, params, trajectory)
         check(int(most) <= capacity, f"there are {int(most):,} {kind} a turn, and capacity is {capacity:,}")
     except ConfigError as reason:
-        value, error = _forked(size, task, forks, params, trajectory)
+        value, error = _fork_values(policy_config, task, forks, params, trajectory)
         return Truth(value, error, f"{forks:,} forks from before each turn ({reason})")
     return Truth(value, jnp.zeros(trajectory.mask.shape), f"exact, by enumeration of up to {int(most):,} {kind} a turn")
 
 
 @jax.jit(static_argnums=(0, 2, 3))
-def _enumerated(size, task, capacity: int, chunk: int, params, trajectory: Trajectory):
+def _enumerate_values(policy_config, task, capacity: int, chunk: int, params, trajectory: Trajectory):
     """The values, and the most states there are in a turn."""
-    found = dynamic_programming.solve(size, params, task, trajectory, capacity, chunk)
+    found = dynamic_programming.solve(policy_config, params, task, trajectory, capacity, chunk)
     return dynamic_programming.values(found, trajectory), found.graph.states.count.max()
 
 
 @jax.jit(static_argnums=(0, 2))
-def _forked(size, task, forks: int, params, trajectory: Trajectory) -> tuple[Value, Float[Array, "N G T A"]]:
+def _fork_values(policy_config, task, forks: int, params, trajectory: Trajectory) -> tuple[Value, Float[Array, "N G T A"]]:
     """Values as means of forks, and the standard error of their difference."""
-    sampler = Sampler(size, params)
+    sampler = Sampler(policy_config, params)
     cache, attempts = read(sampler, task, trajectory), trajectory.mask.shape[1]
     problem = jnp.repeat(fold(jax.random.key(0), jnp.arange(len(trajectory.mask))), attempts)
     alive, last = trajectory.mask.any(-1), trajectory.mask.sum(-1, keepdims=True) - 1

@@ -57,17 +57,17 @@ class Log:
         if places.damaged:
             lines = "1 line that is" if len(places.damaged) == 1 else f"{len(places.damaged)} lines that are"
             note(f"{self.path} holds {lines} damaged or out of place; the others are read.")
-        for line in self._lines(places.rows[step] for step in sorted(places.rows)):
+        for line in self._lines(places.entries[step] for step in sorted(places.entries)):
             yield json.loads(line)
 
     def row(self, step: int) -> Row | None:
         """The row of a step; None if there is none."""
-        places = self._places().rows
+        places = self._places().entries
         return next((json.loads(line) for line in self._lines(places[s] for s in places if s == step)), None)
 
     def last(self) -> int | None:
         """The last step."""
-        return max(self._places().rows, default=None)
+        return max(self._places().entries, default=None)
 
     def keep(self, last: int) -> None:
         """Cuts off the rows behind step `last`, and moves damaged lines into a file beside, named after this one and `.damaged`."""
@@ -99,8 +99,8 @@ class Log:
         with reading(self.path), open(self.path, "rb") as file:
             for line in file:
                 row, is_whole = self._parse(line), line.endswith(b"\n")
-                if row is not None and row["step"] not in places.rows:
-                    places.rows[row["step"]] = place
+                if row is not None and row["step"] not in places.entries:
+                    places.entries[row["step"]] = place
                 elif is_whole:
                     places.damaged.append(place)
                 if not is_whole:

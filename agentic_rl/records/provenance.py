@@ -11,7 +11,7 @@ import agentic_rl
 from agentic_rl import parallel
 
 
-def made_by() -> dict[str, Any]:
+def collect() -> dict[str, Any]:
     """Versions, git commit (None outside a repository) and whether files differ from it, devices, and date (UTC)."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
     return {

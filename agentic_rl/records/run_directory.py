@@ -27,9 +27,9 @@ from agentic_rl.records.checkpoints import Checkpoints
 from agentic_rl.records.disk_errors import note, reading, writing
 from agentic_rl.records.lock import Lock
 from agentic_rl.records.log import Log, Row, has_numbers, has_texts, to_json
-from agentic_rl.records.provenance import made_by
+from agentic_rl.records.provenance import collect
 from agentic_rl.records.tensorboard.writer import TensorBoard
-from agentic_rl.records.thinning import thinned
+from agentic_rl.records.thinning import thin
 
 
 class RunDirectory:
@@ -63,7 +63,7 @@ class RunDirectory:
             if all(file.name == "lock" or file.name.startswith(".config.json.") for file in path.iterdir()):
                 with Lock(path):
                     if not (path / "config.json").exists():  # another process may have come first
-                        atomic_files.write(path / "config.json", to_json({"config": config, "made_by": made_by()}, indent=2))
+                        atomic_files.write(path / "config.json", to_json({"config": config, "made_by": collect()}, indent=2))
         occupied = f"{path} is not the directory of a run, and not empty; name an empty or a new one."
         check((path / "config.json").exists(), occupied)
         run = cls.open(path)
@@ -96,17 +96,17 @@ class RunDirectory:
 
     def rows(self) -> Iterator[Row]:
         """The logged rows, one by one in the order of their steps, so that not all need to be in memory."""
-        return self._metrics.rows()
+        return self._metrics.entries()
 
     @property
     def metrics(self) -> list[Row]:
         """All logged rows, in the order of their steps."""
-        return list(self.rows())
+        return list(self.entries())
 
     @property
     def episodes(self) -> list[Row]:
         """The logged episodes, in order: rows of `step`, `time` and `episodes`, a list of texts."""
-        return list(self._episodes.rows())
+        return list(self._episodes.entries())
 
     @property
     def result(self) -> dict | None:
@@ -140,7 +140,7 @@ class RunDirectory:
         self._lock.acquire()
         with writing(self.path):
             stored = json.loads((self.path / "config.json").read_text())
-            stored |= {"config": config, "resumed_by": [*stored.get("resumed_by", []), made_by()]}
+            stored |= {"config": config, "resumed_by": [*stored.get("resumed_by", []), collect()]}
             result, earlier = self.path / "result.json", self.path / "earlier_result.json"
             if was_finished := result.exists():
                 os.replace(result, earlier)
@@ -207,7 +207,7 @@ class RunDirectory:
             if row and self._metrics.last() != step:
                 self._metrics.put(row)
                 note(f"{self._metrics.path} was behind the checkpoint of update {step}; the run goes on from there, without the lost rows.")
-            self._tensorboard.rewrite(self.rows(), self._episodes.rows())
+            self._tensorboard.rewrite(self.entries(), self._episodes.entries())
         self._newest = row or {}
         return restored
 
@@ -224,7 +224,7 @@ class RunDirectory:
         self._lock.acquire()
         self._checkpoints.wait()
         with writing(self.path):
-            if rows := thinned(self.rows()):
+            if rows := thin(self.entries()):
                 self._tensorboard.add_summary(self.config, rows)
             self._tensorboard.close()
             atomic_files.write(self.path / "result.json", to_json(result, indent=2))

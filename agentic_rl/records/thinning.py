@@ -10,19 +10,19 @@ class Evenly:
     """At most `most` of the rows that are added, evenly spread, the first among them."""
 
     def __init__(self, most: int):
-        self.rows: list[Row] = []
+        self.entries: list[Row] = []
         self._most, self._added, self._stride = most, 0, 1
 
     def add(self, row: Row) -> None:
         """Keeps the row or drops it; where too many are kept, every second one goes."""
         if self._added % self._stride == 0:
-            self.rows.append(row)
-        if len(self.rows) > self._most:
-            self.rows, self._stride = self.rows[::2], 2 * self._stride
+            self.entries.append(row)
+        if len(self.entries) > self._most:
+            self.entries, self._stride = self.entries[::2], 2 * self._stride
         self._added += 1
 
 
-def thinned(rows: Iterable[Row], most: int = 1000) -> list[Row]:
+def thin(rows: Iterable[Row], most: int = 1000) -> list[Row]:
     """Returns evenly spread rows, the first and the last among them: at most `most` of each kind, that is, with the same columns.
 
     >>> [row["step"] for row in thinned(({"step": i} for i in range(11)), most=4)]
@@ -33,5 +33,5 @@ def thinned(rows: Iterable[Row], most: int = 1000) -> list[Row]:
     for row in rows:
         kinds.setdefault(tuple(row), Evenly(most)).add(row)
         last = [row]
-    kept = {row["step"]: row for kind in kinds.values() for row in [*kind.rows, *last]}
+    kept = {row["step"]: row for kind in kinds.values() for row in [*kind.entries, *last]}
     return [kept[step] for step in sorted(kept)]

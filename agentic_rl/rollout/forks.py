@@ -12,7 +12,7 @@ from agentic_rl.rollout.rollout import respond
 from agentic_rl.types import Environment, TimeStep, Trajectory
 
 
-class Outcome(NamedTuple):
+class ForkOutcome(NamedTuple):
     """What became of one fork of each episode."""
 
     total: Float[Array, "N G"]  # (discounted) return from the fork on
@@ -28,7 +28,7 @@ class _Fork(NamedTuple):
     step: TimeStep
     before: Int[Array, " B"]
     cache: transformer.Cache
-    outcome: Outcome
+    outcome: ForkOutcome
 
 
 def read(sampler: Sampler, task: Environment, trajectory: Trajectory) -> transformer.Cache:
@@ -44,7 +44,7 @@ def read(sampler: Sampler, task: Environment, trajectory: Trajectory) -> transfo
 def fork(
     task: Environment, sampler: Sampler, cache: transformer.Cache, trajectory: Trajectory, turn: Int[Array, ""] | int, keys: Key[Array, " B"],
     discount: Float[Array, ""] | float = 1.0, axis_name: tuple[str, ...] | str = (),
-) -> Outcome:  # fmt: skip
+) -> ForkOutcome:  # fmt: skip
     """Every episode once more from before its action at `turn`, by the policy; episodes that were over by then return 0.
 
     Args:
@@ -70,11 +70,11 @@ def fork(
         token, mask, (state, step) = respond(task, now, fork.state, fork.step, action.token)
         gain = jnp.where(fork.step.done, 0.0, step.reward) * discount ** (fork.turn - turn)
         so_far = fork.outcome
-        outcome = Outcome(so_far.total + gain, so_far.turns + mask.any(-1).sum(), so_far.tokens + mask.sum())
+        outcome = ForkOutcome(so_far.total + gain, so_far.turns + mask.any(-1).sum(), so_far.tokens + mask.sum())
         return _Fork(fork.turn + 1, state, step, token[:, -1], close_turn(spec, cache, fork.turn, mask), outcome)
 
     state = jax.tree.map(lambda x: x[:, turn], here.state)
-    start = _Fork(jnp.int32(turn), state, step, before, cache, Outcome(nothing, jnp.int32(0), jnp.int32(0)))
+    start = _Fork(jnp.int32(turn), state, step, before, cache, ForkOutcome(nothing, jnp.int32(0), jnp.int32(0)))
     outcome = jax.lax.while_loop(is_alive, play, start).outcome
     return outcome._replace(total=outcome.total.reshape(trajectory.mask.shape[:2]))
 

@@ -30,7 +30,7 @@ from agentic_rl.rng_streams import DEMONSTRATE, PLAY, VALUES
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
 from agentic_rl.types import Environment, Spec, Trajectory, Value
-from agentic_rl.values import Spent, World
+from agentic_rl.values import Costs, ValueContext
 
 
 class Weights(NamedTuple):
@@ -55,7 +55,7 @@ class Batch(NamedTuple):
     value_target: Float[Array, "B T A"]
 
 
-class Made(NamedTuple):
+class Experience(NamedTuple):
     """What is trained on, what it tells, and what it cost."""
 
     batch: Batch
@@ -64,15 +64,15 @@ class Made(NamedTuple):
 
 
 def experience(
-    size: Policy, task: Environment, algorithm: Algorithm, weights: Weights, key: PRNGKeyArray, drawn: Int[Array, ""], count: int,
+    policy_config: Policy, task: Environment, algorithm: Algorithm, weights: Weights, key: PRNGKeyArray, drawn: Int[Array, ""], count: int,
     seed_axis: str | tuple = (),
-) -> Made:  # fmt: skip
+) -> Experience:  # fmt: skip
     """Episodes at the `count` problems from number `drawn` on (more, if some are drawn again), with their credit."""
     problem = parallel.my_part(drawn + jnp.arange(count))
-    trajectory, discarded = collect(size, task, algorithm, weights, key, problem, count, seed_axis)
-    trajectory, gap = reread(size, task.spec, algorithm, weights.actor, trajectory)
+    trajectory, discarded = collect(policy_config, task, algorithm, weights, key, problem, count, seed_axis)
+    trajectory, gap = reread(policy_config, task.spec, algorithm, weights.actor, trajectory)
     credited = algorithm.reward(trajectory)
-    world = World(task, size, weights.learner, problem, jax.random.fold_in(key, VALUES), seed_axis)
+    world = ValueContext(task, policy_config, weights.learner, problem, jax.random.fold_in(key, VALUES), seed_axis)
     value, forked = algorithm.values(world, credited)
     trajectory, credited, before, after = parallel.gather(
         [x._replace(state=()) for x in (trajectory, credited)] + [value.before, value.after]
@@ -82,18 +82,18 @@ def experience(
     batch = make_batch(algorithm, credited, value, kept)
     log = metrics.episode_metrics(trajectory) | credit_metrics(algorithm, batch, value, credited) | {"kept": kept.mean()} | gap
     more = {name: parallel.total(sum(x.get(name, 0) for x in (discarded, forked))) for name in ("env_steps", "generated_tokens")}
-    return Made(batch, log, budget(algorithm, task.spec, weights, drawn, trajectory, batch, more, rereads(size, algorithm)))
+    return Experience(batch, log, budget(algorithm, task.spec, weights, drawn, trajectory, batch, more, rereads(policy_config, algorithm)))
 
 
 def collect(
-    size: Policy, task: Environment, algorithm: Algorithm, weights: Weights, key: PRNGKeyArray, problem: Int[Array, " N"], count: int,
+    policy_config: Policy, task: Environment, algorithm: Algorithm, weights: Weights, key: PRNGKeyArray, problem: Int[Array, " N"], count: int,
     seed_axis: str | tuple = (),
-) -> tuple[Trajectory, Spent]:  # fmt: skip
+) -> tuple[Trajectory, Costs]:  # fmt: skip
     """The episodes at this device's problems, and what was spent on others that the selection had drawn again.
 
     A slot is drawn again with the problem `count` numbers further on, until its group is kept or no round is left.
     """
-    actor, stream = Sampler(size, weights.actor), PLAY
+    actor, stream = Sampler(policy_config, weights.actor), PLAY
     if isinstance(algorithm.actor, Expert):
         actor, stream = algorithm.actor, DEMONSTRATE
         problem = problem % actor.num_demos if actor.num_demos else problem
@@ -107,11 +107,11 @@ def collect(
     if algorithm.selection.max_rounds > 1:
         trajectory, spent = _draw_again(algorithm, play, problem, count, trajectory, spent, seed_axis)
     if algorithm.reads_reference:
-        trajectory = trajectory._replace(reference_log_prob=_log_prob(size, task.spec, weights.reference, trajectory))
+        trajectory = trajectory._replace(reference_log_prob=_log_prob(policy_config, task.spec, weights.reference, trajectory))
     return trajectory, spent
 
 
-def _draw_again(algorithm: Algorithm, play, problem, count: int, trajectory: Trajectory, spent: Spent, seed_axis):
+def _draw_again(algorithm: Algorithm, play, problem, count: int, trajectory: Trajectory, spent: Costs, seed_axis):
     """Slots whose group is not kept are played again, at other problems, for some rounds."""
 
     def wanted(trajectory):
@@ -133,24 +133,24 @@ def _draw_again(algorithm: Algorithm, play, problem, count: int, trajectory: Tra
     return jax.lax.while_loop(is_short, again, (jnp.int32(1), trajectory, spent))[1:]
 
 
-def _log_prob(size: Policy, spec: Spec, params, trajectory: Trajectory) -> Float[Array, "N G T A"]:
+def _log_prob(policy_config: Policy, spec: Spec, params, trajectory: Trajectory) -> Float[Array, "N G T A"]:
     """Of the actions taken, by these weights."""
     token, valid = (x.reshape((-1, x.shape[-1])) for x in layout.tokens(trajectory))
-    log_prob = jax.nn.log_softmax(transformer.apply(size, params, spec, token, valid)[0])
+    log_prob = jax.nn.log_softmax(transformer.apply(policy_config, params, spec, token, valid)[0])
     chosen = trajectory.action.reshape(log_prob.shape[:-1])
     return jnp.take_along_axis(log_prob, chosen[..., None], axis=-1).reshape(trajectory.mask.shape)
 
 
-def rereads(size: Policy, algorithm: Algorithm) -> bool:
+def rereads(policy_config: Policy, algorithm: Algorithm) -> bool:
     """Whether old log-probabilities come from a pass as in training; in float32 those that were sampled with are the same."""
-    return size.dtype != "float32" and algorithm.reads_old_log_prob
+    return policy_config.dtype != "float32" and algorithm.reads_old_log_prob
 
 
-def reread(size: Policy, spec: Spec, algorithm: Algorithm, params, trajectory: Trajectory) -> tuple[Trajectory, dict[str, Array]]:
+def reread(policy_config: Policy, spec: Spec, algorithm: Algorithm, params, trajectory: Trajectory) -> tuple[Trajectory, dict[str, Array]]:
     """The episodes with log-probabilities as training computes them, and how far these are from those sampled with."""
-    if not rereads(size, algorithm):
+    if not rereads(policy_config, algorithm):
         return trajectory, {}
-    log_prob = jnp.where(trajectory.mask, _log_prob(size, spec, params, trajectory), 0.0)
+    log_prob = jnp.where(trajectory.mask, _log_prob(policy_config, spec, params, trajectory), 0.0)
     away, count = (parallel.total(x.sum()) for x in (jnp.abs(log_prob - trajectory.log_prob), trajectory.mask))
     return trajectory._replace(log_prob=log_prob), {"sampler_gap": away / jnp.maximum(count, 1)}
 
@@ -197,7 +197,7 @@ def budget(
     drawn: Int[Array, ""],
     trajectory: Trajectory,
     batch: Batch,
-    more: Spent,
+    more: Costs,
     rereads: bool,
 ) -> dict[str, Num[Array, ""]]:
     """What this update cost, `more` included. A demonstration that was seen before costs no new steps and no new labels.

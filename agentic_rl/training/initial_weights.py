@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from agentic_rl.budgets import BUDGET, Spent
+from agentic_rl.budgets import BUDGET, Budget
 from agentic_rl.config import ConfigError, check
 from agentic_rl.progress import Pace, Reporter
 from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.training import learner
-from agentic_rl.training.programs import Machine
+from agentic_rl.training.programs import Programs
 from agentic_rl.training.run import Run, load, template
 
 
@@ -21,7 +21,7 @@ class Start(NamedTuple):
 
     params: Any  # [S, ...]
     drawn: int  # problems that were drawn for them
-    spent: Spent  # what they cost
+    spent: Budget  # what they cost
 
 
 class Diverged(ConfigError):
@@ -39,26 +39,26 @@ def check_finite(log: dict[str, np.ndarray], step: int, seed: int, advice: str) 
 
 
 def start(
-    run: Run, machine: Machine, report: Reporter, should_stop: Callable[[], bool], directory: RunDirectory | None = None
+    run: Run, machine: Programs, report: Reporter, should_stop: Callable[[], bool], directory: RunDirectory | None = None
 ) -> Start | None:
     """Returns what the run starts from; None if it was stopped before that, with its state in the directory if there is one."""
     if run.warm_start.checkpoint:
         return load_start(run, machine)
     if not run.warm_start.updates:
-        return Start(machine.fresh_params(), 0, Spent.nothing(run.seeds))
+        return Start(machine.fresh_params(), 0, Budget.nothing(run.seeds))
     return warm_start(run, machine, report, should_stop, directory)
 
 
 def warm_start(
     run: Run,
-    machine: Machine,
+    machine: Programs,
     report: Reporter,
     should_stop: Callable[[], bool] = lambda: False,
     directory: RunDirectory | None = None,
 ) -> Start | None:
     """Returns what cloning makes of fresh weights, from its newest checkpoint on if there is one; None if it was stopped."""
     algorithm, total = run.warm_start.algorithm, run.warm_start.updates
-    step, state, spent = _restored(run, machine, directory) or (0, None, Spent.nothing(run.seeds))
+    step, state, spent = _restored(run, machine, directory) or (0, None, Budget.nothing(run.seeds))
     state = machine.init(algorithm, machine.fresh_params()) if state is None else state
     if step < total:
         machine.compile_updates("the warm start", algorithm, total, state)
@@ -84,20 +84,20 @@ def warm_start(
     return None if stopping else Start(state.params, int(state.drawn[0]), spent)
 
 
-def _restored(run: Run, machine: Machine, directory: RunDirectory | None) -> tuple[int, learner.State, Spent] | None:
+def _restored(run: Run, machine: Programs, directory: RunDirectory | None) -> tuple[int, learner.State, Budget] | None:
     """Returns step, state and budgets of the newest checkpoint of the warm start; None if there is none."""
     like = {
         "state": template(replace(run, algorithm=run.warm_start.algorithm)),
-        "spent": Spent.nothing(run.seeds).arrays(),
+        "spent": Budget.nothing(run.seeds).arrays(),
     }
     found = directory.warm_start.restore(like) if directory else None
     if found is None:
         return None
     directory.warm_start.set_aside(found[0])
-    return found[0], machine.place(found[1]["state"]), Spent.of_arrays(found[1]["spent"])
+    return found[0], machine.place(found[1]["state"]), Budget.of_arrays(found[1]["spent"])
 
 
-def load_start(run: Run, machine: Machine) -> Start:
+def load_start(run: Run, machine: Programs) -> Start:
     """Returns the weights of the run that the warm start names, how many problems they have seen, and what they cost.
 
     Raises: ConfigError as `load` does, or if they do not fit the run.
@@ -109,4 +109,4 @@ def load_start(run: Run, machine: Machine) -> Start:
     check(other.seed == run.seed, f"{path} began with seed {other.seed} and the run with {run.seed}; give --seed {other.seed}.")
     params = jax.tree.map(lambda x: x[: run.seeds], state.params)
     last = RunDirectory.open(path).row(int(state.step[0]))  # the log may be ahead
-    return Start(machine.place(params), int(state.drawn[0]), Spent({name: last[name][: run.seeds] for name in BUDGET}))
+    return Start(machine.place(params), int(state.drawn[0]), Budget({name: last[name][: run.seeds] for name in BUDGET}))

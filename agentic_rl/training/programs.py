@@ -37,7 +37,7 @@ def _program(setup: learner.Setup, chunk: int, at_once: int, devices: tuple, lau
 
 
 @dataclasses.dataclass
-class Machine:
+class Programs:
     """The devices of a run, and its programs on them."""
 
     run: Run

@@ -26,7 +26,7 @@ class Rows:
 
     def read(self) -> None:
         """Takes up what the directory holds."""
-        for row in self.directory.rows():
+        for row in self.directory.entries():
             self._note(row)
 
     def add(self, row: Row) -> None:

@@ -75,7 +75,7 @@ class Run:
         check(self.seeds % (self.seeds_at_once or 1) == 0, f"--seeds-at-once ({self.seeds_at_once}) must divide --seeds ({self.seeds}).")
 
 
-def stored(directory: RunDirectory) -> Run:
+def read_run(directory: RunDirectory) -> Run:
     """Returns the run whose config the directory holds.
 
     Raises: ConfigError if the config is damaged, or of another version of this package.
@@ -97,7 +97,7 @@ def load(path: str) -> tuple[Run, learner.State]:
     Raises: ConfigError if it is no run, holds no checkpoint, or a damaged one.
     """
     directory = RunDirectory.open(path)
-    run = stored(directory)
+    run = read_run(directory)
     restored = directory.restore(template(run))
     check(restored is not None, f"{path} holds no checkpoint yet; train it first, or name another run.")
     return run, restored[1]

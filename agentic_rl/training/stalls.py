@@ -28,16 +28,16 @@ class Stalls:
     def __init__(self, algorithm: Algorithm):
         self.learns_from_rewards = isinstance(algorithm.actor, Learner) and algorithm.labels == "own"
         self.meant = getattr(algorithm.selection, "fraction", 1.0)
-        self.rows: deque[Row] = deque(maxlen=WINDOW)
+        self.entries: deque[Row] = deque(maxlen=WINDOW)
         self.said: set[str] = set()
 
     def look(self, rows: Sequence[Row]) -> list[str]:
         """Returns the sentences that these further rows give rise to."""
-        self.rows.extend(rows)
-        if len(self.rows) < WINDOW or not self.learns_from_rewards:
+        self.entries.extend(rows)
+        if len(self.entries) < WINDOW or not self.learns_from_rewards:
             return []
-        found = {"reward": rewards_alike(self.rows)}
-        found["selection"] = "" if found["reward"] else few_kept(self.rows, self.meant)
+        found = {"reward": rewards_alike(self.entries)}
+        found["selection"] = "" if found["reward"] else few_kept(self.entries, self.meant)
         new = [sentence for sign, sentence in found.items() if sentence and sign not in self.said]
         self.said |= {sign for sign, sentence in found.items() if sentence}
         return new

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agentic_rl.budgets import BUDGET, Spent
+from agentic_rl.budgets import BUDGET, Budget
 from agentic_rl.progress import Pace, Progress, Reporter
 from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.training import learner
 from agentic_rl.training.initial_weights import Diverged as Diverged
 from agentic_rl.training.initial_weights import Start, check_finite, start
 from agentic_rl.training.initial_weights import load_start as load_start
-from agentic_rl.training.programs import Machine
+from agentic_rl.training.programs import Programs
 from agentic_rl.training.result import Result, Row, Rows
 from agentic_rl.training.run import Run, template
 from agentic_rl.training.stalls import Stalls
@@ -25,7 +25,7 @@ class Point(NamedTuple):
 
     step: int
     state: learner.State
-    spent: Spent
+    spent: Budget
 
 
 def train(
@@ -33,7 +33,7 @@ def train(
     directory: RunDirectory | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
-    begin: tuple[Any, int, Spent] | None = None,
+    begin: tuple[Any, int, Budget] | None = None,
     evaluates: bool = True,
 ) -> Result:
     """Runs (or continues) `run`, and keeps its records in `directory` if there is one.
@@ -45,7 +45,7 @@ def train(
     """
     report, log = Reporter(on_progress), Rows(directory)
     report.phase("preparing")
-    training = Training(run, Machine(run, report.phase), report, log, directory, evaluates)
+    training = Training(run, Programs(run, report.phase), report, log, directory, evaluates)
     point = training.resume() or training.begin(begin and Start(*begin), should_stop)
     if point and point.step == 0:
         training.show_episodes(point.state, 0)
@@ -61,7 +61,7 @@ class Training:
     """A run under way: where it computes, and to whom it tells what."""
 
     run: Run
-    machine: Machine
+    machine: Programs
     report: Reporter
     log: Rows
     directory: RunDirectory | None
@@ -76,14 +76,14 @@ class Training:
         self.log.read()
         if self.log.evaluated:
             self.report.evaluated(self.log.evaluated["eval_success"], self.log.evaluated["step"])
-        return Point(restored[0], self.machine.place(restored[1]), Spent({name: self.log.last[name] for name in BUDGET}))
+        return Point(restored[0], self.machine.place(restored[1]), Budget({name: self.log.last[name] for name in BUDGET}))
 
     def begin(self, begin: Start | None, should_stop: Callable[[], bool]) -> Point | None:
         """Returns where the first update begins, behind the warm start, evaluated and kept; None if the warm start was stopped."""
         begin = begin or start(self.run, self.machine, self.report, should_stop, self.directory)
         if begin is None:
             return None
-        state, spent = self.machine.init(self.run.algorithm, begin.params, begin.drawn), Spent(begin.spent)
+        state, spent = self.machine.init(self.run.algorithm, begin.params, begin.drawn), Budget(begin.spent)
         self.log.add({"step": 0, **spent, **self.evaluate(state, 0)})
         if self.directory:
             self.directory.save(0, state)
@@ -170,7 +170,7 @@ class Training:
         return f"{good}. Lower the learning rate or --algorithm.optimizer.max-grad-norm."
 
 
-def _rows(chunk: dict[str, np.ndarray], step: int, spent: Spent) -> tuple[list[Row], int]:
+def _rows(chunk: dict[str, np.ndarray], step: int, spent: Budget) -> tuple[list[Row], int]:
     """Returns the rows of a chunk of updates behind `step`, and the tokens trained on; adds its cost to `spent`."""
     before, rows = sum(spent["trained_tokens"]), []
     for i in range(len(next(iter(chunk.values()))[0])):

@@ -15,7 +15,7 @@ from agentic_rl.policy import transformer
 from agentic_rl.policy.sampler import fold
 from agentic_rl.types import Environment, Trajectory, Value
 
-Spent = dict[str, Int[Array, ""]]
+Costs = dict[str, Int[Array, ""]]
 
 
 class ValueSource:
@@ -25,14 +25,14 @@ class ValueSource:
     learned: ClassVar[bool] = False  # does a loss train them?
     keeps_states: ClassVar[bool] = False  # does it play on, or count, from the task's states? Then for the task's own reward only
 
-    def check(self, task: Environment, size: transformer.Policy) -> None:
+    def check(self, task: Environment, policy_config: transformer.Policy) -> None:
         """Nothing, if there are such values of this task and policy.
 
         Raises: ConfigError with what to change.
         """
 
 
-class World(NamedTuple):
+class ValueContext(NamedTuple):
     """What a value source may ask: the task, the policy, which problems these are, a key, and the vmapped axis of seeds."""
 
     task: Environment
@@ -52,7 +52,7 @@ class World(NamedTuple):
 class NoValue(ValueSource):
     """None: credit comes from rewards alone."""
 
-    def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
+    def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """Zeros."""
         zeros = jnp.zeros(trajectory.mask.shape)
         return Value(zeros, zeros, jnp.float32(1)), {}

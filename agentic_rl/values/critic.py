@@ -7,10 +7,10 @@ from jaxtyping import Array, Bool, Float
 from agentic_rl.config import config
 from agentic_rl.config.ranges import Distance, NonNegative, Weight
 from agentic_rl.credit.gae import gae
-from agentic_rl.credit.returns import earned
+from agentic_rl.credit.returns import token_rewards
 from agentic_rl.policy import layout, transformer
 from agentic_rl.types import Trajectory, Value
-from agentic_rl.values import Spent, ValueSource, World, from_state_values
+from agentic_rl.values import Costs, ValueContext, ValueSource, from_state_values
 
 
 @config
@@ -25,11 +25,11 @@ class Critic(ValueSource):
     known: ClassVar[bool] = True
     learned: ClassVar[bool] = True
 
-    def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
+    def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The critic's values in one pass over the episodes."""
         token, valid = (x.reshape((-1, x.shape[-1])) for x in layout.tokens(trajectory))
         before = transformer.apply(world.policy, world.params, world.task.spec, token, valid)[1].reshape(trajectory.mask.shape)
-        return from_state_values(before, earned(trajectory), trajectory.mask, self.discount), {}
+        return from_state_values(before, token_rewards(trajectory), trajectory.mask, self.discount), {}
 
     def target(self, value: Value, mask: Bool[Array, "N G T A"]) -> Float[Array, "N G T A"]:
         """The lambda-return of each token."""

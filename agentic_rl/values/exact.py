@@ -10,7 +10,7 @@ from agentic_rl.config.ranges import Count
 from agentic_rl.exact import dynamic_programming
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.types import Environment, Trajectory, Value
-from agentic_rl.values import Spent, ValueSource, World
+from agentic_rl.values import Costs, ValueContext, ValueSource
 
 PROBES = 64  # problems whose states are counted before a run
 
@@ -28,18 +28,18 @@ class Exact(ValueSource):
     known: ClassVar[bool] = True
     keeps_states: ClassVar[bool] = True
 
-    def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
+    def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The values; NaN where the states were too many."""
         found = dynamic_programming.solve(world.policy, world.params, world.task, trajectory, self.capacity, self.chunk)
         return dynamic_programming.values(found, trajectory), {}
 
-    def check(self, task: Environment, size: Policy) -> None:
+    def check(self, task: Environment, policy_config: Policy) -> None:
         """Counts the states of some problems."""
-        dynamic_programming.check_possible(task, size)
+        dynamic_programming.check_possible(task, policy_config)
         draw = jax.vmap(lambda key: problems.draw(task, "train", key))
         state, step = draw(jax.random.split(jax.random.key(0), PROBES))
-        explore = jax.jit(lambda s, o: dynamic_programming.explore(size, task, s, o, self.capacity).states.count.max())
+        explore = jax.jit(lambda s, o: dynamic_programming.explore(policy_config, task, s, o, self.capacity).states.count.max())
         most, name = int(explore(state, step.observation)), type(task).__name__
         sentence = f"{name} comes to {most} states a turn or more, but --algorithm.values.capacity is {self.capacity}"
-        merge = "set --policy.context markov, " if size.context == "history" else ""
+        merge = "set --policy.context markov, " if policy_config.context == "history" else ""
         check(most <= self.capacity, f"{sentence}: {merge}raise it, or use --values forks.")

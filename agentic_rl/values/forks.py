@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from agentic_rl.config import config
 from agentic_rl.config.ranges import Count
-from agentic_rl.credit.returns import earned
+from agentic_rl.credit.returns import token_rewards
 from agentic_rl.policy.sampler import Sampler, fold
 from agentic_rl.rollout.forks import fork, read
 from agentic_rl.types import Trajectory, Value
-from agentic_rl.values import Spent, ValueSource, World, from_state_values
+from agentic_rl.values import Costs, ValueContext, ValueSource, from_state_values
 
 
 @config
@@ -26,7 +26,7 @@ class Forks(ValueSource):
     known: ClassVar[bool] = True
     keeps_states: ClassVar[bool] = True
 
-    def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
+    def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The estimated values, and what the forks cost."""
         sampler = Sampler(world.policy, world.params)
         cache, turns = read(sampler, world.task, trajectory), world.task.spec.num_turns
@@ -39,7 +39,7 @@ class Forks(ValueSource):
         value = jnp.moveaxis(outcome.total.reshape((turns, self.count) + outcome.total.shape[1:]).mean(1), 0, -1)
         before = jnp.broadcast_to(value[..., None], trajectory.mask.shape)
         spent = {"env_steps": outcome.turns.sum(), "generated_tokens": outcome.tokens.sum()}
-        return from_state_values(before, earned(trajectory), trajectory.mask, 1.0), spent
+        return from_state_values(before, token_rewards(trajectory), trajectory.mask, 1.0), spent
 
 
 @config
@@ -49,11 +49,11 @@ class Greedy(ValueSource):
     known: ClassVar[bool] = True
     keeps_states: ClassVar[bool] = True
 
-    def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
+    def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The baseline before every token, and what the greedy episodes cost."""
         sampler, one = Sampler(world.policy, world.params, 0.0), jax.tree.map(lambda x: x[:, :1], trajectory)
         cache = read(sampler, world.task, one)
         outcome = fork(world.task, sampler, cache, one, 0, world.keys(1), axis_name=world.seed_axis)
         before = jnp.broadcast_to(outcome.total[..., None, None], trajectory.mask.shape)
         spent = {"env_steps": outcome.turns, "generated_tokens": outcome.tokens}
-        return from_state_values(before, earned(trajectory), trajectory.mask, 1.0), spent
+        return from_state_values(before, token_rewards(trajectory), trajectory.mask, 1.0), spent

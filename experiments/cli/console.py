@@ -28,7 +28,7 @@ def main(program: Callable[[list[str]], int | None]) -> None:
     warnings.showwarning = show_warning
     try:
         with interrupt.heard():
-            code = program([expanded(word) for word in sys.argv[1:]])
+            code = program([expand_home(word) for word in sys.argv[1:]])
         sys.stdout.flush()
         sys.exit(code)
     except BrokenPipeError:  # a reader such as `head` has seen enough
@@ -48,7 +48,7 @@ def show_warning(message: Warning, category: type[Warning], filename: str, linen
     progress.say(text.rstrip("\n"), file)
 
 
-def expanded(word: str) -> str:
+def expand_home(word: str) -> str:
     """Returns an argument with the user's home folder in place of a ~ that the shell left there.
 
     >>> expanded("--run-dir=~/x") == f"--run-dir={Path.home()}/x", expanded("~x"), expanded("a~/x")

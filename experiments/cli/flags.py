@@ -34,7 +34,7 @@ SHORT = {"--num-demos": "--{}.num-demos", "--expert-noise": "--{}.noise"}  # of 
 
 def choices() -> str:
     """The names that a command line may use, as text."""
-    lines = {"algorithms": algorithms.rows(), "presets": presets.PRESETS, "tasks": named(envs)} | {
+    lines = {"algorithms": algorithms.by_name(), "presets": presets.PRESETS, "tasks": named(envs)} | {
         f"--{part}": named(package) for part, package in PARTS.items()
     }
     return "\n".join(f"{what:12} {' '.join(sorted(names))}" for what, names in lines.items())
@@ -67,9 +67,9 @@ def look_up(kind: str, name: str, known: dict[str, Any]) -> Any:
     return known[name]
 
 
-def row_of(arguments: list[str]) -> tuple[algorithms.Algorithm, list[str]]:
+def algorithm_from(arguments: list[str]) -> tuple[algorithms.Algorithm, list[str]]:
     """The row that the first argument names, its parts swapped as asked, and the other arguments."""
-    row, rest = look_up("algorithm", arguments[0], presets.PRESETS | algorithms.rows()), arguments[1:]
+    row, rest = look_up("algorithm", arguments[0], presets.PRESETS | algorithms.by_name()), arguments[1:]
     parts = {}
     for part, package in PARTS.items():
         name, rest = take(rest, f"--{part}")
@@ -78,7 +78,7 @@ def row_of(arguments: list[str]) -> tuple[algorithms.Algorithm, list[str]]:
     return algorithms.swap(row, **parts), rest
 
 
-def task_of(arguments: list[str]) -> tuple[Any, list[str]]:
+def task_from(arguments: list[str]) -> tuple[Any, list[str]]:
     """The task that the first argument names, and the other arguments. Names joined by + are a mixture: a dict of tasks.
 
     Raises: ConfigError with the choices.
@@ -100,9 +100,9 @@ def parse(command: type, arguments: list[str]) -> Any:
     Raises: ConfigError, before anything is compiled, with what is wrong and what to do.
     """
     check(bool(arguments), f"Name an algorithm and a task.\n{choices()}")
-    row, rest = row_of(arguments)
+    row, rest = algorithm_from(arguments)
     check(bool(rest), f"Name a task, too.\n{choices()}")
-    task, rest = task_of(rest)
+    task, rest = task_from(rest)
     supervised = isinstance(row.actor, Expert)
     rest = [_long(flag, "algorithm.actor" if supervised else "warm-start") for flag in rest]
     clones = not supervised and not any(flag.startswith("--warm-start.checkpoint") for flag in rest)
@@ -162,7 +162,7 @@ def _with_flag(path: str, sentence: str, default: Any) -> str:
     """The sentence with its first word, if that is a field of the config at `path`, written as the flag that it is."""
     word, _, rest = sentence.partition(" ")
     places = [*path.split("."), word]
-    ends = (spelled(".".join(places[i:])) for i in range(len(places)))  # a path may begin with what no flag names
+    ends = (flag_name(".".join(places[i:])) for i in range(len(places)))  # a path may begin with what no flag names
     flag = next((end for end in ends if end in _names(default)), None)
     return f"--{flag} {rest}" if flag else sentence
 
@@ -189,13 +189,13 @@ def _names(config: Any, prefix: str = "") -> list[str]:
     """The flags of a config (or of a mixture of tasks) and of the configs in it."""
     names, is_mixture = [], isinstance(config, dict)
     for name in config if is_mixture else [f.name for f in dataclasses.fields(config)]:
-        value, path = config[name] if is_mixture else getattr(config, name), spelled(f"{prefix}{name}")
+        value, path = config[name] if is_mixture else getattr(config, name), flag_name(f"{prefix}{name}")
         nested = dataclasses.is_dataclass(value) or isinstance(value, dict)
         names += _names(value, "" if name == "run" else f"{path}.") if nested else [path]
     return names
 
 
-def spelled(path: str) -> str:
+def flag_name(path: str) -> str:
     """A field's path as tyro writes its flag.
 
     >>> spelled("credit.turn_discount"), spelled("credit.lambda_")

@@ -67,7 +67,7 @@ def say(sentence: str) -> None:
         progress.say(sentence)
 
 
-def kept(sentence: Callable[[], str], patience: float = PATIENCE) -> None:
+def on_interrupt(sentence: Callable[[], str], patience: float = PATIENCE) -> None:
     """From now on, an interruption says this sentence: what is kept and how to go on."""
     _now.kept, _now.waits, _now.patience = sentence, lambda: False, patience
 

@@ -7,7 +7,7 @@ from agentic_rl.config import check, to_json
 from agentic_rl.records.run_directory import RunDirectory, flat
 from agentic_rl.training.run import MAY_CHANGE, Run, template
 from experiments.cli import console
-from experiments.cli.flags import spelled
+from experiments.cli.flags import flag_name
 from experiments.reports.stats import Record
 
 
@@ -18,8 +18,8 @@ def check_changes(directory: RunDirectory, before: Run, after: Run) -> list[str]
     """
     changes = differences(before, after)
     for name in changes:
-        may = ", ".join(f"--{spelled(known)}" for known in MAY_CHANGE)
-        check(name in MAY_CHANGE, f"--{spelled(name)} cannot change while a run goes on, only {may}: leave it out, or begin a new run.")
+        may = ", ".join(f"--{flag_name(known)}" for known in MAY_CHANGE)
+        check(name in MAY_CHANGE, f"--{flag_name(name)} cannot change while a run goes on, only {may}: leave it out, or begin a new run.")
     if not changes:
         return []
     restored = directory.restore(template(before))
@@ -29,7 +29,7 @@ def check_changes(directory: RunDirectory, before: Run, after: Run) -> list[str]
     begun, where = (step, "") if restored else (directory.warm_start.newest or 0, " of the warm start")
     sentence = f"The run goes on from update {begun}{where}, which must be a multiple of --chunk, unlike {after.chunk}."
     check(begun % after.chunk == 0, sentence)
-    said = [f"--{spelled(name)} was {old} and is {new}" for name, (old, new) in changes.items()]
+    said = [f"--{flag_name(name)} was {old} and is {new}" for name, (old, new) in changes.items()]
     decay = after.algorithm.optimizer.decay
     if "updates" in changes and decay != "constant":
         said.append(f"from update {step} on the learning rate follows the {decay} decay of a run of {after.updates} updates")

@@ -29,7 +29,9 @@ PAST = 0.02  # above the highest level the cloning ends
 
 
 @cache
-def clones(task: Environment, size: Policy, levels: tuple[float, ...], seed: int, problems: int) -> dict[float, transformer.Params]:
+def clones(
+    task: Environment, policy_config: Policy, levels: tuple[float, ...], seed: int, problems: int
+) -> dict[float, transformer.Params]:
     """For each level the weights, of all clones on the way, whose success at the first `problems` of the bank came nearest.
 
     That is the untrained policy, where it succeeds more often than asked.
@@ -37,15 +39,15 @@ def clones(task: Environment, size: Policy, levels: tuple[float, ...], seed: int
     Raises: ConfigError if cloning does not come near a level, or one clone would stand for two.
     """
     row = swap(algorithms.SFT, actor=Expert(BANK), problems=64, minibatches=1, optimizer=Adam(learning_rate=1e-3))
-    state = learner.init(row, transformer.init(size, jax.random.key(seed)))
+    state = learner.init(row, transformer.init(policy_config, jax.random.key(seed)))
     found = dict.fromkeys(levels, (np.inf, 0, None))
     for i in range(MOST_UPDATES):
-        success = float(_success(task, size, state.params, bank(seed), problems, EPISODES // problems, "train"))
+        success = float(_success(task, policy_config, state.params, bank(seed), problems, EPISODES // problems, "train"))
         nearer = {level for level, (best, _, _) in found.items() if abs(odds(success) - odds(level)) < abs(odds(best) - odds(level))}
         found |= {level: (success, i, jax.device_get(state.params)) for level in nearer}
         if success > max(levels) + PAST:
             break
-        state = _update(task, size, row)(jnp.int32(seed), state)
+        state = _update(task, policy_config, row)(jnp.int32(seed), state)
     check_near(type(task).__name__, found)
     return {level: params for level, (_, _, params) in found.items()}
 
@@ -68,40 +70,42 @@ def bank(seed: int) -> PRNGKeyArray:
     return jax.random.fold_in(jax.random.key(seed), rng_streams.DEMONSTRATE)
 
 
-def trained(task: Environment, size: Policy, row: Algorithm, params: transformer.Params, updates: int, seed: int) -> transformer.Params:
+def train_further(
+    task: Environment, policy_config: Policy, row: Algorithm, params: transformer.Params, updates: int, seed: int
+) -> transformer.Params:
     """The weights after so many updates of a row from these."""
     state = learner.init(row, jax.tree.map(jnp.asarray, params))
     for _ in range(updates):
-        state = _update(task, size, row)(jnp.int32(seed), state)
+        state = _update(task, policy_config, row)(jnp.int32(seed), state)
     return state.params
 
 
-def judged(task: Environment, size: Policy, params: transformer.Params, seed: int) -> float:
+def measure_success(task: Environment, policy_config: Policy, params: transformer.Params, seed: int) -> float:
     """The success of a policy on unseen problems."""
-    return float(_success(task, size, params, jax.random.key(seed), UNSEEN, 1, "test"))
+    return float(_success(task, policy_config, params, jax.random.key(seed), UNSEEN, 1, "test"))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5, 6))
-def _success(task, size, params, key, problems, attempts, split):
-    return rollout(task, Sampler(size, params), key, jnp.arange(problems), attempts, split).success.mean()
+def _success(task, policy_config, params, key, problems, attempts, split):
+    return rollout(task, Sampler(policy_config, params), key, jnp.arange(problems), attempts, split).success.mean()
 
 
 @cache
-def _update(task, size, row):
+def _update(task, policy_config, row):
     """One update, compiled once for each row, as a function of seed and state."""
-    setup = learner.setup(size, row, 1, 0)
+    setup = learner.setup(policy_config, row, 1, 0)
     one = lambda seed, state: learner.update(setup, task, row, jax.random.key(seed), state)[0]  # noqa: E731
     return parallel.launch(one, parallel.choose(1), "pmap")
 
 
 def with_critic(
-    task: Environment, size: Policy, params: transformer.Params, seed: int, scored: int, ridge: float = 1.0
+    task: Environment, policy_config: Policy, params: transformer.Params, seed: int, scored: int, ridge: float = 1.0
 ) -> transformer.Params:
     """The weights with a value head fitted to rewards to go, by least squares on the policy's own features.
 
     On 512 episodes at the problems of the bank behind the first `scored`, which no budget is charged.
     """
-    moments = _moments(task, size, params, bank(seed), scored)
+    moments = _moments(task, policy_config, params, bank(seed), scored)
     gram, target = (np.asarray(x, float) for x in moments)
     solved = np.linalg.solve(gram + ridge * np.eye(len(gram)), target)
     _, unravel = ravel_pytree(params["value_head"])
@@ -109,8 +113,8 @@ def with_critic(
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4))
-def _moments(task, size, params, key, scored):
-    made = rollout(task, Sampler(size, params), key, jnp.arange(scored, BANK), EPISODES // (BANK - scored))
+def _moments(task, policy_config, params, key, scored):
+    made = rollout(task, Sampler(policy_config, params), key, jnp.arange(scored, BANK), EPISODES // (BANK - scored))
     to_go = jnp.flip(jnp.cumsum(jnp.flip(made.reward, -1), -1), -1)
     head, unravel = ravel_pytree(params["value_head"])
     spec = task.spec._replace(num_turns=1)
@@ -119,7 +123,7 @@ def _moments(task, size, params, key, scored):
         def value(head):
             token = jnp.concatenate([prompt, observation, action])[None]
             valid = jnp.concatenate([jnp.ones(len(prompt) + len(observation), bool), mask])[None]
-            return transformer.apply(size, params | {"value_head": unravel(head)}, spec, token, valid)[1][0, 0]
+            return transformer.apply(policy_config, params | {"value_head": unravel(head)}, spec, token, valid)[1][0, 0]
 
         return jax.jacrev(value)(head)
 

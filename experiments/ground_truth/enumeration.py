@@ -20,7 +20,7 @@ from agentic_rl.algorithms import REINFORCE, Algorithm, swap
 from agentic_rl.config import config
 from agentic_rl.config.ranges import Finite
 from agentic_rl.credit.group import GroupRelative
-from agentic_rl.credit.returns import earned, reward_to_go, token_to_go
+from agentic_rl.credit.returns import reward_to_go, token_rewards, token_to_go
 from agentic_rl.losses import loss_terms
 from agentic_rl.policy import transformer
 from agentic_rl.training import experience, learner
@@ -37,7 +37,7 @@ quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0
 make_batch, to_go, from_state_values = map(quickly, (experience.make_batch, token_to_go, values.from_state_values))
 
 
-class World(NamedTuple):
+class Enumeration(NamedTuple):
     """A task and a policy, and all that can happen."""
 
     spec: Spec
@@ -62,7 +62,7 @@ def episodes(alphabet: tuple[int, ...], length: int, turns: int) -> list[tuple]:
     return [(a, *rest) for a in every for rest in (episodes(alphabet, length, turns - 1) if STOPS[a[-1]] and turns > 1 else [()])]
 
 
-def written(alphabet: tuple[int, ...], spec: Spec) -> Int[np.ndarray, "G T A"]:
+def all_token_sequences(alphabet: tuple[int, ...], spec: Spec) -> Int[np.ndarray, "G T A"]:
     """The tokens of all episodes, -1 where there is none."""
     every = episodes(alphabet, spec.action_length, spec.num_turns)
     token = np.full((len(every), spec.num_turns, spec.action_length), -1)
@@ -103,7 +103,7 @@ def weights(seed: int) -> Any:
     return params | {"embedding": {"embedding": params["embedding"]["embedding"][:2]}}
 
 
-def tied(params: Any) -> Any:
+def tie_embeddings(params: Any) -> Any:
     """The weights of the transformer in which all tokens of a kind have one embedding."""
     return params | {"embedding": {"embedding": params["embedding"]["embedding"][STOPS.astype(int)]}}
 
@@ -113,21 +113,21 @@ def predict(spec: Spec, params: Any, trajectory: Trajectory) -> tuple[Float[Arra
     """Log-probability of each token written (0 elsewhere), and of every token there."""
     zeros = jnp.zeros(trajectory.mask.shape)
     batch = experience.make_batch(REINFORCE, trajectory, Value(zeros, zeros, jnp.float32(1)))
-    log_prob, logits, _ = learner.predict(SETUP, spec, REINFORCE, tied(params), batch)
+    log_prob, logits, _ = learner.predict(SETUP, spec, REINFORCE, tie_embeddings(params), batch)
     return jnp.where(trajectory.mask, log_prob.reshape(zeros.shape), 0.0), jax.nn.log_softmax(logits).reshape(*zeros.shape, -1)
 
 
 @cache
-def world(rewards: str, spec: Spec = SPEC, alphabet: tuple[int, ...] = ONE_OF_EACH) -> World:
+def world(rewards: str, spec: Spec = SPEC, alphabet: tuple[int, ...] = ONE_OF_EACH) -> Enumeration:
     """The task with these rewards; by default one token of each kind is written for all of them."""
-    token, params, reference, shown = written(alphabet, spec), weights(14), weights(6), STOPS[list(alphabet)]
+    token, params, reference, shown = all_token_sequences(alphabet, spec), weights(14), weights(6), STOPS[list(alphabet)]
     alike = np.where(STOPS, STOPS.sum() / shown.sum(), (~STOPS).sum() / (~shown).sum())
     likewise = np.where(token >= 0, alike[token], 1.0).prod((-2, -1))
     trajectory = play(token, rewards)
     log_prob, every = predict(spec, params, trajectory)
     collision = jnp.where(trajectory.mask, jnp.exp(2 * every).sum(-1), 0.0)
     trajectory = trajectory._replace(log_prob=log_prob, collision=collision, reference_log_prob=predict(spec, reference, trajectory)[0])
-    return World(spec, params, reference, trajectory, likewise, likewise * np.exp(log_prob.sum((-2, -1))))
+    return Enumeration(spec, params, reference, trajectory, likewise, likewise * np.exp(log_prob.sum((-2, -1))))
 
 
 # What the update ought to be
@@ -149,12 +149,12 @@ def kl_of_episode(trajectory: Trajectory, one: Float[Array, "N G T A V"], other:
     return jnp.where(trajectory.mask, (jnp.exp(one) * (one - other)).sum(-1), 0.0).sum((-2, -1))
 
 
-def objectives(here: World, params: Any) -> dict[str, Float[Array, ""]]:
+def objectives(here: Enumeration, params: Any) -> dict[str, Float[Array, ""]]:
     """What might be maximised, means over the two problems."""
     made, seen = here.trajectory, here.probability
     log_prob, every = predict(here.spec, params, made)
     other = predict(here.spec, here.reference, made)[1]
-    chance, gain = here.likewise * jnp.exp(log_prob.sum((-2, -1))), earned(made).sum(-1)
+    chance, gain = here.likewise * jnp.exp(log_prob.sum((-2, -1))), token_rewards(made).sum(-1)
     expected, solved = (chance * gain.sum(-1)).sum(-1), (chance * made.success).sum(-1)
     log_ratio = (log_prob - made.reference_log_prob).sum((-2, -1))
     forward, backward = (kl_of_episode(made, *pair) for pair in ((every, other), (other, every)))
@@ -195,14 +195,14 @@ def same_past(trajectory: Trajectory) -> Bool[np.ndarray, "L G G"]:
 
 
 @config
-class Exact(values.ValueSource):
+class EnumeratedValues(values.ValueSource):
     """The expected return before each token, or one that is wrong by a random number in each state."""
 
     mistake: Finite = 0.0  # standard deviation of the random number
 
     known: ClassVar[bool] = True
 
-    def __call__(self, here: World, trajectory: Trajectory) -> tuple[Value, dict]:
+    def __call__(self, here: Enumeration, trajectory: Trajectory) -> tuple[Value, dict]:
         """The mean over all episodes with the same past."""
         same, shape, chance = same_past(trajectory), trajectory.mask.shape, here.probability
         later = np.asarray(to_go(trajectory)).reshape(*shape[:2], -1)
@@ -210,7 +210,7 @@ class Exact(values.ValueSource):
         random = np.random.default_rng(2).normal(size=(shape[0], *same.shape[:2]))
         wrong = np.take_along_axis(random, np.broadcast_to(same.argmax(-1), random.shape), axis=-1).swapaxes(1, 2)
         before = jnp.asarray(mean + self.mistake * wrong).reshape(shape)
-        return from_state_values(before, earned(trajectory), trajectory.mask, 1.0), {}
+        return from_state_values(before, token_rewards(trajectory), trajectory.mask, 1.0), {}
 
 
 def batches(probability: Float[np.ndarray, "N E"], attempts: int) -> tuple[Int[np.ndarray, "K N G"], Float[np.ndarray, " K"]]:
@@ -239,7 +239,7 @@ def expectation(
     return jax.tree.map(lambda x: zeros.at[problem, index].add(x), jax.vmap(one)(index, chance))
 
 
-def expected(here: World, algorithm: Algorithm, trajectory: Trajectory, value: Value) -> tuple[Float[Array, "N E T A"], ...]:
+def expected_update(here: Enumeration, algorithm: Algorithm, trajectory: Trajectory, value: Value) -> tuple[Float[Array, "N E T A"], ...]:
     """The `expectation` with this row's aggregation; of more than 4 attempts, each problem is a batch of its own."""
     row = swap(REINFORCE, credit=algorithm.credit, values=algorithm.values, attempts=algorithm.attempts)
     each = []
@@ -252,15 +252,15 @@ def expected(here: World, algorithm: Algorithm, trajectory: Trajectory, value: V
 @partial(quickly, static_argnames="spec")
 def slope(spec: Spec, algorithm: Algorithm, params: Any, batch: experience.Batch, weight: Float[Array, "B T A"]) -> Any:
     """The gradient of the learner's loss."""
-    return jax.grad(lambda p: learner.loss(SETUP, spec, algorithm, tied(p), batch, weight, weight)[0])(params)
+    return jax.grad(lambda p: learner.loss(SETUP, spec, algorithm, tie_embeddings(p), batch, weight, weight)[0])(params)
 
 
-def update(here: World, algorithm: Algorithm) -> Float[np.ndarray, " W"]:
+def update(here: Enumeration, algorithm: Algorithm) -> Float[np.ndarray, " W"]:
     """The expected update, as a vector, in units in which the tokens' weights sum to an episode's mean length."""
     credited = algorithm.reward(here.trajectory)
     value = algorithm.values(here, credited)[0]
     batch = make_batch(algorithm, credited, value)
     length = (here.probability * np.asarray(credited.mask.sum((2, 3)))).sum(-1).mean()
-    weight, product = (x.reshape(batch.mask.shape) for x in expected(here, algorithm, credited, value))
+    weight, product = (x.reshape(batch.mask.shape) for x in expected_update(here, algorithm, credited, value))
     batch = batch._replace(credit=jnp.where(batch.mask, product / jnp.where(batch.mask, weight, 1.0), 0.0))
     return -vector(slope(here.spec, swap(REINFORCE, kl=algorithm.kl), here.params, batch, weight * length / weight.sum()))

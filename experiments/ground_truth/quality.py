@@ -54,9 +54,9 @@ def bias(credit: Tokens, truth: Tokens, mask: Mask, pair: Ids, state: Ids | None
 
     Raises: ValueError if no pair was visited in two replicates.
     """
-    visits, left_out = visited(credit, truth, mask, pair, state)
+    visits, left_out = informative_visits(credit, truth, mask, pair, state)
     error = visits.credit - visits.truth
-    raw = crossed(error, error, visits.pair, visits.replicate) if state is None else covariance(error, error, visits)
+    raw = cross_product_mean(error, error, visits.pair, visits.replicate) if state is None else covariance(error, error, visits)
     fitted = slope(visits) * visits.credit - visits.truth
     squares = np.maximum([raw, covariance(fitted, fitted, visits)], 0.0)
     return Bias(*(_ratio(float(x), float(visits.truth.std())) for x in np.sqrt(squares)), left_out)
@@ -67,13 +67,13 @@ def variance(credit: Tokens, truth: Tokens, mask: Mask, pair: Ids) -> float:
 
     Raises: ValueError if no pair was visited in two replicates.
     """
-    visits, _ = visited(credit, truth, mask, pair)
+    visits, _ = informative_visits(credit, truth, mask, pair)
     scaled = slope(visits) * around(visits.credit, visits.centre)
-    within = np.mean(scaled**2) - crossed(scaled, scaled, visits.pair, visits.replicate)
+    within = np.mean(scaled**2) - cross_product_mean(scaled, scaled, visits.pair, visits.replicate)
     return _ratio(float(within), float(visits.truth.var())) if scaled.any() else np.nan
 
 
-def visited(credit: Tokens, truth: Tokens, mask: Mask, pair: Ids, state: Ids | None = None) -> tuple[Visits, float]:
+def informative_visits(credit: Tokens, truth: Tokens, mask: Mask, pair: Ids, state: Ids | None = None) -> tuple[Visits, float]:
     """The visits that can be freed of noise, and the share of all others.
 
     Raises: ValueError if there are none.
@@ -88,7 +88,7 @@ def visited(credit: Tokens, truth: Tokens, mask: Mask, pair: Ids, state: Ids | N
     return Visits(*(x[keep] for x in columns)), float(1 - keep.mean())
 
 
-def crossed(x: Column, y: Column, group: Group, replicate: Group) -> float:
+def cross_product_mean(x: Column, y: Column, group: Group, replicate: Group) -> float:
     """The mean over visits of E[x | group] · E[y | group], its factors from different replicates: Σᵣₛ XᵣYₛ / Σᵣₛ nᵣnₛ over r ≠ s.
 
     X, Y and n are sums over a group's visits in a replicate. With one visit in each of n replicates it is x̄ȳ − c/n, c the sample
@@ -107,7 +107,7 @@ def crossed(x: Column, y: Column, group: Group, replicate: Group) -> float:
 def covariance(x: Column, y: Column, visits: Visits) -> float:
     """Over visits, of E[x | pair] and E[y | pair] around their means over all visits, or over those of the state; free of noise."""
     x, y = around(x, visits.centre), around(y, visits.centre)
-    return crossed(x, y, visits.pair, visits.replicate) - crossed(x, y, visits.centre, visits.replicate)
+    return cross_product_mean(x, y, visits.pair, visits.replicate) - cross_product_mean(x, y, visits.centre, visits.replicate)
 
 
 def slope(visits: Visits) -> float:
@@ -152,7 +152,7 @@ def reliability(truth: Tokens, error: Tokens, mask: Mask) -> float:
     return 1 - _ratio(float(np.mean(error[mask].astype(float) ** 2)), float(truth[mask].astype(float).var()))
 
 
-def disattenuated(correlation: float, reliability: float) -> float:
+def disattenuate(correlation: float, reliability: float) -> float:
     """Pearson's correlation with the truth, from that with an estimate of it; NaN if the estimate is all error. (Spearman 1904)"""
     return _ratio(correlation, float(np.sqrt(max(reliability, 0.0))))
 

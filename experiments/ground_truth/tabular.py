@@ -26,7 +26,7 @@ Choice = Callable[[Environment, State], Float[Array, " V"]]  # how likely each t
 
 
 @dataclass(frozen=True)
-class Table:
+class TabularPolicy:
     """Acts by a table."""
 
     choice: Choice
@@ -46,14 +46,14 @@ def right_with(chance: float) -> Choice:
     return choice
 
 
-def make(task: Environment, choice: Choice, shape: tuple[int, int, int], seed: int = 0) -> testbed.Bed:
+def make(task: Environment, choice: Choice, shape: tuple[int, int, int], seed: int = 0) -> testbed.Testbed:
     """A test bed of `shape` (replicates, problems, attempts); its gradients are by logits [N, T, C, V], flattened.
 
     Raises: ConfigError if an action of the task has more than one token.
     """
     check(task.spec.action_length == 1, f"A table is for actions of one token, those of {type(task).__name__} have more.")
     replicates, problems, attempts = shape
-    play = jax.jit(lambda key: rollout(task, Table(choice), key, jnp.arange(problems), replicates * attempts, keep_states=True))
+    play = jax.jit(lambda key: rollout(task, TabularPolicy(choice), key, jnp.arange(problems), replicates * attempts, keep_states=True))
     together = play(jax.random.key(seed))
     solution = _solve(task, choice, together, testbed.count(task, SIZE, together))
     return testbed.assemble(
@@ -69,7 +69,7 @@ def _solve(task, choice, together, capacity) -> dynamic_programming.Solution:
     log_prob = jnp.log(jnp.maximum(chance, NEVER))[:, :, :, None]
     value = jax.vmap(partial(dynamic_programming.back_up, dynamic_programming.alphabet(SIZE, task)))(graph, log_prob)
     return dynamic_programming.Solution(
-        graph, dynamic_programming.Table(log_prob, value), dynamic_programming.find(SIZE, task, graph, together)
+        graph, dynamic_programming.ValueTable(log_prob, value), dynamic_programming.find(SIZE, task, graph, together)
     )
 
 

@@ -1,6 +1,6 @@
 """Many batches of one policy at the same problems, with the truth about every token: what any credit is scored against.
 
-    bed = testbed.make(task, size, params)
+    bed = testbed.make(task, policy_config, params)
     console.show(score_table.lines(testbed.score(bed, testbed.row(bed, MyCredit()))), "MyCredit")
 
 A batch's gradient is Σ credit · ∇ log π over its tokens, per episode: the credit alone, without ratios, clips or weights of tokens. In
@@ -27,7 +27,7 @@ from agentic_rl.rng_streams import VALUES
 from agentic_rl.rollout.rollout import rollout
 from agentic_rl.training.experience import make_batch
 from agentic_rl.types import Environment, Trajectory, Value
-from agentic_rl.values import NoValue, World
+from agentic_rl.values import NoValue, ValueContext
 from experiments.ground_truth import quality
 from experiments.reports.stats import Record
 
@@ -37,11 +37,11 @@ STEPS = 8  # batches whose step is taken
 LENGTHS, HALVINGS = (1e-5, 10.0), 18  # the step of that length is looked for between these
 
 
-class Bed(NamedTuple):
+class Testbed(NamedTuple):
     """R batches of N problems x G attempts; arrays of tokens are [R, M], M = N·G·T·A."""
 
     task: Environment
-    size: Policy
+    policy_config: Policy
     params: transformer.Params
     trajectory: Trajectory  # [R, N, G, ...]
     solution: dynamic_programming.Solution  # of the N problems
@@ -66,69 +66,75 @@ class Bed(NamedTuple):
 
 
 def make(
-    task: Environment, size: Policy, params: transformer.Params, shape: tuple[int, int, int] = (32, 4, 8), seed: int | PRNGKeyArray = 0
-) -> Bed:
+    task: Environment,
+    policy_config: Policy,
+    params: transformer.Params,
+    shape: tuple[int, int, int] = (32, 4, 8),
+    seed: int | PRNGKeyArray = 0,
+) -> Testbed:
     """A test bed of `shape` (replicates, problems, attempts).
 
     Raises: ConfigError if the task has no exact values, or the policy remembers.
     """
     check(
-        size.context == "markov",
+        policy_config.context == "markov",
         "A test bed needs a policy in markov context: Policy(context='markov'), or train it with --policy.context markov.",
     )
-    dynamic_programming.check_possible(task, size)
+    dynamic_programming.check_possible(task, policy_config)
     key = jax.random.key(seed) if isinstance(seed, int) else seed
-    together = _play(task, size, params, shape, key)
-    most = count(task, size, together)
-    solution = jax.jit(dynamic_programming.solve, static_argnums=(0, 2, 4))(size, params, task, together, most)
-    true = _true_gradient(task, size, params, together.prompt[:, 0], solution.graph)
-    return assemble(task, size, params, together, solution, partial(_slopes, task, size, params, together), true, shape[0])
+    together = _play(task, policy_config, params, shape, key)
+    most = count(task, policy_config, together)
+    solution = jax.jit(dynamic_programming.solve, static_argnums=(0, 2, 4))(policy_config, params, task, together, most)
+    true = _true_gradient(task, policy_config, params, together.prompt[:, 0], solution.graph)
+    return assemble(
+        task, policy_config, params, together, solution, partial(_slopes, task, policy_config, params, together), true, shape[0]
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 1, 3))
-def _play(task, size, params, shape, key) -> Trajectory:
+def _play(task, policy_config, params, shape, key) -> Trajectory:
     replicates, problems, attempts = shape
-    return rollout(task, Sampler(size, params), key, jnp.arange(problems), replicates * attempts, keep_states=True)
+    return rollout(task, Sampler(policy_config, params), key, jnp.arange(problems), replicates * attempts, keep_states=True)
 
 
-def count(task: Environment, size: Policy, together: Trajectory) -> int:
+def count(task: Environment, policy_config: Policy, together: Trajectory) -> int:
     """The most states that a problem has before a turn.
 
     Raises: ConfigError if they are too many.
     """
-    most, name = int(_count(task, size, together)), type(task).__name__
+    most, name = int(_count(task, policy_config, together)), type(task).__name__
     check(most <= CAPACITY, f"{name} has {most} states a turn, a test bed {CAPACITY} at most: ask for a smaller task.")
     return most
 
 
 def assemble(
-    task, size, params, together: Trajectory, solution: dynamic_programming.Solution, slopes_of, true: Float[Array, " W"], replicates: int
-) -> Bed:  # fmt: skip
+    task, policy_config, params, together: Trajectory, solution: dynamic_programming.Solution, slopes_of, true: Float[Array, " W"], replicates: int
+) -> Testbed:  # fmt: skip
     """The bed of these episodes; `slopes_of`: the gradients of the log-probabilities of tokens, by their number in [N, R·G, T, A]."""
-    found, spread = _look_up(task, size, together, solution)
+    found, spread = _look_up(task, policy_config, together, solution)
     places, row = solution.places, partial(_by_batch, replicates=replicates)
     mask, token = row(together.mask), row(together.action)
     problem, turn = np.broadcast_to(np.indices(together.mask.shape)[[0, 2]], (2, *together.mask.shape))
     context = [row(x) for x in (problem, turn, np.broadcast_to(places.state[..., None], problem.shape), places.before)]
-    state, _ = _numbered(context, mask)
-    pair, first = _numbered([*context, token], mask)
-    return Bed(
-        task, size, params, jax.tree.map(lambda x: _split(x, replicates), together), solution, row(found.after - found.before), mask,
+    state, _ = _number_tuples(context, mask)
+    pair, first = _number_tuples([*context, token], mask)
+    return Testbed(
+        task, policy_config, params, jax.tree.map(lambda x: _split(x, replicates), together), solution, row(found.after - found.before), mask,
         row(spread), row(np.broadcast_to(together.is_key[..., None], problem.shape)), state, pair,
         slopes_of(row(np.arange(mask.size).reshape(problem.shape)).ravel()[first]), np.asarray(true),
     )  # fmt: skip
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _count(task, size, together: Trajectory) -> Int[Array, ""]:
+def _count(task, policy_config, together: Trajectory) -> Int[Array, ""]:
     state = jax.tree.map(lambda x: x[:, 0, 0], together.state)
-    return dynamic_programming.explore(size, task, state, together.observation[:, 0, 0], CAPACITY).states.count.max()
+    return dynamic_programming.explore(policy_config, task, state, together.observation[:, 0, 0], CAPACITY).states.count.max()
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _look_up(task, size, together: Trajectory, solution: dynamic_programming.Solution):
+def _look_up(task, policy_config, together: Trajectory, solution: dynamic_programming.Solution):
     """The values of the tokens, and what was at stake."""
-    acts, value, places = dynamic_programming.alphabet(size, task), solution.table.value, solution.places
+    acts, value, places = dynamic_programming.alphabet(policy_config, task), solution.table.value, solution.places
     at_stake = jnp.ptp(value[..., acts.child], axis=-1)  # [N, T, C, S]
     at_stake = jnp.concatenate([jnp.zeros_like(value[..., : len(acts.token)]), at_stake], axis=-1)
     turn = jnp.arange(task.spec.num_turns)[:, None]
@@ -146,7 +152,7 @@ def _by_batch(x: Array, replicates: int) -> np.ndarray:
     return np.asarray(_split(x, replicates)).reshape(replicates, -1)
 
 
-def _numbered(columns: list[np.ndarray], mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _number_tuples(columns: list[np.ndarray], mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A number for each distinct tuple of what is not masked (0 where masked), and where each comes first."""
     rows = np.stack([x[mask] for x in columns], axis=-1)
     _, first, number = np.unique(rows, axis=0, return_index=True, return_inverse=True)
@@ -155,75 +161,79 @@ def _numbered(columns: list[np.ndarray], mask: np.ndarray) -> tuple[np.ndarray, 
     return out, np.flatnonzero(mask)[first]
 
 
-def _slopes(task, size, params, together: Trajectory, index: np.ndarray) -> np.ndarray:
+def _slopes(task, policy_config, params, together: Trajectory, index: np.ndarray) -> np.ndarray:
     """∇ log π of the tokens with these numbers, [pairs, W]."""
     n, b, t, a = np.unravel_index(index, together.mask.shape)
     turn = together.observation[n, b, t], together.action[n, b, t], together.mask[n, b, t]
-    return np.asarray(_slope_of_each(size, task.spec._replace(num_turns=1), params, (together.prompt[n, b], *turn, jnp.asarray(a))))
+    return np.asarray(
+        _slope_of_each(policy_config, task.spec._replace(num_turns=1), params, (together.prompt[n, b], *turn, jnp.asarray(a)))
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _slope_of_each(size, spec, params, tokens):
+def _slope_of_each(policy_config, spec, params, tokens):
     def log_prob(params, prompt, observation, action, mask, a):
         token = jnp.concatenate([prompt, observation, action])[None]
         valid = jnp.concatenate([jnp.ones(len(prompt) + len(observation), bool), mask])[None]
-        return jax.nn.log_softmax(transformer.apply(size, params, spec, token, valid)[0][0, 0, a])[action[a]]
+        return jax.nn.log_softmax(transformer.apply(policy_config, params, spec, token, valid)[0][0, 0, a])[action[a]]
 
     return jax.lax.map(lambda x: ravel_pytree(jax.grad(log_prob)(params, *x))[0], tokens, batch_size=16)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _true_gradient(task, size, params, prompt, graph) -> Float[Array, " W"]:
+def _true_gradient(task, policy_config, params, prompt, graph) -> Float[Array, " W"]:
     def expected_return(params):
-        return dynamic_programming.expected_return(dynamic_programming.tabulate(size, params, task, prompt, graph)).mean()
+        return dynamic_programming.expected_return(dynamic_programming.tabulate(policy_config, params, task, prompt, graph)).mean()
 
     return ravel_pytree(jax.grad(expected_return)(params))[0]
 
 
-def row(bed: Bed, credit: Any, values: Any = NoValue(), **parts: Any) -> Algorithm:  # noqa: B008
+def algorithm_with(bed: Testbed, credit: Any, values: Any = NoValue(), **parts: Any) -> Algorithm:  # noqa: B008
     """The algorithm with this credit, on batches of the bed's size."""
     _, problems, attempts = bed.trajectory.success.shape
     return swap(REINFORCE, credit=credit, values=values, problems=problems, attempts=attempts, minibatches=1, **parts)
 
 
-def credits(bed: Bed, algorithm: Algorithm, seed: int = 1) -> tuple[Float[np.ndarray, "R M"], float]:
+def credits(bed: Testbed, algorithm: Algorithm, seed: int = 1) -> tuple[Float[np.ndarray, "R M"], float]:
     """What the row credits the tokens of each batch with, and the environment steps of a batch, forks included."""
-    credit, steps = jax.jit(_credit, static_argnums=(0, 1))(bed.task, bed.size, bed.params, algorithm, bed.trajectory, seed)
+    credit, steps = jax.jit(_credit, static_argnums=(0, 1))(bed.task, bed.policy_config, bed.params, algorithm, bed.trajectory, seed)
     return np.asarray(credit), float(np.mean(steps))
 
 
-def _credit(task, size, params, algorithm, trajectory, seed):
+def _credit(task, policy_config, params, algorithm, trajectory, seed):
     def one(numbered):
         r, made = numbered
         credited = algorithm.reward(made)
-        value, spent = algorithm.values(_world(task, size, params, made, seed, r), credited)
+        value, spent = algorithm.values(_world(task, policy_config, params, made, seed, r), credited)
         batch = make_batch(algorithm, credited._replace(state=()), value)
         return batch.credit.ravel(), made.mask.any(-1).sum() + spent.get("env_steps", 0)
 
     return jax.lax.map(one, (jnp.arange(len(trajectory.prompt)), trajectory))
 
 
-def _world(task, size, params, made: Trajectory, seed, r) -> World:
-    return World(task, size, params, jnp.arange(len(made.prompt)), jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), VALUES), r))
+def _world(task, policy_config, params, made: Trajectory, seed, r) -> ValueContext:
+    return ValueContext(
+        task, policy_config, params, jnp.arange(len(made.prompt)), jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), VALUES), r)
+    )
 
 
-def values(bed: Bed, source: Any, seed: int = 1) -> tuple[Value, float]:
+def values(bed: Testbed, source: Any, seed: int = 1) -> tuple[Value, float]:
     """What a value source says before and after each token, [R, M] each, and the environment steps of a batch, forks included."""
-    value, steps = jax.jit(_values, static_argnums=(0, 1))(bed.task, bed.size, bed.params, source, bed.trajectory, seed)
+    value, steps = jax.jit(_values, static_argnums=(0, 1))(bed.task, bed.policy_config, bed.params, source, bed.trajectory, seed)
     return jax.tree.map(np.asarray, value), float(np.mean(steps))
 
 
-def _values(task, size, params, source, trajectory, seed):
+def _values(task, policy_config, params, source, trajectory, seed):
     def one(numbered):
         r, made = numbered
-        value, spent = source(_world(task, size, params, made, seed, r), made)
+        value, spent = source(_world(task, policy_config, params, made, seed, r), made)
         flat = Value(value.before.ravel(), value.after.ravel(), value.discount)
         return flat, made.mask.any(-1).sum() + spent.get("env_steps", 0)
 
     return jax.lax.map(one, (jnp.arange(len(trajectory.prompt)), trajectory))
 
 
-def gradients(bed: Bed, credit: Float[np.ndarray, "R M"]) -> Float[np.ndarray, "R W"]:
+def gradients(bed: Testbed, credit: Float[np.ndarray, "R M"]) -> Float[np.ndarray, "R W"]:
     """Each batch's Σ credit · ∇ log π, per episode."""
     weight = np.zeros((len(credit), len(bed.slopes)), np.float32)
     for one, pair, given, mask in zip(weight, bed.pair, credit, bed.mask):
@@ -231,7 +241,7 @@ def gradients(bed: Bed, credit: Float[np.ndarray, "R M"]) -> Float[np.ndarray, "
     return weight @ bed.slopes / np.prod(bed.trajectory.success.shape[1:])
 
 
-def score(bed: Bed, algorithm: Algorithm) -> Record:
+def score(bed: Testbed, algorithm: Algorithm) -> Record:
     """All measures of a row's credit (experiments/ground_truth/quality.py), and the standard errors of some ("_se").
 
     And `gain`: what a step of DIVERGENCE along each of STEPS gradients gains in exact expected return, over what one along the exact
@@ -240,7 +250,7 @@ def score(bed: Bed, algorithm: Algorithm) -> Record:
     return measures(bed, *credits(bed, algorithm))
 
 
-def measures(bed: Bed, credit: Float[np.ndarray, "R M"], steps: float) -> Record:
+def measures(bed: Testbed, credit: Float[np.ndarray, "R M"], steps: float) -> Record:
     """The same of a credit however it was made, which cost `steps` environment steps a batch."""
     gradient, tokens = gradients(bed, credit), (credit, bed.truth, bed.mask)
     bias, small = quality.bias(*tokens, bed.pair), quality.compact(gradient, bed.true)
@@ -261,7 +271,7 @@ def measures(bed: Bed, credit: Float[np.ndarray, "R M"], steps: float) -> Record
     return found | {"signal_to_noise": ratio(small[0]), "signal_to_noise_se": float(quality.jackknife(ratio, small[0]))}
 
 
-def improvements(bed: Bed, gradient: Float[np.ndarray, "K W"]) -> Float[np.ndarray, " K"]:
+def improvements(bed: Testbed, gradient: Float[np.ndarray, "K W"]) -> Float[np.ndarray, " K"]:
     """What one step along each gradient gains, over what one along the exact gradient does, all at the same mean KL.
 
     0 for no gradient; NaN where no step has that KL, or the exact gradient's gains nothing.
@@ -269,21 +279,21 @@ def improvements(bed: Bed, gradient: Float[np.ndarray, "K W"]) -> Float[np.ndarr
     every = np.concatenate([bed.true[None], gradient])
     length = np.linalg.norm(every, axis=1, keepdims=True)
     gained = np.asarray(
-        _gains(bed.task, bed.size, bed.params, bed.trajectory.prompt[0, :, 0], bed.solution, every / np.maximum(length, 1e-12))
+        _gains(bed.task, bed.policy_config, bed.params, bed.trajectory.prompt[0, :, 0], bed.solution, every / np.maximum(length, 1e-12))
     )
     return np.where(length[1:, 0] > 0, gained[1:], 0.0) / (gained[0] if gained[0] > 0 else np.nan)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _gains(task, size, params, prompt, solution: dynamic_programming.Solution, directions):
+def _gains(task, policy_config, params, prompt, solution: dynamic_programming.Solution, directions):
     """The exact change of the expected return after a step of DIVERGENCE nats along each direction."""
     flat, unravel = ravel_pytree(params)
-    old, acts = solution.table.log_prob, dynamic_programming.alphabet(size, task)
+    old, acts = solution.table.log_prob, dynamic_programming.alphabet(policy_config, task)
     state, place = jax.vmap(lambda g, p: dynamic_programming.visits(acts, g, p))(solution.graph, old)
     weight = state[..., None] * place[..., len(acts.token) :]
 
     def step(direction, length):
-        new = dynamic_programming.tabulate(size, unravel(flat + length * direction), task, prompt, solution.graph)
+        new = dynamic_programming.tabulate(policy_config, unravel(flat + length * direction), task, prompt, solution.graph)
         divergence = (jnp.exp(old) * (old - new.log_prob)).sum(-1)
         return dynamic_programming.expected_return(new).mean(), (weight * divergence).sum() / weight.sum()
 

@@ -29,7 +29,7 @@ def result(
         return directory.result
 
 
-def saved(run: Run, directory: RunDirectory) -> str:
+def describe_saved(run: Run, directory: RunDirectory) -> str:
     """Returns what is on disk of a run that was stopped."""
     if directory.newest is not None:
         return f"update {directory.newest} of {run.updates} is saved"

@@ -26,7 +26,7 @@ LEGEND = {
 
 
 @dataclass(frozen=True)
-class BedStudy(study.Study):
+class CreditStudy(study.Study):
     """The flags of studies that score credits on test beds."""
 
     replicates: Several = 32  # independent batches of each policy
@@ -36,12 +36,12 @@ class BedStudy(study.Study):
     headline: ClassVar[str] = "expected_cosine"
     legend: ClassVar[dict[str, str]] = LEGEND
 
-    def bed(self, task: Any, levels: tuple[float, ...], level: float, seed: int) -> testbed.Bed:
+    def bed(self, task: Any, levels: tuple[float, ...], level: float, seed: int) -> testbed.Testbed:
         """See `bed`."""
-        return bed(task, levels, level, seed, (self.replicates, self.problems, self.attempts))
+        return make_testbed(task, levels, level, seed, (self.replicates, self.problems, self.attempts))
 
 
-def bed(task: Any, levels: tuple[float, ...], level: float, seed: int, shape: tuple[int, int, int]) -> testbed.Bed:
+def make_testbed(task: Any, levels: tuple[float, ...], level: float, seed: int, shape: tuple[int, int, int]) -> testbed.Testbed:
     """Of the clone whose success came nearest to `level`, one of `levels`, with a critic fitted to its rewards to go."""
     most, problems = cloned_policies.BANK // 2, shape[1]
     check(problems <= most, f"problems must be {most} or fewer, half of those that the policies are cloned on, not {problems}.")
@@ -54,12 +54,14 @@ def check_levels(levels: tuple[float, ...]) -> None:
     check(len(levels) >= 1 and all(0 < level < 1 for level in levels), "levels are success rates between 0 and 1, one or more.")
 
 
-def scored(bed: testbed.Bed, rows: Mapping[str, Algorithm]) -> list[Record]:
+def score_estimators(bed: testbed.Testbed, rows: Mapping[str, Algorithm]) -> list[Record]:
     """A record for each estimator, with the policy's exact expected return beside, and its success in all batches."""
     facts = {"expected_return": bed.expected_return, "success": success(bed)}
-    return [{"estimator": name} | facts | testbed.score(bed, testbed.row(bed, row.credit, row.values)) for name, row in rows.items()]
+    return [
+        {"estimator": name} | facts | testbed.score(bed, testbed.algorithm_with(bed, row.credit, row.values)) for name, row in rows.items()
+    ]
 
 
-def success(bed: testbed.Bed) -> float:
+def success(bed: testbed.Testbed) -> float:
     """Of the policy, in all batches."""
     return float(bed.trajectory.success.mean())

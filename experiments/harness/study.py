@@ -91,18 +91,18 @@ def run(default: Study, arguments: list[str]) -> int:
         with Lock(folder):
             measure(study, folder)
     else:
-        study = measured(study, folder)
+        study = with_measured_flags(study, folder)
     show(study, report.read_csv(folder / "results.csv"), folder)
     return 0
 
 
-def measured(study: Study, folder: Path) -> Study:
+def with_measured_flags(study: Study, folder: Path) -> Study:
     """The study with the flags that the results in `folder` were measured with.
 
     Raises: ConfigError if there are none, or some are missing.
     """
     check((folder / "results.csv").exists(), f"There are no results in {folder}: leave out --no-measure.")
-    made = _made_by(folder)["settings"]
+    made = _read_provenance(folder)["settings"]
     gone = [k for k in made if k not in settings(study)]
     check(
         not gone, f"{folder} was measured with {', '.join(gone)}, which {name(study)} no longer has: check out the commit in made_by.json."
@@ -134,12 +134,12 @@ def measure(study: Study, folder: Path) -> None:
 
     Raises: ConfigError if what is kept there was measured with other flags.
     """
-    kept, made = _kept(study, folder)
+    kept, made = _read_results(study, folder)
     cells = study.cells()
     missing = [cell for cell in cells if not select(kept, **cell)]
     whole = Whole("cell", len(cells), len(cells) - len(missing))
     done = [cell for cell in cells if cell not in missing]
-    interrupt.kept(lambda: f"stopped; {len(done)} of {len(cells)} cells are kept in {folder}, and the same command goes on.")
+    interrupt.on_interrupt(lambda: f"stopped; {len(done)} of {len(cells)} cells are kept in {folder}, and the same command goes on.")
     with Line(name(study), whole, is_logged=False) as line:
         for cell in missing:
             whole.next()
@@ -151,10 +151,10 @@ def measure(study: Study, folder: Path) -> None:
             report.write(folder / "made_by.json", json.dumps(made, indent=1) + "\n")
             report.write_csv(folder / "results.csv", kept)
             done.append(cell)
-            line.say(told(study, cell, found, seconds, whole), sys.stdout)
+            line.say(describe_cell(study, cell, found, seconds, whole), sys.stdout)
 
 
-def told(study: Study, cell: Record, found: list[Record], seconds: float, whole: Whole) -> str:
+def describe_cell(study: Study, cell: Record, found: list[Record], seconds: float, whole: Whole) -> str:
     """Returns a line on the cell that was just measured."""
     words = ", ".join(f"{k} {v}" for k, v in cell.items())
     mean = np.mean([x for record in found if (x := record[study.headline]) == x] or [np.nan])
@@ -163,19 +163,19 @@ def told(study: Study, cell: Record, found: list[Record], seconds: float, whole:
     return f"{whole.number}/{whole.total} | {words} | {study.headline} {mean:.3g} | {seconds:.0f} s{left}"
 
 
-def _kept(study: Study, folder: Path) -> tuple[list[Record], Record]:
+def _read_results(study: Study, folder: Path) -> tuple[list[Record], Record]:
     """The records that are there, and how they and those to come were made."""
-    wanted, now, path = settings(study), provenance.made_by(), folder / "made_by.json"
+    wanted, now, path = settings(study), provenance.collect(), folder / "made_by.json"
     if not (folder / "results.csv").exists():
         return [], {"settings": wanted, "by": [now]}
-    made = _made_by(folder) if path.exists() else {"settings": {}, "by": []}
+    made = _read_provenance(folder) if path.exists() else {"settings": {}, "by": []}
     usual = settings(type(study)())  # a flag that came later had its default
     other = [k for k in wanted if made["settings"].get(k, usual[k]) != wanted[k]]
     check(not other, f"{folder} was measured with other {', '.join(other)}: name another --out, or remove it.")
     return report.read_csv(folder / "results.csv"), made | {"by": made["by"] + [now]}
 
 
-def _made_by(folder: Path) -> Record:
+def _read_provenance(folder: Path) -> Record:
     """Returns the flags and processes that the results in `folder` were measured with.
 
     Raises: ConfigError if the file that says so is damaged.
@@ -197,7 +197,7 @@ def show(study: Study, records: list[Record], folder: Path) -> None:
     print("\n".join(legend(study, lines)), end="\n\n")
     for file, figure in study.figures(records).items():
         figures.save(figure, folder / file)
-    verdicts = [{k: x for k, x in v._asdict().items() if k != "p"} for v in judged(study, records)]
+    verdicts = [{k: x for k, x in v._asdict().items() if k != "p"} for v in family_verdicts(study, records)]
     for verdict in verdicts:
         print(f"{verdict['outcome']}: {verdict['claim']}\n  rule: {verdict['rule']}\n  {verdict['evidence']}")
     print("" if verdicts else NO_RULE)
@@ -210,7 +210,7 @@ def show(study: Study, records: list[Record], folder: Path) -> None:
     print(f"table.md, figures and results.csv are in {folder}")
 
 
-def judged(study: Study, records: list[Record]) -> list[Verdict]:
+def family_verdicts(study: Study, records: list[Record]) -> list[Verdict]:
     """Returns the study's verdicts as a family."""
     return together(study.verdicts(records))
 
@@ -222,7 +222,7 @@ def legend(study: Study, lines: list[Record]) -> list[str]:
 
 def source(study: Study, records: list[Record], folder: Path) -> str:
     """How the records were made: the command, how long it took, commits and versions."""
-    made = _made_by(folder)
+    made = _read_provenance(folder)
     default = settings(type(study)())
     flags = [f"--{k.replace('_', '-')} {_words(v)}".strip() for k, v in made["settings"].items() if v != default.get(k)]
     commits = sorted(

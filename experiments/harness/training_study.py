@@ -14,6 +14,7 @@ from jaxtyping import Float, Num
 
 from agentic_rl import algorithms, parallel
 from agentic_rl.algorithms import Algorithm
+from agentic_rl.budgets import BUDGET, Budget
 from agentic_rl.config.ranges import Count
 from agentic_rl.losses import loss_terms
 from agentic_rl.policy import layout, transformer
@@ -22,9 +23,9 @@ from agentic_rl.policy.transformer import Policy
 from agentic_rl.rng_streams import EVALUATE, INIT
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
-from agentic_rl.training.programs import Machine
+from agentic_rl.training.programs import Programs
 from agentic_rl.training.run import Run, WarmStart
-from agentic_rl.training.train import BUDGET, Spent, train
+from agentic_rl.training.train import train
 from agentic_rl.types import Environment, Task, Trajectory, parts
 from experiments.cli import progress
 from experiments.harness import study
@@ -42,7 +43,7 @@ LEGEND = {
 
 
 @dataclass(frozen=True)
-class ArmStudy(study.Study):
+class TrainingStudy(study.Study):
     """The flags of studies that train policies."""
 
     updates: Count = 60  # of each arm, on 256 episodes each
@@ -52,7 +53,7 @@ class ArmStudy(study.Study):
     legend: ClassVar[dict[str, str]] = LEGEND
 
     @property
-    def size(self) -> Policy:
+    def policy_config(self) -> Policy:
         """Of the policies."""
         return TINY if self.quick else SIZE
 
@@ -62,7 +63,7 @@ class Policies(NamedTuple):
 
     params: Any  # [S, ...]
     drawn: int  # problems drawn for them
-    spent: Spent  # what they cost, a list over seeds for each budget
+    spent: Budget  # what they cost, a list over seeds for each budget
 
     @property
     def seeds(self) -> int:
@@ -70,25 +71,25 @@ class Policies(NamedTuple):
 
 
 @cache
-def fresh(size: Policy, seeds: int) -> Policies:
+def fresh(policy_config: Policy, seeds: int) -> Policies:
     """Untrained ones."""
-    params = [transformer.init(size, jax.random.fold_in(jax.random.key(seed), INIT)) for seed in range(seeds)]
-    return Policies(jax.tree.map(lambda *x: np.stack(x), *jax.device_get(params)), 0, Spent.nothing(seeds))
+    params = [transformer.init(policy_config, jax.random.fold_in(jax.random.key(seed), INIT)) for seed in range(seeds)]
+    return Policies(jax.tree.map(lambda *x: np.stack(x), *jax.device_get(params)), 0, Budget.nothing(seeds))
 
 
-def cloned(task: Task, size: Policy, seeds: int, updates: int, num_demos: int = 0, noise: float = 0.0) -> Policies:
+def clone_policies(task: Task, policy_config: Policy, seeds: int, updates: int, num_demos: int = 0, noise: float = 0.0) -> Policies:
     """Those that cloned the expert's demonstrations, as in a run's warm start; `num_demos` 0: fresh ones in every update."""
-    return _cloned(tuple(parts(task).items()), size, seeds, updates, WarmStart(num_demos=num_demos, noise=noise))
+    return _clone(tuple(parts(task).items()), policy_config, seeds, updates, WarmStart(num_demos=num_demos, noise=noise))
 
 
 @cache
-def _cloned(tasks, size, seeds, updates, warm_start):
+def _clone(tasks, policy_config, seeds, updates, warm_start):
     task = dict(tasks) if len(tasks) > 1 else tasks[0][1]
-    return trained(fresh(size, seeds), task, size, warm_start.algorithm, updates)[0]
+    return train_policies(fresh(policy_config, seeds), task, policy_config, warm_start.algorithm, updates)[0]
 
 
-def trained(
-    start: Policies, task: Task, size: Policy, row: Algorithm, updates: int, problems: int = 0, every: int = 0
+def train_policies(
+    start: Policies, task: Task, policy_config: Policy, row: Algorithm, updates: int, problems: int = 0, every: int = 0
 ) -> tuple[Policies, list[Rows]]:
     """What `updates` more of a row make of the policies, and the run's rows: of before, and of each update.
 
@@ -97,47 +98,51 @@ def trained(
       every: updates between further evaluations, a divisor of `updates`; 0: no others.
     Raises: Diverged, a ConfigError, if a loss or a gradient is not finite.
     """
-    run = _run(row, task, size, updates, start.seeds, problems or 1, every)
+    run = _run(row, task, policy_config, updates, start.seeds, problems or 1, every)
     begin = parallel.place(start.params, parallel.choose(1)), start.drawn, start.spent
     result = train(run, on_progress=progress.show, begin=begin, evaluates=problems > 0)
-    spent = Spent({name: result.last[name] for name in BUDGET})
-    return Policies(jax.device_get(result.state.params), int(result.state.drawn[0]), spent), result.rows
+    spent = Budget({name: result.last[name] for name in BUDGET})
+    return Policies(jax.device_get(result.state.params), int(result.state.drawn[0]), spent), result.entries
 
 
-def judged(policies: Policies, task: Environment, size: Policy, problems: int, attempts: int = 1, temperature: float = 1.0) -> Rows:
+def evaluate_policies(
+    policies: Policies, task: Environment, policy_config: Policy, problems: int, attempts: int = 1, temperature: float = 1.0
+) -> Rows:
     """Success, return, accuracy and so on of each seed, on unseen problems; `num_success`: of the attempts at each."""
-    machine = Machine(_run(algorithms.RLOO, task, size, 1, policies.seeds, problems))
+    machine = Programs(_run(algorithms.RLOO, task, policy_config, 1, policies.seeds, problems))
     return machine.evaluate(parallel.place(policies.params, machine.devices), attempts=attempts, temperature=temperature)
 
 
-def played(policies: Policies, task: Environment, size: Policy, problems: int) -> Trajectory:
+def play_test_episodes(policies: Policies, task: Environment, policy_config: Policy, problems: int) -> Trajectory:
     """An episode at each of these unseen problems, with a leading axis of seeds, and with the task's states."""
-    return jax.device_get(_played(task, size, problems, _keys(policies), policies.params))
+    return jax.device_get(_play(task, policy_config, problems, _keys(policies), policies.params))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _played(task, size, problems, keys, params):
+def _play(task, policy_config, problems, keys, params):
     return jax.lax.map(
-        lambda x: rollout(task, Sampler(size, x[1]), x[0], jnp.arange(problems), split="test", keep_states=True), (keys, params)
+        lambda x: rollout(task, Sampler(policy_config, x[1]), x[0], jnp.arange(problems), split="test", keep_states=True), (keys, params)
     )
 
 
-def foretold(policies: Policies, task: Environment, size: Policy, problems: int, noise: float = 0.0) -> tuple[Tokens, Tokens]:
+def expert_log_probs(
+    policies: Policies, task: Environment, policy_config: Policy, problems: int, noise: float = 0.0
+) -> tuple[Tokens, Tokens]:
     """Log-probability of every token that the expert writes at each of these unseen problems, and the policy's entropy there (in nats).
 
     From one teacher-forced pass; 0 where no token is. Where one answer of one turn is right, exp of an episode's sum is its success.
 
     Args: noise: the share of actions that are random; read is still what the expert does behind them. Only for actions of one token.
     """
-    return jax.device_get(_foretold(size, problems, task, Expert(noise=noise), _keys(policies), policies.params))
+    return jax.device_get(_expert_log_probs(policy_config, problems, task, Expert(noise=noise), _keys(policies), policies.params))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _foretold(size, problems, task, author, keys, params):
+def _expert_log_probs(policy_config, problems, task, author, keys, params):
     def one(x):
         shown = rollout(task, author, x[0], jnp.arange(problems), split="test")
         token, valid, label, mask = (y[:, 0] for y in (*layout.tokens(shown), shown.label, shown.label_mask))
-        logits, _ = transformer.apply(size, x[1], task.spec, token, valid)
+        logits, _ = transformer.apply(policy_config, x[1], task.spec, token, valid)
         log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), label[..., None], axis=-1)[..., 0]
         return tuple(jnp.where(mask, y, 0.0) for y in (log_prob, loss_terms.entropy(logits)))
 
@@ -155,9 +160,9 @@ def records(columns: dict[str, Num[np.ndarray, " S"] | list]) -> list[Record]:
     return [{"seed": s} | {name: np.asarray(x)[s].item() for name, x in columns.items()} for s in range(count)]
 
 
-def _run(row: Algorithm, task: Task, size: Policy, updates: int, seeds: int, problems: int, every: int = 0) -> Run:
+def _run(row: Algorithm, task: Task, policy_config: Policy, updates: int, seeds: int, problems: int, every: int = 0) -> Run:
     each = {"eval_every": every or updates, "checkpoint_every": updates, "chunk": _chunk(every or updates)}
-    return Run(task, row, size, updates=updates, seeds=seeds, eval_episodes=problems, devices=1, **each)
+    return Run(task, row, policy_config, updates=updates, seeds=seeds, eval_episodes=problems, devices=1, **each)
 
 
 def _chunk(updates: int) -> int:

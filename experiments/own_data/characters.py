@@ -20,22 +20,22 @@ def fit(rows: Rows, name: str, unknown: str) -> tuple[Rows, list[str]]:
     bad = [number for number, found in odd.items() if found]
     if not bad:
         return rows, []
-    shown = listed(Counter(c for found in odd.values() for c in sorted(found)))
+    shown = list_characters(Counter(c for found in odd.values() for c in sorted(found)))
     where = f"in {len(bad):,} of {len(rows):,} pairs (first in row {bad[0]})"
     check(unknown != "refuse", _refusal(f"{name} has characters that no token stands for, {shown}, {where}.", min(odd[bad[0]])))
     if unknown == "spell":
-        return {n: (spelled(q), spelled(a)) for n, (q, a) in rows.items()}, [f"{shown} are spelled as in URLs, {where}"]
+        return {n: (spell(q), spell(a)) for n, (q, a) in rows.items()}, [f"{shown} are spelled as in URLs, {where}"]
     kept = {number: pair for number, pair in rows.items() if not odd[number]}
     check(bool(kept), f"Every pair of {name} has characters that no token stands for ({shown}): add --unknown-characters spell instead.")
     return kept, [f"{len(bad):,} pairs with {shown} are left out"]
 
 
 def _refusal(what: str, example: str) -> str:
-    spell = f"--unknown-characters spell (as in URLs: {visible(example)} becomes {spelled(example)})"
+    spell = f"--unknown-characters spell (as in URLs: {visible(example)} becomes {spell(example)})"
     return f"{what} Write them otherwise, or add {spell} or --unknown-characters drop (leaves these pairs out)."
 
 
-def listed(count: Counter) -> str:
+def list_characters(count: Counter) -> str:
     """Returns the characters, the commonest first, and not all of very many.
 
     >>> listed(Counter("éé\\tßµ"))
@@ -50,7 +50,7 @@ def visible(character: str) -> str:
     return character if character.isprintable() and not character.isspace() else f"U+{ord(character):04X}"
 
 
-def spelled(text: str) -> str:
+def spell(text: str) -> str:
     """Returns the text with %xx for each byte of what has no token, as in URLs, and for % itself: nothing is lost but case.
 
     >>> spelled("Café 5%")

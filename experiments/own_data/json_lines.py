@@ -55,13 +55,13 @@ def _pair(line: bytes, path: Path, number: int) -> tuple[str, str]:
     def fail(sentence: str) -> NoReturn:
         raise ConfigError(f"{path}: row {number} {sentence}")
 
-    row = _parsed(_decoded(line, path, fail), fail)
+    row = _parse(_decode(line, path, fail), fail)
     if not isinstance(row, Object):
         fail(f"is {_kind(row)}; each row is an object such as {ROW}.")
     return _text(row, "prompt", fail), _text(row, "answer", fail)
 
 
-def _decoded(line: bytes, path: Path, fail) -> str:
+def _decode(line: bytes, path: Path, fail) -> str:
     """Returns the text of a row; a file in another encoding has zeros or bytes that UTF-8 has not."""
     try:
         check(b"\0" not in line, "zeros")
@@ -72,7 +72,7 @@ def _decoded(line: bytes, path: Path, fail) -> str:
         fail(f"is not UTF-8; convert the file, if it is text, for example with: {convert}")
 
 
-def _parsed(text: str, fail) -> Any:
+def _parse(text: str, fail) -> Any:
     try:
         return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=Constant, object_pairs_hook=Object)
     except json.JSONDecodeError as error:

@@ -31,7 +31,7 @@ from agentic_rl.rollout.actors import Learner
 from agentic_rl.training import experience, learner
 from agentic_rl.training.run import Run, WarmStart
 from agentic_rl.training.train import train
-from agentic_rl.values import World
+from agentic_rl.values import ValueContext
 from agentic_rl.values.exact import Exact
 from agentic_rl.values.forks import Forks
 from experiments.cli import console
@@ -107,7 +107,7 @@ def main(arguments: list[str]) -> int:
 
 def variants() -> dict[str, Algorithm]:
     """Rows and presets in which the policy acts and whose values can be had anywhere (unlike the oracle's), row grpo first."""
-    found = {"grpo": BASE} | algorithms.rows() | PRESETS
+    found = {"grpo": BASE} | algorithms.by_name() | PRESETS
     return {
         name: algorithm
         for name, algorithm in found.items()
@@ -117,14 +117,14 @@ def variants() -> dict[str, Algorithm]:
 
 def measure(command: Command, task: Any) -> list[Record]:
     """A record per variant, all on the batch that one policy played."""
-    size, weights = warm(command, task)
+    policy_config, weights = warm(command, task)
     key, problem = jax.random.key(command.seed), jnp.arange(BASE.problems)
     facts = dict(task=command.task, seed=command.seed, weights=sum(x.size for x in jax.tree.leaves(weights.learner)))
-    trajectory = on_one_device(play, size, task)(weights, key, problem)
+    trajectory = on_one_device(play, policy_config, task)(weights, key, problem)
     facts |= dict(episodes=trajectory.success.size, success=float(trajectory.success.mean()))
 
     def gradients(algorithm, points):
-        program = on_one_device(slopes, learner.setup(size, algorithm, 1, 0), task)
+        program = on_one_device(slopes, learner.setup(policy_config, algorithm, 1, 0), task)
         return program(without_critic_loss(algorithm), weights, points, trajectory, key, problem)
 
     here = jax.tree.map(lambda x: x[None], weights.learner)
@@ -135,7 +135,9 @@ def measure(command: Command, task: Any) -> list[Record]:
         log, slope, loss = gradients(algorithm, points)
         if base is None:
             base, facts["gap"] = slope, float(loss["log_prob_gap"][1])
-        records.append({"variant": name, **{k: float(log[k]) for k in ("credit_mean", "credit_std")}, **compared(slope, base), **facts})
+        records.append(
+            {"variant": name, **{k: float(log[k]) for k in ("credit_mean", "credit_std")}, **compare_gradients(slope, base), **facts}
+        )
         print(", ".join(map(str, line(records[-1]).values())), flush=True)
     return records
 
@@ -157,15 +159,15 @@ def on_one_device(f: Any, *fixed: Any) -> Any:
     return parallel.launch(lambda *inputs: f(*fixed, *inputs), parallel.choose(1), "pmap")
 
 
-def play(size: Policy, task: Any, weights: experience.Weights, key, problem):
+def play(policy_config: Policy, task: Any, weights: experience.Weights, key, problem):
     """One batch of the base's size, with all that any variant asks of it: the task's states and the reference's log-probabilities."""
     curious = dataclasses.replace(BASE, values=Forks(), kl=ReferenceKL())
-    return experience.collect(size, task, curious, weights, key, problem, len(problem))[0]
+    return experience.collect(policy_config, task, curious, weights, key, problem, len(problem))[0]
 
 
 def slopes(setup: learner.Setup, task: Any, algorithm: Algorithm, weights: experience.Weights, points, trajectory, key, problem):
     """What the batch's credit is like, and the loss's gradient and diagnostics at each of the `points`."""
-    world = World(task, setup.policy, weights.learner, problem, jax.random.fold_in(key, VALUES))
+    world = ValueContext(task, setup.policy, weights.learner, problem, jax.random.fold_in(key, VALUES))
     credited = algorithm.reward(trajectory)
     value, _ = algorithm.values(world, credited)
     kept = algorithm.selection(trajectory)
@@ -187,7 +189,7 @@ def step(params: Any, slope: Any, rate: float) -> Any:
     return optimizer.step(adam, slope, optimizer.init(adam, params), params, jnp.int32(0), 1)[0]
 
 
-def compared(slope: Any, base: Any) -> Record:
+def compare_gradients(slope: Any, base: Any) -> Record:
     """Norm of the gradient, and its cosine with the base's, at both points."""
 
     def dot(a, b):
@@ -203,7 +205,7 @@ def line(record: Record) -> Record:
     return {"": record["variant"]} | {name: f"{record[column]:.3f}" for name, column in COLUMNS.items()}
 
 
-def written(part: Any) -> str:
+def describe_part(part: Any) -> str:
     """A part's name, with those of its fields that are not their defaults.
 
     >>> written(algorithms.DAPO.surrogate)
@@ -218,7 +220,7 @@ def written(part: Any) -> str:
 def cells(algorithm: Algorithm, base: Algorithm = BASE) -> dict[str, str]:
     """What stands in each field in which the algorithm differs from the base, sizes aside."""
     names = [f.name for f in dataclasses.fields(algorithm) if f.name not in SIZES]
-    return {name: written(getattr(algorithm, name)) for name in names if getattr(algorithm, name) != getattr(base, name)}
+    return {name: describe_part(getattr(algorithm, name)) for name in names if getattr(algorithm, name) != getattr(base, name)}
 
 
 def differences(algorithm: Algorithm, base: Algorithm = BASE) -> list[str]:
@@ -234,7 +236,7 @@ def differences(algorithm: Algorithm, base: Algorithm = BASE) -> list[str]:
             fields = [f.name for f in dataclasses.fields(part) if getattr(part, f.name) != getattr(other, f.name)]
             said += [f"{name}.{field} {getattr(part, field)}, not {getattr(other, field)}" for field in fields]
         else:
-            said.append(f"{name} {cell}, not {written(other)}")
+            said.append(f"{name} {cell}, not {describe_part(other)}")
     return said
 
 
@@ -266,7 +268,7 @@ def matrix() -> list[Record]:
     """Every variant field by field."""
     each = {name: cells(algorithm) for name, algorithm in variants().items()}
     columns = [f.name for f in dataclasses.fields(Algorithm) if any(f.name in x for x in each.values())]
-    first = {"": "grpo"} | {column: written(getattr(BASE, column)) for column in columns}
+    first = {"": "grpo"} | {column: describe_part(getattr(BASE, column)) for column in columns}
     return [first] + [{"": name} | {c: x.get(c, "") for c in columns} for name, x in each.items() if name != "grpo"]
 
 

@@ -31,7 +31,7 @@ from agentic_rl.losses.kl import ReferenceKL
 from agentic_rl.rewards import KlReward, Shaped
 from experiments.cli import console
 from experiments.cli.flags import from_flags
-from experiments.ground_truth.enumeration import AGGREGATIONS, BETA, DISCOUNT, Exact, gradients, group_weight, update, world
+from experiments.ground_truth.enumeration import AGGREGATIONS, BETA, DISCOUNT, EnumeratedValues, gradients, group_weight, update, world
 from experiments.reports import report
 from experiments.reports.stats import Record, distinct, select
 
@@ -120,33 +120,41 @@ class Case(NamedTuple):
     objectives: tuple[str, ...] = ("J",)
 
 
-def row(credited: Any, attempts: int = 2, mistake: float = 0.0, **parts: Any) -> Algorithm:
+def algorithm_with(credited: Any, attempts: int = 2, mistake: float = 0.0, **parts: Any) -> Algorithm:
     """One step on a batch of all attempts at both problems."""
     sizes = dict(problems=2, attempts=attempts, minibatches=1)
-    return swap(REINFORCE, credit=credited, values=Exact(mistake), **sizes | {"aggregation": "constant"} | parts)
+    return swap(REINFORCE, credit=credited, values=EnumeratedValues(mistake), **sizes | {"aggregation": "constant"} | parts)
 
 
 def cases() -> list[Case]:
     """All rows of all tables."""
     every = [cls() for cls in named(credit).values()]
     kinds = itertools.product(("turns", "outcome"), AGGREGATIONS, every)
-    defaults = [Case("defaults", rewards, row(one, aggregation=how)) for rewards, how, one in kinds]
+    defaults = [Case("defaults", rewards, algorithm_with(one, aggregation=how)) for rewards, how, one in kinds]
     return defaults + of_objectives() + of_attempts() + of_values() + of_steps() + of_kl()
 
 
 def of_objectives() -> list[Case]:
     """Credits whose own objective is not the expected return."""
-    grpo = [Case("objectives", "outcome", row(GroupRelative(), g), ("J", "2 arcsin √p", f"Σ c(p) ∇p, G = {g}")) for g in (2, 3, 4, 8, 16)]
-    weighted = [Case("objectives", "turns", row(AdvantageWeighted(temperature=t))) for t in (0.2, 1.0, 5.0)]
-    discounted = Case("objectives", "turns", row(RewardToGo(discount=DISCOUNT)), ("J", "J, discounted"))
-    return [Case("objectives", "turns", row(SuccessOnly()), ("J", "P(success)")), discounted, *weighted, *grpo]
+    grpo = [
+        Case("objectives", "outcome", algorithm_with(GroupRelative(), g), ("J", "2 arcsin √p", f"Σ c(p) ∇p, G = {g}"))
+        for g in (2, 3, 4, 8, 16)
+    ]
+    weighted = [Case("objectives", "turns", algorithm_with(AdvantageWeighted(temperature=t))) for t in (0.2, 1.0, 5.0)]
+    discounted = Case("objectives", "turns", algorithm_with(RewardToGo(discount=DISCOUNT)), ("J", "J, discounted"))
+    return [Case("objectives", "turns", algorithm_with(SuccessOnly()), ("J", "P(success)")), discounted, *weighted, *grpo]
 
 
 def of_attempts() -> list[Case]:
     """Whether a bias goes away with more attempts; what looks at the whole batch is enumerated up to 4."""
     groups = [Centred(), LeaveOneOut(), LeaveOneOutToGo(), LengthWeighted(), OptimalToken(), Gigpo(discount=1.0), GroupRelative()]
     batch = [BatchRelative(), Centred(whiten=True), RewardToGo(whiten=True), GAE(), GAE(lambda_=1.0)]
-    return [Case("attempts", "outcome", row(one, g)) for ones, gs in ((groups, (2, 4, 8)), (batch, (2, 4))) for one in ones for g in gs]
+    return [
+        Case("attempts", "outcome", algorithm_with(one, g))
+        for ones, gs in ((groups, (2, 4, 8)), (batch, (2, 4)))
+        for one in ones
+        for g in gs
+    ]
 
 
 def of_values() -> list[Case]:
@@ -155,21 +163,23 @@ def of_values() -> list[Case]:
     token = [GAE(lambda_=x, **plain) for x in (0.0, 0.95, 1.0)] + [LengthAdaptiveGAE(alpha=a, **plain) for a in (0.05, 0.5)]
     turn = [TurnGAE(lambda_=x, **plain) for x in (0.0, 0.95, 1.0)]
     both = [BiLevelGAE(lambda_=x, turn_discount=y, **plain) for x, y in ((0.95, 1.0), (1.0, 1.0), (0.95, 0.95))]
-    return [Case("values", "turns", row(one, mistake=wrong)) for one in token + turn + both for wrong in (0.0, MISTAKE)]
+    return [Case("values", "turns", algorithm_with(one, mistake=wrong)) for one in token + turn + both for wrong in (0.0, MISTAKE)]
 
 
 def of_steps() -> list[Case]:
     """Credits and rewards that tell steps apart."""
     anchored = [Gigpo(), Gigpo(omega=0.0), Gigpo(omega=0.0, baseline="turns"), Gigpo(discount=1.0), Gigpo(scale="mean_std")]
     plain = [*anchored, ProcessAdvantage(), ProcessAdvantage(alpha=0.1), GroupRelative()]
-    shaped = [row(one, reward=Shaped(discount=x)) for x in (1.0, DISCOUNT) for one in (RewardToGo(), LeaveOneOut(), GroupRelative())]
-    return [Case("steps", "turns", x) for x in [*map(row, plain), *shaped]]
+    shaped = [
+        algorithm_with(one, reward=Shaped(discount=x)) for x in (1.0, DISCOUNT) for one in (RewardToGo(), LeaveOneOut(), GroupRelative())
+    ]
+    return [Case("steps", "turns", x) for x in [*map(algorithm_with, plain), *shaped]]
 
 
 def of_kl() -> list[Case]:
     """The KL from a reference, in the reward and as a term of the loss."""
-    reward = [row(one, reward=KlReward(BETA, how)) for one in (RewardToGo(), LeaveOneOut()) for how in ("k1", "k2", "k3")]
-    loss = [row(RewardToGo(), kl=ReferenceKL(BETA, how)) for how in ("k1", "k2", "k3")]
+    reward = [algorithm_with(one, reward=KlReward(BETA, how)) for one in (RewardToGo(), LeaveOneOut()) for how in ("k1", "k2", "k3")]
+    loss = [algorithm_with(RewardToGo(), kl=ReferenceKL(BETA, how)) for how in ("k1", "k2", "k3")]
     fixed = ("J", "J − β KL", "J − β KL, visits fixed", "J − β KL(ref‖π), visits fixed")
     return [Case("kl", "turns", x, fixed[1:2]) for x in reward] + [Case("kl", "turns", x, fixed) for x in loss]
 

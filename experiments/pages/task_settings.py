@@ -19,7 +19,7 @@ from agentic_rl.algorithms import swap
 from agentic_rl.optimizer import Adam
 from agentic_rl.progress import Reporter
 from agentic_rl.training.initial_weights import warm_start
-from agentic_rl.training.programs import Machine
+from agentic_rl.training.programs import Programs
 from agentic_rl.training.run import Run, WarmStart
 from agentic_rl.training.train import Result, train
 from experiments.cli import progress
@@ -99,7 +99,7 @@ def reinforcing(name: str, task: Any, begin: "Start", rates: list[float], seed: 
     settings = [Setting(begin.warm_updates, begin.num_demos, rate, length) for rate in rates]
     first = run(task, settings[0], seed, episodes)
     report = Reporter(progress.show)
-    clone = warm_start(first, Machine(first, report.phase), report)
+    clone = warm_start(first, Programs(first, report.phase), report)
     for setting in settings:
         result = train(run(task, setting, seed, episodes), on_progress=progress.show, begin=clone)
         yield [record(name, seed, setting._replace(updates=step), success) for step, success in success_curve(result)]
@@ -107,7 +107,7 @@ def reinforcing(name: str, task: Any, begin: "Start", rates: list[float], seed: 
 
 def success_curve(result: Result) -> list[tuple[int, float]]:
     """Returns (updates, success) of each evaluation behind the first update."""
-    return [(row["step"], float(np.mean(row["eval_success"]))) for row in result.rows[1:] if "eval_success" in row]
+    return [(row["step"], float(np.mean(row["eval_success"]))) for row in result.entries[1:] if "eval_success" in row]
 
 
 def record(name: str, seed: int, setting: Setting, success: float) -> Record:

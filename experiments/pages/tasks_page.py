@@ -129,7 +129,7 @@ def main(arguments: list[str]) -> int:
 def measure(command: Command, tasks: dict[str, Any], book: "Book") -> None:
     """Adds to the book what it lacks about these tasks."""
     whole = Whole("part", 2 * len(tasks))
-    interrupt.kept(lambda: f"stopped in {whole.place}; what is measured is kept in {command.out}, and the same command goes on.")
+    interrupt.on_interrupt(lambda: f"stopped in {whole.place}; what is measured is kept in {command.out}, and the same command goes on.")
     for measurement in (measure_chosen, measure_default):  # the chosen settings of all tasks come first
         for name, task in tasks.items():
             whole.next()
@@ -277,13 +277,13 @@ def line(name: str, task: Any, book: Book) -> Record:
     """Returns a task's line of the table."""
     spec = task.spec
     shape = f"{spec.prompt_length} + {spec.num_turns} x ({spec.observation_length} + {spec.action_length})"
-    shown = {who: shown_cell(name, who, book) for who in WHO}
+    shown = {who: cell_to_show(name, who, book) for who in WHO}
     trained = shown["grpo"][0]
     cells = {WHO[who]: interval([r["success"] for r in records]) + mark if records else "–" for who, (records, mark) in shown.items()}
     return {"task": f"[{name}](#{name})", "tokens": shape, "setting": words(setting_of(trained[0])) if trained else "–"} | cells
 
 
-def shown_cell(name: str, who: str, book: Book) -> tuple[list[Record], str]:
+def cell_to_show(name: str, who: str, book: Book) -> tuple[list[Record], str]:
     """Returns the records of a cell and its mark: those of today's setting, or older ones, marked, while these are more."""
     now, old = book.cell(name, who, setting_now(name, who, book))
     return (old, f" {STALE}") if len(old) > len(now) else (now, "")

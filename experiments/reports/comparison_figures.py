@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from experiments.reports.display_names import words
-from experiments.reports.figures import COLORS, GREY, STYLE, WIDTH, band, bars, entries, fit, legend, page, styles, ticks, told
+from experiments.reports.figures import COLORS, GREY, STYLE, WIDTH, band, bars, entries, fit, interval_legend, legend, page, styles, ticks
 from experiments.reports.stats import Record, distinct, select
 
 BUDGETS = {
@@ -39,7 +39,7 @@ def final_success(results: list[Record], mode: str = "sampled") -> Figure:
     panels[0][0].invert_yaxis()
     lengths = ("at the trained length", f"at {ends[1]} times that")
     handles = [Line2D([], [], label=label, **look) for label, look in zip(lengths, looks, strict=True)]
-    return legend(figure, [*handles, told(len(distinct(results, "seed")))])
+    return legend(figure, [*handles, interval_legend(len(distinct(results, "seed")))])
 
 
 @matplotlib.rc_context(STYLE)
@@ -63,7 +63,7 @@ def learning_curves(
         line[0].set_ylabel(f"success\n{words(task)}")
     fit(panels.flat, "share")
     names = entries({row: style[row] for row in rows}, label)
-    return legend(figure, [*names, told(len(distinct(curves, "seed")), "band")], above=True)
+    return legend(figure, [*names, interval_legend(len(distinct(curves, "seed")), "band")], above=True)
 
 
 def _budget(panel: Axes, budget: Real[np.ndarray, " records"], log: bool) -> None:
@@ -118,7 +118,7 @@ def success_against_horizon(results: list[Record], mode: str = "sampled") -> Fig
     figure.supxlabel("turns in the episode (log scale)")
     figure.supylabel(f"success ({mode})")
     measured = Line2D([], [], color="black", marker="o", linestyle="", label="measured, mean over seeds")
-    return legend(figure, [measured, told(len(distinct(results, "seed"))), *HORIZON_LEGEND], above=True)
+    return legend(figure, [measured, interval_legend(len(distinct(results, "seed"))), *HORIZON_LEGEND], above=True)
 
 
 def _horizon_panel(panel: Axes, results: list[Record], row: str, style: dict) -> None:

@@ -172,7 +172,7 @@ def entries(looks: Mapping[str, Mapping], label=words) -> list[Line2D]:
     return [Line2D([], [], label=label(name), **look) for name, look in looks.items()]
 
 
-def told(seeds: int, shape: Literal["band", "bar"] = "bar", mean: str = "") -> Artist:
+def interval_legend(seeds: int, shape: Literal["band", "bar"] = "bar", mean: str = "") -> Artist:
     """Returns the legend's entry that says what the bands or bars of a figure are."""
     label = f"{mean}95% interval over {seeds} seeds"
     if shape == "band":
@@ -200,7 +200,7 @@ def _width(widths: Sequence[float], columns: int) -> float:
 
 
 @matplotlib.rc_context(STYLE)
-def drawn(figure: Figure, kind: str = "png", dpi: int = 200) -> bytes:
+def to_bytes(figure: Figure, kind: str = "png", dpi: int = 200) -> bytes:
     """Returns the figure as the bytes of a `png` or `svg` file; the same figure gives the same bytes. `dpi`: dots per inch of a png."""
     metadata = {"png": {"Software": None}, "svg": {"Date": None}}[kind]
     buffer = io.BytesIO()
@@ -212,4 +212,4 @@ def save(figure: Figure, path: Path) -> None:
     """Writes `path` twice, with the endings .png and .svg; the folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for kind in ("png", "svg"):
-        atomic_files.write(path.with_suffix(f".{kind}"), drawn(figure, kind))
+        atomic_files.write(path.with_suffix(f".{kind}"), to_bytes(figure, kind))

@@ -36,7 +36,7 @@ def count(lines: list[Record]) -> dict[str, int]:
     return {kind: len(select(lines, verdict=kind)) for kind in COLORS}
 
 
-def counted(lines: list[Record]) -> str:
+def count_verdicts(lines: list[Record]) -> str:
     """Returns the numbers of verdicts in words.
 
     >>> counted([{"verdict": "supported"}, {"verdict": "inconclusive"}, {"verdict": "supported"}])
@@ -46,7 +46,7 @@ def counted(lines: list[Record]) -> str:
     return f"of {len(lines)} claims {n['supported']} are supported, {n['falsified']} falsified and {n['inconclusive']} inconclusive"
 
 
-def decided(lines: list[Record]) -> str:
+def summarize_verdicts(lines: list[Record]) -> str:
     """Returns a sentence on where most claims hold, and where one is falsified."""
     counts = {study: count(select(lines, study=study)) for study in distinct(lines, "study")}
     share = {study: n["supported"] / sum(n.values()) for study, n in counts.items() if n["supported"]}
@@ -57,7 +57,7 @@ def decided(lines: list[Record]) -> str:
     return f"{said} {'Some are falsified in ' + ', '.join(map(words, wrong)) if wrong else 'None is falsified'}."
 
 
-def listed(lines: list[Record], links: dict[str, str] | None = None) -> Markup:
+def verdict_list(lines: list[Record], links: dict[str, str] | None = None) -> Markup:
     """Returns the verdicts sorted by outcome, a coloured box each, with a filter above them that needs no script.
 
     Each line has a verdict and a claim, and may have evidence, a rule and a study; `links` are the anchors of studies.

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from matplotlib.figure import Figure
 
 from agentic_rl.records import atomic_files
-from experiments.reports.figures import drawn
+from experiments.reports.figures import to_bytes
 from experiments.reports.stats import Record, caution, distinct, estimate, scores, select
 
 COLUMNS = {  # name in the table: column, horizon, format
@@ -137,7 +137,7 @@ def _part(part: Part) -> str:
         case Markup(content):
             return content
         case Picture(figure, alt):
-            image = base64.b64encode(drawn(figure, dpi=130)).decode()
+            image = base64.b64encode(to_bytes(figure, dpi=130)).decode()
             return f'<figure><img src="data:image/png;base64,{image}" alt="{escape(alt)}"><figcaption>{escape(alt)}</figcaption></figure>'
         case Verdict(claim, rule, outcome, evidence):
             lines = f"<p><strong>{escape(outcome)}</strong>: {escape(claim)}</p><p>{escape(evidence)}</p><p>Rule: {escape(rule)}</p>"

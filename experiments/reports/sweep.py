@@ -88,7 +88,7 @@ def figure(
         drawn.suptitle(title, fontsize=11)
     floor = [Line2D([], [], color=figures.GREY, linestyle=":", label=f"{FLOOR:g} dB: no signal seen".replace("-", "−"))]
     handles = [*figures.entries(style), *floor * any(column.endswith("snr") for column in panels)]
-    return figures.legend(drawn, [*handles, figures.told(len(distinct(records, "seed")), shape)])
+    return figures.legend(drawn, [*handles, figures.interval_legend(len(distinct(records, "seed")), shape)])
 
 
 def _line(panel: Axes, own: list[Record], x: str, column: str, even: list, look: dict, place: tuple[int, int], shape: str) -> None:

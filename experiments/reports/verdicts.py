@@ -50,10 +50,10 @@ def together(judged: Sequence[Verdict]) -> list[Verdict]:
     if len(tested) < 2:
         return list(judged)
     after = dict(zip(map(id, tested), stats.holm(np.array([v.p for v in tested])), strict=True))
-    return [_corrected(v, after[id(v)], len(tested)) if id(v) in after else v for v in judged]
+    return [_correct(v, after[id(v)], len(tested)) if id(v) in after else v for v in judged]
 
 
-def _corrected(verdict: Verdict, p: float, count: int) -> Verdict:
+def _correct(verdict: Verdict, p: float, count: int) -> Verdict:
     """What stays decided, at 5%."""
     kind = verdict.outcome if p < 0.05 else "inconclusive"
     undone = f", which leaves open what alone would be {verdict.outcome}" * (kind != verdict.outcome)

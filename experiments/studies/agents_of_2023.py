@@ -44,7 +44,7 @@ SUPERVISED, MORE, RL = "supervised", "more supervision", "then RL"
 
 
 @dataclass(frozen=True)
-class AgentsOf2023(training_study.ArmStudy):
+class AgentsOf2023(training_study.TrainingStudy):
     """Was it the scaffold or the training? The agents of 2023 in miniature, against the number of steps."""
 
     steps: tuple[Count, ...] = (1, 2, 4)  # turns of work that an item takes
@@ -71,9 +71,9 @@ class AgentsOf2023(training_study.ArmStudy):
         check(len(self.steps) >= 2, "steps are two numbers of turns or more.")
 
     @property
-    def size(self) -> Policy:
+    def policy_config(self) -> Policy:
         """Of the policies, which read their whole history."""
-        return replace(super().size, context="history")
+        return replace(super().policy_config, context="history")
 
     def cells(self) -> list[Record]:
         return [dict(steps=steps, model=model) for steps in self.steps for model in (SUPERVISED, MORE, RL)]
@@ -81,11 +81,11 @@ class AgentsOf2023(training_study.ArmStudy):
     def records(self, cell: Record) -> list[Record]:
         task = Todo(num_items=self.items, steps=cell["steps"])
         policies = self.policies(task, cell["model"])
-        single = training_study.judged(policies, Question(task), self.size, self.problems)["success"]
+        single = training_study.evaluate_policies(policies, Question(task), self.policy_config, self.problems)["success"]
         found = []
         for scaffold, (wrapped, context) in scaffolds(task).items():
-            size = replace(self.size, context=context)
-            played = training_study.played(policies, wrapped, size, self.problems)
+            size = replace(self.policy_config, context=context)
+            played = training_study.play_test_episodes(policies, wrapped, size, self.problems)
             columns = {"success": played.success.mean((1, 2)), "single tasks": single} | modes(task, played)
             found += [{"scaffold": scaffold} | record for record in training_study.records(columns)]
         return found
@@ -94,11 +94,11 @@ class AgentsOf2023(training_study.ArmStudy):
         """Of all seeds."""
         mixture = {"goal": task, "question": Question(task)}
         supervision = WarmStart(num_demos=self.demos).algorithm
-        base = training_study.cloned(mixture, self.size, self.seeds, self.supervised_updates, self.demos)
+        base = training_study.clone_policies(mixture, self.policy_config, self.seeds, self.supervised_updates, self.demos)
         if model == SUPERVISED:
             return base
         further = (mixture, supervision) if model == MORE else (task, algorithms.GRPO)
-        return training_study.trained(base, further[0], self.size, further[1], self.updates)[0]
+        return training_study.train_policies(base, further[0], self.policy_config, further[1], self.updates)[0]
 
     def lines(self, records: list[Record]) -> list[Record]:
         found = []
@@ -171,7 +171,7 @@ def successes(records: list[Record]) -> Figure:
     figures.fit(panels[0], "share")
     panels[0][0].set_ylabel("success at the whole goal")
     panels[0][1].set_xlabel("turns of work for each item")
-    return figures.legend(figure, [*figures.entries(looks), figures.told(len(distinct(records, "seed")))])
+    return figures.legend(figure, [*figures.entries(looks), figures.interval_legend(len(distinct(records, "seed")))])
 
 
 @matplotlib.rc_context(figures.STYLE)
@@ -192,7 +192,7 @@ def failures(records: list[Record]) -> Figure:
     panels[0][0].set(ylabel="new items per item finished", xlim=(-0.6, 0.6), ylim=(0, None))
     panels[0][1].set(ylabel="share", title=f"How goals fail, {steps} turns of work an item")
     handles = figures.entries(looks, label=lambda run: f"{run[0]}, {SCAFFOLDS[run[1]]}")
-    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")))])
+    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))])
 
 
 if __name__ == "__main__":

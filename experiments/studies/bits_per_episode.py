@@ -55,7 +55,7 @@ class Others(Expert):
 
 
 @dataclass(frozen=True)
-class BitsPerEpisode(training_study.ArmStudy):
+class BitsPerEpisode(training_study.TrainingStudy):
     """How many episodes does it take to learn one of M answers by heart, from demonstrations and from rewards? Fits the exponent of M."""
 
     seeds: Count = 20
@@ -88,7 +88,7 @@ class BitsPerEpisode(training_study.ArmStudy):
         check(len({b**d for d in self.digits for b in self.bases}) >= 2, "An exponent needs two numbers of answers or more.")
 
     @property
-    def size(self) -> Policy:
+    def policy_config(self) -> Policy:
         return training_study.TINY if self.quick else SIZE
 
     def cells(self) -> list[Record]:
@@ -97,10 +97,12 @@ class BitsPerEpisode(training_study.ArmStudy):
     def records(self, cell: Record) -> list[Record]:
         task = partial(Memorize, num_digits=cell["digits"], base=cell["base"], num_problems=1)
         answers = cell["base"] ** cell["digits"]
-        start = novices(replace(task(), num_problems=16), self.size, self.seeds, CLONE if not self.quick else 1)
+        start = novices(replace(task(), num_problems=16), self.policy_config, self.seeds, CLONE if not self.quick else 1)
         every, updates = self.schedule(answers if cell["arm"] != CLONING else 0)
         row = self.row(cell["arm"])
-        _, rows = training_study.trained(start, task(reward=ARMS[cell["arm"]]), self.size, row, updates, self.problems, every)
+        _, rows = training_study.train_policies(
+            start, task(reward=ARMS[cell["arm"]]), self.policy_config, row, updates, self.problems, every
+        )
         steps, reached = first(rows)
         return training_study.records(
             {"answers": np.full(self.seeds, answers), "episodes": self.episodes * steps, "learned": reached.astype(int)}
@@ -131,7 +133,7 @@ class BitsPerEpisode(training_study.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"bits_per_episode": drawn(records)}
+        return {"bits_per_episode": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         power = {arm: exponent(select(records, arm=arm)) for arm in ARMS}
@@ -140,7 +142,9 @@ class BitsPerEpisode(training_study.ArmStudy):
             above_zero("With a reward for each digit they grow slower", UNDER, power[WHOLE] - power[EACH]),
             near_zero("Demonstrations tell answers of any length alike", FLAT, power[CLONING], margin=0.25),
         ]
-        return [learned(verdict, records, some) for verdict, some in zip(claims, ((WHOLE,), (WHOLE, EACH), (CLONING,)), strict=True)]
+        return [
+            require_learning(verdict, records, some) for verdict, some in zip(claims, ((WHOLE,), (WHOLE, EACH), (CLONING,)), strict=True)
+        ]
 
 
 OVER = "the exponent of M in the episodes with a reward for the whole answer, minus 1"
@@ -149,9 +153,11 @@ FLAT = "the exponent of cloning"
 
 
 @cache
-def novices(task: Memorize, size: Policy, seeds: int, updates: int) -> Policies:
+def novices(task: Memorize, policy_config: Policy, seeds: int, updates: int) -> Policies:
     """Clones that know all problems but the first."""
-    return training_study.trained(training_study.fresh(size, seeds), task, size, swap(WarmStart().algorithm, actor=Others()), updates)[0]
+    return training_study.train_policies(
+        training_study.fresh(policy_config, seeds), task, policy_config, swap(WarmStart().algorithm, actor=Others()), updates
+    )[0]
 
 
 def first(rows: list[training_study.Rows]) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"]]:
@@ -171,7 +177,7 @@ def exponent(records: list[Record]) -> Float[np.ndarray, " seeds"]:
     return np.array(fits)
 
 
-def learned(verdict: Verdict, records: list[Record], some: tuple[str, ...]) -> Verdict:
+def require_learning(verdict: Verdict, records: list[Record], some: tuple[str, ...]) -> Verdict:
     """The verdict, which is open if too many runs of these arms did not get there."""
     ends = [r["learned"] for r in records if r["arm"] in some]
     rule = f"{verdict.rule} Inconclusive if more than {MISSED:.0%} of the runs of an arm did not learn it."
@@ -182,7 +188,7 @@ def learned(verdict: Verdict, records: list[Record], some: tuple[str, ...]) -> V
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """Episodes, and bits an episode, against the number of answers: geometric means, 95% intervals; filled where the base is largest."""
     (figure, panels), bases = figures.page(1, 2, height=2.7), distinct(records, "base")
     left, right = panels[0]
@@ -206,7 +212,7 @@ def drawn(records: list[Record]) -> Figure:
     for base in bases:
         filled = dict(color=figures.GREY, markerfacecolor=figures.GREY if base == max(bases) else "white")
         handles.append(Line2D([], [], marker="o", linestyle="", label=f"digits with {base} values", **filled))
-    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")), mean="geometric mean, ")])
+    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")), mean="geometric mean, ")])
 
 
 if __name__ == "__main__":

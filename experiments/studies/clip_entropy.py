@@ -39,7 +39,7 @@ CLONE = 400  # updates of cloning; after 60 the favoured mode was chosen a tenth
 
 
 @dataclass(frozen=True)
-class ClipEntropy(training_study.ArmStudy):
+class ClipEntropy(training_study.TrainingStudy):
     """What does the clip do to entropy, when rewards know nothing? Measures its change beside that without a clip."""
 
     seeds: Count = 20
@@ -72,7 +72,7 @@ class ClipEntropy(training_study.ArmStudy):
         check(bool(self.learning_rates), "Name learning_rates, one or more.")
 
     @property
-    def size(self) -> Policy:
+    def policy_config(self) -> Policy:
         return training_study.TINY
 
     def cells(self) -> list[Record]:
@@ -81,9 +81,11 @@ class ClipEntropy(training_study.ArmStudy):
 
     def records(self, cell: Record) -> list[Record]:
         task, noise = NoisyVerifier(self.modes, 0.5, 0.5), (1 - self.favoured) * self.modes / (self.modes - 1)
-        start = training_study.cloned(task, self.size, self.seeds, CLONE if not self.quick else 1, noise=noise)
-        after, rows = training_study.trained(start, task, self.size, self.row(**cell), self.updates)
-        before, now = (training_study.foretold(p, task, self.size, self.problems)[1].mean((1, 2, 3)) for p in (start, after))
+        start = training_study.clone_policies(task, self.policy_config, self.seeds, CLONE if not self.quick else 1, noise=noise)
+        after, rows = training_study.train_policies(start, task, self.policy_config, self.row(**cell), self.updates)
+        before, now = (
+            training_study.expert_log_probs(p, task, self.policy_config, self.problems)[1].mean((1, 2, 3)) for p in (start, after)
+        )
         cut = {side: np.mean([r[f"clip_fraction_{side}"] for r in rows[1:]], axis=0) for side in ("low", "high")}
         return training_study.records({"entropy": before, "change": now - before, "clipped_low": cut["low"], "clipped_high": cut["high"]})
 
@@ -102,7 +104,7 @@ class ClipEntropy(training_study.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"clip_entropy": drawn(records)}
+        return {"clip_entropy": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         gap, plain = {side: overall(records, side) for side in SIDES}, overall(records, "both", control=False)
@@ -134,7 +136,7 @@ def overall(records: list[Record], side: str, control: bool = True) -> Float[np.
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """The change of entropy beside the control against the clip's level, a panel for each learning rate."""
     rates, looks = distinct(records, "learning_rate"), {side: figures.styles(list(SIDES))[side] for side in SIDES}
     figure, panels = figures.page(1, len(rates), height=2.5, sharey=True)
@@ -148,7 +150,7 @@ def drawn(records: list[Record]) -> Figure:
         panel.set(title=f"learning rate {rate:g}", xlabel="level of the clip")
     panels[0][0].set_ylabel("change of entropy (nats),\nminus that without a clip")
     handles = figures.entries(looks, label=lambda side: f"clipped {IN_WORDS[side]}")
-    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")))])
+    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))])
 
 
 if __name__ == "__main__":

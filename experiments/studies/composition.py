@@ -49,7 +49,7 @@ MARGIN = 0.05  # of success
 
 
 @dataclass(frozen=True)
-class Composition(training_study.ArmStudy):
+class Composition(training_study.TrainingStudy):
     """Does RL make new skills out of old ones, where more demonstrations of the old ones do not? Tests on longer compositions."""
 
     arms: tuple[str, ...] = tuple(ARMS)
@@ -88,12 +88,15 @@ class Composition(training_study.ArmStudy):
         return [dict(arm=arm) for arm in self.arms]
 
     def records(self, cell: Record) -> list[Record]:
-        policies = base(self.task(1), self.task(2), self.size, self.seeds, self.clone_updates, self.few)
+        policies = base(self.task(1), self.task(2), self.policy_config, self.seeds, self.clone_updates, self.few)
         if cell["arm"] != BASE:
             kind, depth = cell["arm"].split("_")
-            policies = training_study.trained(policies, self.task(int(depth)), self.size, self.row(kind), self.updates)[0]
+            policies = training_study.train_policies(policies, self.task(int(depth)), self.policy_config, self.row(kind), self.updates)[0]
         tasks = {depth: self.task(depth) for depth in self.depths} | {NEW: self.task(2).other_rule()}
-        success = {name: training_study.judged(policies, task, self.size, self.problems)["success"] for name, task in tasks.items()}
+        success = {
+            name: training_study.evaluate_policies(policies, task, self.policy_config, self.problems)["success"]
+            for name, task in tasks.items()
+        }
         return [{"depth": name} | record for name, x in success.items() for record in training_study.records({"success": x})]
 
     def task(self, depth: int) -> Compose:
@@ -109,13 +112,15 @@ class Composition(training_study.ArmStudy):
         for name in distinct(records, "arm"):
             own = select(records, arm=name)
             found.append(
-                {"arm": name} | {titled(d): sweep.cell(sweep.by_seed(own, "success", depth=d), ".2f") for d in distinct(own, "depth")}
+                {"arm": name} | {column_title(d): sweep.cell(sweep.by_seed(own, "success", depth=d), ".2f") for d in distinct(own, "depth")}
             )
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         panels = {"gain": "success, minus that of the clones they began from"}
-        return {"composition": sweep.figure(gained(records), "depth", panels, "arm", label="functions of a problem", scale="even")}
+        return {
+            "composition": sweep.figure(gain_on_known_pairs(records), "depth", panels, "arm", label="functions of a problem", scale="even")
+        }
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         end = {arm: sweep.by_seed(select(records, arm=arm), "success", depth=self.judged_at) for arm in self.arms}
@@ -128,22 +133,22 @@ class Composition(training_study.ArmStudy):
 
 
 @cache
-def base(one: Compose, two: Compose, size: Policy, seeds: int, updates: int, few: int) -> Policies:
+def base(one: Compose, two: Compose, policy_config: Policy, seeds: int, updates: int, few: int) -> Policies:
     """Clones of one task, then a little of both."""
-    policies = training_study.cloned(one, size, seeds, updates)
-    return training_study.trained(
-        policies, {"one": one, "two": two}, size, swap(algorithms.SFT, optimizer=replace(training_study.CLONING, warmup=0)), few
+    policies = training_study.clone_policies(one, policy_config, seeds, updates)
+    return training_study.train_policies(
+        policies, {"one": one, "two": two}, policy_config, swap(algorithms.SFT, optimizer=replace(training_study.CLONING, warmup=0)), few
     )[0]
 
 
-def gained(records: list[Record]) -> list[Record]:
+def gain_on_known_pairs(records: list[Record]) -> list[Record]:
     """Success on known pairs minus that of the base, seed by seed: clones differ more than what arms make of them."""
     known = [r for r in records if r["depth"] != NEW]
     began = {(r["depth"], r["seed"]): r["success"] for r in known if r["arm"] == BASE}
     return [r | {"gain": r["success"] - began[r["depth"], r["seed"]]} for r in known if r["arm"] != BASE]
 
 
-def titled(depth: str | int) -> str:
+def column_title(depth: str | int) -> str:
     """The table's column."""
     return depth if depth == NEW else f"depth {depth}"
 

@@ -49,7 +49,7 @@ LABELS = {"cosine_bias": "cosine of mean"}
 
 
 @dataclass(frozen=True)
-class CreditBench(credit_study.BedStudy):
+class CreditBench(credit_study.CreditStudy):
     """How near to the true advantage is each credit, and how good is its gradient? Scores all on policies of rising success."""
 
     seeds: Count = 1  # policies, each with its own problems
@@ -85,14 +85,16 @@ class CreditBench(credit_study.BedStudy):
 
     def records(self, cell: Record) -> list[Record]:
         bed = self.bed(named(envs)[cell["task"]](), self.levels, cell["level"], cell["seed"])
-        facts = dict(success=credit_study.success(bed), expected_return=bed.expected_return, weights=transformer.num_params(bed.size))
-        rows = {name: testbed.row(bed, row.credit, row.values) for name, row in estimators(bed.capacity).items()}
-        return [{"estimator": name} | facts | scored(bed, row) for name, row in rows.items()]
+        facts = dict(
+            success=credit_study.success(bed), expected_return=bed.expected_return, weights=transformer.num_params(bed.policy_config)
+        )
+        rows = {name: testbed.algorithm_with(bed, row.credit, row.values) for name, row in estimators(bed.capacity).items()}
+        return [{"estimator": name} | facts | score_algorithm(bed, row) for name, row in rows.items()]
 
     def lines(self, records: list[Record]) -> list[Record]:
         return [
             {"task": f"{r['task']} at {r['success']:.2f}", "credit": r["estimator"]}
-            | {LABELS.get(name, name.replace("_", " ")): shown(r[name], how) for name, how in TABLE.items()}
+            | {LABELS.get(name, name.replace("_", " ")): format_cell(r[name], how) for name, how in TABLE.items()}
             for r in mean_of_seeds(records)
         ]
 
@@ -116,11 +118,11 @@ def estimators(capacity: int = testbed.CAPACITY) -> dict[str, Algorithm]:
     return {name: swap(REINFORCE, credit=one, values=values) for name, (one, values) in found.items()}
 
 
-def shown(x: float, how: str) -> str:
+def format_cell(x: float, how: str) -> str:
     return "–" if np.isnan(x) else format(x, how).replace("inf", "∞")
 
 
-def scored(bed: testbed.Bed, row: Algorithm) -> Record:
+def score_algorithm(bed: testbed.Testbed, row: Algorithm) -> Record:
     """All measures of a row's credit; the tokens of one episode, what they are credited with, and their true advantage."""
     credit, steps = testbed.credits(bed, row)
     shape, mask = bed.trajectory.mask.shape, np.asarray(bed.trajectory.mask)
@@ -131,7 +133,7 @@ def scored(bed: testbed.Bed, row: Algorithm) -> Record:
     return testbed.measures(bed, credit, steps) | {k: json.dumps(x) for k, x in shown.items()}
 
 
-def words(bed: testbed.Bed, index: tuple) -> list[str]:
+def words(bed: testbed.Testbed, index: tuple) -> list[str]:
     """What was seen and written at each token of an episode."""
     observation, action, mask = (np.asarray(x[index]) for x in (bed.trajectory.observation, bed.trajectory.action, bed.trajectory.mask))
     turns = [bed.task.render_turn(o, a[m]) for o, a, m in zip(observation, action, mask) if m.any()]

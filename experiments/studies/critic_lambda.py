@@ -24,11 +24,11 @@ from agentic_rl.algorithms import REINFORCE, swap
 from agentic_rl.config import check, config
 from agentic_rl.config.ranges import Count, Finite, Inside, Natural, NonNegative, Seed, Weight
 from agentic_rl.credit.gae import GAE
-from agentic_rl.credit.returns import earned
+from agentic_rl.credit.returns import token_rewards
 from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.policy import transformer
 from agentic_rl.types import Trajectory, Value
-from agentic_rl.values import Spent, World, from_state_values
+from agentic_rl.values import Costs, ValueContext, from_state_values
 from agentic_rl.values.critic import Critic
 from agentic_rl.values.exact import Exact
 from experiments.cli import console
@@ -44,7 +44,7 @@ BEST = "expected_cosine"
 
 
 @dataclass(frozen=True)
-class CriticLambda(credit_study.BedStudy):
+class CriticLambda(credit_study.CreditStudy):
     """Which lambda of GAE is best, and what does it owe to errors of the critic? Scores GAE with right and wrong values."""
 
     delays: tuple[Natural, ...] = (4, 16)
@@ -74,10 +74,12 @@ class CriticLambda(credit_study.BedStudy):
         for name, values in sources(bed.capacity, seed).items():
             for lambda_ in self.lambdas:
                 row = swap(REINFORCE, credit=GAE(lambda_=lambda_, whiten=False), values=values)
-                (record,) = credit_study.scored(bed, {name: row})
+                (record,) = credit_study.score_estimators(bed, {name: row})
                 found.append({"lambda": lambda_} | record)
         learns = self.updates and cell["delay"] == max(self.delays)
-        learned = taught(task, bed.size, bed.params, self.updates, seed) if learns else dict.fromkeys(("fitted", "not fitted"), np.nan)
+        learned = (
+            taught(task, bed.policy_config, bed.params, self.updates, seed) if learns else dict.fromkeys(("fitted", "not fitted"), np.nan)
+        )
         return [record | {f"success, {k}": v for k, v in learned.items()} for record in found]
 
     def lines(self, records: list[Record]) -> list[Record]:
@@ -120,12 +122,12 @@ class Wrong(Exact):
     noise: NonNegative = 0.0  # its standard deviation
     seed: Seed = 0  # of these numbers
 
-    def __call__(self, world: World, trajectory: Trajectory) -> tuple[Value, Spent]:
+    def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         value, spent = super().__call__(world, trajectory)
         draw = jax.vmap(lambda anchor: jax.random.normal(jax.random.fold_in(jax.random.key(self.seed), anchor)))
         error = draw(trajectory.anchor.ravel()).reshape(trajectory.anchor.shape)[..., None]
         before = jnp.where(trajectory.mask, self.shrink * value.before + self.noise * error, 0.0)
-        return from_state_values(before, earned(trajectory), trajectory.mask, 1.0), spent
+        return from_state_values(before, token_rewards(trajectory), trajectory.mask, 1.0), spent
 
 
 def sources(capacity: int, seed: int) -> dict[str, Any]:
@@ -139,14 +141,14 @@ def rise(records: list[Record], name: str, low: float, high: float) -> Float[np.
     return above - below
 
 
-def taught(task: KeyDoor, size: transformer.Policy, params: transformer.Params, updates: int, seed: int) -> dict[str, float]:
+def taught(task: KeyDoor, policy_config: transformer.Policy, params: transformer.Params, updates: int, seed: int) -> dict[str, float]:
     """PPO's success, from a value head that was fitted to rewards to go, and from one that knows nothing."""
     blank = params | {"value_head": jax.tree.map(jnp.zeros_like, params["value_head"])}
     after = {
-        name: cloned_policies.trained(task, size, algorithms.PPO, start, updates, seed)
+        name: cloned_policies.train_further(task, policy_config, algorithms.PPO, start, updates, seed)
         for name, start in (("fitted", params), ("not fitted", blank))
     }
-    return {name: cloned_policies.judged(task, size, weights, seed) for name, weights in after.items()}
+    return {name: cloned_policies.measure_success(task, policy_config, weights, seed) for name, weights in after.items()}
 
 
 if __name__ == "__main__":

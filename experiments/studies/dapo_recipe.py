@@ -47,7 +47,7 @@ NONE, ALL = "GRPO", "DAPO"
 
 
 @dataclass(frozen=True)
-class DapoRecipe(training_study.ArmStudy):
+class DapoRecipe(training_study.TrainingStudy):
     """Which parts of DAPO's recipe help, and what is left of it at as many environment steps? Adds and leaves out each."""
 
     hard: Probability = 0.9  # noise of the demonstrations, from which clones succeed seldom
@@ -76,7 +76,7 @@ class DapoRecipe(training_study.ArmStudy):
         check(self.updates % self.looks == 0, f"looks must divide updates ({self.updates}), not {self.looks}.")
 
     @property
-    def size(self) -> Policy:
+    def policy_config(self) -> Policy:
         return training_study.TINY if self.quick else SIZE
 
     def cells(self) -> list[Record]:
@@ -84,9 +84,11 @@ class DapoRecipe(training_study.ArmStudy):
         return [dict(start="hard", arm=arm) for arm in arms_] + [dict(start="easy", arm=arm) for arm in (NONE, f"+ {SAMPLING}")]
 
     def records(self, cell: Record) -> list[Record]:
-        start = training_study.cloned(LAKE, self.size, self.seeds, self.clone_updates, noise=getattr(self, cell["start"]))
+        start = training_study.clone_policies(LAKE, self.policy_config, self.seeds, self.clone_updates, noise=getattr(self, cell["start"]))
         row = swap(recipe(cell["arm"]), problems=16, epochs=self.epochs, optimizer=Adam(learning_rate=self.learning_rate))
-        rows = training_study.trained(start, LAKE, self.size, row, self.updates, self.problems, self.updates // self.looks)[1]
+        rows = training_study.train_policies(start, LAKE, self.policy_config, row, self.updates, self.problems, self.updates // self.looks)[
+            1
+        ]
         informative, found = 1 - np.mean([r["zero_variance_groups"] for r in rows[1:]], axis=0), []
         for r in rows[:: self.updates // self.looks]:
             steps = np.subtract(r["env_steps"], start.spent["env_steps"])
@@ -100,15 +102,15 @@ class DapoRecipe(training_study.ArmStudy):
             last = select(records, **cell, update=self.updates)
             columns = {"success": ".2f", "env_steps": ",.0f", "informative": ".2f"}
             line = {name.replace("_", " "): sweep.cell(sweep.by_seed(last, name), how) for name, how in columns.items()}
-            found.append(cell | line | {"at as many steps": sweep.cell(matched(records, **cell), ".2f")})
+            found.append(cell | line | {"at as many steps": sweep.cell(success_at_equal_steps(records, **cell), ".2f")})
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"dapo_recipe": drawn(records)}
+        return {"dapo_recipe": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         both = {ALL: "the success of all parts minus that of none", SAMPLING: f"the effect of {SAMPLING}"}
-        of_all = {how: how(records, "hard", ALL) - how(records, "hard", NONE) for how in (score, matched)}
+        of_all = {how: how(records, "hard", ALL) - how(records, "hard", NONE) for how in (score, success_at_equal_steps)}
         more = {at: score(records, at, f"+ {SAMPLING}") - score(records, at, NONE) for at in ("hard", "easy")}
         told = {at: np.mean([r["informative"] for r in select(records, start=at, arm=NONE)]) for at in more}
         few, many = sorted(told, key=told.get)
@@ -116,8 +118,8 @@ class DapoRecipe(training_study.ArmStudy):
         return [
             *(above_zero(f"{part} helps", f"The effect of {part} on success", effect(records, part, score)) for part in PARTS),
             above_zero("The recipe beats GRPO", f"At as many updates, {both[ALL]}", of_all[score]),
-            above_zero(f"The recipe beats GRPO {steps}", f"A{steps[1:]}, {both[ALL]}", of_all[matched]),
-            above_zero(f"{SAMPLING} helps {steps}", f"A{steps[1:]}, {both[SAMPLING]}", effect(records, SAMPLING, matched)),
+            above_zero(f"The recipe beats GRPO {steps}", f"A{steps[1:]}, {both[ALL]}", of_all[success_at_equal_steps]),
+            above_zero(f"{SAMPLING} helps {steps}", f"A{steps[1:]}, {both[SAMPLING]}", effect(records, SAMPLING, success_at_equal_steps)),
             above_zero(
                 f"{SAMPLING} helps more where fewer groups are informative",
                 f"What {SAMPLING} adds to GRPO from the start, hard or easy, where fewer groups are informative, minus that from the other",
@@ -139,7 +141,7 @@ def score(records: list[Record], start: str, arm: str) -> Float[np.ndarray, " se
     return sweep.by_seed(records, "success", start=start, arm=arm, update=max(distinct(records, "update")))
 
 
-def matched(records: list[Record], start: str, arm: str) -> Float[np.ndarray, " seeds"]:
+def success_at_equal_steps(records: list[Record], start: str, arm: str) -> Float[np.ndarray, " seeds"]:
     """Success when as many environment steps were used as by the thriftiest arm in the end, on the line between evaluations."""
     own = select(records, start=start)
     last = max(distinct(own, "update"))
@@ -155,11 +157,11 @@ def effect(records: list[Record], part: str, score) -> Float[np.ndarray, " seeds
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """Each part's effect, and success on the way: means over seeds with Student's 95% interval."""
     figure, panels = figures.page(1, 2, height=2.6, width_ratios=(1, 1.2))
     left, right = panels[0]
-    shown = {f"effect at as many {what}": how for what, how in (("updates", score), ("environment steps", matched))}
+    shown = {f"effect at as many {what}": how for what, how in (("updates", score), ("environment steps", success_at_equal_steps))}
     effects = {name: dict(color="black", marker="sx"[i], linestyle="") for i, name in enumerate(shown)}
     for i, (name, how) in enumerate(shown.items()):
         figures.bars(left, range(len(PARTS)), [effect(records, part, how) for part in PARTS], effects[name], place=(i, 2), across=True)
@@ -169,7 +171,7 @@ def drawn(records: list[Record]) -> Figure:
     arms_ = {NONE: NONE, f"+ {SAMPLING}": f"{NONE} with {SAMPLING}", f"- {SAMPLING}": f"{ALL} without {SAMPLING}", ALL: ALL}
     looks = {arm: figures.styles(list(arms_))[arm] for arm in arms_}
     curves(right, select(records, start="hard"), looks)
-    seeds = figures.told(len(distinct(records, "seed")), "band")
+    seeds = figures.interval_legend(len(distinct(records, "seed")), "band")
     return figures.legend(figure, [*figures.entries(effects), *figures.entries(looks, arms_.get), seeds])
 
 

@@ -43,7 +43,7 @@ FLAT = 1.0  # dB a doubling: no more is no trend
 
 
 @dataclass(frozen=True)
-class DelayedReward(credit_study.BedStudy):
+class DelayedReward(credit_study.CreditStudy):
     """Does the signal of a credit drown as the reward comes later? Scores credits, and learns with them, against the delay."""
 
     delays: tuple[Count, ...] = (2, 6, 16)
@@ -73,13 +73,13 @@ class DelayedReward(credit_study.BedStudy):
     def records(self, cell: Record) -> list[Record]:
         task, seed = KeyDoor(delay=cell["delay"]), cell["seed"]
         bed = self.bed(task, (self.level,), self.level, seed)
-        rows, start, found = estimators(bed.capacity), cloned_policies.judged(task, bed.size, bed.params, seed), []
+        rows, start, found = estimators(bed.capacity), cloned_policies.measure_success(task, bed.policy_config, bed.params, seed), []
         for name, row in rows.items():
-            credit, steps = testbed.credits(bed, testbed.row(bed, row.credit, row.values))
+            credit, steps = testbed.credits(bed, testbed.algorithm_with(bed, row.credit, row.values))
             key = quality.snr(quality.compact(testbed.gradients(bed, credit * bed.is_key), bed.true)[0])
             learns = name in LEARNERS and self.updates
-            params = cloned_policies.trained(task, bed.size, row, bed.params, self.updates, seed) if learns else None
-            learned = cloned_policies.judged(task, bed.size, params, seed) if learns else np.nan
+            params = cloned_policies.train_further(task, bed.policy_config, row, bed.params, self.updates, seed) if learns else None
+            learned = cloned_policies.measure_success(task, bed.policy_config, params, seed) if learns else np.nan
             facts = {"estimator": name, "success": credit_study.success(bed), "before": start, "learned": learned, "key_snr": key}
             found.append(facts | testbed.measures(bed, credit, steps))
         return found

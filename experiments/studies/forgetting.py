@@ -124,7 +124,7 @@ class Teacher(Expert):
 
 
 @dataclass(frozen=True)
-class Forgetting(training_study.ArmStudy):
+class Forgetting(training_study.TrainingStudy):
     """What does learning something new cost of what was known? Compares supervised and reinforcement learning at the same new skill."""
 
     arms: tuple[str, ...] = tuple(ARMS)
@@ -160,16 +160,16 @@ class Forgetting(training_study.ArmStudy):
         check(self.known < self.matched, f"known ({self.known}) must be below matched ({self.matched}).")
 
     @property
-    def size(self) -> Policy:
+    def policy_config(self) -> Policy:
         return training_study.TINY if self.quick else SMALL
 
     def cells(self) -> list[Record]:
         return [dict(arm=arm, rate=rate) for arm in self.arms for rate in self.learning_rates]
 
     def records(self, cell: Record) -> list[Record]:
-        old = cloned(self.size, self.seeds, self.clone_updates, self.known)
-        new, _ = training_study.trained(old, Rules(), self.size, self.row(cell["arm"], cell["rate"]), self.updates)
-        return training_study.records(compared(log_probs(old, self.size), log_probs(new, self.size)))
+        old = clone_old_rules(self.policy_config, self.seeds, self.clone_updates, self.known)
+        new, _ = training_study.train_policies(old, Rules(), self.policy_config, self.row(cell["arm"], cell["rate"]), self.updates)
+        return training_study.records(measure_forgetting(log_probs(old, self.policy_config), log_probs(new, self.policy_config)))
 
     def row(self, arm: str, rate: float) -> Algorithm:
         """Of an arm; a policy that is renewed after the last update is the old one."""
@@ -184,7 +184,7 @@ class Forgetting(training_study.ArmStudy):
         return sweep.table(records, "rate", {"began": ".2f", "success": ".3f", "drop": ".3f", "divergence": ".2f"}, lines="arm")
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"forgetting": drawn(records, self.matched)}
+        return {"forgetting": plot_results(records, self.matched)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         at = f"drop of success under the old rules, where success under the new one is {self.matched}"
@@ -193,7 +193,7 @@ class Forgetting(training_study.ArmStudy):
             ("So does supervised learning on what is near to the old policy", "sft", "oracle_sft"),
             ("A KL to the old policy saves more", "rloo", "rloo_kl"),
         ]
-        found = [predicted(records)]
+        found = [judge_single_curve(records)]
         for claim, more, less in (case for case in cases if set(case[1:]) <= set(self.arms)):
             difference = loss(records, more, self.matched) - loss(records, less, self.matched)
             there = difference[~np.isnan(difference)]
@@ -203,15 +203,17 @@ class Forgetting(training_study.ArmStudy):
 
 
 @cache
-def cloned(size: Policy, seeds: int, updates: int, known: float) -> Policies:
+def clone_old_rules(policy_config: Policy, seeds: int, updates: int, known: float) -> Policies:
     """Those that know the old rules, and are often right under the new one."""
     row = swap(algorithms.SFT, actor=Teacher(habit=1.0, right=known), optimizer=training_study.CLONING, minibatches=1)
-    return training_study.trained(training_study.fresh(size, seeds), Rules(new=1 / (OLD + 1)), size, row, updates)[0]
+    return training_study.train_policies(training_study.fresh(policy_config, seeds), Rules(new=1 / (OLD + 1)), policy_config, row, updates)[
+        0
+    ]
 
 
-def log_probs(policies: Policies, size: Policy) -> Float[np.ndarray, "S rules words V"]:
+def log_probs(policies: Policies, policy_config: Policy) -> Float[np.ndarray, "S rules words V"]:
     """Of every token as the answer to every question."""
-    return np.asarray(_log_probs(size, policies.params), float)
+    return np.asarray(_log_probs(policy_config, policies.params), float)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -224,7 +226,9 @@ def _log_probs(size, params):
     return jax.nn.log_softmax(logits).reshape(-1, OLD + 1, WORDS, tokens.VOCABULARY)
 
 
-def compared(old: Float[np.ndarray, "S rules words V"], new: Float[np.ndarray, "S rules words V"]) -> dict[str, Float[np.ndarray, " S"]]:
+def measure_forgetting(
+    old: Float[np.ndarray, "S rules words V"], new: Float[np.ndarray, "S rules words V"]
+) -> dict[str, Float[np.ndarray, " S"]]:
     """Success under the new rule, the drop under the old ones, and KL(old ‖ new) under the new one: means over all words."""
     known = answers()[:OLD, :, None] + tokens.VALUE
     before, after = (np.exp(np.take_along_axis(x[:, :OLD], known[None], axis=-1)).mean((1, 2, 3)) for x in (old, new))
@@ -264,7 +268,7 @@ def r_squared(records: list[Record]) -> Float[np.ndarray, " seeds"]:
     return np.array(found)
 
 
-def predicted(records: list[Record]) -> Verdict:
+def judge_single_curve(records: list[Record]) -> Verdict:
     """Whether one curve holds all arms."""
     found = r_squared(records)
     mean, low, high = map(float, t_interval(found))
@@ -282,7 +286,7 @@ def predicted(records: list[Record]) -> Verdict:
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record], matched: float) -> Figure:
+def plot_results(records: list[Record], matched: float) -> Figure:
     """The drop against the divergence, and against success under the new rule: a point for each seed and learning rate, a column for
     each arm, with all others in grey."""
     arms_ = distinct(records, "arm")

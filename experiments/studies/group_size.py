@@ -47,7 +47,7 @@ MARGIN = 0.05  # of success, within which outcomes are enough
 
 
 @dataclass(frozen=True)
-class GroupSize(training_study.ArmStudy):
+class GroupSize(training_study.TrainingStudy):
     """Are large groups and outcomes enough, or does fine credit still win? Compares both at matched environment steps."""
 
     tasks: tuple[str, ...] = tuple(TASKS)
@@ -80,9 +80,9 @@ class GroupSize(training_study.ArmStudy):
 
     def records(self, cell: Record) -> list[Record]:
         task = TASKS[cell["task"]]
-        start = training_study.cloned(task, self.size, self.seeds, self.clone_updates, noise=NOISE[cell["task"]])
-        chosen = swap(row(cell["credit"], cell["attempts"]), optimizer=Adam(learning_rate=self.learning_rate))
-        policies, rows = training_study.trained(start, task, self.size, chosen, self.updates, self.problems)
+        start = training_study.clone_policies(task, self.policy_config, self.seeds, self.clone_updates, noise=NOISE[cell["task"]])
+        chosen = swap(algorithm_for(cell["credit"], cell["attempts"]), optimizer=Adam(learning_rate=self.learning_rate))
+        policies, rows = training_study.train_policies(start, task, self.policy_config, chosen, self.updates, self.problems)
         steps = np.subtract(policies.spent["env_steps"], start.spent["env_steps"])
         return training_study.records({"began": rows[0]["eval_success"], "success": rows[-1]["eval_success"], "env_steps": steps})
 
@@ -95,7 +95,7 @@ class GroupSize(training_study.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"group_size": drawn(records)}
+        return {"group_size": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         judged = []
@@ -109,7 +109,7 @@ class GroupSize(training_study.ArmStudy):
         return judged
 
 
-def row(credit: str, attempts: int) -> Algorithm:
+def algorithm_for(credit: str, attempts: int) -> Algorithm:
     """RLOO, or with another credit, on as many environment steps; from each turn a fork plays to the end."""
     step = TurnGAE(lambda_=0.0, whiten=False)
     parts = {
@@ -142,7 +142,7 @@ def enough(records: list[Record], task: str) -> Verdict:
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """Success against the attempts at a problem, a panel for each task; what has no groups is a level."""
     tasks, credits = distinct(records, "task"), distinct(records, "credit")
     groups, looks = sorted(set(distinct(records, "attempts")) - {1}), {c: figures.styles(credits)[c] for c in credits}
@@ -158,7 +158,7 @@ def drawn(records: list[Record]) -> Figure:
         panel.set(title=words(task), xlabel="attempts at a problem")
     figures.fit(panels[0], "share")
     panels[0][0].set_ylabel("success (not from 0)")
-    return figures.legend(figure, [*figures.entries(looks), figures.told(len(distinct(records, "seed")))])
+    return figures.legend(figure, [*figures.entries(looks), figures.interval_legend(len(distinct(records, "seed")))])
 
 
 if __name__ == "__main__":

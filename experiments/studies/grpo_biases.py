@@ -81,7 +81,9 @@ class GrpoBiases(study.Study):
     def records(self, cell: Record) -> list[Record]:
         form, attempts = cell["form"], cell["attempts"]
         if cell["bias"] == "difficulty":
-            return [{"p": p, "value": weight(form, attempts, p), "error": 0.0, "closed": closed(form, attempts, p)} for p in self.chances]
+            return [
+                {"p": p, "value": weight(form, attempts, p), "error": 0.0, "closed": closed_form(form, attempts, p)} for p in self.chances
+            ]
         value, error = push(form, attempts, self.groups)
         return [{"p": RIGHT, "value": value, "error": error, "closed": bias_page.drift(form, attempts, RIGHT, WAIT, 1, False)}]
 
@@ -93,7 +95,7 @@ class GrpoBiases(study.Study):
         ]
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"grpo_biases": drawn(records)}
+        return {"grpo_biases": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         return [difficulty(records), length(records), vanishing(records)]
@@ -118,7 +120,7 @@ def bandit(won: Array) -> Trajectory:
     return Trajectory(**fields)
 
 
-def closed(name: str, attempts: int, p: float) -> float:
+def closed_form(name: str, attempts: int, p: float) -> float:
     """c(p) by formula."""
     wins = np.arange(attempts + 1)
     spread = np.sqrt(wins / attempts * (1 - wins / attempts) * attempts / (attempts - 1))  # the sample's standard deviation
@@ -132,7 +134,7 @@ def closed(name: str, attempts: int, p: float) -> float:
 def push(aggregation: str, attempts: int, groups: int) -> tuple[float, float]:
     """The mean push of a wrong episode on the logit of waiting, and its standard error, over groups."""
     task = WaitChain(num_turns=TURNS)
-    made = jax.jit(lambda: rollout(task, tabular.Table(choice), jax.random.key(0), jnp.arange(groups), attempts))()
+    made = jax.jit(lambda: rollout(task, tabular.TabularPolicy(choice), jax.random.key(0), jnp.arange(groups), attempts))()
     credit = Centred()(made, NONE)
     share = jax.vmap(lambda mask: loss_terms.token_weight([mask], aggregation)[0])(made.mask)
     share = share * TURNS if aggregation == "constant" else share  # in units of an episode's tokens, whatever the room for more
@@ -201,7 +203,7 @@ def pushes(records: list[Record], form: str) -> list[Record]:
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """Weights of problems, and the push on waiting; lines are closed forms, markers what was computed or measured."""
     figure, panels = figures.page(1, 2, height=3.0)
     left, right = panels[0]

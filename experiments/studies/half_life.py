@@ -48,7 +48,7 @@ POINTS = 8  # of the survival that is drawn
 
 
 @dataclass(frozen=True)
-class HalfLife(training_study.ArmStudy):
+class HalfLife(training_study.TrainingStudy):
     """Do episodes fail at a constant rate, and what does the shape of their survival tell? Fits Weibull laws to the first errors."""
 
     contexts: tuple[str, ...] = tuple(CONTEXTS)
@@ -86,25 +86,26 @@ class HalfLife(training_study.ArmStudy):
         return [dict(context=context) for context in self.contexts]
 
     def records(self, cell: Record) -> list[Record]:
-        size = replace(self.size, context=cell["context"])
+        size = replace(self.policy_config, context=cell["context"])
         tasks = {name: RunningSum(num_turns=self.turns, numbers_per_turn=n) for name, n in zip(ALONE, (1, 2), strict=True)}
         policies = self.clones(size, tasks)
         right = {
-            name: np.asarray(agrees(training_study.played(policies, task, size, self.problems)))[:, :, 0] for name, task in tasks.items()
+            name: np.asarray(agrees(training_study.play_test_episodes(policies, task, size, self.problems)))[:, :, 0]
+            for name, task in tasks.items()
         }
         right[BOTH] = np.concatenate([right[name] for name in ALONE], axis=1)
-        return [{"seed": s, "difficulty": name} | measured(x[s]) for name, x in right.items() for s in range(self.seeds)]
+        return [{"seed": s, "difficulty": name} | measure_survival(x[s]) for name, x in right.items() for s in range(self.seeds)]
 
-    def clones(self, size: Policy, tasks: Task) -> Policies:
+    def clones(self, policy_config: Policy, tasks: Task) -> Policies:
         """Those of each seed that first come to the target.
 
         Raises: ConfigError if a seed does not.
         """
         row = swap(WarmStart(num_demos=self.demos).algorithm, optimizer=replace(training_study.CLONING, warmup=0), problems=128)
-        policies, there = training_study.fresh(size, self.seeds), {}
+        policies, there = training_study.fresh(policy_config, self.seeds), {}
         for _ in range(self.updates // LEG):
-            policies = training_study.trained(policies, tasks, size, row, LEG)[0]
-            accuracies = training_study.judged(policies, tasks["hard"], size, problems=256)["per_turn_accuracy"]
+            policies = training_study.train_policies(policies, tasks, policy_config, row, LEG)[0]
+            accuracies = training_study.evaluate_policies(policies, tasks["hard"], policy_config, problems=256)["per_turn_accuracy"]
             for seed, accuracy in enumerate(accuracies):
                 if accuracy >= self.target:
                     there.setdefault(seed, jax.tree.map(lambda x, seed=seed: x[seed], policies.params))
@@ -122,7 +123,7 @@ class HalfLife(training_study.ArmStudy):
         return [{"context": name} | line for name, lines in contexts.items() for line in lines]
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"half_life": drawn(records)}
+        return {"half_life": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         shape = {name: alone(select(records, context=name), "k") for name in self.contexts}
@@ -200,7 +201,7 @@ def weibull(died: Int[np.ndarray, " turns"], alive: int) -> Law:
     return Law(*map(float, np.exp(scipy.optimize.minimize(loss, np.log(constant(died, alive)), method="Nelder-Mead").x)))
 
 
-def measured(right: Bool[np.ndarray, "episodes turns"]) -> dict[str, float]:
+def measure_survival(right: Bool[np.ndarray, "episodes turns"]) -> dict[str, float]:
     """What the table shows, and at some turns the share of episodes without an error so far; NaN where errors at two turns or more lack."""
     whole = np.logical_and.accumulate(right, axis=1)
     fresh = np.concatenate([np.ones_like(whole[:, :1]), whole[:, :-1]], axis=1)  # no error before this turn
@@ -234,7 +235,7 @@ def marks(turns: int) -> list[int]:
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """Survival in each context, geometric means over seeds, measured (marks) and by the fitted laws (lines); and k of each."""
     contexts = distinct(records, "context")
     looks = {name: figures.styles(distinct(records, "difficulty"))[name] for name in distinct(records, "difficulty")}
@@ -252,7 +253,7 @@ def drawn(records: list[Record]) -> Figure:
     shapes(last, records, looks)
     parts = (("o", "", "measured, geometric mean"), ("", "-", "fitted law"))
     grey = [Line2D([], [], color=figures.GREY, marker=m, linestyle=line, label=label) for m, line, label in parts]
-    return figures.legend(figure, [*figures.entries(looks), *grey, figures.told(len(distinct(records, "seed")), mean="k: ")])
+    return figures.legend(figure, [*figures.entries(looks), *grey, figures.interval_legend(len(distinct(records, "seed")), mean="k: ")])
 
 
 def survival(panel: Axes, records: list[Record], look: dict) -> None:

@@ -46,7 +46,7 @@ EARLY = 0.35  # errors an episode, above which the regret saturates
 
 
 @dataclass(frozen=True)
-class Horizon(training_study.ArmStudy):
+class Horizon(training_study.TrainingStudy):
     """How does a clone's regret grow with the horizon, and what do DAgger and RL change? Fits the regret's slope in four cases."""
 
     cases: tuple[str, ...] = tuple(TASKS)
@@ -85,7 +85,7 @@ class Horizon(training_study.ArmStudy):
     def records(self, cell: Record) -> list[Record]:
         task = replace(TASKS[cell["case"]], num_turns=TRAINED)
         policies = self.policies(task, cell["arm"])
-        judge = partial(training_study.judged, policies, size=self.size, problems=self.problems)
+        judge = partial(training_study.evaluate_policies, policies, policy_config=self.policy_config, problems=self.problems)
         errors, found = 1 - judge(task)["per_turn_accuracy"], []
         for turns in self.horizons:
             at = replace(task, num_turns=turns)
@@ -96,10 +96,10 @@ class Horizon(training_study.ArmStudy):
 
     def policies(self, task: ChainPit, arm: str) -> Policies:
         """Of an arm: what it makes of the clone."""
-        clone = training_study.cloned(task, self.size, self.seeds, self.clone_updates)
-        row = algorithms.rows()[arm]
+        clone = training_study.clone_policies(task, self.policy_config, self.seeds, self.clone_updates)
+        row = algorithms.by_name()[arm]
         row = row if arm == "rloo" else swap(row, optimizer=training_study.CLONING)
-        return training_study.trained(clone, task, self.size, row, self.rl_updates if arm == "rloo" else self.updates)[0]
+        return training_study.train_policies(clone, task, self.policy_config, row, self.rl_updates if arm == "rloo" else self.updates)[0]
 
     def lines(self, records: list[Record]) -> list[Record]:
         found = []
@@ -111,7 +111,7 @@ class Horizon(training_study.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"horizon": drawn(records)}
+        return {"horizon": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         judged = []
@@ -170,7 +170,7 @@ def log_ratio(records: list[Record], case: str) -> Float[np.ndarray, " seeds"]:
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """Regret for each error against the horizon, a panel for each case; grey: growth with T and with its square."""
     cases, arms_ = distinct(records, "case"), distinct(records, "arm")
     looks = {arm: figures.styles(arms_)[arm] for arm in arms_}
@@ -190,7 +190,7 @@ def drawn(records: list[Record]) -> Figure:
         panel.set(title=words(case), xlabel="turns")
     panels[0][0].set_ylabel("regret / error of a turn")
     growth = [Line2D([], [], color=figures.GREY, linestyle=line, label=label) for line, label in ((":", "T"), ("--", "T²/2"))]
-    seeds = figures.told(len(distinct(records, "seed")), mean="geometric mean, ")
+    seeds = figures.interval_legend(len(distinct(records, "seed")), mean="geometric mean, ")
     return figures.legend(figure, [*figures.entries(looks), *growth, seeds])
 
 

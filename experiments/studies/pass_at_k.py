@@ -45,7 +45,7 @@ STRATA = {"all": (0.0, 1.0), "hard": (0.0, 0.05), "middling": (0.05, 0.5), "easy
 
 
 @dataclass(frozen=True)
-class PassAtK(training_study.ArmStudy):
+class PassAtK(training_study.TrainingStudy):
     """Does RL solve problems that its base could not, or only more often those that it could? Compares exact pass@k."""
 
     tasks: tuple[str, ...] = tuple(TASKS)
@@ -75,7 +75,7 @@ class PassAtK(training_study.ArmStudy):
         super().__post_init__()
         for name in self.tasks:
             look_up("task", name, TASKS)
-        row = look_up("algorithm", self.algorithm, algorithms.rows())
+        row = look_up("algorithm", self.algorithm, algorithms.by_name())
         check(row.is_on_policy, f"{self.algorithm} does not learn from rewards: choose another --algorithm.")
         check(EPISODES % self.attempts == 0, f"attempts must divide {EPISODES}, not {self.attempts}.")
         self.row(RL)  # refuses attempts that it cannot do with
@@ -85,22 +85,22 @@ class PassAtK(training_study.ArmStudy):
 
     def records(self, cell: Record) -> list[Record]:
         task, clone = TASKS[cell["task"]]
-        base = training_study.cloned(task, self.size, self.seeds, 1 if self.quick else clone)
+        base = training_study.clone_policies(task, self.policy_config, self.seeds, 1 if self.quick else clone)
         policies = self.policies(task, base, cell["arm"])
-        before, now = (chance(policies, task, self.size, self.problems) for policies in (base, policies))
+        before, now = (chance(policies, task, self.policy_config, self.problems) for policies in (base, policies))
         return [record for name in STRATA for record in curve(before, now, name, ladder(self.largest))]
 
     def policies(self, task: Environment, base: Policies, arm: str) -> Policies:
         """Of an arm."""
         if arm == BASE:
             return base
-        return training_study.trained(base, task, self.size, self.row(arm), self.updates)[0]
+        return training_study.train_policies(base, task, self.policy_config, self.row(arm), self.updates)[0]
 
     def row(self, arm: str) -> Algorithm:
         """Of an arm that learns."""
         if arm == DISTILLED:
             return WarmStart().algorithm
-        row = swap(algorithms.rows()[self.algorithm], problems=EPISODES // self.attempts, attempts=self.attempts)
+        row = swap(algorithms.by_name()[self.algorithm], problems=EPISODES // self.attempts, attempts=self.attempts)
         return swap(row, kl=ReferenceKL(self.kl, "k3")) if arm == RL_KL else row
 
     def lines(self, records: list[Record]) -> list[Record]:
@@ -116,10 +116,10 @@ class PassAtK(training_study.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {f"pass_at_k_{task}": drawn(select(records, task=task), task) for task in self.tasks}
+        return {f"pass_at_k_{task}": plot_results(select(records, task=task), task) for task in self.tasks}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
-        return [verdict for task in self.tasks for verdict in judged(select(records, task=task, problems="all"), task, self.largest)]
+        return [verdict for task in self.tasks for verdict in judge_task(select(records, task=task, problems="all"), task, self.largest)]
 
 
 def ladder(largest: int) -> list[int]:
@@ -133,7 +133,7 @@ def ladder(largest: int) -> list[int]:
 
 def chance(policies: Policies, task: Environment, size: Any, problems: int) -> Float[np.ndarray, "S N"]:
     """Of the one right answer to each problem."""
-    return np.exp(training_study.foretold(policies, task, size, problems)[0].astype(float).sum((2, 3)))
+    return np.exp(training_study.expert_log_probs(policies, task, size, problems)[0].astype(float).sum((2, 3)))
 
 
 def pass_at(k: Int[np.ndarray, " K"], p: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape K"]:
@@ -162,7 +162,7 @@ def crossing(records: list[Record], arm: str) -> str:
     return "none"
 
 
-def judged(records: list[Record], task: str, largest: int) -> list[Verdict]:
+def judge_task(records: list[Record], task: str, largest: int) -> list[Verdict]:
     """On all problems of a task."""
     solved = lambda arm, k: sweep.by_seed(records, "solved", arm=arm, k=k)  # noqa: E731
     what = f"{task}: pass@{{}} of {{}} minus that of {{}}"
@@ -176,7 +176,7 @@ def judged(records: list[Record], task: str, largest: int) -> list[Verdict]:
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record], task: str) -> Figure:
+def plot_results(records: list[Record], task: str) -> Figure:
     """pass@k against k, a panel for each stratum of the base's chance: means over seeds with 95% bands."""
     looks = {arm: figures.styles(ARMS)[arm] for arm in ARMS}
     figure, panels = figures.page(1, len(STRATA), height=2.6, sharey=True)
@@ -193,7 +193,7 @@ def drawn(records: list[Record], task: str) -> Figure:
     panels[0][0].set(ylabel="pass@k", ylim=(-0.03, 1.03))
     figure.suptitle(f"{words(task)}: problems by the base's chance", fontsize=11)
     names = figures.entries(looks, lambda arm: IN_WORDS.get(arm, arm))
-    return figures.legend(figure, [*names, figures.told(len(distinct(records, "seed")), "band")])
+    return figures.legend(figure, [*names, figures.interval_legend(len(distinct(records, "seed")), "band")])
 
 
 IN_WORDS = {BASE: "the base, a clone", RL_KL: "RL with a KL to the base", DISTILLED: "cloning goes on"}

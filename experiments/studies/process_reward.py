@@ -42,7 +42,7 @@ MARGIN = 0.05  # of success, within which shaping does no harm
 
 
 @dataclass(frozen=True)
-class ProcessReward(training_study.ArmStudy):
+class ProcessReward(training_study.TrainingStudy):
     """Does a reward for every right step beat one for the outcome, the more the longer the episode? And hacks one."""
 
     horizons: tuple[Count, ...] = (4, 8, 16)  # turns of an episode
@@ -78,10 +78,10 @@ class ProcessReward(training_study.ArmStudy):
 
     def records(self, cell: Record) -> list[Record]:
         task, noise = self.task(cell["task"])
-        start = training_study.cloned(task, self.size, self.seeds, self.clone_updates, noise=noise)
+        start = training_study.clone_policies(task, self.policy_config, self.seeds, self.clone_updates, noise=noise)
         task = replace(task, num_turns=cell["turns"])
-        policies, rows = training_study.trained(
-            start, task, self.size, self.row(cell["reward"], cell["turns"]), self.updates, self.problems
+        policies, rows = training_study.train_policies(
+            start, task, self.policy_config, self.row(cell["reward"], cell["turns"]), self.updates, self.problems
         )
         labels = np.subtract(policies.spent["expert_labels"], start.spent["expert_labels"])
         success, accuracy, length = (rows[-1][f"eval_{name}"] for name in ("success", "per_turn_accuracy", "turns"))
@@ -109,7 +109,7 @@ class ProcessReward(training_study.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"process_reward": drawn(records)}
+        return {"process_reward": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         most, own = max(self.horizons), select(records, task="running_sum")
@@ -144,11 +144,11 @@ class Judged(rewards.Process):
 
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """With a reward for each turn that is judged right."""
-        right = (metrics.agrees(trajectory) ^ misjudged(trajectory, self.errors)) & trajectory.mask.any(-1)
+        right = (metrics.agrees(trajectory) ^ misjudged_turns(trajectory, self.errors)) & trajectory.mask.any(-1)
         return trajectory._replace(reward=trajectory.reward + self.weight * right)
 
 
-def misjudged(trajectory: Trajectory, errors: Float[Array, ""] | float) -> Bool[Array, "N G T"]:
+def misjudged_turns(trajectory: Trajectory, errors: Float[Array, ""] | float) -> Bool[Array, "N G T"]:
     """Which turns are, by a number drawn for what was observed and answered."""
 
     def draw(said):
@@ -187,7 +187,7 @@ def slope(records: list[Record], column: str) -> Float[np.ndarray, " seeds"]:
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """The gain by each process reward against the horizon, Student's 95% interval over paired seeds; of the lake, each seed."""
     rewards_ = distinct(records, "reward")
     looks = {name: figures.styles(rewards_)[name] for name in rewards_}
@@ -208,7 +208,7 @@ def drawn(records: list[Record]) -> Figure:
     lake.set(xlabel="turns of an episode", title="success on the\nfrozen lake, each seed", xlim=(0, None))
     figures.fit([lake], "share")
     handles = figures.entries(looks, label=lambda name: IN_WORDS[name])
-    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")))])
+    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))])
 
 
 TITLES = {"success": "gain in success\nover the outcome's", "log_odds": "gain in log odds\nof a right answer"}

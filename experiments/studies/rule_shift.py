@@ -70,7 +70,7 @@ def under(words: tuple[int, int]) -> Reworded:
 
 
 @dataclass(frozen=True)
-class RuleShift(training_study.ArmStudy):
+class RuleShift(training_study.TrainingStudy):
     """Does supervised learning memorise a rule, where RL keeps to what the prompt says? Looks at success under a shifted rule."""
 
     arms: tuple[str, ...] = tuple(ARMS)
@@ -105,14 +105,15 @@ class RuleShift(training_study.ArmStudy):
         return [dict(arm=arm) for arm in self.arms]
 
     def records(self, cell: Record) -> list[Record]:
-        begun = novices(self.size, self.seeds, self.clone_updates, self.noise)
+        begun = novices(self.policy_config, self.seeds, self.clone_updates, self.noise)
         if cell["arm"] == "sft_rloo":
             begun = self.legs("sft", begun)[-1]
         found = []
         for look, policies in enumerate([begun, *self.legs(cell["arm"], begun)]):
             rules = {"shown": SHOWN, "shifted": SHIFTED}
             success = {
-                name: training_study.judged(policies, under(words), self.size, self.problems)["success"] for name, words in rules.items()
+                name: training_study.evaluate_policies(policies, under(words), self.policy_config, self.problems)["success"]
+                for name, words in rules.items()
             }
             found += [{"update": look * self.updates // self.looks} | record for record in training_study.records(success)]
         return found
@@ -121,7 +122,7 @@ class RuleShift(training_study.ArmStudy):
         """After each part of the training."""
         task, row, found = self.task(arm), self.row(arm), []
         for _ in range(self.looks):
-            policies = training_study.trained(policies, task, self.size, row, self.updates // self.looks)[0]
+            policies = training_study.train_policies(policies, task, self.policy_config, row, self.updates // self.looks)[0]
             found.append(policies)
         return found
 
@@ -174,11 +175,11 @@ class RuleShift(training_study.ArmStudy):
 
 
 @cache
-def novices(size: Policy, seeds: int, updates: int, noise: float) -> Policies:
+def novices(policy_config: Policy, seeds: int, updates: int, noise: float) -> Policies:
     """Clones of both rules."""
     row = swap(algorithms.SFT, actor=Expert(noise=noise), optimizer=replace(training_study.CLONING, warmup=0))
-    return training_study.trained(
-        training_study.fresh(size, seeds), {"shown": under(SHOWN), "shifted": under(SHIFTED)}, size, row, updates
+    return training_study.train_policies(
+        training_study.fresh(policy_config, seeds), {"shown": under(SHOWN), "shifted": under(SHIFTED)}, policy_config, row, updates
     )[0]
 
 

@@ -61,7 +61,7 @@ class Authors(Expert):
 
 
 @dataclass(frozen=True)
-class SelfConditioning(training_study.ArmStudy):
+class SelfConditioning(training_study.TrainingStudy):
     """Does an agent err more often where it sees errors that it made before, and what cures it? Replaces answers by wrong ones."""
 
     agents: tuple[str, ...] = tuple(AGENTS)
@@ -98,7 +98,7 @@ class SelfConditioning(training_study.ArmStudy):
     def records(self, cell: Record) -> list[Record]:
         name = cell["agent"]
         task = RunningSum(num_turns=self.turns, feedback=name not in ("unmarked", "markov"))
-        size = replace(self.size, context="markov" if name == "markov" else "history")
+        size = replace(self.policy_config, context="markov" if name == "markov" else "history")
         policies = self.policies(name, task, size)
         late = [answers(policies, task, size, self.problems, rate)[:, -(self.turns // 4) :].mean(1) for rate in self.rates]
         return [
@@ -107,17 +107,17 @@ class SelfConditioning(training_study.ArmStudy):
             for r in training_study.records({"accuracy": accuracy})
         ]
 
-    def policies(self, name: str, task: RunningSum, size: Policy) -> Policies:
+    def policies(self, name: str, task: RunningSum, policy_config: Policy) -> Policies:
         """Of an agent."""
         if name in ("mixed", "unmarked", "markov"):
-            return mixed(self, task, size)
+            return clone_mixed_authors(self, task, policy_config)
         start = (
-            training_study.cloned(task, size, self.seeds, self.clone_updates, num_demos=64)
+            training_study.clone_policies(task, policy_config, self.seeds, self.clone_updates, num_demos=64)
             if name == "careful"
-            else mixed(self, task, size)
+            else clone_mixed_authors(self, task, policy_config)
         )
         paid = replace(task, reward="per_turn") if name == "rloo" else task
-        return training_study.trained(start, paid, size, row(name, self.noise), self.updates)[0]
+        return training_study.train_policies(start, paid, policy_config, algorithm_for(name, self.noise), self.updates)[0]
 
     def lines(self, records: list[Record]) -> list[Record]:
         found = []
@@ -128,7 +128,7 @@ class SelfConditioning(training_study.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"self_conditioning": drawn(records)}
+        return {"self_conditioning": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         slopes = {name: slope(select(records, agent=name)) for name in self.agents}
@@ -140,7 +140,7 @@ class SelfConditioning(training_study.ArmStudy):
         return judged
 
 
-def row(name: str, noise: float) -> Algorithm:
+def algorithm_for(name: str, noise: float) -> Algorithm:
     """What an agent learns by, at last."""
     clone = swap(algorithms.SFT, problems=128, optimizer=training_study.CLONING)
     rows = {
@@ -151,16 +151,16 @@ def row(name: str, noise: float) -> Algorithm:
 
 
 @cache
-def mixed(asked: SelfConditioning, task: RunningSum, size: Policy) -> Policies:
+def clone_mixed_authors(asked: SelfConditioning, task: RunningSum, policy_config: Policy) -> Policies:
     """Clones of careful and of careless authors."""
-    start = training_study.cloned(task, size, asked.seeds, asked.clone_updates, num_demos=64)
-    return training_study.trained(start, task, size, row("mixed", asked.noise), asked.updates)[0]
+    start = training_study.clone_policies(task, policy_config, asked.seeds, asked.clone_updates, num_demos=64)
+    return training_study.train_policies(start, task, policy_config, algorithm_for("mixed", asked.noise), asked.updates)[0]
 
 
-def answers(policies: Policies, task: RunningSum, size: Policy, count: int, rate: float) -> Float[np.ndarray, "seeds turns"]:
+def answers(policies: Policies, task: RunningSum, policy_config: Policy, count: int, rate: float) -> Float[np.ndarray, "seeds turns"]:
     """The chance of a right answer at each turn behind answers of which `rate` are wrong, a mean over `count` unseen problems."""
     noise = rate * task.modulus / (task.modulus - 1)  # a random answer may be the right one
-    log_prob, _ = training_study.foretold(policies, task, size, count, noise)
+    log_prob, _ = training_study.expert_log_probs(policies, task, policy_config, count, noise)
     return np.exp(log_prob[..., 0]).mean(1)
 
 
@@ -187,7 +187,7 @@ def leaves(name: str, before: Float[np.ndarray, " seeds"], after: Float[np.ndarr
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """Accuracy against the share of wrong answers in view: of what was cloned, and of what came after mixed."""
     names = distinct(records, "agent")
     looks = {name: look for name, look in figures.styles(list(AGENTS)).items() if name in names}
@@ -203,7 +203,7 @@ def drawn(records: list[Record]) -> Figure:
         panel.set(title=title, xlabel="share of wrong answers in view")
     panels[0][0].set(ylabel="chance of a right answer", ylim=(-0.03, 1.03))
     handles = figures.entries(looks, label=IN_WORDS.get)
-    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")))])
+    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))])
 
 
 IN_WORDS = {

@@ -55,7 +55,7 @@ PRIORS = {"right": Expert, "wrong": Mistaken}  # who is cloned
 
 
 @dataclass(frozen=True)
-class SpuriousReward(training_study.ArmStudy):
+class SpuriousReward(training_study.TrainingStudy):
     """When does a verifier that errs still teach, and what do rewards teach that know nothing? Measures gains by J, and with a coin."""
 
     seeds: Count = 30
@@ -96,7 +96,7 @@ class SpuriousReward(training_study.ArmStudy):
         check(min(self.youden) < 0 < max(self.youden), "The sign of J needs youden on both sides of 0.")
 
     @property
-    def size(self) -> Policy:
+    def policy_config(self) -> Policy:
         return training_study.TINY
 
     def cells(self) -> list[Record]:
@@ -107,9 +107,9 @@ class SpuriousReward(training_study.ArmStudy):
     def records(self, cell: Record) -> list[Record]:
         j, mean = cell["youden"], cell["mean"]
         task = NoisyVerifier(self.modes, round(mean + j / 2, 6), round(mean - j / 2, 6))
-        start = prior(cell["prior"], self.modes, self.favoured, self.size, self.seeds, CLONE if not self.quick else 1)
-        after, rows = training_study.trained(start, task, self.size, self.row(CLIPS[cell["clip"]]), self.updates)
-        before, now = (success(policies, task, self.size, self.problems) for policies in (start, after))
+        start = prior(cell["prior"], self.modes, self.favoured, self.policy_config, self.seeds, CLONE if not self.quick else 1)
+        after, rows = training_study.train_policies(start, task, self.policy_config, self.row(CLIPS[cell["clip"]]), self.updates)
+        before, now = (success(policies, task, self.policy_config, self.problems) for policies in (start, after))
         cut = np.mean([np.add(r["clip_fraction_low"], r["clip_fraction_high"]) for r in rows[1:]], axis=0)
         return training_study.records({"start": before, "gain": now - before, "clip_active": cut})
 
@@ -128,7 +128,7 @@ class SpuriousReward(training_study.ArmStudy):
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"spurious_reward": drawn(records)}
+        return {"spurious_reward": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         gain = {(p, c): sweep.by_seed(select(records, **RANDOM), "gain", prior=p, clip=c) for p in PRIORS for c in CLIPS}
@@ -148,16 +148,16 @@ LOSS = "the loss of the wrong prior with the clip"
 
 
 @cache
-def prior(name: str, modes: int, favoured: float, size: Policy, seeds: int, updates: int) -> Policies:
+def prior(name: str, modes: int, favoured: float, policy_config: Policy, seeds: int, updates: int) -> Policies:
     """Clones of demonstrations that favour one mode; the others are equally likely."""
     noise = (1 - favoured) * modes / (modes - 1)
     row = swap(WarmStart().algorithm, actor=PRIORS[name](noise=noise))
-    return training_study.trained(training_study.fresh(size, seeds), NoisyVerifier(modes), size, row, updates)[0]
+    return training_study.train_policies(training_study.fresh(policy_config, seeds), NoisyVerifier(modes), policy_config, row, updates)[0]
 
 
-def success(policies: Policies, task: NoisyVerifier, size: Policy, problems: int) -> Float[np.ndarray, " S"]:
+def success(policies: Policies, task: NoisyVerifier, policy_config: Policy, problems: int) -> Float[np.ndarray, " S"]:
     """The exact probability of the right mode, a mean over problems."""
-    return np.exp(training_study.foretold(policies, task, size, problems)[0].sum((2, 3))).mean(1)
+    return np.exp(training_study.expert_log_probs(policies, task, policy_config, problems)[0].sum((2, 3))).mean(1)
 
 
 def signs(records: list[Record]) -> Verdict:
@@ -186,7 +186,7 @@ def together(value: Float[np.ndarray, "cells seeds"]) -> tuple[Float[np.ndarray,
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """Left: gain against J, a line for each mean rate. Right: gain of each seed with a coin, by prior and clip, and the mean's interval."""
     figure, panels = figures.page(1, 2, height=2.8, sharey=True)
     left, right = panels[0]
@@ -207,7 +207,7 @@ def drawn(records: list[Record]) -> Figure:
     for panel in (left, right):
         panel.axhline(0, color=figures.GREY, linewidth=0.8)
     handles = figures.entries(looks, label=lambda mean: f"mean rate of rewards {mean:g}")
-    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")))])
+    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))])
 
 
 if __name__ == "__main__":

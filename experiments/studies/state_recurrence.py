@@ -82,10 +82,10 @@ class StateRecurrence(study.Study):
 
     def records(self, cell: Record) -> list[Record]:
         shape = (self.replicates, self.problems, cell["attempts"])
-        bed = credit_study.bed(TASKS[cell["task"]], (self.level,), self.level, cell["seed"], shape)
+        bed = credit_study.make_testbed(TASKS[cell["task"]], (self.level,), self.level, cell["seed"], shape)
         rows = {"centred": swap(REINFORCE, credit=Centred())}
         rows |= {same: swap(REINFORCE, credit=AnchoredGigpo(same=same)) for same in get_args(Same)}
-        found = credit_study.scored(bed, rows)
+        found = credit_study.score_estimators(bed, rows)
         for record in found:
             same = record.pop("estimator")
             record |= {"same": same, "coverage": 0.0 if same == "centred" else coverage(bed, same)}
@@ -101,7 +101,7 @@ class StateRecurrence(study.Study):
         ]  # fmt: skip
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"state_recurrence": drawn([r for r in records if r["same"] != "centred"])}
+        return {"state_recurrence": plot_results([r for r in records if r["same"] != "centred"])}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         what = (
@@ -129,22 +129,22 @@ def anchor(trajectory: Trajectory, same: Same) -> Int[Array, "N G T"]:
     """A number for each turn, equal for turns that are the same."""
     if same == "state":
         return trajectory.anchor
-    seen = _hashed(trajectory.observation)
+    seen = _hash_rows(trajectory.observation)
     if same == "seen":
         return seen
     if same == "seen at that turn":
-        return _hashed(jnp.stack([seen, jnp.broadcast_to(jnp.arange(seen.shape[-1]), seen.shape)], axis=-1))
-    did = jnp.roll(_hashed(trajectory.action), 1, axis=-1).at[..., 0].set(0)
+        return _hash_rows(jnp.stack([seen, jnp.broadcast_to(jnp.arange(seen.shape[-1]), seen.shape)], axis=-1))
+    did = jnp.roll(_hash_rows(trajectory.action), 1, axis=-1).at[..., 0].set(0)
     told = jnp.moveaxis(jnp.stack([seen, did], axis=-1), 2, 0)
 
     def behind(before, now):
-        here = _hashed(jnp.concatenate([before[..., None], now], axis=-1))
+        here = _hash_rows(jnp.concatenate([before[..., None], now], axis=-1))
         return here, here
 
     return jnp.moveaxis(jax.lax.scan(behind, jnp.zeros(seen.shape[:2], jnp.int32), told)[1], 0, 2)
 
 
-def _hashed(x: Int[Array, "*b M"]) -> Int[Array, "*b"]:
+def _hash_rows(x: Int[Array, "*b M"]) -> Int[Array, "*b"]:
     """31 bits of each row."""
     found = jnp.zeros(x.shape[:-1], jnp.uint32)
     for i in range(x.shape[-1]):
@@ -153,7 +153,7 @@ def _hashed(x: Int[Array, "*b M"]) -> Int[Array, "*b"]:
     return (found >> 1).astype(jnp.int32)
 
 
-def coverage(bed: testbed.Bed, same: Same) -> float:
+def coverage(bed: testbed.Testbed, same: Same) -> float:
     """The share of turns that another attempt's turn, or another of the same attempt, equals."""
     recurs = jax.vmap(lambda made: _recurs(anchor(made, same), made.mask.any(-1)))(bed.trajectory)
     alive = bed.trajectory.mask.any(-1)
@@ -184,7 +184,7 @@ def gain(records: list[Record], task: str, same: str) -> Float[np.ndarray, " see
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """What is gained against coverage: a panel for each task, a line for each anchor through its numbers of attempts."""
     tasks, names = distinct(records, "task"), distinct(records, "same")
     nested = {name: dict(markersize=10 - 2.2 * i, markerfacecolor="none") for i, name in enumerate(names)}  # where several are at one place
@@ -202,7 +202,7 @@ def drawn(records: list[Record]) -> Figure:
     figure.supxlabel("coverage: share of turns that recur")
     figure.supylabel("gain in cosine\nover centred returns" if len(tasks) < 3 else "gain in cosine over centred returns")
     handles = figures.entries(looks, label=lambda name: IN_WORDS.get(name, name))
-    return figures.legend(figure, [*handles, figures.told(len(distinct(records, "seed")))], above=True)
+    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))], above=True)
 
 
 IN_WORDS = {"state": "same state", "seen at that turn": "same view at that turn", "seen": "same view", "history": "same history"}

@@ -40,7 +40,7 @@ GAINS = (-3.0, 1.5)  # that are drawn: where success is common, some intervals r
 
 
 @dataclass(frozen=True)
-class SuccessCrossover(credit_study.BedStudy):
+class SuccessCrossover(credit_study.CreditStudy):
     """When does fine credit help, and when is it enough to reward successes? Scores both at rising rates of success."""
 
     tasks: tuple[str, ...] = ("chain_pit", "key_door")
@@ -64,7 +64,7 @@ class SuccessCrossover(credit_study.BedStudy):
 
     def records(self, cell: Record) -> list[Record]:
         bed = self.bed(named(envs)[cell["task"]](), self.levels, cell["level"], cell["seed"])
-        return credit_study.scored(bed, estimators(bed.capacity))
+        return credit_study.score_estimators(bed, estimators(bed.capacity))
 
     def lines(self, records: list[Record]) -> list[Record]:
         columns = {"success": ".2f", COLUMN: ".2f", "snr": "+.1f", "gain": ".2f", "harm": ".2f"}

@@ -100,7 +100,7 @@ class CallCredit(Group):
 
 
 @dataclass(frozen=True)
-class TurnReward(training_study.ArmStudy):
+class TurnReward(training_study.TrainingStudy):
     """Do rewards for the call itself keep an agent calling its tool? Compares outcomes alone with sums and with credit by turn."""
 
     familiar: tuple[Probability, ...] = (0.1, 0.3, 0.5)  # the chance of a guess
@@ -132,7 +132,7 @@ class TurnReward(training_study.ArmStudy):
         check(bool(self.familiar), "familiar is one probability or several.")
 
     @property
-    def size(self) -> Policy:
+    def policy_config(self) -> Policy:
         return training_study.TINY
 
     def cells(self) -> list[Record]:
@@ -140,9 +140,11 @@ class TurnReward(training_study.ArmStudy):
 
     def records(self, cell: Record) -> list[Record]:
         task = Familiar(familiar=cell["familiar"])
-        start = cloned(self.size, self.seeds, self.clone_updates, Hasty(noise=self.noise, haste=self.haste))
-        policies, _ = training_study.trained(start, task, self.size, self.row(cell["arm"]), self.updates)
-        before, after = (used(training_study.played(x, task, self.size, self.problems)) for x in (start, policies))
+        start = clone_both_habits(self.policy_config, self.seeds, self.clone_updates, Hasty(noise=self.noise, haste=self.haste))
+        policies, _ = training_study.train_policies(start, task, self.policy_config, self.row(cell["arm"]), self.updates)
+        before, after = (
+            measure_tool_use(training_study.play_test_episodes(x, task, self.policy_config, self.problems)) for x in (start, policies)
+        )
         return training_study.records({"began": before["use"]} | after)
 
     def row(self, arm: str) -> Algorithm:
@@ -155,7 +157,7 @@ class TurnReward(training_study.ArmStudy):
         return sweep.table(records, "familiar", dict.fromkeys(("began", "use", "success", "reading"), ".2f"), lines="arm")
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"turn_reward": drawn(records)}
+        return {"turn_reward": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         merged, turn = (np.mean([mean(records, f"{how} {what}") for what in ("format", "hop")], axis=0) for how in ("merged", "turn"))
@@ -177,10 +179,10 @@ OVER = "on average over the chances of a guess"
 
 
 @cache
-def cloned(size: Policy, seeds: int, updates: int, actor: Hasty) -> Policies:
+def clone_both_habits(policy_config: Policy, seeds: int, updates: int, actor: Hasty) -> Policies:
     """Those that cloned both habits, where a guess is right by mere chance."""
     row = swap(SFT, actor=actor, optimizer=training_study.CLONING)
-    return training_study.trained(training_study.fresh(size, seeds), Familiar(), size, row, updates)[0]
+    return training_study.train_policies(training_study.fresh(policy_config, seeds), Familiar(), policy_config, row, updates)[0]
 
 
 def is_call(trajectory: Trajectory) -> Bool[Array, "N G T"]:
@@ -189,7 +191,7 @@ def is_call(trajectory: Trajectory) -> Bool[Array, "N G T"]:
     return (verb == tokens.LOOKUP) & (key >= tokens.ENTITY) & (key < tokens.ENTITY + Familiar().num_entries) & (end == tokens.END)
 
 
-def used(played: Trajectory) -> dict[str, Float[np.ndarray, " S"]]:
+def measure_tool_use(played: Trajectory) -> dict[str, Float[np.ndarray, " S"]]:
     """Use of the tool, success, and success behind the right call (NaN without one) of each seed, of episodes [S, N, 1, ...]."""
     call, agrees = (np.asarray(jax.vmap(f)(played)) for f in (is_call, metrics.agrees))
     right, success = (call & agrees).any(-1), np.asarray(played.success)
@@ -219,7 +221,7 @@ def lost(records: list[Record]) -> Verdict:
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """Use of the tool, and success beyond that by outcomes, against the chance of a guess: each seed, and means."""
     chances, looks = distinct(records, "familiar"), {arm: figures.styles(ARMS)[arm] | {"linestyle": ""} for arm in ARMS}
     figure, panels = figures.page(1, 2, height=2.8)

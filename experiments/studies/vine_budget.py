@@ -40,7 +40,7 @@ RLOO, CRITIC = "leave_one_out", "critic"
 
 
 @dataclass(frozen=True)
-class VineBudget(credit_study.BedStudy):
+class VineBudget(credit_study.CreditStudy):
     """Are values from playing on better than a critic's, and worth their episodes? Holds both against the exact values."""
 
     tasks: tuple[str, ...] = ("key_door", "graph_nav")
@@ -73,10 +73,10 @@ class VineBudget(credit_study.BedStudy):
     def records(self, cell: Record) -> list[Record]:
         bed = self.bed(named(envs)[cell["task"]](), (self.level,), self.level, cell["seed"])
         true, _ = testbed.values(bed, Exact(bed.capacity))
-        plain = testbed.score(bed, testbed.row(bed, LeaveOneOut()))
+        plain = testbed.score(bed, testbed.algorithm_with(bed, LeaveOneOut()))
         found = [{"estimator": RLOO, "forks": 0, "value_error": np.nan, "right_order": np.nan} | plain]
         for name, source in sources(self.counts).items():
-            found.append({"estimator": name, "forks": getattr(source, "count", 0)} | scored(bed, source, true))
+            found.append({"estimator": name, "forks": getattr(source, "count", 0)} | score_values(bed, source, true))
         return [r | {"per_step": r["signal_to_noise"] * plain["env_steps"] / r["env_steps"]} for r in found]
 
     def lines(self, records: list[Record]) -> list[Record]:
@@ -87,7 +87,7 @@ class VineBudget(credit_study.BedStudy):
         return sweep.table(records, "task", columns)
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        return {"vine_budget": drawn(records)}
+        return {"vine_budget": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         return [verdict for task in self.tasks for verdict in verdicts(select(records, task=task), task, self.counts)]
@@ -98,7 +98,7 @@ def sources(counts: tuple[int, ...]) -> dict[str, Any]:
     return {CRITIC: Critic()} | {f"{k} fork{'s' * (k > 1)}": Forks(k) for k in counts}
 
 
-def goes_on(bed: testbed.Bed) -> Bool[np.ndarray, "R M"]:
+def goes_on(bed: testbed.Testbed) -> Bool[np.ndarray, "R M"]:
     """Which tokens end an action that does not end the episode: elsewhere the reward alone puts actions in order, no value is asked."""
     mask = np.asarray(bed.trajectory.mask)
     alive = mask.any(-1, keepdims=True)
@@ -106,7 +106,7 @@ def goes_on(bed: testbed.Bed) -> Bool[np.ndarray, "R M"]:
     return (mask & later).reshape(len(mask), -1)
 
 
-def scored(bed: testbed.Bed, source: Any, true: Value) -> Record:
+def score_values(bed: testbed.Testbed, source: Any, true: Value) -> Record:
     """How far values are off, how often they put two actions in the right order, and the credit reward + next value − value."""
     value, steps = testbed.values(bed, source)
     order = quality.right_order(value.after, true.after, goes_on(bed), bed.state, bed.spread)
@@ -141,7 +141,7 @@ def verdicts(records: list[Record], task: str, counts: tuple[int, ...]) -> list[
 
 
 @matplotlib.rc_context(figures.STYLE)
-def drawn(records: list[Record]) -> Figure:
+def plot_results(records: list[Record]) -> Figure:
     """Against the number of forks, a colour for each task; dotted: what the critic, or RLOO, has."""
     tasks, (figure, axes) = distinct(records, "task"), figures.page(1, 3, height=2.8)
     looks = {task: figures.styles(tasks)[task] for task in tasks}
@@ -159,7 +159,7 @@ def drawn(records: list[Record]) -> Figure:
             figures.log_scale(panel)
     figures.fit(axes[0][:1], "share")
     figures.fit(axes[0][1:])
-    seeds = figures.told(len(distinct(records, "seed")), mean="signal: geometric mean; ")
+    seeds = figures.interval_legend(len(distinct(records, "seed")), mean="signal: geometric mean; ")
     return figures.legend(figure, [*figures.entries(looks), seeds])
 
 

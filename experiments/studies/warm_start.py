@@ -41,7 +41,7 @@ CLIPPED = ("clip_fraction_low", "clip_fraction_high")
 
 
 @dataclass(frozen=True)
-class WarmStart(training_study.ArmStudy):
+class WarmStart(training_study.TrainingStudy):
     """Does RL need PPO's machinery, or only if it starts from scratch? Compares three rows from four starts."""
 
     levels: tuple[Annotated[float, Range(0, below=1)], ...] = (SCRATCH, 0.1, 0.5, 0.9)  # success of the policies at the start; 0: untrained
@@ -69,16 +69,16 @@ class WarmStart(training_study.ArmStudy):
         check(len(self.learning_rates) >= 1, "Name learning_rates, one or more.")
 
     @property
-    def size(self) -> Policy:
+    def policy_config(self) -> Policy:
         """Of the policies, which read their history."""
-        return replace(super().size, context="history")
+        return replace(super().policy_config, context="history")
 
     def cells(self) -> list[Record]:
         return [dict(start=level, row=row, rate=rate) for level in self.levels for row in ROWS for rate in self.learning_rates]
 
     def records(self, cell: Record) -> list[Record]:
-        row = swap(algorithms.rows()[cell["row"]], epochs=self.epochs, optimizer=Adam(learning_rate=cell["rate"]))
-        rows = training_study.trained(self.start(cell["start"]), TASK, self.size, row, self.updates, self.problems)[1]
+        row = swap(algorithms.by_name()[cell["row"]], epochs=self.epochs, optimizer=Adam(learning_rate=cell["rate"]))
+        rows = training_study.train_policies(self.start(cell["start"]), TASK, self.policy_config, row, self.updates, self.problems)[1]
         clipped = (
             [np.mean([r[name] for r in rows[1:]], axis=0) for name in CLIPPED] if cell["row"] == "ppo" else [np.full(self.seeds, np.nan)]
         )
@@ -88,8 +88,8 @@ class WarmStart(training_study.ArmStudy):
     def start(self, level: float) -> Policies:
         """Untrained ones, or clones of an expert that succeeds so often."""
         if level == SCRATCH:
-            return training_study.fresh(self.size, self.seeds)
-        return training_study.cloned(TASK, self.size, self.seeds, self.clone_updates, noise=noise(level))
+            return training_study.fresh(self.policy_config, self.seeds)
+        return training_study.clone_policies(TASK, self.policy_config, self.seeds, self.clone_updates, noise=noise(level))
 
     def lines(self, records: list[Record]) -> list[Record]:
         columns = {"success": ".2f", "log_odds": "+.2f", "clipped": ".4f"}

@@ -188,7 +188,7 @@ def forget_programs():
     jax.clear_caches()
 
 
-ROWS = algorithms.rows()
+ROWS = algorithms.by_name()
 ALL = ROWS | presets.PRESETS | dict(swapped())
 KINDS = {"grpo", "--reward shaped"}
 some_rows = pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in KINDS)) for n in ALL])
@@ -229,11 +229,11 @@ def test_every_field_of_a_task_changes_its_episodes(name):
 
 
 @cache
-def predictions(size: Policy) -> Any:
+def predictions(policy_config: Policy) -> Any:
     """Logits and values of random transcripts."""
     token = jax.random.randint(jax.random.key(1), (4, TASK.spec.context_length), 0, 64)
-    sharp = jax.tree.map(lambda x: 5 * x, babbler(size))  # fresh weights hardly attend
-    return jax.jit(lambda params: transformer.apply(size, params, TASK.spec, token, token > 4))(sharp)
+    sharp = jax.tree.map(lambda x: 5 * x, babbler(policy_config))  # fresh weights hardly attend
+    return jax.jit(lambda params: transformer.apply(policy_config, params, TASK.spec, token, token > 4))(sharp)
 
 
 @pytest.mark.slow
@@ -267,7 +267,7 @@ RUN = Run(
 
 
 def evaluations(result: Result) -> dict[str, Any]:
-    return {name: x for name, x in result.rows[-1].items() if name.startswith("eval_")}
+    return {name: x for name, x in result.entries[-1].items() if name.startswith("eval_")}
 
 
 @cache

@@ -16,7 +16,7 @@ import agentic_rl
 import experiments
 from agentic_rl import algorithms, envs
 from agentic_rl.config import ConfigError, config, named
-from agentic_rl.config.ranges import LARGEST_INT, Count, Positive, Range, declared, number
+from agentic_rl.config.ranges import LARGEST_INT, Count, Positive, Range, declared_range, number
 from agentic_rl.losses.surrogates import ClippedRatio
 from agentic_rl.optimizer import Adam
 from agentic_rl.training.run import Run
@@ -42,7 +42,7 @@ NUMBERS = [(cls, field) for cls in EVERY for field in dataclasses.fields(cls) if
 
 def outside(field: dataclasses.Field) -> list[float]:
     """Numbers that the field does not allow."""
-    within = declared(field.type)
+    within = declared_range(field.type)
     if number(field.type) is int:
         return [x for x in (int(max(within.low, -(2**40))) - 1, LARGEST_INT + 1) if x not in within]
     edges = [within.low - 1e-3, within.high + 1e-3, within.above, within.below]
@@ -50,13 +50,13 @@ def outside(field: dataclasses.Field) -> list[float]:
 
 
 def test_every_number_declares_its_range():
-    undeclared = [f"{cls.__name__}.{field.name}" for cls, field in NUMBERS if declared(field.type) is None]
+    undeclared = [f"{cls.__name__}.{field.name}" for cls, field in NUMBERS if declared_range(field.type) is None]
     assert len(NUMBERS) > 200 and not undeclared, f"Give them a type of agentic_rl/config/ranges.py: {undeclared}"
 
 
 def test_every_default_is_in_its_range_and_nan_is_in_none():
     for cls, field in NUMBERS:
-        default, within = field.default, declared(field.type)
+        default, within = field.default, declared_range(field.type)
         values = default if isinstance(default, tuple) else () if default is dataclasses.MISSING else (default,)
         assert all(x in within for x in values) and nan not in within, f"{cls.__name__}.{field.name}"
 

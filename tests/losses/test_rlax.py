@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agentic_rl.credit.gae import gae
-from agentic_rl.credit.returns import earned
+from agentic_rl.credit.returns import token_rewards
 from agentic_rl.credit.turns import turn_gae
 from agentic_rl.losses.surrogates import ClippedRatio
 from agentic_rl.values import from_state_values
@@ -22,13 +22,13 @@ seeds = pytest.mark.parametrize("seed", range(3))
 
 @compiled
 def gains(made):
-    return earned(made)
+    return token_rewards(made)
 
 
 @compiled
 def ours(critic, made, before):
     """Our advantages and the critic's targets, per token [N, G, T, A]."""
-    value = from_state_values(before, earned(made), made.mask, critic.discount)
+    value = from_state_values(before, token_rewards(made), made.mask, critic.discount)
     return gae(value, made.mask, critic.lambda_), critic.target(value, made.mask)
 
 

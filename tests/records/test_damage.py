@@ -11,7 +11,7 @@ import pytest
 from agentic_rl.config import ConfigError
 from agentic_rl.records.disk_errors import DiskNotice
 from agentic_rl.records.run_directory import RunDirectory
-from agentic_rl.records.thinning import thinned
+from agentic_rl.records.thinning import thin
 from agentic_rl.training.run import load
 from agentic_rl.training.train import BUDGET
 from tests.records.test_run_directory import CONFIG, contents, learner, train
@@ -124,7 +124,7 @@ def test_a_log_behind_its_checkpoint_gets_the_row_of_the_checkpoint_back(run_pat
     log.write_text("".join(rows[:2]))
     with RunDirectory.open(run_path) as run, pytest.warns(DiskNotice, match="behind the checkpoint of update 3"):
         run.resume(learner(0))
-        assert [row["step"] for row in run.rows()] == [0, 1, 3]
+        assert [row["step"] for row in run.entries()] == [0, 1, 3]
     assert log.read_text().splitlines()[-1] == rows[3].strip()
 
 
@@ -145,7 +145,7 @@ def test_rows_out_of_order_or_twice_are_put_in_order_and_lines_that_are_no_rows_
     foreign = ["garbage", '{"step": "1"}', '{"step": 1, "time": 0.0, "loss": "low"}', "\0\0"]
     log.write_text("\n".join([rows[0], rows[2], foreign[0], rows[1], foreign[1], rows[2], *foreign[2:], rows[3]]))  # no end of line
     with pytest.warns(DiskNotice, match="5 lines that are damaged or out of place"):
-        assert [json.dumps(row) for row in RunDirectory.open(run_path).rows()] == rows
+        assert [json.dumps(row) for row in RunDirectory.open(run_path).entries()] == rows
     with RunDirectory.open(run_path) as run, pytest.warns(DiskNotice, match="is in metrics.jsonl.damaged"):
         run.resume(learner(0))
     assert log.read_text().splitlines() == rows
@@ -259,7 +259,7 @@ def test_without_its_maker_a_config_still_tells_the_run(tmp_path):
 
 def test_thinned_rows_are_spread_evenly_and_keep_every_kind():
     rows = [{"step": i} | ({"eval_success": 1.0} if i % 10 == 0 else {}) for i in range(10_001)]
-    kept = thinned(iter(rows), most=100)
+    kept = thin(iter(rows), most=100)
     steps = [row["step"] for row in kept]
     evaluated = [row["step"] for row in kept if "eval_success" in row]
     assert steps == sorted(set(steps)) and steps[0] == 0 and steps[-1] == 10_000 and 100 <= len(steps) <= 202

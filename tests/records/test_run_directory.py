@@ -260,7 +260,7 @@ def test_of_a_damaged_checkpoint_the_one_before_it_is_used_and_nothing_is_erased
     assert step == 1 and same_bits(state, learner(1, width=500)) and contents(tmp_path) == before
     with RunDirectory.create(tmp_path, CONFIG) as run, pytest.warns(DiskNotice, match="is damaged"):
         assert run.resume(learner(0, width=500))[0] == 1
-        assert [row["step"] for row in run.rows()] == [1]
+        assert [row["step"] for row in run.entries()] == [1]
         run.save(2, learner(2, width=500))
     assert contents(tmp_path / "checkpoints.damaged" / "2") == harmed
     assert RunDirectory.open(tmp_path).restore(learner(0, width=500))[0] == 2
@@ -323,7 +323,7 @@ def test_whoever_writes_keeps_others_out_until_it_closes(tmp_path):
     first.log({"step": 0, "loss": 0.5})
     before = contents(tmp_path)
     second = RunDirectory.create(tmp_path, CONFIG)  # to open is no harm
-    assert [row["step"] for row in second.rows()] == [0]
+    assert [row["step"] for row in second.entries()] == [0]
     acts = [
         second.__enter__,
         lambda: second.log({"step": 1}),

@@ -92,7 +92,7 @@ def test_a_run_is_one_line_whose_short_name_tells_the_row(tmp_path):
 
 def test_seeds_have_runs_only_where_they_were_asked_for(tmp_path):
     write(tmp_path / "grpo")
-    write_seeds(tmp_path / "seeds", 5, RunDirectory.open(tmp_path / "grpo").rows())
+    write_seeds(tmp_path / "seeds", 5, RunDirectory.open(tmp_path / "grpo").entries())
     assert list(runs(tmp_path / "grpo")) == ["grpo"]
     assert sorted(runs(tmp_path / "seeds")) == ["seed5", "seed6"]
     assert [event.value for event in read(tmp_path / "seeds" / "seed6").Scalars("eval/success")] == pytest.approx([0.6] * 3)
@@ -123,9 +123,9 @@ def test_hparams_are_what_is_not_default_and_of_a_new_combination_its_parts():
     assert (custom["algorithm"], custom["credit"], custom["surrogate"]) == ("custom", "reward_to_go", "clipped_ratio")
 
 
-@pytest.mark.parametrize("row", algorithms.rows())
+@pytest.mark.parametrize("row", algorithms.by_name())
 def test_an_algorithm_knows_its_name_in_the_table(row):
-    assert algorithms.rows()[row].name == row
+    assert algorithms.by_name()[row].name == row
 
 
 def test_hparams_of_a_mixture_of_own_data_and_of_another_version_are_short():
@@ -162,7 +162,7 @@ def test_resuming_replaces_the_view_of_an_older_version_and_of_another_name(tmp_
             old.add_scalar("loss", 9.0, 0)
     assert sorted(runs(run)) == ["old", "tensorboard/mean", "tensorboard/seed0"]
     view, rows = TensorBoard(run), RunDirectory.open(run)
-    view.rewrite(rows.rows(), iter(rows.episodes))
+    view.rewrite(rows.entries(), iter(rows.episodes))
     assert list(runs(run)) == ["new"] and not (run / "tensorboard").exists() and not (run / "old").exists()
     assert [event.step for event in read(run / "new").Scalars("train/loss")] == [0, 1, 2]
 

@@ -18,7 +18,7 @@ from agentic_rl.policy.transformer import Policy
 from agentic_rl.rollout.forks import fork, read
 from agentic_rl.rollout.rollout import rollout
 from agentic_rl.training import experience
-from agentic_rl.values import World
+from agentic_rl.values import ValueContext
 from agentic_rl.values.forks import Forks, Greedy
 from tests.toys import TINY, Walk, compiled, weights
 
@@ -30,13 +30,13 @@ both_contexts = pytest.mark.parametrize("size", [CONTEXTS[0], MARKOV], ids=["his
 
 
 @cache
-def sharp(size: Policy) -> dict:
+def sharp(policy_config: Policy) -> dict:
     """Weights whose greedy actions differ from state to state."""
-    return jax.tree.map(lambda x: 1.5 * x, weights(size, seed=2, likely=CALM.spec.choices))
+    return jax.tree.map(lambda x: 1.5 * x, weights(policy_config, seed=2, likely=CALM.spec.choices))
 
 
-def sampler(size: Policy, task: Walk, temperature=1.0) -> Sampler:
-    return Sampler(size, sharp(size), jnp.float32(temperature))
+def sampler(policy_config: Policy, task: Walk, temperature=1.0) -> Sampler:
+    return Sampler(policy_config, sharp(policy_config), jnp.float32(temperature))
 
 
 @cache
@@ -113,7 +113,7 @@ WINDY = Walk()  # random transitions
 def valued(source, task=WINDY, ids=IDS):
     actor = sampler(TINY, task)
     trajectory = played(TINY, task, ids=ids)
-    world = World(task, TINY, actor.params, jnp.array(ids), jax.random.key(3))
+    world = ValueContext(task, TINY, actor.params, jnp.array(ids), jax.random.key(3))
     return trajectory, *compiled(lambda made: source(world, made))(trajectory)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agentic_rl import algorithms, parallel
-from agentic_rl.credit.returns import earned
+from agentic_rl.credit.returns import token_rewards
 from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.losses.kl import ReferenceKL
 from agentic_rl.optimizer import Sgd
@@ -21,7 +21,7 @@ from agentic_rl.training import learner
 from agentic_rl.training.experience import Weights, collect, explained_variance, make_batch
 from agentic_rl.training.run import Run, WarmStart
 from agentic_rl.training.train import train
-from agentic_rl.values import World, from_state_values
+from agentic_rl.values import ValueContext, from_state_values
 from tests.toys import Ragged, babbler
 
 TASK, SIZE = Ragged(), Policy(width=8, layers=1, heads=2, mlp=8)
@@ -64,7 +64,7 @@ def played(algorithm=PPO):
     """A batch of the first policy's episodes, the critic's values of them, and both as rows to train on."""
     problem, key, weights = jnp.arange(algorithm.problems), jax.random.key(0), Weights(PARAMS, PARAMS, PARAMS)
     trajectory, _ = on_one_device(lambda w: collect(SIZE, TASK, algorithm, w, key, problem, len(problem)), weights)
-    value, _ = algorithm.values(World(TASK, SIZE, PARAMS, problem, key), trajectory)
+    value, _ = algorithm.values(ValueContext(TASK, SIZE, PARAMS, problem, key), trajectory)
     return trajectory, value, make_batch(algorithm, trajectory, value)
 
 
@@ -263,7 +263,7 @@ def test_explained_variance_is_one_for_a_perfect_critic_zero_for_a_constant_and_
     trajectory, _, _ = played()
     to_go = jnp.asarray(reward_to_go(trajectory))
     critics = (to_go, jnp.full_like(to_go, 3.0), -to_go)
-    values = [from_state_values(before, earned(trajectory), trajectory.mask, 1.0) for before in critics]
+    values = [from_state_values(before, token_rewards(trajectory), trajectory.mask, 1.0) for before in critics]
     np.testing.assert_allclose([explained_variance(v, trajectory.mask) for v in values], [1, 0, -3], atol=1e-5)
 
 

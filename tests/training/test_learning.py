@@ -18,7 +18,7 @@ from agentic_rl.values.critic import Critic
 from agentic_rl.values.exact import Exact
 
 pytestmark = pytest.mark.slow
-ROWS = algorithms.rows()
+ROWS = algorithms.by_name()
 
 
 def learn(task, row: Algorithm, warm_start: WarmStart, updates: int, context: str = "history") -> dict[str, float]:
@@ -27,7 +27,7 @@ def learn(task, row: Algorithm, warm_start: WarmStart, updates: int, context: st
         task, row, Policy(width=32, layers=1, heads=2, mlp=64, context=context), warm_start, updates=updates, seeds=3,
         chunk=10, eval_every=updates, eval_episodes=128, checkpoint_every=updates, devices=1, micro_batch=0,
     )  # fmt: skip
-    rows = train(run).rows
+    rows = train(run).entries
     success = np.mean([row["success"] for row in rows[1:]], axis=1)
     return {"first": success[0], "last": success[-20:].mean(), "unseen": np.mean(rows[-1]["eval_success"])}
 

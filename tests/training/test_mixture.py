@@ -16,7 +16,7 @@ from agentic_rl.optimizer import Sgd
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.training import learner
 from agentic_rl.training.experience import Weights, experience
-from agentic_rl.training.programs import Machine
+from agentic_rl.training.programs import Programs
 from agentic_rl.training.run import Run
 from agentic_rl.training.train import train
 from tests.toys import Ragged, babbler
@@ -89,9 +89,9 @@ def test_metrics_are_told_of_each_task_and_costs_add_up():
 def test_a_mixture_trains_and_is_evaluated_task_by_task():
     row = replace(algorithms.SFT, problems=8, minibatches=2)
     run = Run(MIXTURE, row, SIZE, updates=4, chunk=2, eval_every=4, eval_episodes=8, checkpoint_every=4, devices=1)
-    rows = train(run).rows
+    rows = train(run).entries
     assert {"eval_success", "eval_ragged/success", "eval_chain/success", "ragged/success"} <= set(rows[-1])
-    alone = Machine(replace(run, task=MIXTURE["chain"])).evaluate(train(run).state.params)["success"]
+    alone = Programs(replace(run, task=MIXTURE["chain"])).evaluate(train(run).state.params)["success"]
     assert alone == rows[-1]["eval_chain/success"]
 
 
@@ -103,4 +103,4 @@ def test_a_mixture_is_written_and_read_as_json():
 def test_a_mixture_that_cannot_share_the_batch_is_refused():
     for changes in (dict(problems=9), dict(problems=2, attempts=2, minibatches=4)):
         with pytest.raises(ConfigError, match="task"):
-            Machine(Run(MIXTURE, replace(ROW, **changes), SIZE, devices=1))
+            Programs(Run(MIXTURE, replace(ROW, **changes), SIZE, devices=1))

@@ -24,7 +24,7 @@ from agentic_rl.policy.transformer import Policy
 from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.rollout import evaluate
 from agentic_rl.training import learner, programs
-from agentic_rl.training.programs import Machine
+from agentic_rl.training.programs import Programs
 from agentic_rl.training.run import Run, WarmStart, load
 from agentic_rl.training.stalls import Stalls
 from agentic_rl.training.train import BUDGET, Diverged, train
@@ -71,7 +71,7 @@ def test_a_log_has_each_step_once_and_evaluates_when_asked(whole):
     assert [row["step"] for row in rows] == list(range(9))
     assert [row["step"] for row in rows if "eval_success" in row] == [0, 4, 8]
     assert all(np.shape(row["loss"]) == (2,) for row in rows[1:])
-    assert rows == [{k: v for k, v in row.items() if k != "time"} for row in whole[1].rows]
+    assert rows == [{k: v for k, v in row.items() if k != "time"} for row in whole[1].entries]
     assert [whole[1].first, whole[1].last] == [rows[0], rows[-1]]
 
 
@@ -84,13 +84,13 @@ def alone(seed):
 def test_each_seed_of_a_run_is_its_single_seed_run_bitwise(whole, index):
     one = jax.tree.map(lambda x: x[index : index + 1], jax.device_get(whole[1].state))
     chex.assert_trees_all_equal(one, jax.device_get(alone(RUN.seed + index).state))
-    assert whole[1].rows[-1]["eval_return"][index] == alone(RUN.seed + index).rows[-1]["eval_return"][0]
+    assert whole[1].entries[-1]["eval_return"][index] == alone(RUN.seed + index).entries[-1]["eval_return"][0]
 
 
 def test_seeds_are_different_runs(whole):
     kernel = np.asarray(whole[1].state.params["blocks_0"]["qkv"]["kernel"])
     assert np.abs(kernel[0] - kernel[1]).max() > 1e-3
-    assert whole[1].rows[1]["loss"][0] != whole[1].rows[1]["loss"][1]
+    assert whole[1].entries[1]["loss"][0] != whole[1].entries[1]["loss"][1]
 
 
 @pytest.mark.slow
@@ -100,7 +100,7 @@ def test_seeds_at_once_are_the_seeds_one_by_one_up_to_rounding(whole):
 
 
 def test_budgets_add_up_exactly_and_begin_with_the_warm_start(whole):
-    rows, (turns, attempts) = whole[1].rows, (2, 16)
+    rows, (turns, attempts) = whole[1].entries, (2, 16)
     assert rows[0]["env_steps"] == [300 * turns] * 2 == rows[0]["expert_labels"]  # 2 x 256 problems, of which 300 are new
     assert rows[0]["trained_tokens"] == [2 * 256 * turns] * 2 and rows[0]["generated_tokens"] == [0, 0]
     for step, row in enumerate(rows):
@@ -132,7 +132,7 @@ def traces(monkeypatch):
 
 def test_each_program_is_traced_once(traces):
     run = replace(RUN, task=replace(RUN.task, modulus=3), eval_episodes=12)  # programs that no other test has traced
-    params, machine = train(run).state.params, Machine(run)
+    params, machine = train(run).state.params, Programs(run)
     train(replace(run, seed=9, algorithm=replace(ROW, optimizer=replace(ROW.optimizer, learning_rate=1e-4))))
     for temperature in (0.0, 1.0):
         machine.evaluate(params, temperature=temperature)
@@ -157,7 +157,7 @@ def test_an_interrupted_run_saves_its_state_and_goes_on_as_if_it_had_not_been(tm
     stopped = trained(
         tmp_path / "run", on_progress=steps.append, should_stop=lambda: ("training", after) in [(p.phase, p.step) for p in steps]
     )
-    assert not stopped.finished and stopped.rows[-1]["step"] == after + 2
+    assert not stopped.finished and stopped.entries[-1]["step"] == after + 2
     assert RunDirectory.open(tmp_path / "run").restore(jax.device_get(stopped.state))[0] == after + 2
     result = trained(tmp_path / "run")
     assert result.finished
@@ -229,7 +229,7 @@ def test_a_run_can_start_from_the_weights_of_another(whole):
     start = jax.device_get(stopped.state)
     chex.assert_trees_all_equal(start.params, jax.tree.map(lambda x: x[:1], first.params))
     assert start.step == 0 and start.drawn == first.drawn[0]  # the schedule starts anew, the problems go on
-    assert stopped.rows[0]["env_steps"] == whole[1].rows[-1]["env_steps"][:1]
+    assert stopped.entries[0]["env_steps"] == whole[1].entries[-1]["env_steps"][:1]
     with pytest.raises(ConfigError, match="2 seeds and the run wants 3"):
         train(replace(RUN, warm_start=WarmStart(checkpoint=path), seeds=3))
     with pytest.raises(ConfigError, match="trained another network"):
@@ -296,7 +296,7 @@ def test_every_phase_is_named_and_all_is_compiled_while_nothing_can_be_lost(tmp_
     assert not any(p.loses_nothing for p in told if p.phase in ("training", "warm start", "saving"))
 
 
-class Instant(Machine):
+class Instant(Programs):
     """A machine whose updates take no time: 50 numbers for each."""
 
     def fresh_params(self):
@@ -337,4 +337,4 @@ def test_the_rows_of_a_long_run_do_not_stay_in_memory(tmp_path, monkeypatch):
         result = train(run, directory, measure, evaluates=False)
         tracemalloc.stop()
     assert sizes[1] - sizes[0] < 300_000  # 700 rows of 50 numbers are 2 MB
-    assert result.first["step"] == 0 and result.last["step"] == 900 and len(result.rows) == 901
+    assert result.first["step"] == 0 and result.last["step"] == 900 and len(result.entries) == 901

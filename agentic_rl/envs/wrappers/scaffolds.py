@@ -140,10 +140,10 @@ class Question(Scaffold):
 
         (world, step), _ = jax.lax.scan(play, self.task.reset(start), jnp.arange(self.task.spec.num_turns))
         lists = (world.turn == 0) | jax.random.bernoulli(kind)
-        return Asked(world, lists, jnp.int32(0)), step._replace(observation=asked(step.observation, lists), reward=jnp.float32(0))
+        return Asked(world, lists, jnp.int32(0)), step._replace(observation=prompt_for(step.observation, lists), reward=jnp.float32(0))
 
     def expert(self, state: Asked) -> Int[Array, " A"]:
-        return jnp.where(state.lists, left(self.task, state.world), self.task.expert(state.world))
+        return jnp.where(state.lists, remaining_items(self.task, state.world), self.task.expert(state.world))
 
     def step(self, key: PRNGKeyArray, state: Asked, action: Int[Array, " A"]) -> tuple[Asked, TimeStep]:
         answer = self.expert(state)
@@ -224,11 +224,13 @@ class BabyAGI(Scaffold):
     def _observe(self, state: Loop) -> Int[Array, " O"]:
         seen = self.task.observe(state.world._replace(plan=jnp.full_like(state.queue, self.task.num_items)))
         first = jnp.where(state.queue[0] < self.task.num_items, tokens.entity(state.queue[0]), tokens.EMPTY)
-        return asked(seen.at[2].set(jnp.where(state.lists, tokens.EMPTY, first)), state.lists)
+        return prompt_for(seen.at[2].set(jnp.where(state.lists, tokens.EMPTY, first)), state.lists)
 
     def expert(self, state: Loop) -> Int[Array, " A"]:
         return jnp.where(
-            state.lists, left(self.task, state.world), self.task.expert(state.world._replace(plan=state.queue, replans=jnp.int32(0)))
+            state.lists,
+            remaining_items(self.task, state.world),
+            self.task.expert(state.world._replace(plan=state.queue, replans=jnp.int32(0))),
         )
 
     def anchor(self, state: Loop) -> Int[Array, ""]:
@@ -240,12 +242,12 @@ def alone(task: Todo, word: Int[Array, ""]) -> Int[Array, " A"]:
     return jnp.full(task.num_items, tokens.PAD).at[:2].set(jnp.stack([word, jnp.int32(tokens.END)]))
 
 
-def left(task: Todo, state: todo.State) -> Int[Array, " A"]:
+def remaining_items(task: Todo, state: todo.State) -> Int[Array, " A"]:
     """The list of what is known to be needed and not done."""
     known = jnp.where(state.finished >= state.event, state.wanted, state.told) & (state.work < task.steps)
     return task.listed(state, known)[: task.num_items]
 
 
-def asked(observation: Int[Array, " O"], lists: Bool[Array, ""]) -> Int[Array, " O"]:
+def prompt_for(observation: Int[Array, " O"], lists: Bool[Array, ""]) -> Int[Array, " O"]:
     """The observation as a prompt for a list, or for an action; that for a list names no item."""
     return jnp.where(lists, observation.at[0].set(tokens.THINK).at[2].set(tokens.EMPTY), observation)

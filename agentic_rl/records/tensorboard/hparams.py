@@ -27,7 +27,7 @@ def hparams(config: dict[str, Any]) -> dict[str, Setting]:
         value = from_json(config)
     except ConfigError:  # of another version: as it stands there, without defaults
         value = config
-    return {short(path): shown(x) for path, x in settings(value)}
+    return {short(path): display_value(x) for path, x in settings(value)}
 
 
 def settings(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -40,14 +40,14 @@ def settings(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         if name in NEVER:
             continue
         is_part = dataclasses.is_dataclass(x) or isinstance(x, dict)
-        is_chosen = type(x) is not type(default) and called(x) if is_part else x != default
-        if is_chosen and not (name in CELLS and called(value) != "custom") or short(path + name) in ALWAYS:
+        is_chosen = type(x) is not type(default) and display_name(x) if is_part else x != default
+        if is_chosen and not (name in CELLS and display_name(value) != "custom") or short(path + name) in ALWAYS:
             yield path + name, x
         if is_part:
             yield from settings(x, f"{path}{name}.")
 
 
-def called(part: Any) -> str:
+def display_name(part: Any) -> str:
     """Returns the title or name of a part, of a mixture the names of its tasks; "" of other dictionaries."""
     if dataclasses.is_dataclass(part):
         return getattr(part, "title", None) or getattr(part, "name", snake_case(type(part).__name__))
@@ -67,10 +67,10 @@ def short(path: str) -> str:
     return path
 
 
-def shown(value: Any) -> Setting:
+def display_value(value: Any) -> Setting:
     """Returns a setting as TensorBoard takes it: a part by its name, what is long by its length or its end."""
     if dataclasses.is_dataclass(value) or isinstance(value, dict):
-        return called(value)
+        return display_name(value)
     if isinstance(value, bool | int | float):
         return value
     text = str(value)

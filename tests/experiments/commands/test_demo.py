@@ -25,5 +25,5 @@ def test_only_the_first_word_is_the_demo():
 @pytest.mark.slow
 def test_the_demos_success_rises_from_a_tenth_to_nearly_all():
     run = replace(parse(train.Command, train.DEMO.split()).run, seeds=2, devices=1, eval_every=100)
-    rows = run_training(run).rows
+    rows = run_training(run).entries
     assert all(x < 0.3 for x in rows[0]["eval_success"]) and all(x > 0.9 for x in rows[-1]["eval_success"])

@@ -27,9 +27,19 @@ from agentic_rl.losses.loss_terms import token_weight
 from agentic_rl.rewards import KlReward, Shaped
 from agentic_rl.types import Spec, Trajectory, Value
 from experiments.ground_truth import enumeration
-from experiments.ground_truth.enumeration import AGGREGATIONS, BETA, Exact, expected, gradients, group_weight, objectives, update, world
+from experiments.ground_truth.enumeration import (
+    AGGREGATIONS,
+    BETA,
+    EnumeratedValues,
+    expected_update,
+    gradients,
+    group_weight,
+    objectives,
+    update,
+    world,
+)
 from experiments.pages import bias_page
-from experiments.pages.bias_page import compare, drift, row
+from experiments.pages.bias_page import algorithm_with, compare, drift
 from experiments.reports import report
 from experiments.reports.stats import select
 from tests.toys import compiled
@@ -61,7 +71,7 @@ def is_unbiased(*arguments, **keywords):
 def test_nothing_is_forgotten_and_nothing_counted_twice(rewards):
     here = world(rewards)
     np.testing.assert_allclose(here.probability.sum(-1), 1, rtol=1e-12)
-    written = {tuple(map(tuple, one)) for one in enumeration.written(enumeration.ONE_OF_EACH, here.spec)}
+    written = {tuple(map(tuple, one)) for one in enumeration.all_token_sequences(enumeration.ONE_OF_EACH, here.spec)}
     assert len(written) == here.probability.shape[1] == 7
     chances = enumeration.batches(here.probability, 3)[1]
     assert chances.sum() == pytest.approx(1, rel=1e-12) and len(chances) == math.comb(9, 3) ** 2
@@ -119,16 +129,16 @@ def test_the_expected_weight_and_credit_are_sums_over_all_ordered_batches(how):
         for i, w in enumerate(who):
             weight[w] += chance * share(lengths, i, how)
             product[w] += chance * share(lengths, i, how) * (total[w] - total[who[i ^ 1]])
-    algorithm = row(LeaveOneOut(), aggregation=how)
-    found = expected(here, algorithm, here.trajectory, algorithm.values(here, here.trajectory)[0])
+    algorithm = algorithm_with(LeaveOneOut(), aggregation=how)
+    found = expected_update(here, algorithm, here.trajectory, algorithm.values(here, here.trajectory)[0])
     for x, y in zip(found, (weight, product)):
         np.testing.assert_allclose(x, np.where(here.trajectory.mask, y[..., None, None], 0.0), rtol=1e-12, atol=1e-14)
 
 
 def test_of_many_attempts_each_problem_alone_expects_what_both_together_do():
-    here, algorithm = world("outcome"), row(GroupRelative(), 3)
+    here, algorithm = world("outcome"), algorithm_with(GroupRelative(), 3)
     value = algorithm.values(here, here.trajectory)[0]
-    together = expected(here, algorithm, here.trajectory, value)
+    together = expected_update(here, algorithm, here.trajectory, value)
     for n in range(2):
         some = jax.tree.map(lambda x: x[n : n + 1] if jnp.ndim(x) else x, (here.trajectory, value))
         alone = enumeration.expectation(algorithm, *some, *enumeration.batches(here.probability[n : n + 1], 3))["constant"]
@@ -139,8 +149,8 @@ def test_of_many_attempts_each_problem_alone_expects_what_both_together_do():
 @both_rewards
 def test_the_exact_value_is_the_mean_of_what_is_still_to_come_over_the_episodes_with_the_same_past(rewards):
     here = world(rewards)
-    value, _ = Exact()(here, here.trajectory)
-    wrong, _ = Exact(mistake=2.0)(here, here.trajectory)
+    value, _ = EnumeratedValues()(here, here.trajectory)
+    wrong, _ = EnumeratedValues(mistake=2.0)(here, here.trajectory)
     action, reward = np.asarray(here.trajectory.action), np.asarray(here.trajectory.reward)
     mistakes = set()
     for n, e, t, a in zip(*np.nonzero(np.asarray(here.trajectory.mask))):
@@ -167,37 +177,37 @@ def test_a_comparison_tells_a_factor_from_a_bias_and_from_nothing():
 @both_rewards
 @pytest.mark.parametrize("one", [RewardToGo(), EpisodeReturn(), LeaveOneOut()], ids=bias_page.describe)
 def test_reinforce_and_rloo_are_unbiased(one, rewards):
-    assert is_unbiased(row(one), rewards=rewards)
+    assert is_unbiased(algorithm_with(one), rewards=rewards)
 
 
 def test_leave_one_out_is_unbiased_with_three_attempts_too():
-    assert is_unbiased(row(LeaveOneOut(), 3))
+    assert is_unbiased(algorithm_with(LeaveOneOut(), 3))
 
 
 def test_a_constant_credit_expects_nothing():
-    assert measured(row(Imitation(), 1))["verdict"] == "nothing"
+    assert measured(algorithm_with(Imitation(), 1))["verdict"] == "nothing"
 
 
 def test_a_discount_is_a_bias_even_towards_the_discounted_return():
-    assert all(measured(row(RewardToGo(discount=0.95), 1), name)["direction"] > 0.01 for name in ("J", "J, discounted"))
-    assert measured(row(RewardToGo(discount=0.5), 1))["direction"] > 0.02
+    assert all(measured(algorithm_with(RewardToGo(discount=0.95), 1), name)["direction"] > 0.01 for name in ("J", "J, discounted"))
+    assert measured(algorithm_with(RewardToGo(discount=0.5), 1))["direction"] > 0.02
 
 
 def test_success_only_is_unbiased_for_success_whatever_else_is_rewarded():
-    assert is_unbiased(row(SuccessOnly(), 1), "P(success)") and is_unbiased(row(SuccessOnly(), 1), rewards="outcome")
-    assert measured(row(SuccessOnly(), 1))["direction"] > 0.9
+    assert is_unbiased(algorithm_with(SuccessOnly(), 1), "P(success)") and is_unbiased(algorithm_with(SuccessOnly(), 1), rewards="outcome")
+    assert measured(algorithm_with(SuccessOnly(), 1))["direction"] > 0.9
 
 
 def test_centring_with_oneself_included_only_shrinks_the_gradient():
-    assert measured(row(Centred(), 4), rewards="outcome")["verdict"] == "a factor of 0.75"
+    assert measured(algorithm_with(Centred(), 4), rewards="outcome")["verdict"] == "a factor of 0.75"
 
 
 @pytest.mark.parametrize("attempts", [2, 3, 4, 8])
 def test_group_relative_s_bias_is_the_factor_of_the_closed_form(attempts):
-    here, found = world("outcome"), measured(row(GroupRelative(), attempts), rewards="outcome")
+    here, found = world("outcome"), measured(algorithm_with(GroupRelative(), attempts), rewards="outcome")
     solved = (here.probability * np.asarray(here.trajectory.success)).sum(-1)
     assert solved[0] < 0.1 < 0.3 < solved[1] < 0.7
-    assert is_unbiased(row(GroupRelative(), attempts), f"Σ c(p) ∇p, G = {attempts}", "outcome")
+    assert is_unbiased(algorithm_with(GroupRelative(), attempts), f"Σ c(p) ∇p, G = {attempts}", "outcome")
     factor = [group_weight(attempts, p) for p in solved]
     if attempts < 4:
         assert found["direction"] == 0  # all informative groups are alike
@@ -207,47 +217,49 @@ def test_group_relative_s_bias_is_the_factor_of_the_closed_form(attempts):
 
 def test_group_relative_is_biased_by_more_than_a_scale_in_every_setting_that_is_used():
     for one in (GroupRelative(), GroupRelative(ddof=0)):
-        assert measured(row(one, 8), rewards="outcome")["direction"] > 0.1
+        assert measured(algorithm_with(one, 8), rewards="outcome")["direction"] > 0.1
 
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.5, 1.0])
 def test_gae_with_the_exact_value_is_unbiased_at_any_lambda(lambda_):
-    assert is_unbiased(row(GAE(lambda_=lambda_, whiten=False), 1)) and is_unbiased(row(TurnGAE(lambda_=lambda_, whiten=False), 1))
+    assert is_unbiased(algorithm_with(GAE(lambda_=lambda_, whiten=False), 1)) and is_unbiased(
+        algorithm_with(TurnGAE(lambda_=lambda_, whiten=False), 1)
+    )
 
 
 def test_gae_with_a_wrong_critic_is_biased_unless_lambda_is_1():
-    error = [measured(row(GAE(lambda_=x, whiten=False), 1, mistake=0.5))["error"] for x in (0.0, 0.5, 0.9, 1.0)]
+    error = [measured(algorithm_with(GAE(lambda_=x, whiten=False), 1, mistake=0.5))["error"] for x in (0.0, 0.5, 0.9, 1.0)]
     assert error[0] > error[1] > error[2] > 0.01 and error[3] == 0
 
 
 def test_a_lambda_or_a_value_that_depends_on_what_comes_later_is_a_bias_even_with_exact_values():
     for one in (LengthAdaptiveGAE(alpha=0.5, whiten=False), BiLevelGAE(turn_discount=1.0, whiten=False)):
-        assert measured(row(one, 1))["direction"] > 0.01
-    assert is_unbiased(row(BiLevelGAE(lambda_=1.0, turn_discount=1.0, whiten=False), 1, mistake=0.5))
+        assert measured(algorithm_with(one, 1))["direction"] > 0.01
+    assert is_unbiased(algorithm_with(BiLevelGAE(lambda_=1.0, turn_discount=1.0, whiten=False), 1, mistake=0.5))
 
 
 @pytest.mark.parametrize("how", ["token_mean", "sequence_mean"])
 def test_weighing_tokens_or_sequences_alike_is_a_bias(how):
-    assert measured(row(LeaveOneOut(), aggregation=how))["direction"] > 0.04
+    assert measured(algorithm_with(LeaveOneOut(), aggregation=how))["direction"] > 0.04
 
 
 def test_shaping_is_unbiased_without_a_discount_only():
     for one in (RewardToGo(), LeaveOneOut()):
-        assert is_unbiased(row(one, reward=Shaped()))
-        assert measured(row(one, reward=Shaped(discount=0.95)))["direction"] > 0.01
+        assert is_unbiased(algorithm_with(one, reward=Shaped()))
+        assert measured(algorithm_with(one, reward=Shaped(discount=0.95)))["direction"] > 0.01
 
 
 def test_a_prover_s_advantage_in_the_credit_is_a_bias_unless_the_prover_is_the_policy():
     here = world("turns")
-    value = Exact()(here, here.trajectory)[0].before[..., 0]
+    value = EnumeratedValues()(here, here.trajectory)[0].before[..., 0]
     own = here._replace(trajectory=here.trajectory._replace(potential=value))
-    assert compare(update(own, row(ProcessAdvantage(alpha=0.5))), gradients("turns")["J"])["verdict"] == "a factor of 1.5"
-    assert measured(row(ProcessAdvantage(alpha=0.5)))["direction"] > 0.1
+    assert compare(update(own, algorithm_with(ProcessAdvantage(alpha=0.5))), gradients("turns")["J"])["verdict"] == "a factor of 1.5"
+    assert measured(algorithm_with(ProcessAdvantage(alpha=0.5)))["direction"] > 0.1
 
 
 @pytest.mark.parametrize("how, objective", [("k1", "J"), ("k2", "J − β KL, visits fixed"), ("k3", "J − β KL(ref‖π), visits fixed")])
 def test_a_kl_in_the_loss_is_the_gradient_of_what_its_estimator_says_only(how, objective):
-    found = update(world("turns"), row(RewardToGo(), 1, kl=ReferenceKL(BETA, how)))
+    found = update(world("turns"), algorithm_with(RewardToGo(), 1, kl=ReferenceKL(BETA, how)))
     names = ["J", *(name for name in gradients("turns") if "KL" in name)]
     errors = {name: compare(found, gradients("turns")[name])["error"] for name in names}
     assert errors.pop(objective) == 0 and min(errors.values()) > 0.02
@@ -263,7 +275,7 @@ def test_k1_and_k3_are_unbiased_as_values_and_k2_is_not():
 
 
 def test_a_kl_in_the_reward_is_unbiased_as_k1_only():
-    errors = [measured(row(RewardToGo(), 1, reward=KlReward(BETA, how)), "J − β KL")["error"] for how in ("k1", "k2", "k3")]
+    errors = [measured(algorithm_with(RewardToGo(), 1, reward=KlReward(BETA, how)), "J − β KL")["error"] for how in ("k1", "k2", "k3")]
     assert errors[0] == 0 and min(errors[1:]) > 0.1
 
 

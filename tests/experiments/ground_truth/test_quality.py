@@ -69,12 +69,12 @@ def test_crossed_is_the_mean_of_products_over_all_pairs_of_different_replicates(
         tokens = np.flatnonzero(group == g)
         products = [x[i] * y[j] for i in tokens for j in tokens if replicate[i] != replicate[j]]
         total += len(tokens) * np.mean(products)
-    assert quality.crossed(x, y, group, replicate) == pytest.approx(total / 9, rel=1e-12)
+    assert quality.cross_product_mean(x, y, group, replicate) == pytest.approx(total / 9, rel=1e-12)
 
 
 def test_with_one_visit_in_each_replicate_the_mean_square_is_debiased_by_the_variance_over_n():
     x = np.array([1.0, 2, 6])
-    assert quality.crossed(x, x, np.zeros(3, int), np.arange(3)) == pytest.approx(3**2 - 7 / 3, rel=1e-12)
+    assert quality.cross_product_mean(x, x, np.zeros(3, int), np.arange(3)) == pytest.approx(3**2 - 7 / 3, rel=1e-12)
 
 
 def test_noise_is_no_bias_but_variance():
@@ -95,8 +95,8 @@ def test_squares_are_right_on_average_also_if_the_noise_is_shared_by_a_replicate
     for seed in range(300):
         data, generator = visits(seed, replicates=5, tokens=60)
         error = 0.2 + generator.normal(size=(5, 1 if shared else 60)) + np.zeros((5, 60))
-        kept, _ = quality.visited(error, data.truth, data.mask, data.pair)
-        squares.append(quality.crossed(kept.credit, kept.credit, kept.pair, kept.replicate))
+        kept, _ = quality.informative_visits(error, data.truth, data.mask, data.pair)
+        squares.append(quality.cross_product_mean(kept.credit, kept.credit, kept.pair, kept.replicate))
         naive.append((naive_bias(data.truth + error, data) * data.truth[data.mask].std()) ** 2)
     standard_error = np.std(squares) / np.sqrt(len(squares))
     assert np.mean(squares) == pytest.approx(0.04, abs=4 * standard_error)
@@ -107,7 +107,7 @@ def test_squares_are_right_on_average_also_if_the_noise_is_shared_by_a_replicate
 def test_independent_noise_has_no_covariance_on_average_and_an_offset_none_at_all(by_state):
     """The covariance is quadratic: over noise of variance 1 at each visit it averages to the sum of what each visit has with itself."""
     data, generator = visits(24, replicates=4, tokens=20)
-    kept, _ = quality.visited(data.truth, data.truth, data.mask, data.pair, data.state if by_state else None)
+    kept, _ = quality.informative_visits(data.truth, data.truth, data.mask, data.pair, data.state if by_state else None)
     assert sum(quality.covariance(e, e, kept) for e in np.eye(len(kept.truth))) == pytest.approx(0, abs=1e-12)
     x, y = generator.normal(size=(2, len(kept.truth)))
     offset = 1000.0 + (kept.centre if by_state else 0)
@@ -128,7 +128,7 @@ def test_the_known_error_of_each_pair_is_the_bias_under_all_the_noise():
 def test_noise_does_not_flatten_the_best_affine_map():
     data, generator = visits(5, replicates=400)
     noisy = 2 * data.truth + 1 + generator.normal(scale=4, size=data.truth.shape)
-    kept, _ = quality.visited(noisy, data.truth, data.mask, data.pair)
+    kept, _ = quality.informative_visits(noisy, data.truth, data.mask, data.pair)
     assert np.polyfit(kept.credit, kept.truth, 1)[0] < 0.2
     assert quality.slope(kept) == pytest.approx(0.5, rel=0.05)
     assert quality.bias(noisy, data.truth, data.mask, data.pair).affine < 0.1
@@ -245,8 +245,8 @@ def test_noise_in_an_estimated_truth_takes_from_the_correlation_what_its_reliabi
     estimated = truth + error * generator.normal(size=truth.shape)
     attenuated, reliability = quality.pearson(credit, estimated, mask), quality.reliability(estimated, error, mask)
     assert reliability == pytest.approx(1 / (1 + 13 / 12), abs=0.02) and attenuated < 0.52
-    assert quality.disattenuated(attenuated, reliability) == pytest.approx(np.sqrt(1 / 2), abs=0.02)
-    assert np.isnan(quality.disattenuated(attenuated, -0.1))
+    assert quality.disattenuate(attenuated, reliability) == pytest.approx(np.sqrt(1 / 2), abs=0.02)
+    assert np.isnan(quality.disattenuate(attenuated, -0.1))
 
 
 def test_key_accuracy_by_hand():

@@ -20,7 +20,7 @@ from experiments.pages import bias_page
 
 
 def gradients(bed, credit):
-    return testbed.gradients(bed, testbed.credits(bed, testbed.row(bed, credit))[0])
+    return testbed.gradients(bed, testbed.credits(bed, testbed.algorithm_with(bed, credit))[0])
 
 
 def test_a_table_has_the_expected_return_of_its_chances():
@@ -83,7 +83,7 @@ def test_waiting_after_an_error_drifts_as_lengths_are_averaged(aggregation, atte
         return jnp.where(state.turn == 0, first, after)
 
     bed = tabular.make(WaitChain(num_turns=24), choice, (20_000, 1, attempts))
-    credit, mask = testbed.credits(bed, testbed.row(bed, Centred()))[0], np.asarray(bed.trajectory.mask)[:, 0]
+    credit, mask = testbed.credits(bed, testbed.algorithm_with(bed, Centred()))[0], np.asarray(bed.trajectory.mask)[:, 0]
     weight = np.asarray([loss_terms.token_weight([jnp.asarray(m)], aggregation)[0] for m in mask])
     if aggregation == "constant":  # its unit is a token of an episode, whatever the room for more
         weight = weight * 24

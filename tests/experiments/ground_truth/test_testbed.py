@@ -25,7 +25,7 @@ from agentic_rl.values.critic import Critic
 from agentic_rl.values.exact import Exact
 from agentic_rl.values.forks import Forks
 from experiments.ground_truth import cloned_policies, quality, testbed
-from experiments.ground_truth.testbed import row
+from experiments.ground_truth.testbed import algorithm_with
 from tests.toys import weights
 
 SIZE = Policy(width=16, layers=1, heads=2, mlp=16, context="markov")
@@ -34,13 +34,13 @@ TASK = KeyDoor(delay=1)
 
 
 @cache
-def bed(task=TASK, shape=(8, 2, 4), seed=0) -> testbed.Bed:
+def bed(task=TASK, shape=(8, 2, 4), seed=0) -> testbed.Testbed:
     return testbed.make(task, SIZE, weights(SIZE, likely=task.spec.choices), shape, seed)
 
 
 def test_a_batch_s_gradient_is_that_of_its_credited_log_likelihoods():
     here = bed()
-    algorithm = row(here, credit=LeaveOneOut())
+    algorithm = algorithm_with(here, credit=LeaveOneOut())
     credit, steps = testbed.credits(here, algorithm)
     first = jax.tree.map(lambda x: x[0], here.trajectory)
     batch = make_batch(algorithm, first._replace(state=()), Value(*[jnp.zeros(first.mask.shape)] * 2, jnp.float32(1)))
@@ -58,7 +58,7 @@ def test_a_batch_s_gradient_is_that_of_its_credited_log_likelihoods():
 @pytest.mark.slow
 def test_the_oracle_is_the_truth_and_its_mean_gradient_is_the_exact_one():
     here = bed(shape=(64, 1, 16))
-    found = testbed.score(here, row(here, **ORACLE))
+    found = testbed.score(here, algorithm_with(here, **ORACLE))
     assert found["pearson"] == pytest.approx(1) and found["bias"] < 1e-3 and found["key_accuracy"] == 1 and found["leakage"] < 1e-4
     assert abs(found["cosine_bias"] - 1) < 3 * found["cosine_bias_se"] < 0.1
     assert found["expected_cosine"] > 0.5
@@ -68,7 +68,7 @@ def test_the_oracle_is_the_truth_and_its_mean_gradient_is_the_exact_one():
 def test_the_mean_gradient_over_very_many_episodes_is_the_exact_one_in_length_too():
     here = bed(shape=(64, 1, 64))
     for one in (dict(credit=LeaveOneOut()), ORACLE):
-        gradient = testbed.gradients(here, testbed.credits(here, row(here, **one))[0])
+        gradient = testbed.gradients(here, testbed.credits(here, algorithm_with(here, **one))[0])
         error = np.linalg.norm(gradient.mean(0) - here.true)
         assert error < 4 * np.sqrt(quality.signal_and_noise(gradient)[1] / len(gradient)) < np.linalg.norm(here.true)
 
@@ -87,7 +87,7 @@ def test_spread_is_what_is_at_stake_and_pairs_share_their_truth():
 def test_rewarding_successes_alone_has_the_signal_to_noise_of_a_binomial_on_the_pit_chain(turns):
     """All successes of a problem are the same tokens: B episodes have an SNR of B·P / (1 − P)."""
     here = bed(ChainPit(num_turns=turns, num_values=2), (512, 1, 8))
-    gradient = testbed.gradients(here, testbed.credits(here, row(here, credit=SuccessOnly()))[0])
+    gradient = testbed.gradients(here, testbed.credits(here, algorithm_with(here, credit=SuccessOnly()))[0])
     chance = here.expected_return
     assert 0.02 < chance < 0.9
     assert quality.snr(gradient) == pytest.approx(10 * np.log10(8 * chance / (1 - chance)), abs=1)
@@ -96,11 +96,11 @@ def test_rewarding_successes_alone_has_the_signal_to_noise_of_a_binomial_on_the_
 @pytest.mark.slow
 def test_shaping_leaves_the_expected_gradient_and_forks_are_charged():
     here = bed(shape=(64, 1, 16))
-    plain, shaped = (testbed.credits(here, row(here, credit=RewardToGo(), **more)) for more in ({}, dict(reward=Shaped())))
+    plain, shaped = (testbed.credits(here, algorithm_with(here, credit=RewardToGo(), **more)) for more in ({}, dict(reward=Shaped())))
     a, b = (testbed.gradients(here, x) for x, _ in (plain, shaped))
     error = np.linalg.norm((a - b).mean(0))
     assert np.linalg.norm(a - b, axis=1).mean() > 0 and error < 4 * np.sqrt(quality.signal_and_noise(a - b)[1] / len(a))
-    forked = testbed.credits(here, row(here, credit=GAE(lambda_=0.0, whiten=False), values=Forks(2)))[1]
+    forked = testbed.credits(here, algorithm_with(here, credit=GAE(lambda_=0.0, whiten=False), values=Forks(2)))[1]
     assert forked == pytest.approx(plain[1] + 2 * plain[1] * 2, rel=1e-6)  # of three turns 3 + 2 + 1 steps are played twice
 
 
@@ -109,7 +109,7 @@ def test_with_many_forks_vineppo_tends_to_the_truth():
     here = bed()
     errors = []
     for count in (4, 64):
-        credit, _ = testbed.credits(here, row(here, credit=GAE(lambda_=0.0, whiten=False), values=Forks(count)))
+        credit, _ = testbed.credits(here, algorithm_with(here, credit=GAE(lambda_=0.0, whiten=False), values=Forks(count)))
         errors.append(np.sqrt(np.mean((credit - here.truth)[here.mask] ** 2)))
     assert errors[1] < 0.4 * errors[0]
 
@@ -141,7 +141,9 @@ def test_a_fitted_critic_explains_returns_and_changes_no_action():
     here = testbed.make(TASK, SIZE, fitted, (8, 2, 16))
     noise = []
     for critic in (Critic(), NoValue()):
-        credit, _ = testbed.credits(here, row(here, credit=GAE(lambda_=1.0, whiten=False) if critic.known else RewardToGo(), values=critic))
+        credit, _ = testbed.credits(
+            here, algorithm_with(here, credit=GAE(lambda_=1.0, whiten=False) if critic.known else RewardToGo(), values=critic)
+        )
         noise.append(np.var(credit[here.mask]))
     assert noise[0] < noise[1]
 

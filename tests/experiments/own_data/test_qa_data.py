@@ -187,7 +187,7 @@ def test_they_can_be_spelled_so_that_nothing_is_lost(file, capsys):
     task = qa_data.load(file(ODD), "spell")
     assert task.pairs[-1] == ("caf%c3%a9 100%25", "%e5%8c%97%07") and all(decode(encode(x)) == x for pair in task.pairs for x in pair)
     assert "U+0007 é 北 are spelled as in URLs, in 1 of 101 pairs" in capsys.readouterr().err
-    assert len({characters.spelled(c) for c in "%é北\ud800 ,a"}) == 7
+    assert len({characters.spell(c) for c in "%é北\ud800 ,a"}) == 7
 
 
 def test_or_their_pairs_left_out(file, capsys):

@@ -98,7 +98,7 @@ def faults(figure, told=True):
 
 def drawn(name):
     """The figures of a study, from the committed numbers."""
-    return study.measured(STUDIES[name], RESULTS / name).figures(report.read_csv(RESULTS / name / "results.csv"))
+    return study.with_measured_flags(STUDIES[name], RESULTS / name).figures(report.read_csv(RESULTS / name / "results.csv"))
 
 
 def limits(figure, panels):

@@ -30,7 +30,7 @@ def records(tasks=("running_sum", "key_door"), success=None, rows=("warm_start",
 
 
 def test_verdicts_are_listed_in_colour_with_what_is_decided_first():
-    parsed = Page(overview.listed(LINES, {"one_study": "s1"}).html)
+    parsed = Page(overview.verdict_list(LINES, {"one_study": "s1"}).html)
     boxes = [a["class"] for a in parsed.attributes if a.get("class", "").startswith("verdict")]
     assert boxes == [f"verdict {kind}" for kind in ("supported", "falsified", "inconclusive", "inconclusive", "inconclusive")]
     assert "script" not in parsed.tags and "<one_study 1>" in parsed.words and parsed.words.count("one study: ") == 3
@@ -38,7 +38,7 @@ def test_verdicts_are_listed_in_colour_with_what_is_decided_first():
 
 
 def test_a_filter_counts_each_kind_and_each_of_its_buttons_has_a_rule_of_style():
-    page = overview.listed(LINES).html
+    page = overview.verdict_list(LINES).html
     assert re.findall(r"(\w+) \((\d+)\)", page) == [("all", "5"), ("supported", "1"), ("falsified", "1"), ("inconclusive", "3")]
     for kind in overview.COLORS:
         assert f'class="only-{kind}"' in page and f".judged:has(.only-{kind}:checked) .verdict:not(.{kind})" in report.CSS
@@ -52,8 +52,8 @@ def test_the_figure_of_counts_has_a_bar_for_each_kind_of_each_study_and_names_in
 
 
 def test_a_sentence_says_where_claims_hold_and_where_they_do_not():
-    assert overview.decided(LINES) == "Claims hold most often in one study (1 of 3). Some are falsified in one study."
-    assert overview.decided(LINES[3:]) == "No claim is supported. None is falsified."
+    assert overview.summarize_verdicts(LINES) == "Claims hold most often in one study (1 of 3). Some are falsified in one study."
+    assert overview.summarize_verdicts(LINES[3:]) == "No claim is supported. None is falsified."
 
 
 def test_the_answer_comes_before_the_contents():

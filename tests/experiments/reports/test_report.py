@@ -193,7 +193,7 @@ def test_a_row_that_spends_nothing_of_a_budget_is_one_point_at_its_end():
 
 def test_the_legend_names_each_row_once_and_lies_above_the_panels():
     figure = comparison_figures.learning_curves(curves())
-    figures.drawn(figure)
+    figures.to_bytes(figure)
     (legend,) = figure.legends
     assert [t.get_text() for t in legend.get_texts()] == [*map(words, ROWS), "95% interval over 2 seeds"]
     assert legend.get_window_extent().y0 >= max(panel.get_window_extent().y1 for panel in figure.axes)

@@ -89,7 +89,7 @@ def test_names_of_any_length_fit_the_legend():
     ]
     made = [dict(run=name, steps=turns, seed=s, success=0.5) for name in names for turns in (1, 4) for s in (0, 1)]
     figure = sweep.figure(made, "steps", {"success": ""}, "run")
-    figures.drawn(figure)
+    figures.to_bytes(figure)
     legend, page = figure.legends[0].get_window_extent(), figure.bbox
     assert page.x0 <= legend.x0 and legend.x1 <= page.x1 and figure.axes[0].get_window_extent().height > 0.4 * page.height
 

@@ -5,7 +5,7 @@ import pytest
 
 from agentic_rl.config import ConfigError
 from experiments.harness import study
-from experiments.studies.composition import ARMS, NEW, Composition, gained
+from experiments.studies.composition import ARMS, NEW, Composition, gain_on_known_pairs
 from tests.experiments.harness.test_study import here  # noqa: F401
 
 
@@ -34,7 +34,7 @@ def test_a_table_line_and_a_figure_for_each_arm():
     lines = asked.lines(made())
     assert [line["arm"] for line in lines] == list(ARMS) and list(lines[0]) == ["arm", "depth 4", "depth 6", NEW]
     assert len(asked.figures(made())["composition"].legends[0].get_texts()) == len(ARMS)  # and the interval
-    assert {r["gain"] for r in gained(made(rl_2=0.5)) if (r["arm"], r["depth"], r["seed"]) == ("rl_2", 4, 2)} == {0.3}
+    assert {r["gain"] for r in gain_on_known_pairs(made(rl_2=0.5)) if (r["arm"], r["depth"], r["seed"]) == ("rl_2", 4, 2)} == {0.3}
 
 
 @pytest.mark.parametrize(

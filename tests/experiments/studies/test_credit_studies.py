@@ -177,4 +177,6 @@ def test_clones_succeed_as_often_as_asked_and_a_critic_leaves_what_they_do():
             task, credit_study.SIZE, cloned_policies.with_critic(task, credit_study.SIZE, params, 0, 2), (16, 2, 8), cloned_policies.bank(0)
         )
         assert credit_study.success(bed) == pytest.approx(level, abs=0.12)
-    assert cloned_policies.judged(task, credit_study.SIZE, found[0.8], 0) > cloned_policies.judged(task, credit_study.SIZE, found[0.3], 0)
+    assert cloned_policies.measure_success(task, credit_study.SIZE, found[0.8], 0) > cloned_policies.measure_success(
+        task, credit_study.SIZE, found[0.3], 0
+    )

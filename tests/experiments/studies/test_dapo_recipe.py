@@ -7,7 +7,7 @@ from agentic_rl.algorithms import DAPO, GRPO, swap
 from agentic_rl.config import ConfigError
 from agentic_rl.rewards import SoftOverlong
 from experiments.harness import study
-from experiments.studies.dapo_recipe import ALL, NONE, PARTS, SAMPLING, DapoRecipe, effect, matched, recipe, score
+from experiments.studies.dapo_recipe import ALL, NONE, PARTS, SAMPLING, DapoRecipe, effect, recipe, score, success_at_equal_steps
 from tests.experiments.harness.test_study import here  # noqa: F401
 
 OTHERS = [part for part in PARTS if part != SAMPLING]
@@ -46,8 +46,8 @@ def test_each_rule_gives_each_of_its_verdicts():
 def test_what_is_dearer_is_compared_on_the_way():
     made = records(parts=0.0, sampling=0.4, steps=2)
     np.testing.assert_allclose(score(made, "hard", f"+ {SAMPLING}"), 0.8, atol=0.01)
-    np.testing.assert_allclose(matched(made, "hard", f"+ {SAMPLING}"), 0.5, atol=0.01)  # at half of its own steps
-    np.testing.assert_allclose(matched(made, "hard", NONE), 0.4)
+    np.testing.assert_allclose(success_at_equal_steps(made, "hard", f"+ {SAMPLING}"), 0.5, atol=0.01)  # at half of its own steps
+    np.testing.assert_allclose(success_at_equal_steps(made, "hard", NONE), 0.4)
 
 
 def test_an_effect_is_the_mean_of_adding_a_part_and_of_leaving_it_out():

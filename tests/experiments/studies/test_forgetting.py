@@ -17,10 +17,10 @@ from experiments.studies.forgetting import (
     Rules,
     Teacher,
     answers,
-    compared,
+    judge_single_curve,
     log_probs,
     loss,
-    predicted,
+    measure_forgetting,
     r_squared,
 )
 from tests.experiments.harness.test_study import here  # noqa: F401
@@ -49,7 +49,7 @@ def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes(1.0, sft=0.1, oracle_sft=0.3, rloo=0.3, rloo_kl=0.5) == ["falsified"] * 4
     assert outcomes(0.05, sft=0.2, oracle_sft=0.2, rloo=0.2, rloo_kl=0.2)[1:] == ["inconclusive"] * 3
     wide = [r | {"divergence": r["divergence"] if r["seed"] < 3 else np.cos(40 * r["drop"])} for r in records()]
-    assert predicted(wide).outcome == "inconclusive"
+    assert judge_single_curve(wide).outcome == "inconclusive"
 
 
 def test_arms_that_are_not_there_are_not_judged():
@@ -65,7 +65,7 @@ def test_arms_are_compared_between_their_learning_rates():
 def test_arms_are_set_side_by_side_as_far_from_the_old_policy():
     np.testing.assert_allclose(loss(records(sft=0.4), "sft", 0.1, by="divergence"), 0.1, atol=1e-9)  # here the divergence is the drop
     apart = [r | {"divergence": 4 * r["divergence"]} if r["arm"] == "sft" else r for r in records()]
-    assert "the drop is 0.03 by sft, 0.10 by oracle_sft" in predicted(apart).evidence
+    assert "the drop is 0.03 by sft, 0.10 by oracle_sft" in judge_single_curve(apart).evidence
 
 
 def test_one_parabola_explains_what_lies_on_it():
@@ -81,7 +81,7 @@ def test_one_parabola_explains_what_lies_on_it():
 def test_what_is_measured_is_what_enumeration_finds():
     random = np.random.default_rng(0)
     old, new = (np.log(random.dirichlet(np.ones(tokens.VOCABULARY), (2, OLD + 1, WORDS))) for _ in range(2))
-    found, task = compared(old, new), Rules()
+    found, task = measure_forgetting(old, new), Rules()
     for s in range(2):
         success, divergence, drop = 0.0, 0.0, 0.0
         for word in range(WORDS):
@@ -113,7 +113,7 @@ def test_the_teacher_is_right_under_old_rules_and_as_often_as_asked_under_the_ne
 def test_the_probabilities_are_those_that_the_policy_acts_by():
     policies = training_study.fresh(training_study.TINY, 2)
     exact = log_probs(policies, training_study.TINY)
-    some = training_study.played(policies, Rules(new=0.25), training_study.TINY, 32)
+    some = training_study.play_test_episodes(policies, Rules(new=0.25), training_study.TINY, 32)
     rule, word = (np.array(x)[:, :, 0, 0] for x in (some.state.rule, some.state.word))
     seed = np.arange(2)[:, None]
     np.testing.assert_allclose(exact[seed, rule, word, np.array(some.action)[:, :, 0, 0, 0]], some.log_prob[:, :, 0, 0, 0], atol=1e-4)

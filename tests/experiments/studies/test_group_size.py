@@ -6,7 +6,7 @@ import pytest
 from agentic_rl.config import ConfigError
 from agentic_rl.policy.transformer import Policy
 from experiments.harness import study, training_study
-from experiments.studies.group_size import CRITIC, FINE, FORKS, NOISE, OUTCOME, STATES, TASKS, TURNS, VINE, GroupSize, best, row
+from experiments.studies.group_size import CRITIC, FINE, FORKS, NOISE, OUTCOME, STATES, TASKS, TURNS, VINE, GroupSize, algorithm_for, best
 from tests.experiments.harness.test_study import here  # noqa: F401
 
 
@@ -53,20 +53,24 @@ def test_one_number_of_attempts_is_compared_with_no_other():
 
 @pytest.mark.parametrize("attempts", [2, 16, 64, 256])
 def test_rows_differ_in_nothing_but_credit_and_groups(attempts):
-    plain, same = row(OUTCOME, attempts), row(STATES, attempts)
-    assert plain.problems * plain.attempts == same.problems * same.attempts == row(CRITIC, 1).problems == 256
-    assert plain.minibatches == same.minibatches == row(CRITIC, 1).minibatches == row(VINE, 1).minibatches == 1
+    plain, same = algorithm_for(OUTCOME, attempts), algorithm_for(STATES, attempts)
+    assert plain.problems * plain.attempts == same.problems * same.attempts == algorithm_for(CRITIC, 1).problems == 256
+    assert plain.minibatches == same.minibatches == algorithm_for(CRITIC, 1).minibatches == algorithm_for(VINE, 1).minibatches == 1
     assert (
-        row(VINE, 1).problems * (TURNS + FORKS * TURNS * (TURNS + 1) // 2) == 256 * TURNS
+        algorithm_for(VINE, 1).problems * (TURNS + FORKS * TURNS * (TURNS + 1) // 2) == 256 * TURNS
     )  # an episode, and forks from each turn to the end
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_every_arm_takes_as_many_environment_steps(task):
-    start = training_study.cloned(TASKS[task], Policy(width=16, layers=1, heads=2, mlp=32, context="markov"), 1, 1, noise=NOISE[task])
+    start = training_study.clone_policies(
+        TASKS[task], Policy(width=16, layers=1, heads=2, mlp=32, context="markov"), 1, 1, noise=NOISE[task]
+    )
     for credit in (OUTCOME, VINE):
-        after = training_study.trained(start, TASKS[task], training_study.TINY, row(credit, 1 if credit == VINE else 4), 1)[0]
+        after = training_study.train_policies(
+            start, TASKS[task], training_study.TINY, algorithm_for(credit, 1 if credit == VINE else 4), 1
+        )[0]
         assert np.subtract(after.spent["env_steps"], start.spent["env_steps"]) == 256 * TURNS
 
 

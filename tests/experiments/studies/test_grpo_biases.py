@@ -9,7 +9,7 @@ from agentic_rl.config import ConfigError
 from experiments.ground_truth.enumeration import group_weight
 from experiments.harness import study
 from experiments.pages import bias_page
-from experiments.studies.grpo_biases import CREDITS, GrpoBiases, closed, push, weight
+from experiments.studies.grpo_biases import CREDITS, GrpoBiases, closed_form, push, weight
 from tests.experiments.harness.test_study import here  # noqa: F401
 
 GROUPS, CHANCES = (2, 8, 32), (0.01, 0.5)
@@ -19,8 +19,8 @@ GROUPS, CHANCES = (2, 8, 32), (0.01, 0.5)
 @pytest.mark.parametrize("p", [0.01, 0.3, 0.5])
 def test_weights_from_all_outcomes_are_the_formula_s(attempts, p):
     for name in ("group_relative", "centred", "leave_one_out"):
-        assert weight(name, attempts, p) == pytest.approx(closed(name, attempts, p), rel=1e-5)
-    assert closed("group_relative", attempts, p) == pytest.approx(group_weight(attempts, p, ddof=1), rel=1e-9)
+        assert weight(name, attempts, p) == pytest.approx(closed_form(name, attempts, p), rel=1e-5)
+    assert closed_form("group_relative", attempts, p) == pytest.approx(group_weight(attempts, p, ddof=1), rel=1e-9)
 
 
 @pytest.mark.slow

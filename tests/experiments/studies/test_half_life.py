@@ -6,7 +6,7 @@ import scipy.stats
 
 from agentic_rl.config import ConfigError
 from experiments.harness import study
-from experiments.studies.half_life import HalfLife, Law, constant, measured, weibull
+from experiments.studies.half_life import HalfLife, Law, constant, measure_survival, weibull
 from tests.experiments.harness.test_study import here  # noqa: F401
 
 
@@ -39,13 +39,13 @@ def test_the_likeliest_law_is_the_one_that_was_drawn_from():
 
 
 def test_what_is_measured_of_episodes_by_hand():
-    found = measured(np.array([[1, 1, 0, 0], [0, 1, 1, 0], [1, 1, 1, 1]], bool))
+    found = measure_survival(np.array([[1, 1, 0, 0], [0, 1, 1, 0], [1, 1, 1, 1]], bool))
     assert found["accuracy"] == pytest.approx(6 / 8) and found["after"] == pytest.approx(np.log((2 / 4) / (2 / 8)))
     assert [found[f"alive {t}"] for t in (1, 2, 3, 4)] == pytest.approx([2 / 3, 2 / 3, 1 / 3, 1 / 3])
 
 
 def test_mixing_two_constant_rates_lowers_k_and_makes_errors_look_contagious():
-    easy, hard, mixed = (measured(drawn(rates, 40_000)) for rates in ([0.02], [0.1], [0.02, 0.1]))
+    easy, hard, mixed = (measure_survival(drawn(rates, 40_000)) for rates in ([0.02], [0.1], [0.02, 0.1]))
     assert easy["k"] == pytest.approx(1, abs=0.04) and hard["k"] == pytest.approx(1, abs=0.04) and mixed["k"] < 0.9
     assert easy["T50"] / easy["T80"] == pytest.approx(np.log(0.5) / np.log(0.8), rel=0.1) and mixed["T50"] / mixed["T80"] > 3.4
     assert mixed["AIC gain"] > 10 > easy["AIC gain"] > -2.1
@@ -54,7 +54,7 @@ def test_mixing_two_constant_rates_lowers_k_and_makes_errors_look_contagious():
 
 def test_without_errors_at_two_turns_there_is_no_shape():
     for right in (np.ones((5, 4), bool), np.zeros((5, 4), bool)):
-        assert np.isnan(measured(right)["k"])
+        assert np.isnan(measure_survival(right)["k"])
 
 
 def outcomes(constant=0.0, mixed=-0.2, history=0.2, after=0.5):

@@ -18,10 +18,10 @@ from experiments.studies.pass_at_k import (
     chance,
     crossing,
     curve,
-    drawn,
-    judged,
+    judge_task,
     ladder,
     pass_at,
+    plot_results,
 )
 from tests.experiments.harness.test_study import here  # noqa: F401
 
@@ -37,7 +37,7 @@ def made(gains):
 
 
 def outcomes(gains):
-    return [v.outcome for v in judged(made(gains), "toy", 1024)]
+    return [v.outcome for v in judge_task(made(gains), "toy", 1024)]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -71,7 +71,7 @@ def test_a_stratum_holds_the_problems_of_its_base_chances():
 def test_a_figure_is_drawn_where_some_problems_are_not_there():
     nothing = [r | {"task": "toy", "problems": name, "share": 0.0} for name in STRATA for r in made({})]
     nothing = [r | {"solved": np.nan} if r["problems"] != "all" else r for r in nothing]
-    figures.drawn(drawn(nothing, "toy"))
+    figures.to_bytes(plot_results(nothing, "toy"))
 
 
 @pytest.mark.parametrize("attempts", [2, 8, 32])
@@ -104,9 +104,9 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 @pytest.mark.slow
 def test_the_chance_of_a_pass_is_how_often_attempts_succeed():
     task = SortDigits(num_digits=2, base=4, reward="exact")
-    policies = training_study.cloned(task, training_study.TINY, 2, 30)
+    policies = training_study.clone_policies(task, training_study.TINY, 2, 30)
     exact = chance(policies, task, training_study.TINY, 64)
-    tried = training_study.judged(policies, task, training_study.TINY, 64, attempts=64)["num_success"] / 64
+    tried = training_study.evaluate_policies(policies, task, training_study.TINY, 64, attempts=64)["num_success"] / 64
     assert np.abs(exact - tried).mean() < 0.05 and np.ptp(exact) > 0.05
     jax.clear_caches()
 

@@ -20,7 +20,7 @@ from experiments.studies.process_reward import (
     Judged,
     Place,
     ProcessReward,
-    misjudged,
+    misjudged_turns,
     slope,
 )
 from tests.experiments.harness.test_study import here  # noqa: F401
@@ -88,7 +88,7 @@ def test_a_judge_who_never_errs_pays_right_answers():
 
 def test_a_judge_errs_as_often_as_asked_and_always_about_the_same():
     made = played(SUM, 0.5)
-    wrong, known = np.asarray(misjudged(made, 0.3)), {}
+    wrong, known = np.asarray(misjudged_turns(made, 0.3)), {}
     for said, x in zip(np.concatenate([made.observation, made.action], -1).reshape(-1, 3).tolist(), wrong.ravel(), strict=True):
         assert known.setdefault(tuple(said), x) == x
     assert np.mean(list(known.values())) == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / len(known)))

@@ -12,7 +12,7 @@ from agentic_rl.policy import layout, transformer
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
 from experiments.harness import study, training_study
-from experiments.studies.self_conditioning import AGENTS, Authors, SelfConditioning, answers, row, slope
+from experiments.studies.self_conditioning import AGENTS, Authors, SelfConditioning, algorithm_for, answers, slope
 from tests.experiments.harness.test_study import here  # noqa: F401
 
 TASK = RunningSum(num_turns=6, feedback=True)
@@ -47,9 +47,9 @@ def test_without_marks_a_turn_read_alone_does_not_know_of_errors():
 
 
 def test_every_agent_learns_by_a_row_of_its_own():
-    assert row("corrected", 0.5).labels == "expert" and row("corrected", 0.5).actor == Expert(noise=0.5)
-    assert row("careful", 0.5) == row("sft", 0.5) and row("sft", 0.5).actor == Expert()
-    assert isinstance(row("mixed", 0.3).actor, Authors) and not row("rloo", 0.5).values.known
+    assert algorithm_for("corrected", 0.5).labels == "expert" and algorithm_for("corrected", 0.5).actor == Expert(noise=0.5)
+    assert algorithm_for("careful", 0.5) == algorithm_for("sft", 0.5) and algorithm_for("sft", 0.5).actor == Expert()
+    assert isinstance(algorithm_for("mixed", 0.3).actor, Authors) and not algorithm_for("rloo", 0.5).values.known
 
 
 def test_the_slope_is_that_of_a_line():

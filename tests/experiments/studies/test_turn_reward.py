@@ -11,7 +11,7 @@ from agentic_rl.credit.group import LeaveOneOut
 from agentic_rl.rollout.rollout import rollout
 from agentic_rl.types import Value
 from experiments.harness import study
-from experiments.studies.turn_reward import ARMS, GUESS, OUTCOME, CallCredit, Familiar, Hasty, TurnReward, is_call, lost, used
+from experiments.studies.turn_reward import ARMS, GUESS, OUTCOME, CallCredit, Familiar, Hasty, TurnReward, is_call, lost, measure_tool_use
 from tests.experiments.harness.test_study import here  # noqa: F401
 
 CHANCES = (0.1, 0.5)
@@ -93,10 +93,10 @@ def test_use_counts_episodes_with_a_call_and_reading_those_that_asked_for_the_ri
     some = jax.tree.map(lambda x: x[None], played())
     call = np.array(is_call(some))
     right = call & np.array((some.action == some.label).all(-1))
-    found = used(some)
+    found = measure_tool_use(some)
     assert found["use"][0] == pytest.approx(call.any(-1).mean()) and found["success"][0] == pytest.approx(np.mean(some.success))
     assert found["reading"][0] == pytest.approx(np.array(some.success)[right.any(-1)].mean())
-    assert np.isnan(used(some._replace(action=0 * some.action))["reading"][0])
+    assert np.isnan(measure_tool_use(some._replace(action=0 * some.action))["reading"][0])
 
 
 @pytest.mark.parametrize(
