@@ -152,4 +152,4 @@ def by_columns(records: list[Record]) -> Table:
 
 def width(table: Table) -> int:
     """Returns the columns that a table takes if no cell is broken."""
-    return Console(width=10_000).measure(table).maximum
+    return Console(width=10_000, height=1).measure(table).maximum  # without a height, rich takes a dumb terminal's width for 80

@@ -8,7 +8,6 @@ FROM_REWARDS = ("rft", "reinforce", "rloo", "grpo", "ppo")
 
 def answer(results: list[Record]) -> list[str]:
     """Returns the answer in at most three sentences: what cloning comes to, what rewards add to it, and what the expert's labels do."""
-    results = select(results, mode="sampled")
     rows, longest = distinct(results, "row"), max(distinct(results, "horizon"))
     found = [_cloning(results, longest)]
     if any(row in rows for row in FROM_REWARDS):

@@ -142,7 +142,7 @@ def test_without_any_row_the_log_begins_with_that_of_the_checkpoint(run_path, co
 def test_rows_out_of_order_or_twice_are_put_in_order_and_lines_that_are_no_rows_are_kept_beside(run_path):
     log = run_path / "metrics.jsonl"
     rows = log.read_text().splitlines()
-    foreign = ["garbage", '{"step": "1"}', '{"step": 1, "time": 0.0, "loss": "low"}', "\0\0"]
+    foreign = ["garbage", '{"step": "1"}', '{"step": 9, "time": 0.0, "loss": "low"}', "\0\0"]
     log.write_text("\n".join([rows[0], rows[2], foreign[0], rows[1], foreign[1], rows[2], *foreign[2:], rows[3]]))  # no end of line
     with pytest.warns(DiskNotice, match="5 lines that are damaged or out of place"):
         assert [json.dumps(row) for row in RunDirectory.open(run_path).entries()] == rows
@@ -250,10 +250,11 @@ def test_a_damaged_config_is_one_sentence_with_its_file(tmp_path, how):
     assert words in str(refused.value) and f"{path}/config.json" in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_without_its_maker_a_config_still_tells_the_run(tmp_path):
+@pytest.mark.parametrize("maker", [{}, {"made_by": None}, {"made_by": ["x"]}], ids=str)
+def test_without_its_maker_a_config_still_tells_the_run(tmp_path, maker):
     path = Path(shutil.copytree(OLD, tmp_path / "old"))
     whole = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps({"config": whole["config"]}))
+    (path / "config.json").write_text(json.dumps({"config": whole["config"]} | maker))
     assert load(str(path))[0].updates == 2 and RunDirectory.open(path).made_by == {}
 
 

@@ -92,7 +92,8 @@ def test_a_run_is_one_line_whose_short_name_tells_the_row(tmp_path):
 
 def test_seeds_have_runs_only_where_they_were_asked_for(tmp_path):
     write(tmp_path / "grpo")
-    write_seeds(tmp_path / "seeds", 5, RunDirectory.open(tmp_path / "grpo").entries())
+    for _ in range(2):  # the second time replaces the first
+        write_seeds(tmp_path / "seeds", 5, RunDirectory.open(tmp_path / "grpo").entries())
     assert list(runs(tmp_path / "grpo")) == ["grpo"]
     assert sorted(runs(tmp_path / "seeds")) == ["seed5", "seed6"]
     assert [event.value for event in read(tmp_path / "seeds" / "seed6").Scalars("eval/success")] == pytest.approx([0.6] * 3)
@@ -132,8 +133,9 @@ def test_hparams_of_a_mixture_of_own_data_and_of_another_version_are_short():
     data = Pairs((f"question {i}", str(i)) for i in range(300))
     mixed = hparams(to_json(replace(GRPO, task={"running_sum": TASK, "dataset": Dataset(data)})))
     assert mixed["task"] == "running_sum + dataset" and mixed["dataset.pairs"] == "<300 pairs>"
-    later = hparams({"task": {"class": "agentic_rl.envs.gone.GoneForEver", "size": 3}, "levels": list(range(50))})
-    assert later == {"task": "gone_for_ever", "size": 3, "levels": "50 values"}
+    assert hparams(to_json(replace(GRPO, task=Dataset(data, "mine"))))["task"] == "dataset(mine, 300 pairs)"
+    later = hparams({"task": {"class": "agentic_rl.envs.gone.GoneForEver", "size": 3}, "levels": list(range(50)), "limits": {"low": 2}})
+    assert later == {"task": "gone_for_ever", "size": 3, "levels": "50 values", "limits.low": 2}
 
 
 def test_a_clock_measures_chunks_by_the_times_of_their_rows():
@@ -167,18 +169,30 @@ def test_resuming_replaces_the_view_of_an_older_version_and_of_another_name(tmp_
     assert [event.step for event in read(run / "new").Scalars("train/loss")] == [0, 1, 2]
 
 
+def test_a_view_that_is_written_anew_tells_its_times_again(tmp_path):
+    view, rows = TensorBoard(tmp_path / "grpo"), [row(step) | {"time": 2.0 * step} for step in range(3)]
+    for each in rows:
+        view.add_row(each)
+    view.rewrite(rows, [])
+    assert [(e.step, e.value) for e in read(view.folder).Scalars("time/seconds_per_update")] == [(1, 2.0), (2, 2.0)]
+
+
 def test_the_figure_has_a_part_for_each_group_and_success_first():
     figure = learning_curves(evaluated(step) | {"time": 2.0 * step} for step in range(3))
     parts = {part.get_suptitle(): [panel.get_title().partition(":")[0] for panel in part.axes if panel.lines] for part in figure.subfigs}
     assert list(parts) == ["Evaluation on unseen problems", "Training", "Credit", "Budget spent", "Time"]
     assert parts["Evaluation on unseen problems"] == ["success", "return"]
     assert parts["Training"] == ["success", "loss"] and "seconds per update" in parts["Time"]
+    assert all(panel.axison == bool(panel.lines) for part in figure.subfigs for panel in part.axes)
 
 
 def test_the_figure_of_a_diverged_run_and_of_a_single_row_can_be_drawn(tmp_path):
     for losses in ([], [2.0], [float("nan"), float("inf")]):
         rows = ({"step": step, "time": 0.0, "loss": [1.0, loss]} for step, loss in enumerate(losses))
-        learning_curves(rows).savefig(tmp_path / "figure.png")
+        figure = learning_curves(rows)
+        figure.savefig(tmp_path / "figure.png")
+        points = [line.get_marker() == "o" for part in figure.subfigs for panel in part.axes for line in panel.lines]
+        assert points == [len(losses) == 1] * 3 * bool(losses)
 
 
 def test_a_run_is_called_after_its_directory(tmp_path, monkeypatch):

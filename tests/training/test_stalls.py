@@ -27,11 +27,13 @@ STUCK = {"zero_variance_groups": 1.0, "return": 0.0, "success": 0.0, "credit_std
         (STUCK | {"credit_std": 0.5}, "no attempt did better"),
         (STUCK | {"credit_std": 0.5, "return": lambda i: i / 20}, None),
         (STUCK | {"return": lambda i: i / 20, "success": 0.5}, "no attempt did better"),
+        (STUCK | {"zero_variance_groups": lambda i: float(i > 0)}, None),
+        (STUCK | {"kept": 0.0}, "no attempt did better"),
         ({"kept": 0.05}, "kept 5.0% of the episodes"),
         ({"kept": 0.5, "no_gradient": lambda i: float(i % 2)}, "50% of the gradient steps had nothing to learn from"),
         ({"kept": 1.0, "no_gradient": 0.5}, None),
     ],
-    ids="well nothing solved critic rewarded alike few idle unselected".split(),
+    ids="well nothing solved critic rewarded alike once unkept few idle unselected".split(),
 )
 def test_what_is_said(changes, words):
     said = Stalls(algorithms.DAPO).look(rows(**changes))
@@ -52,7 +54,16 @@ def test_of_several_seeds_those_that_learn_nothing_are_counted():
     assert "for 1 of 2 seeds" in said
 
 
+def test_a_seed_that_has_solved_the_task_is_not_stuck_whatever_the_others_do():
+    both = {name: [x, y] for (name, x), y in zip(STUCK.items(), (0.4, 0.3, 0.3, 0.9, 0.0))}
+    assert Stalls(algorithms.GRPO).look(rows(**both | {"return": [1.0, 0.3], "success": [1.0, 0.3]}, kept=[1.0, 1.0])) == []
+
+
 def test_a_small_fraction_that_was_asked_for_is_no_surprise():
     row = replace(algorithms.GRPO, selection=selection.TopSpread(fraction=0.05))
     assert Stalls(row).look(rows(kept=0.05)) == []
-    assert Stalls(algorithms.SFT).look(rows(**STUCK)) == []
+
+
+@pytest.mark.parametrize("row", [algorithms.SFT, algorithms.DAGGER], ids=["who acts is the expert", "the labels are the expert's"])
+def test_who_does_not_learn_from_rewards_cannot_stall(row):
+    assert Stalls(row).look(rows(**STUCK)) == []

@@ -14,16 +14,28 @@ RECORDS = [
 ]
 
 
-@pytest.mark.parametrize("columns", [60, 80, 120, 300])
-def test_a_table_fits_its_terminal_without_cutting_a_cell(columns, monkeypatch, capsys):
+@pytest.mark.parametrize("columns, term", [(60, "xterm"), (80, "xterm"), (120, "xterm"), (300, "xterm"), (80, "dumb")])
+def test_a_table_fits_its_terminal_without_cutting_a_cell(columns, term, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", term)
     console.show(RECORDS, "a title")
     out = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
     assert all(len(line) <= columns for line in out.splitlines()) and out.startswith("a title\n")
     assert all(str(value) in out for record in RECORDS for value in record.values())
+    assert out.count("column 0") == {60: 4, 80: 2, 120: 2, 300: 1}[columns]  # as many records side by side as fit
 
 
-def test_a_title_is_not_broken_where_its_table_is_narrow(capsys):
+def test_without_a_terminal_no_line_is_broken(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    console.show(RECORDS, "a title")
+    lines = capsys.readouterr().out.splitlines()
+    assert all(any(all(str(value) in line for value in record.values()) for line in lines) for record in RECORDS)
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_title_is_not_broken_where_its_table_is_narrow(is_terminal, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setenv("COLUMNS", "30")
     console.show([{"a": 1}], "a title that is far longer than the table below it")
-    assert capsys.readouterr().out.startswith("a title that is far longer than the table below it\n")
+    assert "a title that is far longer than the table below it" in capsys.readouterr().out

@@ -16,12 +16,12 @@ from experiments.cli.whole import WITHIN, Whole
 FULL = Progress("training", 60, 200, 150.0, 1.234, 45678.0, 0.417, 40, False)
 
 
-@pytest.mark.parametrize("width", [20, 40, 60, 79, 99, 119, 200])
-def test_a_line_fits_and_keeps_success_and_phase(width):
-    whole = Whole("row", 9, 3)
-    shown = fit(fields("running_sum(num_turns=16) 数字", FULL, 5.0, 1.0, whole), width)
-    assert progress.cell_len(shown) <= width
-    assert width < 60 or "success .42 at 40" in shown and "training 60/200" in shown
+def test_a_line_fits_and_keeps_success_and_phase():
+    parts = fields("running_sum(num_turns=16) 数字", FULL, 5.0, 1.0, Whole("row", 9, 3))
+    for width in range(20, 200):
+        shown = fit(parts, width)
+        assert progress.cell_len(shown) <= width
+        assert width < 60 or "success .42 at 40" in shown and "training 60/200" in shown
 
 
 def test_the_speed_goes_first_and_the_success_never():
@@ -88,11 +88,11 @@ def resize(stream, columns):
 def test_on_a_terminal_each_drawing_fits_the_width_of_that_moment(terminal):
     ours, stream = terminal
     with Line("running_sum", stream=stream) as line:
-        for columns in (120, 80, 50):
+        for columns in range(120, 45, -1):
             resize(stream, columns)
             line(FULL)
-            drawn = os.read(ours, 10_000).decode().rpartition("\r\x1b[K")[2]
-            assert len(drawn) < columns and "success .42 at 40" in drawn and "\n" not in drawn
+            _, erased, drawn = os.read(ours, 10_000).decode().rpartition("\r\x1b[K")
+            assert erased and len(drawn) < columns and "success .42 at 40" in drawn and "\n" not in drawn
 
 
 def test_a_phase_that_takes_long_ticks(terminal, monkeypatch):
@@ -116,18 +116,26 @@ def test_where_a_command_is_and_how_long_all_of_it_takes(monkeypatch):
     whole.next()
     now[0] = 40.0
     assert whole.seconds_left(5.0) == 5 + 30 * 2 and whole.seconds_left() == 20 + 30 * 2
+    now[0] = 80.0  # the second row takes longer than the first
+    assert whole.seconds_left() == 30 * 2
     monkeypatch.setenv(WITHIN, "study 3 of 25")
     assert whole.place == "study 3 of 25, row 2 of 4"
+    whole.end()
+    whole.next()
+    now[0] = 80.5  # the third was there before
+    whole.next()
+    assert whole.took == [30.0, 50.0] and whole.seconds_left() == 40.0
 
 
 def test_the_time_left_counts_the_evaluations_to_come(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("agentic_rl.progress.time.monotonic", lambda: now[0])
-    pace = Pace(40, 20, 7.0)
+    pace = Pace(50, 20, 7.0)  # evaluated at 20, 40 and 50
     now[0] = 10.0
-    assert pace.chunk(10, 10, 500) == {"seconds_left": 30 + 2 * 7.0, "steps_per_second": 1.0, "tokens_per_second": 50.0}
-    now[0] = 24.0
-    assert pace.chunk(20, 10, 500, evaluation=4.0)["seconds_left"] == 20 + 4.0
+    assert pace.chunk(10, 10, 500) == {"seconds_left": 40 + 3 * 7.0, "steps_per_second": 1.0, "tokens_per_second": 50.0}
+    now[0] = 34.0  # 20 updates have taken 10 + 20 seconds
+    assert pace.chunk(20, 10, 500, evaluation=4.0)["seconds_left"] == 30 * 1.5 + 2 * 4.0
+    assert pace.chunk(50, 30, 1500)["seconds_left"] == 0.0
 
 
 def test_what_is_known_stays_from_phase_to_phase():
@@ -143,5 +151,6 @@ def test_what_is_known_stays_from_phase_to_phase():
 def test_where_no_run_is_shown_nothing_is_lost():
     assert progress.loses_nothing()
     with Line("a run") as line:
+        assert progress.loses_nothing()
         line(Progress("training", 10, 20, saved=False))
         assert not progress.loses_nothing()

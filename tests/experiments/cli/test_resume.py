@@ -56,6 +56,19 @@ def test_a_run_stopped_in_its_warm_start_goes_on_in_chunks_that_end_with_it(monk
     assert resume.check_changes(directory, run, dataclasses.replace(run, chunk=5)) == ["--chunk was 10 and is 5"]
 
 
+def test_where_more_updates_change_a_decaying_learning_rate_that_is_said():
+    directory = SimpleNamespace(restore=lambda template: (10, None), path="here")
+
+    def said(decay, **changes):
+        run = flags.parse(train.Command, ["grpo", "running_sum", f"--algorithm.optimizer.decay={decay}"]).run
+        return resume.check_changes(directory, run, dataclasses.replace(run, **changes))
+
+    sentence = "from update 10 on the learning rate follows the cosine decay of a run of 400 updates"
+    assert said("cosine", updates=400) == ["--updates was 200 and is 400", sentence]
+    assert said("constant", updates=400) == ["--updates was 200 and is 400"]
+    assert said("cosine", devices=2) == ["--devices was 0 and is 2"]
+
+
 def test_a_finished_cell_of_an_experiment_is_shown_without_the_records_it_keeps(capsys):
     run = flags.parse(train.Command, ["grpo", "running_sum"]).run
     resume.show_finished("here", run, {"scores": [{"task": "running_sum", "success": 0.5}]})

@@ -83,7 +83,7 @@ def test_a_second_process_with_the_same_folder_is_refused_and_measures_nothing(h
     assert MEASURED == [] and list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", bytes(100), b'{"settings": 3}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", bytes(100), b'{"settings": 3, "by": []}', b'{"settings": {}}'])
 def test_a_damaged_file_on_how_it_was_measured_is_one_sentence(here, content):
     study.run(Toy(), ["--out", str(here)])
     (here / "made_by.json").write_bytes(content)

@@ -10,11 +10,16 @@ from experiments import sl_vs_rl
 from experiments.reports import comparison_answer, overview, report
 from tests.experiments.reports.test_report import PROVENANCE, Page
 
-LINES = [
-    {"study": study, "verdict": verdict, "claim": f"<{study} {i}>"}
-    for study, kinds in {"one_study": "isf", "other": "ii"}.items()
-    for i, verdict in enumerate({"i": "inconclusive", "s": "supported", "f": "falsified"}[kind] for kind in kinds)
-]  # fmt: skip
+KINDS = {"i": "inconclusive", "s": "supported", "f": "falsified"}
+
+
+def lines(studies):
+    """The verdicts of studies, of each given as a letter for each of its claims."""
+    judged = [(study, i, KINDS[kind]) for study, kinds in studies.items() for i, kind in enumerate(kinds)]
+    return [{"study": study, "verdict": verdict, "claim": f"<{study} {i}>"} for study, i, verdict in judged]
+
+
+LINES = lines({"one_study": "isf", "other": "ii"})
 
 
 def records(tasks=("running_sum", "key_door"), success=None, rows=("warm_start", "sft", "rloo", "grpo", "dagger")):
@@ -47,13 +52,17 @@ def test_a_filter_counts_each_kind_and_each_of_its_buttons_has_a_rule_of_style()
 def test_the_figure_of_counts_has_a_bar_for_each_kind_of_each_study_and_names_in_words():
     panel = overview.figure(LINES).axes[0]
     assert [x.get_text() for x in panel.get_yticklabels()] == ["one study", "other"]
-    assert sum(bar.get_width() for bar in panel.patches) == len(LINES)
+    bars = sorted((round(bar.get_y()), bar.get_x(), bar.get_width()) for bar in panel.patches if bar.get_width())
+    assert bars == [(0, 0, 1), (0, 1, 1), (0, 2, 1), (1, 0, 2)]  # side by side
     assert [text.get_text() for text in panel.texts] == ["1", "1", "1", "2"]
 
 
 def test_a_sentence_says_where_claims_hold_and_where_they_do_not():
     assert overview.summarize_verdicts(LINES) == "Claims hold most often in one study (1 of 3). Some are falsified in one study."
     assert overview.summarize_verdicts(LINES[3:]) == "No claim is supported. None is falsified."
+    many = {"rare": "sss" + 7 * "i", "half": "si", "also_half": "ssif", "often": "ssi", "never": "f"}
+    held = "Claims hold most often in often (2 of 3), also half (2 of 4), half (1 of 2)."
+    assert overview.summarize_verdicts(lines(many)) == f"{held} Some are falsified in also half, never."
 
 
 def test_the_answer_comes_before_the_contents():
