@@ -9,7 +9,9 @@ from importlib import import_module
 from os import getcwd
 from os.path import abspath, dirname
 
-HOME = dirname(dirname(abspath(__file__)))  # the folder that holds this package, and its programs beside it
+HOME = dirname(
+    dirname(abspath(__file__))
+)  # the folder that holds this package, and its programs beside it
 
 
 def main() -> None:

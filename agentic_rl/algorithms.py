@@ -14,7 +14,12 @@ from agentic_rl.credit.anchors import Gigpo
 from agentic_rl.credit.gae import GAE
 from agentic_rl.credit.group import Centred, GroupRelative, LeaveOneOut
 from agentic_rl.credit.returns import RewardToGo
-from agentic_rl.credit.supervised import AdvantageWeighted, Imitation, OutcomeConditioned, SuccessOnly
+from agentic_rl.credit.supervised import (
+    AdvantageWeighted,
+    Imitation,
+    OutcomeConditioned,
+    SuccessOnly,
+)
 from agentic_rl.credit.turns import TurnGAE
 from agentic_rl.losses import kl, loss_terms
 from agentic_rl.losses.surrogates import Cispo, ClippedRatio, LogLikelihood, SequenceRatio
@@ -31,7 +36,9 @@ class Algorithm:
     """One row: the five cells, what else can be swapped, and how a batch is drawn and used."""
 
     actor: Any  # who acts
-    labels: Literal["own", "expert"]  # whose actions are trained on: those taken, or what the expert would have done there
+    labels: Literal[
+        "own", "expert"
+    ]  # whose actions are trained on: those taken, or what the expert would have done there
     values: Any  # the expected return before and after each token, for the credits that read it
     credit: Any  # the weight of each action in the loss
     surrogate: Any  # what is maximised
@@ -39,7 +46,9 @@ class Algorithm:
     selection: Any = selection.All()  # which episodes are trained on
     kl: Any = kl.NoKL()  # what holds the policy near the one at the start
     optimizer: Any = Adam()
-    aggregation: loss_terms.Aggregation = "token_mean"  # from tokens to a loss: whether long episodes weigh more
+    aggregation: loss_terms.Aggregation = (
+        "token_mean"  # from tokens to a loss: whether long episodes weigh more
+    )
     problems: Count = 32  # drawn per update, over all devices
     attempts: Count = 8  # episodes at each problem
     epochs: Count = 1  # passes over the batch
@@ -49,7 +58,10 @@ class Algorithm:
 
     def __post_init__(self):
         episodes = self.problems * self.attempts
-        check(episodes % self.minibatches == 0, f"minibatches ({self.minibatches}) must divide the {episodes} episodes of an update.")
+        check(
+            episodes % self.minibatches == 0,
+            f"minibatches ({self.minibatches}) must divide the {episodes} episodes of an update.",
+        )
         self._check_attempts()
         self._check_parts()
 
@@ -62,13 +74,13 @@ class Algorithm:
 
     def _check_parts(self) -> None:
         """Some parts do not go together."""
-        credit, surrogate, reward = (type(part).__name__ for part in (self.credit, self.surrogate, self.reward))
+        credit, surrogate, reward = (
+            type(part).__name__ for part in (self.credit, self.surrogate, self.reward)
+        )
         value = f"{credit} needs values: add --values critic (or forks, greedy), or choose another --credit."
         check(self.values.known or not self.credit.reads_value, value)
         shown = isinstance(self.actor, Expert)
-        ratio = (
-            f"{surrogate} compares with the policy that acted, but what is trained on is not what it did: use --surrogate log_likelihood."
-        )
+        ratio = f"{surrogate} compares with the policy that acted, but what is trained on is not what it did: use --surrogate log_likelihood."
         check(self.is_on_policy or not self.surrogate.compares, ratio)
         branches = "A critic values the actions taken, but the expert's labels are trained on: use --values no_value."
         check(self.labels == "own" or not self.values.learned, branches)
@@ -76,11 +88,18 @@ class Algorithm:
         check(not (shown and self.credit.reads_sampler), sampled.format(credit, "--credit"))
         check(not (shown and self.reward.reads_reference), sampled.format(reward, "--reward"))
         check(
-            not (shown and self.values.keeps_states), "The expert acts, so its episodes are not forked by the policy: use --values critic."
+            not (shown and self.values.keeps_states),
+            "The expert acts, so its episodes are not forked by the policy: use --values critic.",
         )
         own = "Forks are played for the task's own reward, not for {}: use --reward outcome, or --values critic."
-        check(not self.values.keeps_states or isinstance(self.reward, rewards.Outcome), own.format(reward))
-        check(not (shown and self.refresh > 1), "The expert acts, which no --algorithm.refresh changes: leave it at 1.")
+        check(
+            not self.values.keeps_states or isinstance(self.reward, rewards.Outcome),
+            own.format(reward),
+        )
+        check(
+            not (shown and self.refresh > 1),
+            "The expert acts, which no --algorithm.refresh changes: leave it at 1.",
+        )
 
     @property
     def name(self) -> str:
@@ -90,17 +109,25 @@ class Algorithm:
     @property
     def cells(self) -> tuple[Any, ...]:
         """What tells one row of the table from another."""
-        return self.labels, *map(type, (self.actor, self.values, self.credit, self.surrogate, self.selection))
+        return self.labels, *map(
+            type, (self.actor, self.values, self.credit, self.surrogate, self.selection)
+        )
 
     @property
     def is_on_policy(self) -> bool:
         """Is what is trained on what the policy itself did, under the prompt that it saw?"""
-        return isinstance(self.actor, Learner) and self.labels == "own" and not self.credit.tells_outcome
+        return (
+            isinstance(self.actor, Learner)
+            and self.labels == "own"
+            and not self.credit.tells_outcome
+        )
 
     @property
     def reads_old_log_prob(self) -> bool:
         """Does anything ask for the probabilities that the policy which acted gave to what it did?"""
-        return self.is_on_policy and (self.surrogate.compares or self.credit.reads_sampler or self.reward.reads_reference)
+        return self.is_on_policy and (
+            self.surrogate.compares or self.credit.reads_sampler or self.reward.reads_reference
+        )
 
     @property
     def reads_reference(self) -> bool:
@@ -113,7 +140,9 @@ def _algorithm(actor, labels, values_, credit, surrogate, **knobs) -> Algorithm:
 
 
 _LIKELIHOOD, _CLIP, _NONE, _CRITIC = LogLikelihood(), ClippedRatio(), NoValue(), Critic()
-_LONE = dict(problems=256, attempts=1)  # no group is needed: every episode is at a problem of its own
+_LONE = dict(
+    problems=256, attempts=1
+)  # no group is needed: every episode is at a problem of its own
 _HIGHER = ClippedRatio(clip_high=0.28)
 
 #                  who acts   labels    values           credit           surrogate

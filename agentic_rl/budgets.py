@@ -20,7 +20,10 @@ class Budget(dict):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns the budgets as arrays of 64 bits, which a checkpoint can hold."""
-        return {name: np.array(self[name], np.float64 if name == "flops" else np.int64) for name in BUDGET}
+        return {
+            name: np.array(self[name], np.float64 if name == "flops" else np.int64)
+            for name in BUDGET
+        }
 
     def add(self, log: dict[str, np.ndarray], index: int) -> None:
         """Adds what update `index` of a chunk cost."""

@@ -8,7 +8,9 @@ from agentic_rl.types import Trajectory
 
 def agrees(trajectory: Trajectory) -> Bool[Array, "N G T"]:
     """True where the whole action is the expert's (False after the end)."""
-    same = ((trajectory.action == trajectory.label) | ~trajectory.mask) & (trajectory.mask == trajectory.label_mask)
+    same = ((trajectory.action == trajectory.label) | ~trajectory.mask) & (
+        trajectory.mask == trajectory.label_mask
+    )
     return same.all(-1) & trajectory.mask.any(-1)
 
 

@@ -17,7 +17,11 @@ def schedule(step: Int[Array, ""], total: int, warmup: int, decay: Decay) -> Flo
     """The factor on the learning rate at update `step` of `total`: rises linearly over `warmup` updates, then decays to 0."""
     rise = jnp.minimum((step + 1) / max(warmup, 1), 1.0)
     progress = jnp.clip((step - warmup) / max(total - warmup, 1), 0.0, 1.0)
-    fall = {"constant": 1.0, "linear": 1 - progress, "cosine": 0.5 * (1 + jnp.cos(jnp.pi * progress))}[decay]
+    fall = {
+        "constant": 1.0,
+        "linear": 1 - progress,
+        "cosine": 0.5 * (1 + jnp.cos(jnp.pi * progress)),
+    }[decay]
     return rise * fall
 
 
@@ -64,7 +68,12 @@ def init(optimizer: Adam | Sgd, params: Any) -> optax.OptState:
 
 
 def step(
-    optimizer: Adam | Sgd, gradient: Any, state: optax.OptState, params: Any, update: Int[Array, ""], total: int
+    optimizer: Adam | Sgd,
+    gradient: Any,
+    state: optax.OptState,
+    params: Any,
+    update: Int[Array, ""],
+    total: int,
 ) -> tuple[Any, optax.OptState]:
     """New parameters and optimizer state after one gradient step at update number `update` of `total`."""
     rate = optimizer.learning_rate * schedule(update, total, optimizer.warmup, optimizer.decay)

@@ -33,7 +33,10 @@ def choose(devices: int) -> list[jax.Device]:
     """
     found = jax.devices()
     most = f"add --devices {len(found)}, at most (also behind --resume)"
-    check(devices <= len(found), f"--devices {devices} asks for more than the {len(found)} there are; {most}.")
+    check(
+        devices <= len(found),
+        f"--devices {devices} asks for more than the {len(found)} there are; {most}.",
+    )
     return found[: devices or len(found)]
 
 
@@ -67,7 +70,9 @@ class Program:
         """Returns the executable for such inputs; only the first time does it compile."""
         kind = _kind(inputs)
         if kind not in self._compiled:
-            self._compiled[kind] = self._mapped(len(inputs)).lower(*self._first, *inputs).compile(OPTIONS)
+            self._compiled[kind] = (
+                self._mapped(len(inputs)).lower(*self._first, *inputs).compile(OPTIONS)
+            )
         return self._compiled[kind]
 
     def forget(self) -> None:
@@ -83,7 +88,9 @@ def _kind(inputs: tuple) -> tuple:
     return tree, tuple(jax.typeof(x) for x in leaves)
 
 
-def launch(f: Callable, devices: list[jax.Device], launcher: Launcher, donate: tuple[int, ...] = ()) -> Program:
+def launch(
+    f: Callable, devices: list[jax.Device], launcher: Launcher, donate: tuple[int, ...] = ()
+) -> Program:
     """Returns `f` as a program on all `devices`; inputs and outputs are replicated, those in `donate` are used up.
 
     Outputs are ready when it returns: on jax <= 0.11.2 collectives of unawaited programs can deadlock on CPU devices.
@@ -105,7 +112,14 @@ def _pmap(f: Callable, devices: list[jax.Device], donate: tuple[int, ...]) -> Ca
         axes = (0,) + (None,) * count
         after_number = tuple(i + 1 for i in donate)
         numbered = lambda number, *inputs: f(*inputs)  # noqa: E731
-        return jax.pmap(numbered, AXIS, in_axes=axes, out_axes=None, devices=devices, donate_argnums=after_number)
+        return jax.pmap(
+            numbered,
+            AXIS,
+            in_axes=axes,
+            out_axes=None,
+            devices=devices,
+            donate_argnums=after_number,
+        )
 
     return mapped
 
@@ -136,7 +150,9 @@ def gather(tree: Any) -> Any:
 def my_part(tree: Any) -> Any:
     """This device's part of every leaf's leading axis."""
     count, index = device_count(), jax.lax.axis_index(AXIS)
-    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, index * (len(x) // count), len(x) // count), tree)
+    return jax.tree.map(
+        lambda x: jax.lax.dynamic_slice_in_dim(x, index * (len(x) // count), len(x) // count), tree
+    )
 
 
 def total(tree: Any) -> Any:

@@ -26,7 +26,14 @@ from agentic_rl.credit.process import ProcessAdvantage
 from agentic_rl.credit.returns import RewardToGo
 from agentic_rl.credit.turns import BiLevelGAE
 from agentic_rl.losses.kl import ReferenceKL
-from agentic_rl.losses.surrogates import Cispo, ClippedRatio, DualClip, GspoToken, LogLikelihood, SequenceRatio
+from agentic_rl.losses.surrogates import (
+    Cispo,
+    ClippedRatio,
+    DualClip,
+    GspoToken,
+    LogLikelihood,
+    SequenceRatio,
+)
 from agentic_rl.rewards import KlReward, SoftOverlong
 from agentic_rl.selection import TopSpread
 from agentic_rl.values.critic import Critic
@@ -40,7 +47,9 @@ class Preset(NamedTuple):
     about: str
 
 
-_VERL = dict(surrogate=DualClip(bound=3.0), aggregation="token_mean")  # verl's loss, whatever the advantage
+_VERL = dict(
+    surrogate=DualClip(bound=3.0), aggregation="token_mean"
+)  # verl's loss, whatever the advantage
 _GROUP = GroupRelative(eps=1e-6)  # verl's and Tunix's advantage
 _CRITIC = Critic(discount=1.0, lambda_=1.0, clip=0.5)  # verl's
 

@@ -38,7 +38,11 @@ def _mixed(word: Any, xp: ModuleType) -> Any:
 
 def _words(x: Array) -> UInt[Array, " size"]:
     is_float = jnp.issubdtype(x.dtype, jnp.floating)
-    return jnp.ravel(jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32) if is_float else x.astype(jnp.uint32))
+    return jnp.ravel(
+        jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
+        if is_float
+        else x.astype(jnp.uint32)
+    )
 
 
 def draw(task: Environment, split: Split, key: PRNGKeyArray) -> tuple[State, TimeStep]:

@@ -40,7 +40,14 @@ class Reporter:
 
     def phase(self, name: str, total: int = 0, step: int = 0) -> None:
         """Begins a phase; what was known of success and of the disk stays."""
-        self.now = Progress(name, step, total, success=self.now.success, success_at=self.now.success_at, saved=self.now.saved)
+        self.now = Progress(
+            name,
+            step,
+            total,
+            success=self.now.success,
+            success_at=self.now.success_at,
+            saved=self.now.saved,
+        )
         self.on_progress(self.now)
 
     def tell(self, **changes) -> None:
@@ -74,12 +81,22 @@ class Pace:
         self.since = time.monotonic()
         self.chunks = deque(maxlen=CHUNKS)  # of (seconds, updates, tokens)
 
-    def chunk(self, step: int, steps: int, tokens: int, evaluation: float = 0.0) -> dict[str, float]:
+    def chunk(
+        self, step: int, steps: int, tokens: int, evaluation: float = 0.0
+    ) -> dict[str, float]:
         """Returns the speed after another chunk, which ended with an evaluation of so many seconds (0: without)."""
         now = time.monotonic()
         self.chunks.append((now - self.since - evaluation, steps, tokens))
         self.since, self.evaluation = now, evaluation or self.evaluation
         seconds, steps, tokens = (sum(column) for column in zip(*self.chunks))
-        evaluations = -(-self.total // self.every) - step // self.every if self.every and step < self.total else 0
+        evaluations = (
+            -(-self.total // self.every) - step // self.every
+            if self.every and step < self.total
+            else 0
+        )
         left = (self.total - step) * seconds / steps + evaluations * self.evaluation
-        return {"seconds_left": left, "steps_per_second": steps / seconds, "tokens_per_second": tokens / seconds}
+        return {
+            "seconds_left": left,
+            "steps_per_second": steps / seconds,
+            "tokens_per_second": tokens / seconds,
+        }

@@ -16,7 +16,9 @@ from agentic_rl.types import Trajectory
 
 
 class _Reward:
-    reads_reference: ClassVar[bool] = False  # the log-probabilities of the policy at the start of the run
+    reads_reference: ClassVar[bool] = (
+        False  # the log-probabilities of the policy at the start of the run
+    )
     reads_labels: ClassVar[bool] = False  # the expert's actions, which are charged to the budget
 
 
@@ -39,7 +41,9 @@ class Shaped(_Reward):
 
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """With shaped rewards."""
-        return trajectory._replace(reward=trajectory.reward + self.weight * progress(trajectory, self.discount))
+        return trajectory._replace(
+            reward=trajectory.reward + self.weight * progress(trajectory, self.discount)
+        )
 
 
 @config
@@ -52,7 +56,9 @@ class Process(_Reward):
 
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """With a reward for each right turn."""
-        return trajectory._replace(reward=trajectory.reward + self.weight * metrics.agrees(trajectory))
+        return trajectory._replace(
+            reward=trajectory.reward + self.weight * metrics.agrees(trajectory)
+        )
 
 
 @config
@@ -70,7 +76,9 @@ class SoftOverlong(_Reward):
         over = jnp.clip((self.buffer - trajectory.room) / self.buffer, 0.0, 1.0)
         alive = trajectory.mask.any(-1)
         is_end = alive & (jnp.cumsum(alive, axis=-1) == alive.sum(-1, keepdims=True))
-        return trajectory._replace(reward=trajectory.reward - self.penalty * jnp.where(is_end, over[..., None], 0.0))
+        return trajectory._replace(
+            reward=trajectory.reward - self.penalty * jnp.where(is_end, over[..., None], 0.0)
+        )
 
 
 @config
@@ -87,4 +95,6 @@ class KlReward(_Reward):
         """With a penalty on each token."""
         cost = kl.estimate(self.estimator, trajectory.log_prob, trajectory.reference_log_prob)
         cost = jnp.clip(cost, -self.clamp, self.clamp)
-        return trajectory._replace(penalty=trajectory.penalty + self.coefficient * jnp.where(trajectory.mask, cost, 0.0))
+        return trajectory._replace(
+            penalty=trajectory.penalty + self.coefficient * jnp.where(trajectory.mask, cost, 0.0)
+        )

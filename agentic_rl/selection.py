@@ -55,7 +55,9 @@ class TopSpread(_Selection):
         """Whether the group is among them; of equals the earlier ones."""
         spread = episode_return(trajectory).std(1)
         rank = jnp.argsort(jnp.argsort(-spread, stable=True), stable=True)
-        kept = rank < jnp.maximum(jnp.ceil(self.fraction * len(spread) - 1e-3), 1)  # a little less: 0.15 · 100 is above 15 in float32
+        kept = rank < jnp.maximum(
+            jnp.ceil(self.fraction * len(spread) - 1e-3), 1
+        )  # a little less: 0.15 · 100 is above 15 in float32
         return jnp.broadcast_to(kept[:, None], trajectory.success.shape)
 
 

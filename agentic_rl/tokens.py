@@ -8,9 +8,30 @@ from collections.abc import Iterable
 from typing import SupportsInt
 
 CONTROL = ("PAD BOS END OBS ACT THINK OK FAIL DONE SUBMIT UNDO WAIT CHECK REPLAN ERR NOTE").split()
-PAD, BOS, END, OBS, ACT, THINK, OK, FAIL, DONE, SUBMIT, UNDO, WAIT, CHECK, REPLAN, ERR, NOTE = range(16)
-VERBS = ("LEFT RIGHT OPEN KEY EMPTY DOOR UP DOWN PLUS MINUS TIMES DIVIDE LOOKUP CALC ANSWER FIX").split()
-LEFT, RIGHT, OPEN, KEY, EMPTY, DOOR, UP, DOWN, PLUS, MINUS, TIMES, DIVIDE, LOOKUP, CALC, ANSWER, FIX = range(48, 64)
+PAD, BOS, END, OBS, ACT, THINK, OK, FAIL, DONE, SUBMIT, UNDO, WAIT, CHECK, REPLAN, ERR, NOTE = (
+    range(16)
+)
+VERBS = (
+    "LEFT RIGHT OPEN KEY EMPTY DOOR UP DOWN PLUS MINUS TIMES DIVIDE LOOKUP CALC ANSWER FIX"
+).split()
+(
+    LEFT,
+    RIGHT,
+    OPEN,
+    KEY,
+    EMPTY,
+    DOOR,
+    UP,
+    DOWN,
+    PLUS,
+    MINUS,
+    TIMES,
+    DIVIDE,
+    LOOKUP,
+    CALC,
+    ANSWER,
+    FIX,
+) = range(48, 64)
 
 VALUE, ENTITY, VERB = 16, 32, 48  # the first id of each block
 NAMES = [*CONTROL, *(f"v{i}" for i in range(16)), *(f"n{i}" for i in range(16)), *VERBS]

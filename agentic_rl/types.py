@@ -23,7 +23,9 @@ class Spec(NamedTuple):
     observation_length: int  # O, at least 1
     action_length: int  # A, at least 1
     num_turns: int  # T, at least 1
-    choices: tuple[int, ...]  # the tokens a sensible action is made of: what a random policy draws from
+    choices: tuple[
+        int, ...
+    ]  # the tokens a sensible action is made of: what a random policy draws from
     end: int = 2  # the token that ends an action early (tokens.END); -1: none does
     limited: bool = True  # does the last turn cut an episode off? If not, it is the task's own end
 
@@ -50,17 +52,29 @@ class Trajectory(NamedTuple):
     action: Int[Array, "N G T A"]  # PAD where masked
     mask: Bool[Array, "N G T A"]  # False after END within a turn, and after the episode's end
     log_prob: Float[Array, "N G T A"]  # of the policy that acted, when it acted; 0 for an expert
-    collision: Float[Array, "N G T A"]  # Σ π² over the vocabulary then: the chance that two draws agree; 0 for an expert
-    reference_log_prob: Float[Array, "N G T A"]  # of the reference policy; 0 where nothing asks for it
+    collision: Float[
+        Array, "N G T A"
+    ]  # Σ π² over the vocabulary then: the chance that two draws agree; 0 for an expert
+    reference_log_prob: Float[
+        Array, "N G T A"
+    ]  # of the reference policy; 0 where nothing asks for it
     label: Int[Array, "N G T A"]  # what the expert would have done there
     label_mask: Bool[Array, "N G T A"]
     reward: Float[Array, "N G T"]  # caused by the turn's action
-    penalty: Float[Array, "N G T A"]  # what each token's own choice costs besides: a KL in the reward, else 0
+    penalty: Float[
+        Array, "N G T A"
+    ]  # what each token's own choice costs besides: a KL in the reward, else 0
     success: Bool[Array, "N G"]
-    room: Int[Array, "N G"]  # tokens that the limit left to an episode that ended; -1: it was cut off
-    anchor: Int[Array, "N G T"]  # identity of the task state before the action: what GiGPO groups by
+    room: Int[
+        Array, "N G"
+    ]  # tokens that the limit left to an episode that ended; -1: it was cut off
+    anchor: Int[
+        Array, "N G T"
+    ]  # identity of the task state before the action: what GiGPO groups by
     potential: Float[Array, "N G T"]  # the task's potential before the action
-    is_key: Bool[Array, "N G T"]  # ground truth: does the choice made here change the expected return?
+    is_key: Bool[
+        Array, "N G T"
+    ]  # ground truth: does the choice made here change the expected return?
     state: Any = ()  # the task's states before the actions [N, G, T, ...], where values are estimated from forks of them
 
 
@@ -93,13 +107,17 @@ class Environment(Protocol):
     def spec(self) -> Spec: ...
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]: ...
     def prompt(self, state: State) -> Int[Array, " P"]: ...
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]: ...
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]: ...
     def expert(self, state: State) -> Int[Array, " A"]: ...
     def anchor(self, state: State) -> Int[Array, ""]: ...
     def potential(self, state: State) -> Float[Array, ""]: ...
     def is_key(self, state: State) -> Bool[Array, ""]: ...
     def longer(self, factor: int) -> "Environment": ...
-    def bounds(self) -> tuple[float, float]: ...  # the least and the largest return of an episode, noise aside
+    def bounds(
+        self,
+    ) -> tuple[float, float]: ...  # the least and the largest return of an episode, noise aside
     def render_prompt(self, prompt) -> str: ...
     def render_turn(self, observation, action) -> str: ...
 

@@ -29,24 +29,42 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(json.dumps(measure(int(sys.argv[1]))))
         return
-    print("| states at a time | seconds | with compiling | states/s | peak memory MB |\n| --- | --- | --- | --- | --- |")
+    print(
+        "| states at a time | seconds | with compiling | states/s | peak memory MB |\n| --- | --- | --- | --- | --- |"
+    )
     for chunk in CHUNKS:
-        found = json.loads(subprocess.run([sys.executable, __file__, str(chunk)], check=True, stdout=subprocess.PIPE, text=True).stdout)
+        found = json.loads(
+            subprocess.run(
+                [sys.executable, __file__, str(chunk)],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            ).stdout
+        )
         rate = STATES * TASK.spec.num_turns / found["seconds"]
-        print(f"| {chunk} | {found['seconds']:.1f} | {found['first']:.1f} | {rate:,.0f} | {found['memory']:,.0f} |", flush=True)
+        print(
+            f"| {chunk} | {found['seconds']:.1f} | {found['first']:.1f} | {rate:,.0f} | {found['memory']:,.0f} |",
+            flush=True,
+        )
 
 
 def measure(chunk: int) -> dict[str, float]:
     """Seconds of the first and the second call, and the process's peak memory."""
     params, key = transformer.init(SIZE, jax.random.key(0)), jax.random.key(1)
-    made = jax.jit(lambda: rollout(TASK, Sampler(SIZE, params), key, jnp.arange(1), 2, keep_states=True))()
+    made = jax.jit(
+        lambda: rollout(TASK, Sampler(SIZE, params), key, jnp.arange(1), 2, keep_states=True)
+    )()
     jax.block_until_ready(made)
     took = []
     for _ in range(2):
         start = time.perf_counter()
         jax.block_until_ready(true_advantage(TASK, SIZE, params, made, STATES, chunk).value)
         took.append(time.perf_counter() - start)
-    return {"first": took[0], "seconds": took[1], "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {
+        "first": took[0],
+        "seconds": took[1],
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
 
 
 if __name__ == "__main__":

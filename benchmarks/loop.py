@@ -29,30 +29,49 @@ from agentic_rl.policy.transformer import Policy  # noqa: E402
 from agentic_rl.training import experience, learner
 from agentic_rl.training.run import Run  # noqa: E402
 
-SIZES = {"base": Policy(width=128, layers=4, heads=4, mlp=512), "small": Policy(width=64, layers=2, heads=4, mlp=256)}
+SIZES = {
+    "base": Policy(width=128, layers=4, heads=4, mlp=512),
+    "small": Policy(width=64, layers=2, heads=4, mlp=256),
+}
 TASK = SortDigits(num_digits=6, answer_length=16, end=False)
 ROW = replace(algorithms.GRPO, minibatches=1)
 CHUNK = 4  # updates per call
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, help="measure one size in this process, and print JSON")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--size", choices=SIZES, help="measure one size in this process, and print JSON"
+    )
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
     parallel.prepare(0)
     if arguments.size:
         return print(json.dumps(measure_loop(SIZES[arguments.size], arguments.repeats)))
-    from experiments.reports.report import markdown  # not above: the processes that are measured need no figures
+    from experiments.reports.report import (
+        markdown,
+    )  # not above: the processes that are measured need no figures
 
     print(f"{os.cpu_count()} cores, jax {jax.__version__}, {time.strftime('%Y-%m-%d')}\n")
-    print(markdown([{"size": size} | in_fresh_process("--size", size, "--repeats", str(arguments.repeats)) for size in SIZES]))
+    print(
+        markdown(
+            [
+                {"size": size}
+                | in_fresh_process("--size", size, "--repeats", str(arguments.repeats))
+                for size in SIZES
+            ]
+        )
+    )
 
 
 def in_fresh_process(*flags: str):
     """What this script prints with `flags`, from a process without compiled programs."""
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    ended = subprocess.run([sys.executable, __file__, *flags], env=environment, stdout=subprocess.PIPE, check=True)
+    ended = subprocess.run(
+        [sys.executable, __file__, *flags], env=environment, stdout=subprocess.PIPE, check=True
+    )
     return json.loads(ended.stdout)
 
 
@@ -71,7 +90,10 @@ def matmul_flops(devices) -> float:
     best = 0.0
     for n in (256, 512, 1024, 2048):
         x = jnp.ones((n, n))
-        for f, count in ((jax.jit(lambda x: x @ x), 1), (parallel.launch(lambda x: x @ x, devices, "shard_map"), len(devices))):
+        for f, count in (
+            (jax.jit(lambda x: x @ x), 1),
+            (parallel.launch(lambda x: x @ x, devices, "shard_map"), len(devices)),
+        ):
             times = []
             for _ in range(20):
                 start = time.perf_counter()
@@ -87,25 +109,43 @@ def measure_loop(policy_config: Policy, repeats: int) -> dict:
     setup = learner.setup(policy_config, ROW, 100, Run(TASK, ROW).micro_batch)
 
     def run(task, row, seed, state):
-        return jax.lax.scan(lambda s, _: learner.update(setup, task, row, jax.random.key(seed), s), state, None, length=CHUNK)
+        return jax.lax.scan(
+            lambda s, _: learner.update(setup, task, row, jax.random.key(seed), s),
+            state,
+            None,
+            length=CHUNK,
+        )
 
     def play(task, row, seed, state):
         def once(carry, step):
             problem = parallel.my_part(step * row.problems + jnp.arange(row.problems))
             weights = experience.Weights(state.params, state.params, ())
-            played, _ = experience.collect(policy_config, task, row, weights, jax.random.key(seed), problem, row.problems)
+            played, _ = experience.collect(
+                policy_config, task, row, weights, jax.random.key(seed), problem, row.problems
+            )
             return carry + played.reward.sum(), None
 
         return parallel.total(jax.lax.scan(once, 0.0, jnp.arange(CHUNK))[0])
 
-    state = parallel.place(jax.jit(lambda: learner.init(ROW, transformer.init(policy_config, jax.random.key(0))))(), devices)
+    state = parallel.place(
+        jax.jit(lambda: learner.init(ROW, transformer.init(policy_config, jax.random.key(0))))(),
+        devices,
+    )
     program = partial(parallel.launch(run, devices, "pmap"), TASK, ROW, 0)
     program(state)
     first = time.time() - START  # the first update of the first chunk, and the others
     update = median_seconds(lambda: program(state), repeats) / CHUNK
-    playing = median_seconds(partial(parallel.launch(play, devices, "pmap"), TASK, ROW, 0, state), repeats) / CHUNK
+    playing = (
+        median_seconds(
+            partial(parallel.launch(play, devices, "pmap"), TASK, ROW, 0, state), repeats
+        )
+        / CHUNK
+    )
     episodes, weights = ROW.problems * ROW.attempts, transformer.num_params(policy_config)
-    read = ROW.problems * (spec.prompt_length + spec.observation_length) + episodes * spec.action_length
+    read = (
+        ROW.problems * (spec.prompt_length + spec.observation_length)
+        + episodes * spec.action_length
+    )
     trained = episodes * spec.context_length
     flops = matmul_flops(devices)
     bound = weights * (2 * read + 6 * trained) / flops

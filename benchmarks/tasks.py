@@ -27,28 +27,56 @@ GYMNAX = ("CartPole-v1", "UmbrellaChain-bsuite")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--tasks", nargs="*", default=sorted(named(envs)), choices=sorted(named(envs)), metavar="TASK")
-    parser.add_argument("--policy", action="store_true", help="also measure rollouts of a small policy (slow on a CPU)")
+    parser.add_argument(
+        "--tasks",
+        nargs="*",
+        default=sorted(named(envs)),
+        choices=sorted(named(envs)),
+        metavar="TASK",
+    )
+    parser.add_argument(
+        "--policy",
+        action="store_true",
+        help="also measure rollouts of a small policy (slow on a CPU)",
+    )
     arguments = parser.parse_args()
     baselines = {name: rate(gymnax(name), arguments.repeats)[0] for name in GYMNAX}
-    print(f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}, jax {jax.__version__}, {time.strftime('%Y-%m-%d')}; batch {BATCH}")
-    print("steps/s of gymnax: " + ", ".join(f"{name} {x:,.0f}" for name, x in baselines.items()) + "\n")
+    print(
+        f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}, jax {jax.__version__}, {time.strftime('%Y-%m-%d')}; batch {BATCH}"
+    )
+    print(
+        "steps/s of gymnax: "
+        + ", ".join(f"{name} {x:,.0f}" for name, x in baselines.items())
+        + "\n"
+    )
     for i, name in enumerate(arguments.tasks):
         record = measure(name, baselines, arguments.repeats, arguments.policy)
         lines = [list(record), ["---"] * len(record)] * (i == 0) + [list(record.values())]
         print("\n".join("| " + " | ".join(line) + " |" for line in lines), flush=True)
 
 
-def measure(name: str, baselines: dict[str, float], repeats: int, with_policy: bool) -> dict[str, str]:
+def measure(
+    name: str, baselines: dict[str, float], repeats: int, with_policy: bool
+) -> dict[str, str]:
     """A task's line of the table."""
     task = named(envs)[name]()
     alone, compiled = rate(steps(task), repeats)
     record = {"task": name, "steps/s": f"{alone:,.0f}", "compiling s": f"{compiled:.1f}"}
-    record |= {f"/ {baseline.split('-')[0]}": f"{alone / x:.2f}" for baseline, x in baselines.items()}
-    actors = {"rollout": Random()} | ({"small policy": Sampler(SMALL, transformer.init(SMALL, jax.random.key(0)))} if with_policy else {})
-    return record | {who: f"{rate(episodes(task, actor), repeats)[0]:,.0f}" for who, actor in actors.items()}
+    record |= {
+        f"/ {baseline.split('-')[0]}": f"{alone / x:.2f}" for baseline, x in baselines.items()
+    }
+    actors = {"rollout": Random()} | (
+        {"small policy": Sampler(SMALL, transformer.init(SMALL, jax.random.key(0)))}
+        if with_policy
+        else {}
+    )
+    return record | {
+        who: f"{rate(episodes(task, actor), repeats)[0]:,.0f}" for who, actor in actors.items()
+    }
 
 
 def rate(play, repeats: int) -> tuple[float, float]:
@@ -102,7 +130,9 @@ def gymnax(name: str):
         def turn(state, key):
             keys = jax.random.split(key, BATCH)
             action = jax.random.randint(key, (BATCH,), 0, env.action_space(params).n)
-            observation, state, reward, *_ = jax.vmap(env.step, in_axes=(0, 0, 0, None))(keys, state, action, params)
+            observation, state, reward, *_ = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
+                keys, state, action, params
+            )
             return state, (observation.sum(), reward.sum())
 
         _, state = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, BATCH), params)

@@ -28,10 +28,10 @@ from experiments.reports.stats import Record, distinct, interval
 class Command:
     """Compare runs: success before and after, what it cost, and with --out the learning curves, also of each seed."""
 
-    run_dirs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN_DIR...")]  # as `train` printed them
-    out: str = (
-        ""  # where to write table.md, curves.csv, the learning curves as PNG and SVG, and for TensorBoard each seed's; by default nowhere
-    )
+    run_dirs: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN_DIR...")
+    ]  # as `train` printed them
+    out: str = ""  # where to write table.md, curves.csv, the learning curves as PNG and SVG, and for TensorBoard each seed's; by default nowhere
 
 
 def main(arguments: list[str]) -> int:
@@ -40,7 +40,10 @@ def main(arguments: list[str]) -> int:
     directories = {name: RunDirectory.open(path) for name, path in names(command.run_dirs).items()}
     runs = {name: read_run(directory) for name, directory in directories.items()}
     lines = [line(name, runs[name], directories[name]) for name in runs]
-    console.show(lines, "success on unseen problems: means over seeds [95% interval]; budgets: means over seeds")
+    console.show(
+        lines,
+        "success on unseen problems: means over seeds [95% interval]; budgets: means over seeds",
+    )
     curves = [record for name in runs for record in curve(name, runs[name], directories[name])]
     for sentence in cautions(runs, curves):
         print(sentence)
@@ -63,7 +66,9 @@ def names(paths: tuple[str, ...]) -> dict[str, Path]:
 
 def has_columns(row: dict[str, Any], columns: tuple[str, ...], seeds: int) -> bool:
     """Returns whether the row has a number for each seed in each of the columns."""
-    return all(isinstance(row.get(column), list) and len(row[column]) == seeds for column in columns)
+    return all(
+        isinstance(row.get(column), list) and len(row[column]) == seeds for column in columns
+    )
 
 
 def ends(directory: RunDirectory, seeds: int) -> tuple[list[dict], list[dict]]:
@@ -81,18 +86,29 @@ def line(name: str, run: Run, directory: RunDirectory) -> Record:
     """One run's line of the table; of a run that has logged nothing, what it is."""
     rows, evaluations = ends(directory, run.seeds)
     scores = [interval(row["eval_success"]) for row in evaluations] or [""]
-    before = scores[0] if evaluations and evaluations[0]["step"] == 0 else ""  # the beginning of a log may be lost
-    done = f"{rows[-1]['step'] if rows else 0}/{run.updates}" + ("" if directory.result else " (unfinished)")
+    before = (
+        scores[0] if evaluations and evaluations[0]["step"] == 0 else ""
+    )  # the beginning of a log may be lost
+    done = f"{rows[-1]['step'] if rows else 0}/{run.updates}" + (
+        "" if directory.result else " (unfinished)"
+    )
     parts = {"acts": run.algorithm.actor, "credit": run.algorithm.credit}
     cells = {what: snake_case(type(part).__name__) for what, part in parts.items()}
-    spent = {what.replace("_", " "): f"{sum(rows[-1][what]) / run.seeds:,.4g}" if rows else "" for what in BUDGET}
-    head = {"run": name, "task": task_name(run.task)} | cells | {"seeds": run.seeds, "updates": done}
+    spent = {
+        what.replace("_", " "): f"{sum(rows[-1][what]) / run.seeds:,.4g}" if rows else ""
+        for what in BUDGET
+    }
+    head = (
+        {"run": name, "task": task_name(run.task)} | cells | {"seeds": run.seeds, "updates": done}
+    )
     return head | {"before": before, "after": scores[-1]} | spent
 
 
 def curve(name: str, run: Run, directory: RunDirectory) -> list[Record]:
     """A record for every evaluation and seed, as `comparison_figures.learning_curves` wants them."""
-    evaluations = [row for row in directory.entries() if has_columns(row, ("eval_success", *BUDGET), run.seeds)]
+    evaluations = [
+        row for row in directory.entries() if has_columns(row, ("eval_success", *BUDGET), run.seeds)
+    ]
     return [
         {"task": task_name(run.task), "row": name, "seed": run.seed + s, "update": row["step"], "success": row["eval_success"][s]}
         | {what: row[what][s] for what in BUDGET}
@@ -105,7 +121,9 @@ def cautions(runs: dict[str, Run], curves: list[Record]) -> list[str]:
     tasks = {task_name(run.task) for run in runs.values()}
     empty = [name for name in runs if name not in distinct(curves, "row")]
     different = f"These runs are of different tasks ({', '.join(sorted(tasks))}): their successes do not compare."
-    return [different] * (len(tasks) > 1) + [f"{name} has no logged updates (metrics.jsonl)." for name in empty]
+    return [different] * (len(tasks) > 1) + [
+        f"{name} has no logged updates (metrics.jsonl)." for name in empty
+    ]
 
 
 def keep(folder: Path, lines: list[Record], curves: list[Record]) -> None:
@@ -113,8 +131,12 @@ def keep(folder: Path, lines: list[Record], curves: list[Record]) -> None:
     report.write(folder / "table.md", report.markdown(lines) + "\n")
     report.write_csv(folder / "curves.csv", curves)
     if curves:
-        figures.save(comparison_figures.learning_curves(curves, label=str), folder / "learning_curves.png")
-    print(f"table.md, curves.csv{' and learning_curves.png and .svg' if curves else ''} in {folder}")
+        figures.save(
+            comparison_figures.learning_curves(curves, label=str), folder / "learning_curves.png"
+        )
+    print(
+        f"table.md, curves.csv{' and learning_curves.png and .svg' if curves else ''} in {folder}"
+    )
 
 
 def keep_seeds(folder: Path, runs: dict[str, Run], directories: dict[str, RunDirectory]) -> None:

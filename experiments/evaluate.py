@@ -43,22 +43,36 @@ HORIZONS = "1,2", "1,2,4"  # by default, and of everything
 class Command:
     """Evaluate the newest checkpoint of a run: sampled and greedy actions on unseen problems, and a longer horizon."""
 
-    run_dir: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN_DIR")]  # as `train` printed it
+    run_dir: Annotated[
+        tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN_DIR")
+    ]  # as `train` printed it
     episodes: Count = 1024  # in each line of the table; sampled ones are attempts at fewer problems
     temperature: Positive = 1.0  # of the sampled episodes; 1: as trained
-    attempts: Count = 8  # sampled episodes at each problem, from which pass@1, pass@2, pass@4, ... are estimated
+    attempts: Count = (
+        8  # sampled episodes at each problem, from which pass@1, pass@2, pass@4, ... are estimated
+    )
     horizons: str = HORIZONS[0]  # how many times as long as in training
-    splits: str = "test"  # test: instances that training never draws; test,train: also those that it may draw
+    splits: str = (
+        "test"  # test: instances that training never draws; test,train: also those that it may draw
+    )
     shifts: bool = False  # also the task under other names and, where it has one, another rule
     all: bool = False  # both splits, more horizons, the shifts, and greedy actions at each of them
     devices: Natural = 0  # 0: all accelerators, or one virtual device per CPU core
 
     def __post_init__(self):
-        check(self.episodes % self.attempts == 0, f"--episodes ({self.episodes}) must be a multiple of --attempts ({self.attempts}).")
+        check(
+            self.episodes % self.attempts == 0,
+            f"--episodes ({self.episodes}) must be a multiple of --attempts ({self.attempts}).",
+        )
         horizons = self.horizons.split(",")
-        check(all(h.isdecimal() and int(h) for h in horizons), f"--horizons are whole numbers such as 1,2,4, not {self.horizons}.")
+        check(
+            all(h.isdecimal() and int(h) for h in horizons),
+            f"--horizons are whole numbers such as 1,2,4, not {self.horizons}.",
+        )
         known = set(self.splits.split(",")) <= set(SPLITS)
-        check(known, f"--splits are {' and '.join(SPLITS)}, separated by a comma, not {self.splits}.")
+        check(
+            known, f"--splits are {' and '.join(SPLITS)}, separated by a comma, not {self.splits}."
+        )
 
 
 def main(arguments: list[str]) -> int:
@@ -66,19 +80,29 @@ def main(arguments: list[str]) -> int:
     command = everything(from_flags(Command, Command(tyro.MISSING), arguments))
     parallel.prepare(command.devices)
     run, state = load(command.run_dir)
-    tasks = {name: layouts(task, command.horizons, command.shifts) for name, task in parts(run.task).items()}
+    tasks = {
+        name: layouts(task, command.horizons, command.shifts)
+        for name, task in parts(run.task).items()
+    }
     for task in [task for each in tasks.values() for task in each.values()]:
         layout.check_length(task.spec)
     console.keep_compiled_programs()
-    interrupt.on_interrupt(lambda: "stopped; nothing was written, and the same command begins again.")
+    interrupt.on_interrupt(
+        lambda: "stopped; nothing was written, and the same command begins again."
+    )
     records = measure(command, run, state.params, tasks)
     updates = int(state.step[0])
-    console.show(table(records), f"{Path(command.run_dir).name} after {updates} updates; {note(command, run)}")
+    console.show(
+        table(records),
+        f"{Path(command.run_dir).name} after {updates} updates; {note(command, run)}",
+    )
     path = Path(command.run_dir) / "evaluation.json"
     write(path, json.dumps([{"update": updates} | r for r in records], indent=2) + "\n")
     print(f"records in {path}")
     if not command.all:
-        print(f"training problems, longer horizons, other names and rules: {console.command('evaluate', command.run_dir, '--all')}")
+        print(
+            f"training problems, longer horizons, other names and rules: {console.command('evaluate', command.run_dir, '--all')}"
+        )
     return 0
 
 
@@ -93,11 +117,15 @@ def everything(command: Command) -> Command:
 def layouts(task: Environment, horizons: str, shifts: bool) -> dict[str, Environment]:
     """The task at each horizon, with other names for its values and entities, and under a rule that training never showed."""
     longer = {f"{h}x": task.longer(int(h)) for h in horizons.split(",")}
-    shifted = {"renamed": Renamed(task)} | ({"other rule": task.other_rule()} if hasattr(task, "other_rule") else {})
+    shifted = {"renamed": Renamed(task)} | (
+        {"other rule": task.other_rule()} if hasattr(task, "other_rule") else {}
+    )
     return longer | (shifted if shifts else {})
 
 
-def lines(command: Command, tasks: dict[str, dict[str, Environment]]) -> list[tuple[str, str, str, str]]:
+def lines(
+    command: Command, tasks: dict[str, dict[str, Environment]]
+) -> list[tuple[str, str, str, str]]:
     """Returns task, split, layout and mode of each line: greedy actions only at the trained horizon, unless everything is asked for."""
     return [
         (name, split, layout_, mode)
@@ -108,7 +136,9 @@ def lines(command: Command, tasks: dict[str, dict[str, Environment]]) -> list[tu
     ]
 
 
-def measure(command: Command, run: Run, params, tasks: dict[str, dict[str, Environment]]) -> list[Record]:
+def measure(
+    command: Command, run: Run, params, tasks: dict[str, dict[str, Environment]]
+) -> list[Record]:
     """Returns a record for every line and seed."""
     wanted, records = lines(command, tasks), []
     whole = Whole("line", len(wanted))
@@ -119,38 +149,69 @@ def measure(command: Command, run: Run, params, tasks: dict[str, dict[str, Envir
             whole.next()
             line.title = " ".join(filter(None, (name, split, horizon, mode)))
             task = tasks[name][horizon]
-            temperature, attempts = (command.temperature, command.attempts) if mode == "sampled" else (0.0, 1)
-            cell = {"task": name, "split": split, "horizon": horizon, "num_turns": task.spec.num_turns}
+            temperature, attempts = (
+                (command.temperature, command.attempts) if mode == "sampled" else (0.0, 1)
+            )
+            cell = {
+                "task": name,
+                "split": split,
+                "horizon": horizon,
+                "num_turns": task.spec.num_turns,
+            }
             cell |= {"mode": mode, "temperature": temperature}
-            log = machine.evaluate(params, task, command.episodes // attempts, attempts, split, temperature)
-            records += [cell | {"seed": run.seed + s} | scores(log, s, attempts) for s in range(run.seeds)]
+            log = machine.evaluate(
+                params, task, command.episodes // attempts, attempts, split, temperature
+            )
+            records += [
+                cell | {"seed": run.seed + s} | scores(log, s, attempts) for s in range(run.seeds)
+            ]
     return records
 
 
 def scores(log: dict[str, np.ndarray], seed: int, attempts: int) -> Record:
     """One seed's means over its episodes, and pass@1, pass@2, pass@4, ... up to all attempts, means over its problems."""
-    chances = sorted({2**i for i in range(attempts.bit_length())} | {attempts}) if attempts > 1 else []
-    passes = {f"pass@{k}": float(pass_at_k(attempts, log["num_success"][seed], k).mean()) for k in chances}
+    chances = (
+        sorted({2**i for i in range(attempts.bit_length())} | {attempts}) if attempts > 1 else []
+    )
+    passes = {
+        f"pass@{k}": float(pass_at_k(attempts, log["num_success"][seed], k).mean()) for k in chances
+    }
     return {name: float(log[name][seed]) for name in SCORES} | passes
 
 
 def table(records: list[Record]) -> list[Record]:
     """A line for every task, split, layout and mode: means over seeds with their intervals."""
-    columns = list(dict.fromkeys(name for r in records for name in r if name in SCORES or name.startswith("pass@")))
+    columns = list(
+        dict.fromkeys(
+            name for r in records for name in r if name in SCORES or name.startswith("pass@")
+        )
+    )
     cells, lines = ("task", "split", "horizon", "mode"), []
     for values in dict.fromkeys(tuple(r[c] for c in cells) for r in records):
         seeds = select(records, **dict(zip(cells, values)))
         task, split, horizon, mode = values
         head = {"task": task} if task else {}
-        head |= {"split": split, "horizon": horizon, "turns": seeds[0]["num_turns"], "actions": mode}
-        shown = {name: interval([r[name] for r in seeds], name != "return") if name in seeds[0] else "" for name in columns}
+        head |= {
+            "split": split,
+            "horizon": horizon,
+            "turns": seeds[0]["num_turns"],
+            "actions": mode,
+        }
+        shown = {
+            name: interval([r[name] for r in seeds], name != "return") if name in seeds[0] else ""
+            for name in columns
+        }
         lines.append(head | shown)
     return lines
 
 
 def note(command: Command, run: Run) -> str:
     """What the numbers are means over."""
-    seeds = f"means over {run.seeds} seeds [95% interval]" if run.seeds > 1 else "one seed, hence no intervals"
+    seeds = (
+        f"means over {run.seeds} seeds [95% interval]"
+        if run.seeds > 1
+        else "one seed, hence no intervals"
+    )
     return f"{seeds}; {command.episodes} episodes a line, sampled at temperature {command.temperature:g}"
 
 

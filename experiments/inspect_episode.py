@@ -44,7 +44,10 @@ from experiments.reports import report
 
 Measures = dict[str, Float[np.ndarray, "T A"]]
 
-BLUE, ORANGE = (0x56, 0xB4, 0xE9), (0xE6, 0x9F, 0x00)  # Okabe and Ito's light ones (2008): black on them is readable
+BLUE, ORANGE = (
+    (0x56, 0xB4, 0xE9),
+    (0xE6, 0x9F, 0x00),
+)  # Okabe and Ito's light ones (2008): black on them is readable
 ROUNDING = 1e-6  # what is smaller everywhere has no colour
 CSS = """
 .strips th,.strips td{text-align:center;padding:.3rem .5rem;border-bottom:.4rem solid #fff}
@@ -59,7 +62,9 @@ CSS = """
 class Command:
     """Show one episode token by token: reward, value, the run's own credit, and the true advantage."""
 
-    run_dir: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN_DIR")]  # as `train` printed it
+    run_dir: Annotated[
+        tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN_DIR")
+    ]  # as `train` printed it
     episode: Natural = 0  # which of the attempts
     problem: Seed = 0  # which problem of the test split
     seed: Seed = 0  # of the problems and the actions
@@ -70,8 +75,14 @@ class Command:
     html: str = ""  # a file to write the page to
 
     def __post_init__(self):
-        check(self.episode < self.attempts, f"--episode is 0 to {self.attempts - 1}, one of the --attempts, not {self.episode}.")
-        check(not Path(self.html or "page").is_dir(), f"--html names a file, and {self.html} is a folder.")
+        check(
+            self.episode < self.attempts,
+            f"--episode is 0 to {self.attempts - 1}, one of the --attempts, not {self.episode}.",
+        )
+        check(
+            not Path(self.html or "page").is_dir(),
+            f"--html names a file, and {self.html} is a folder.",
+        )
 
 
 class Group(NamedTuple):
@@ -91,15 +102,23 @@ def main(arguments: list[str]) -> int:
     task = task_of(run, command.part)
     algorithm = own(run.algorithm, command.attempts)
     console.keep_compiled_programs()
-    params, reference = (jax.tree.map(lambda x: x[0], weights) for weights in (state.params, state.reference))
+    params, reference = (
+        jax.tree.map(lambda x: x[0], weights) for weights in (state.params, state.reference)
+    )
     with Console(stderr=True).status("playing, crediting, and asking for the truth ..."):
         group = play(run.policy, task, algorithm, params, reference, command)
         chosen = jax.tree.map(lambda x: x[:, command.episode : command.episode + 1], group)
         truth = true_advantage(task, run.policy, params, chosen.played, forks=command.forks)
     episode = jax.tree.map(lambda x: jax.device_get(x)[0, 0], chosen.played)
-    found, errors = measures(algorithm, chosen, truth), {"true advantage": np.asarray(truth.error[0, 0])}
+    found, errors = (
+        measures(algorithm, chosen, truth),
+        {"true advantage": np.asarray(truth.error[0, 0])},
+    )
     title = f"{Path(command.run_dir).resolve().name} after {int(state.step[0])} updates"
-    lines = [describe_episode(task, group.played, command), *notes(run.algorithm, chosen, truth, command)]
+    lines = [
+        describe_episode(task, group.played, command),
+        *notes(run.algorithm, chosen, truth, command),
+    ]
     show(title, table(task, episode, found, errors), lines)
     if command.html:
         lines += [f"Written by {console.command('inspect', *arguments)}"]
@@ -111,7 +130,11 @@ def main(arguments: list[str]) -> int:
 def task_of(run: Run, part: str) -> Environment:
     """The run's task, or the part of a mixture that is asked for."""
     known = parts(run.task)
-    choices = f"one of: {', '.join(known)}" if "" not in known else "this run has a single task, so leave it out"
+    choices = (
+        f"one of: {', '.join(known)}"
+        if "" not in known
+        else "this run has a single task, so leave it out"
+    )
     check(part in known, f"--part names a task of a mixture, not {part or 'nothing'}; {choices}.")
     return known[part]
 
@@ -124,7 +147,14 @@ def own(algorithm: Algorithm, attempts: int) -> Algorithm:
     return algorithms.swap(algorithm, labels="own")
 
 
-def play(policy_config: transformer.Policy, task: Environment, algorithm: Algorithm, params, reference, command: Command) -> Group:
+def play(
+    policy_config: transformer.Policy,
+    task: Environment,
+    algorithm: Algorithm,
+    params,
+    reference,
+    command: Command,
+) -> Group:
     """The attempts at the problem, credited as a batch of the run."""
     key, problem = jax.random.key(command.seed), jnp.array([command.problem])
 
@@ -133,9 +163,14 @@ def play(policy_config: transformer.Policy, task: Environment, algorithm: Algori
         played = rollout(task, sampler, key, problem, command.attempts, "test", keep_states=True)
         known = played
         if algorithm.reward.reads_reference:
-            known = played._replace(reference_log_prob=log_prob(policy_config, task, reference, played))
+            known = played._replace(
+                reference_log_prob=log_prob(policy_config, task, reference, played)
+            )
         credited = algorithm.reward(known)
-        value, _ = algorithm.values(ValueContext(task, policy_config, params, problem, jax.random.fold_in(key, VALUES)), credited)
+        value, _ = algorithm.values(
+            ValueContext(task, policy_config, params, problem, jax.random.fold_in(key, VALUES)),
+            credited,
+        )
         kept = algorithm.selection(known)
         credit = make_batch(algorithm, credited, value, kept).credit.reshape(played.mask.shape)
         return Group(played, token_rewards(credited), value.before, credit, kept)
@@ -144,7 +179,10 @@ def play(policy_config: transformer.Policy, task: Environment, algorithm: Algori
 
 
 def log_prob(
-    policy_config: transformer.Policy, task: Environment, params: transformer.Params, trajectory: Trajectory
+    policy_config: transformer.Policy,
+    task: Environment,
+    params: transformer.Params,
+    trajectory: Trajectory,
 ) -> Float[Array, "1 G T A"]:
     """Of the actions taken at one problem, by these weights."""
     token, valid = (x[0] for x in layout.tokens(trajectory))
@@ -156,7 +194,10 @@ def measures(algorithm: Algorithm, chosen: Group, truth: Truth) -> Measures:
     """What is told of each token of the episode, the only one of `chosen`."""
     found = {"reward": chosen.reward, "credit": chosen.credit, "true advantage": truth.advantage}
     found |= {"value": chosen.value} if algorithm.values.known else {}
-    return {name: np.asarray(x[0, 0]) for name, x in (found | {"true value": truth.value.before}).items()}
+    return {
+        name: np.asarray(x[0, 0])
+        for name, x in (found | {"true value": truth.value.before}).items()
+    }
 
 
 def describe_episode(task: Environment, played: Trajectory, command: Command) -> str:
@@ -164,29 +205,43 @@ def describe_episode(task: Environment, played: Trajectory, command: Command) ->
     total = [round(float(x), 3) for x in played.reward[0].sum(-1)]
     outcome = f"{'success' if played.success[0, command.episode] else 'failure'}, return {total[command.episode]}"
     place = f"attempt {command.episode} at problem {command.problem} of the test split"
-    return (
-        f"{task.render_prompt(np.asarray(played.prompt[0, 0]))} ({outcome}; {place}; returns of all attempts: {' '.join(map(str, total))})"
-    )
+    return f"{task.render_prompt(np.asarray(played.prompt[0, 0]))} ({outcome}; {place}; returns of all attempts: {' '.join(map(str, total))})"
 
 
 def notes(algorithm: Algorithm, chosen: Group, truth: Truth, command: Command) -> list[str]:
     """What to know about the numbers."""
-    said = [f"credit: {type(algorithm.credit).__name__}, computed on these attempts alone; in training on a whole batch"]
+    said = [
+        f"credit: {type(algorithm.credit).__name__}, computed on these attempts alone; in training on a whole batch"
+    ]
     if isinstance(algorithm.actor, Expert):
-        said.append("credit: the run trains on its expert's episodes; this one is the policy's own, credited as if it were trained on")
+        said.append(
+            "credit: the run trains on its expert's episodes; this one is the policy's own, credited as if it were trained on"
+        )
     if algorithm.labels == "expert":
-        said.append("credit: the run trains on the expert's labels of these turns; here its own tokens are credited in their place")
+        said.append(
+            "credit: the run trains on the expert's labels of these turns; here its own tokens are credited in their place"
+        )
     if not chosen.kept.all():
-        said.append(f"credit: 0, because {type(algorithm.selection).__name__} leaves this episode out")
+        said.append(
+            f"credit: 0, because {type(algorithm.selection).__name__} leaves this episode out"
+        )
     if algorithm.values.known:
         said.append(f"value: before the token, by {type(algorithm.values).__name__}")
-    said.append(f"true value: before the token; true advantage: what the token added to it; {truth.how}")
+    said.append(
+        f"true value: before the token; true advantage: what the token added to it; {truth.how}"
+    )
     if truth.error.any():
-        said.append("true advantage: ± is its standard error; all that a turn's tokens added stands at the last of them")
+        said.append(
+            "true advantage: ± is its standard error; all that a turn's tokens added stands at the last of them"
+        )
     if algorithm.reward != Outcome():
-        said.append(f"reward and credit: with the rewards of {type(algorithm.reward).__name__}; the truth is about the task's own")
+        said.append(
+            f"reward and credit: with the rewards of {type(algorithm.reward).__name__}; the truth is about the task's own"
+        )
     if command.temperature != 1:
-        said.append(f"the episodes were drawn at temperature {command.temperature:g}; the truth is about the policy at 1")
+        said.append(
+            f"the episodes were drawn at temperature {command.temperature:g}; the truth is about the policy at 1"
+        )
     return said
 
 
@@ -219,31 +274,48 @@ def shade(x: float, most: float) -> str:
     ('#ffffff', '#56b4e9', '#e69f00', '#aadaf4')
     """
     strength = float(np.nan_to_num(abs(x))) / max(most, ROUNDING)
-    return "#" + "".join(f"{round(255 + strength * (c - 255)):02x}" for c in (BLUE if x > 0 else ORANGE))
+    return "#" + "".join(
+        f"{round(255 + strength * (c - 255)):02x}" for c in (BLUE if x > 0 else ORANGE)
+    )
 
 
-def strips(task: Environment, episode: Trajectory, measures: Measures, errors: Measures | None = None) -> str:
+def strips(
+    task: Environment, episode: Trajectory, measures: Measures, errors: Measures | None = None
+) -> str:
     """A table in HTML: a strip of the episode's [T, A] tokens for each measure, coloured by it, under one another.
 
     `errors` are the standard errors of the measures that have some. The page needs `CSS` and, once, `legend()`.
     """
     turns = "".join(_turn(task, episode, t) for t in np.flatnonzero(episode.mask.any(-1)))
-    rows = "\n".join(_strip(episode, name, x, (errors or {}).get(name, np.zeros_like(x))) for name, x in measures.items())
+    rows = "\n".join(
+        _strip(episode, name, x, (errors or {}).get(name, np.zeros_like(x)))
+        for name, x in measures.items()
+    )
     head = f"<thead><tr><td></td>{turns}</tr></thead>"
     return f'<div class="scroll" tabindex="0"><table class="strips">{head}<tbody>\n{rows}</tbody></table></div>'
 
 
 def _turn(task: Environment, episode: Trajectory, t: int) -> str:
     """What was read and done in the turn, over its tokens."""
-    said = escape(task.render_turn(episode.observation[t], episode.action[t]).replace("->", "→"))  # which no line break tears
+    said = escape(
+        task.render_turn(episode.observation[t], episode.action[t]).replace("->", "→")
+    )  # which no line break tears
     return f'<th scope="colgroup" colspan="{episode.mask[t].sum()}"><strong>turn {t + 1}</strong><br>{said}</th>'
 
 
-def _strip(episode: Trajectory, name: str, measure: Float[np.ndarray, "T A"], error: Float[np.ndarray, "T A"]) -> str:
+def _strip(
+    episode: Trajectory,
+    name: str,
+    measure: Float[np.ndarray, "T A"],
+    error: Float[np.ndarray, "T A"],
+) -> str:
     """The tokens, each with its number."""
     most, cells = largest(measure, episode), ""
     for t, a in token_positions(episode):
-        word, number = escape(tokens.text([episode.action[t, a]])), format_signed(measure[t, a], error[t, a])
+        word, number = (
+            escape(tokens.text([episode.action[t, a]])),
+            format_signed(measure[t, a], error[t, a]),
+        )
         about = escape(f"turn {t + 1}, token {a + 1}, {word}: {name} {number}")
         begins = ' class="first"' if a == 0 else ""
         cells += f'<td{begins} style="background:{shade(measure[t, a], most)}" title="{about}">{word}<small>{number}</small></td>'
@@ -253,7 +325,10 @@ def _strip(episode: Trajectory, name: str, measure: Float[np.ndarray, "T A"], er
 def legend() -> str:
     """What the colours say, in HTML."""
     swatches = {"-largest": -1.0, "-half": -0.5, "0": 0.0, "+half": 0.5, "+largest": 1.0}
-    spans = "".join(f'<span style="background:{shade(x, 1.0)}" title="{x:+g} of the largest">{name}</span>' for name, x in swatches.items())
+    spans = "".join(
+        f'<span style="background:{shade(x, 1.0)}" title="{x:+g} of the largest">{name}</span>'
+        for name, x in swatches.items()
+    )
     said = "Orange is below 0, blue above; each strip has its own scale, up to its largest number of either sign."
     return f'<p class="legend">{spans}<br>{said}</p>'
 
@@ -274,8 +349,15 @@ def table(task: Environment, episode: Trajectory, measures: Measures, errors: Me
         grid.add_column(name, justify="right")
     most = {name: largest(x, episode) for name, x in measures.items()}
     for t, a in token_positions(episode):
-        turn = (str(t + 1), task.render_turn(episode.observation[t], episode.action[t])) if a == 0 else ("", "")
-        numbers = [_number(x[t, a], most[name], errors[name][t, a] if name in errors else 0.0) for name, x in measures.items()]
+        turn = (
+            (str(t + 1), task.render_turn(episode.observation[t], episode.action[t]))
+            if a == 0
+            else ("", "")
+        )
+        numbers = [
+            _number(x[t, a], most[name], errors[name][t, a] if name in errors else 0.0)
+            for name, x in measures.items()
+        ]
         grid.add_row(*map(Text, (*turn, tokens.text([episode.action[t, a]]))), *numbers)
     return grid
 

@@ -41,10 +41,16 @@ def run(name: str, arguments: list[str], kind: str, known: list[str]) -> None:
     """Runs a program of this folder on its arguments, and exits as it does."""
     if name not in known:
         near = get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0].replace('_', '-')}?" if near else f"agentic-rl {'study ' * (kind == 'study')}--help lists all."
+        hint = (
+            f"did you mean {near[0].replace('_', '-')}?"
+            if near
+            else f"agentic-rl {'study ' * (kind == 'study')}--help lists all."
+        )
         print(f"error: There is no {kind} called {name.replace('_', '-')}; {hint}", file=sys.stderr)
         sys.exit(2)
-    signal.signal(signal.SIGINT, leave)  # an extension that is interrupted while it is imported makes an error of its own of that
+    signal.signal(
+        signal.SIGINT, leave
+    )  # an extension that is interrupted while it is imported makes an error of its own of that
     from experiments.cli import console  # now, because it takes seconds
 
     main = program(name)
@@ -88,7 +94,9 @@ def overview() -> str:
 def listing(title: str, names: list[str] | tuple[str, ...]) -> str:
     """Returns a line for each of the programs."""
     width = max(13, *map(len, names))
-    return "\n".join([f"{title}:", *(f"  {name.replace('_', '-'):{width}} {about(name)}" for name in names)])
+    return "\n".join(
+        [f"{title}:", *(f"  {name.replace('_', '-'):{width}} {about(name)}" for name in names)]
+    )
 
 
 def about(name: str) -> str:

@@ -80,21 +80,35 @@ def studies() -> registry.Registry:
 
 def own_studies(module: ModuleType) -> list[study.Study]:
     """Returns the studies that a module itself defines, as they are by default."""
-    classes = [x for _, x in inspect.getmembers(module, inspect.isclass) if issubclass(x, study.Study)]
-    return [cls() for cls in classes if cls.__module__ == module.__name__ and cls is not study.Study]
+    classes = [
+        x for _, x in inspect.getmembers(module, inspect.isclass) if issubclass(x, study.Study)
+    ]
+    return [
+        cls() for cls in classes if cls.__module__ == module.__name__ and cls is not study.Study
+    ]
 
 
 def measure_all(names: list[str], command: Command, folder: Path) -> int:
     """The exit code of the first study that failed, behind which none begins; 0 if there is none."""
     failed, waiting, began, took = [], enumerate(names, 1), time.perf_counter(), []
-    interrupt.on_interrupt(lambda: f"stopped; what is measured is kept in {folder}, and the same command goes on.", patience=10.0)
+    interrupt.on_interrupt(
+        lambda: f"stopped; what is measured is kept in {folder}, and the same command goes on.",
+        patience=10.0,
+    )
 
     def work():
         while not failed and (following := next(waiting, None)):
             number, name = following
             start = time.perf_counter()
-            left = f", about {clock(np.mean(took) * (len(names) - number + 1) / command.jobs)} left" if took else ""
-            progress.say(f"== {number}/{len(names)} {name} | {clock(start - began)} since the start{left}", sys.stdout)
+            left = (
+                f", about {clock(np.mean(took) * (len(names) - number + 1) / command.jobs)} left"
+                if took
+                else ""
+            )
+            progress.say(
+                f"== {number}/{len(names)} {name} | {clock(start - began)} since the start{left}",
+                sys.stdout,
+            )
             code, said = measure(name, command, folder, f"study {number} of {len(names)}")
             took.append(time.perf_counter() - start)
             if said:
@@ -109,7 +123,9 @@ def measure_all(names: list[str], command: Command, folder: Path) -> int:
         finally:
             failed.append(0)  # interrupted: none begins any more
             for process in running:
-                process.send_signal(signal.SIGINT)  # from a terminal it came to them as well: they do not mind
+                process.send_signal(
+                    signal.SIGINT
+                )  # from a terminal it came to them as well: they do not mind
     return failed[0]
 
 
@@ -124,8 +140,14 @@ def measure(name: str, command: Command, folder: Path, place: str = "") -> tuple
     """The exit code of the study's own command, and what it said if it is one of several; a smoke test compiles with less care."""
     words = console.process(name, *["--quick"] * command.quick, "--out", folder / name)
     flags = os.environ.get("XLA_FLAGS", "") + f" {CARELESS}" * command.quick
-    told = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) if command.jobs > 1 else {}
-    with subprocess.Popen(words, env=os.environ | {"XLA_FLAGS": flags, WITHIN: place}, **told) as process:
+    told = (
+        dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if command.jobs > 1
+        else {}
+    )
+    with subprocess.Popen(
+        words, env=os.environ | {"XLA_FLAGS": flags, WITHIN: place}, **told
+    ) as process:
         running.append(process)
         said, _ = process.communicate()
         running.remove(process)
@@ -136,23 +158,43 @@ def pages(done: dict[str, study.Study], folder: Path) -> None:
     """Writes the page and the table."""
     measured = {name: study.with_measured_flags(one, folder / name) for name, one in done.items()}
     records = {name: report.read_csv(folder / name / "results.csv") for name in done}
-    sources = {name: study.source(one, records[name], folder / name) for name, one in measured.items()}
+    sources = {
+        name: study.source(one, records[name], folder / name) for name, one in measured.items()
+    }
     sections = [section(one, records[name], sources[name]) for name, one in measured.items()]
-    lines = [line for name, one in measured.items() for line in verdict_lines(name, one, records[name])]
+    lines = [
+        line for name, one in measured.items() for line in verdict_lines(name, one, records[name])
+    ]
     seconds = sum(study.seconds(one, records[name]) for name, one in measured.items())
-    shown = [{k: x for k, x in line.items() if k != "evidence"} for line in lines]  # that stands in the sections
-    links = {name: f"s{i}" for i, name in enumerate(measured, 1)}  # behind the section of all verdicts
+    shown = [
+        {k: x for k, x in line.items() if k != "evidence"} for line in lines
+    ]  # that stands in the sections
+    links = {
+        name: f"s{i}" for i, name in enumerate(measured, 1)
+    }  # behind the section of all verdicts
     first = Section("Verdicts", [overview.DEFINITIONS, overview.verdict_list(shown, links)])
     said = f"{summary(lines, len(measured), seconds)} {overview.summarize_verdicts(lines)}"
-    answer = [said, Picture(overview.figure(lines), "How many claims of each study are supported, falsified and inconclusive.")]
-    report.write(folder / "index.html", report.html(TITLE, provenance(sources, records), [first, *sections], answer))
+    answer = [
+        said,
+        Picture(
+            overview.figure(lines),
+            "How many claims of each study are supported, falsified and inconclusive.",
+        ),
+    ]
+    report.write(
+        folder / "index.html",
+        report.html(TITLE, provenance(sources, records), [first, *sections], answer),
+    )
     report.write(folder / "README.md", readme(said, lines))
     print(f"index.html and README.md are in {folder}")
 
 
 def verdict_lines(name: str, one: study.Study, records: list[Record]) -> list[Record]:
     """The study's verdicts, for the overview."""
-    return [{"study": name, "verdict": v.outcome, "claim": v.claim, "evidence": v.evidence} for v in sorted_verdicts(one, records)]
+    return [
+        {"study": name, "verdict": v.outcome, "claim": v.claim, "evidence": v.evidence}
+        for v in sorted_verdicts(one, records)
+    ]
 
 
 def sorted_verdicts(one: study.Study, records: list[Record]) -> list[Verdict]:
@@ -162,10 +204,16 @@ def sorted_verdicts(one: study.Study, records: list[Record]) -> list[Verdict]:
 
 def readme(said: str, lines: list[Record]) -> str:
     """Returns the verdicts as Markdown: how many each study came to, then all, what is decided first."""
-    counts = [{"study": study} | overview.count(select(lines, study=study)) for study in distinct(lines, "study")]
+    counts = [
+        {"study": study} | overview.count(select(lines, study=study))
+        for study in distinct(lines, "study")
+    ]
     parts = [f"# {TITLE}", said, overview.DEFINITIONS, report.markdown(counts)]
     for kind, number in overview.count(lines).items():
-        some = [{k: x for k, x in line.items() if k != "verdict"} for line in select(lines, verdict=kind)]
+        some = [
+            {k: x for k, x in line.items() if k != "verdict"}
+            for line in select(lines, verdict=kind)
+        ]
         parts += [f"## {kind.capitalize()} ({number})", report.markdown(some)] if some else []
     return "\n\n".join(parts) + "\n"
 
@@ -182,9 +230,15 @@ def summary(lines: list[Record], studies: int, seconds: float) -> str:
 def section(one: study.Study, records: list[Record], source: str) -> Section:
     """All about a study."""
     about, lines = inspect.getdoc(type(one)), one.lines(records)
-    pictures = [Picture(figure, f"{about} ({name.replace('_', ' ')})") for name, figure in one.figures(records).items()]
+    pictures = [
+        Picture(figure, f"{about} ({name.replace('_', ' ')})")
+        for name, figure in one.figures(records).items()
+    ]
     notes = ". ".join(study.legend(one, lines))
-    return Section(study.name(one).replace("_", " "), [about, one.claim, *sorted_verdicts(one, records), *pictures, lines, notes, source])
+    return Section(
+        study.name(one).replace("_", " "),
+        [about, one.claim, *sorted_verdicts(one, records), *pictures, lines, notes, source],
+    )
 
 
 def provenance(sources: dict[str, str], records: dict[str, list[Record]]) -> dict[str, Any]:

@@ -46,12 +46,23 @@ from experiments.cli.flags import from_flags, look_up
 from experiments.cli.progress import Line
 from experiments.cli.whole import Whole
 from experiments.harness.cell import result
-from experiments.reports import comparison_answer, comparison_figures, figures, overview, report, stats
+from experiments.reports import (
+    comparison_answer,
+    comparison_figures,
+    figures,
+    overview,
+    report,
+    stats,
+)
 from experiments.reports.display_names import words
 from experiments.reports.stats import Record, scores, select
 from experiments.reports.verdicts import above_zero, near_zero
 
-DEMOS = {"running_sum": 48, "chain_pit": 3, "key_door": 4}  # so few that cloning them leaves something to repair
+DEMOS = {
+    "running_sum": 48,
+    "chain_pit": 3,
+    "key_door": 4,
+}  # so few that cloning them leaves something to repair
 ROWS = "sft,sft_fresh,dagger,rft,reinforce,rloo,grpo,ppo"
 HORIZONS = (1, 2, 4)
 QUESTION = """Every row starts from the same warm start, cloning of a few fixed demonstrations, and gets the same number of updates
@@ -90,21 +101,28 @@ class Command:
     full: bool = False  # the three tasks with 10 seeds, into results/sl_vs_rl
     quick: bool = False  # a smoke test: a tiny policy, few updates
     measure: bool = True  # --no-measure: only draw and judge what was measured before
-    policy: Policy = Policy(context="markov")  # its answer depends on the turn at hand alone, so that lengths beyond training are fair
+    policy: Policy = Policy(
+        context="markov"
+    )  # its answer depends on the turn at hand alone, so that lengths beyond training are fair
     devices: Natural = 0
 
 
 def main(arguments: list[str]) -> int:
     command = from_flags(Command, Command(), arguments)
     if command.full:
-        command = replace(command, tasks="running_sum,chain_pit,key_door", seeds=10, out="results/sl_vs_rl")
+        command = replace(
+            command, tasks="running_sum,chain_pit,key_door", seeds=10, out="results/sl_vs_rl"
+        )
     if command.quick:
         command = replace(command, out=command.out + "_quick", **SMOKE)
     if not command.measure:
         again(Path(command.out))
         return 0
     console.check_checkout(command.out)
-    check("sft" in command.rows.split(","), "The verdicts compare with cloning: leave sft among the --rows.")
+    check(
+        "sft" in command.rows.split(","),
+        "The verdicts compare with cloning: leave sft among the --rows.",
+    )
     parallel.prepare(command.devices)
     console.keep_compiled_programs()
     tasks = {name: look_up("task", name, named(envs))() for name in command.tasks.split(",")}
@@ -119,13 +137,17 @@ def main(arguments: list[str]) -> int:
     out = Path(command.out)
     report.write_csv(out / "results.csv", results)
     report.write_csv(out / "curves.csv", curves)
-    report.write(out / "made_by.json", json.dumps(describe_command(command, results), indent=1) + "\n")
+    report.write(
+        out / "made_by.json", json.dumps(describe_command(command, results), indent=1) + "\n"
+    )
     write(out)
     print(f"runs: {console.tensorboard(out / 'runs')}")
     return 0
 
 
-def measure(command: Command, tasks: dict[str, Any], rows: dict[str, algorithms.Algorithm]) -> tuple[list[Record], list[Record]] | None:
+def measure(
+    command: Command, tasks: dict[str, Any], rows: dict[str, algorithms.Algorithm]
+) -> tuple[list[Record], list[Record]] | None:
     """Returns the scores and the learning curves of all rows, measured or kept; None if it was stopped."""
     results, curves, whole = [], [], Whole("row", len(tasks) * (len(rows) + 1))
 
@@ -143,7 +165,10 @@ def measure(command: Command, tasks: dict[str, Any], rows: dict[str, algorithms.
             if finished is None:
                 progress.say(stopped())
                 return None
-            check("scores" in finished, f"{path} was finished by another command; delete its result.json, and it is scored again.")
+            check(
+                "scores" in finished,
+                f"{path} was finished by another command; delete its result.json, and it is scored again.",
+            )
             results += finished["scores"]
             curves += curve(path, task_name, row_name)
             print(summary(finished["scores"]), flush=True)
@@ -156,10 +181,22 @@ def table() -> dict[str, algorithms.Algorithm]:
     return rows | {"sft_fresh": rows["sft"]}
 
 
-def cells(command: Command, task_name: str, task: Any, rows: dict[str, algorithms.Algorithm]) -> dict[str, Run]:
+def cells(
+    command: Command, task_name: str, task: Any, rows: dict[str, algorithms.Algorithm]
+) -> dict[str, Run]:
     """The runs on one task: the warm start first, then each row from it."""
-    policy = replace(command.policy, width=16, layers=1, heads=2, mlp=32) if command.quick else command.policy
-    sizes = dict(policy=policy, seeds=command.seeds, devices=command.devices, eval_every=10, eval_episodes=command.episodes // 4)
+    policy = (
+        replace(command.policy, width=16, layers=1, heads=2, mlp=32)
+        if command.quick
+        else command.policy
+    )
+    sizes = dict(
+        policy=policy,
+        seeds=command.seeds,
+        devices=command.devices,
+        eval_every=10,
+        eval_episodes=command.episodes // 4,
+    )
     cloning = WarmStart(num_demos=DEMOS.get(task_name, 48), noise=command.demo_noise).algorithm
     warm = Run(task, cloning, updates=command.warm_updates, **sizes)
     start = str(Path(command.out) / "runs" / task_name / "warm_start")
@@ -172,21 +209,47 @@ def cells(command: Command, task_name: str, task: Any, rows: dict[str, algorithm
 
 
 def final_scores(
-    run: Run, task_name: str, row_name: str, episodes: int, line: Line, _: RunDirectory, outcome: Result
+    run: Run,
+    task_name: str,
+    row_name: str,
+    episodes: int,
+    line: Line,
+    _: RunDirectory,
+    outcome: Result,
 ) -> dict[str, list[Record]]:
     """One record per seed, horizon and mode of acting, under "scores"."""
     records = []
     for horizon in HORIZONS:
-        machine = Programs(run, lambda what: line.phase(f"{what.replace('evaluating', 'final evaluation')} at {horizon}x"))
+        machine = Programs(
+            run,
+            lambda what: line.phase(
+                f"{what.replace('evaluating', 'final evaluation')} at {horizon}x"
+            ),
+        )
         task = run.task.longer(horizon)
         decisions = num_decisions(task)
         for mode, temperature in (("sampled", 1.0), ("greedy", 0.0)):
             log = machine.evaluate(outcome.state.params, task, episodes, temperature=temperature)
             for i in range(run.seeds):
-                measured = {"success": log["success"][i], "per_turn": log["per_turn_accuracy"][i], "episode_return": log["return"][i]}
-                labels = {"task": task_name, "row": row_name, "seed": run.seed + i, "horizon": horizon, "num_turns": task.spec.num_turns}
+                measured = {
+                    "success": log["success"][i],
+                    "per_turn": log["per_turn_accuracy"][i],
+                    "episode_return": log["return"][i],
+                }
+                labels = {
+                    "task": task_name,
+                    "row": row_name,
+                    "seed": run.seed + i,
+                    "horizon": horizon,
+                    "num_turns": task.spec.num_turns,
+                }
                 spent = {name: outcome.last[name][i] for name in BUDGET} | {"updates": run.updates}
-                records.append(labels | {"decisions": decisions, "mode": mode} | {k: float(v) for k, v in measured.items()} | spent)
+                records.append(
+                    labels
+                    | {"decisions": decisions, "mode": mode}
+                    | {k: float(v) for k, v in measured.items()}
+                    | spent
+                )
     return {"scores": records}
 
 
@@ -209,7 +272,9 @@ def curve(cell: Path, task_name: str, row_name: str) -> list[Record]:
 
 def summary(finished: list[Record]) -> str:
     """A finished row's mean success at each horizon, in a line."""
-    success = [scores(select(finished, horizon=h, mode="sampled"), "success").mean() for h in HORIZONS]
+    success = [
+        scores(select(finished, horizon=h, mode="sampled"), "success").mean() for h in HORIZONS
+    ]
     text = "   ".join(f"{h}x {value:.3f}" for h, value in zip(HORIZONS, success))
     return f"{finished[0]['task']:12} {finished[0]['row']:11} success at the trained horizon {text}"
 
@@ -241,20 +306,39 @@ def verdicts(results: list[Record], task: str) -> list[report.Verdict]:
         judged.append(above_zero(f"{task}: {claim}", what, difference, more))
 
     have, judged = stats.distinct(results, "row"), []
-    positive("cloning's success falls with the horizon", "sft at 1x minus at 4x", score("sft") - score("sft", 4))
+    positive(
+        "cloning's success falls with the horizon",
+        "sft at 1x minus at 4x",
+        score("sft") - score("sft", 4),
+    )
     if score("sft", 2, "decisions").mean() > score("sft", 1, "decisions").mean():
         foretold = score("sft", column="per_turn") ** score("sft", 2, "decisions")
-        compounding = f"{task}: cloning's errors compound at a constant rate", FORETOLD, score("sft", 2) - foretold
+        compounding = (
+            f"{task}: cloning's errors compound at a constant rate",
+            FORETOLD,
+            score("sft", 2) - foretold,
+        )
         judged.append(near_zero(*compounding, margin=0.1, more=f"foretold {foretold.mean():.3f}"))
     for row in [row for row in ("reinforce", "rloo", "grpo", "ppo") if row in have]:
         positive(WARM.format(row), f"{row} minus the warm start", score(row) - score("warm_start"))
     if "grpo" in have:
         positive("RL repairs what cloning leaves", "grpo minus sft", score("grpo") - score("sft"))
-        positive("the repair lasts at 4x the trained horizon", "grpo minus sft at 4x", score("grpo", 4) - score("sft", 4))
+        positive(
+            "the repair lasts at 4x the trained horizon",
+            "grpo minus sft at 4x",
+            score("grpo", 4) - score("sft", 4),
+        )
     if "dagger" in have:
-        paid = (score("dagger", column="expert_labels") - score("sft", column="expert_labels")).mean()
+        paid = (
+            score("dagger", column="expert_labels") - score("sft", column="expert_labels")
+        ).mean()
         more = f"It paid {paid:,.0f} more expert labels."
-        positive("DAgger repairs it too, and pays in labels", "dagger minus sft", score("dagger") - score("sft"), more)
+        positive(
+            "DAgger repairs it too, and pays in labels",
+            "dagger minus sft",
+            score("dagger") - score("sft"),
+            more,
+        )
     return judged
 
 
@@ -264,7 +348,10 @@ def again(out: Path) -> None:
     Raises: ConfigError if nothing was measured there.
     """
     files = [out / name for name in ("results.csv", "curves.csv", "made_by.json")]
-    check(all(file.exists() for file in files), f"There are no results in {out}: leave out --no-measure.")
+    check(
+        all(file.exists() for file in files),
+        f"There are no results in {out}: leave out --no-measure.",
+    )
     write(out)
 
 
@@ -279,13 +366,25 @@ def write(out: Path) -> None:
     said = f"The predictions: {overview.count_verdicts(boxes)}."
     answer = [" ".join(comparison_answer.answer(results)), pictures["final_success"], said]
     sections = [report.Section("Verdicts", [VERDICTS, overview.verdict_list(boxes)])]
-    sections += [report.Section(f"Results on {words(task)}", [report.table(t), report.note(t)]) for task, t in tables.items()]
+    sections += [
+        report.Section(f"Results on {words(task)}", [report.table(t), report.note(t)])
+        for task, t in tables.items()
+    ]
     sections.append(report.Section("The comparison", [QUESTION, CAVEATS, pictures["rows"]]))
-    sections.append(report.Section("Success against horizon", [pictures["success_against_horizon"]]))
+    sections.append(
+        report.Section("Success against horizon", [pictures["success_against_horizon"]])
+    )
     sections.append(report.Section("Learning curves", [pictures["learning_curves"]]))
-    greedy = [part for task, t in tables.items() for part in (f"{words(task).capitalize()}:", report.table(t, "greedy"))]
+    greedy = [
+        part
+        for task, t in tables.items()
+        for part in (f"{words(task).capitalize()}:", report.table(t, "greedy"))
+    ]
     sections.append(report.Section("Greedy actions", [comparison_answer.greedy(results), *greedy]))
-    title, made = "Supervised learning against reinforcement learning", json.loads((out / "made_by.json").read_text())
+    title, made = (
+        "Supervised learning against reinforcement learning",
+        json.loads((out / "made_by.json").read_text()),
+    )
     report.write(out / "report.html", report.html(title, made, sections, answer))
     for task, t in tables.items():
         print(f"\n{task}\n{report.text(report.table(t))}\n{report.note(t)}")
@@ -301,7 +400,9 @@ def draw(out: Path) -> dict[str, report.Picture]:
     pictures = {
         "final_success": report.Picture(comparison_figures.final_success(results), FINAL),
         "learning_curves": report.Picture(comparison_figures.learning_curves(curves), CURVES),
-        "success_against_horizon": report.Picture(comparison_figures.success_against_horizon(results), HORIZON),
+        "success_against_horizon": report.Picture(
+            comparison_figures.success_against_horizon(results), HORIZON
+        ),
         "rows": report.Picture(comparison_figures.algorithm_table(cell_table(rows)), TABLE),
     }
     for name, picture in pictures.items():
@@ -314,7 +415,11 @@ def describe_command(command: Command, results: list[Record]) -> dict[str, Any]:
     made = provenance.collect()
     git = made["git"]
     cells_ = [Path(command.out) / "runs" / task / "warm_start" for task in command.tasks.split(",")]
-    began = {str((RunDirectory.open(cell).made_by.get("git") or {}).get("commit")) for cell in cells_ if git}
+    began = {
+        str((RunDirectory.open(cell).made_by.get("git") or {}).get("commit"))
+        for cell in cells_
+        if git
+    }
     flags = [
         f"--{f.name.replace('_', '-')} {shlex.quote(str(getattr(command, f.name)))}"
         for f in dataclasses.fields(command)
@@ -322,11 +427,15 @@ def describe_command(command: Command, results: list[Record]) -> dict[str, Any]:
     ]
     return {
         "command": " ".join([console.command("sl_vs_rl"), *flags]),
-        "commit": f"{', '.join(sorted(began | {git['commit']}))}{' with uncommitted changes' * git['dirty']}" if git else "none",
+        "commit": f"{', '.join(sorted(began | {git['commit']}))}{' with uncommitted changes' * git['dirty']}"
+        if git
+        else "none",
         "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
         "seeds": ", ".join(map(str, stats.distinct(results, "seed"))),
         "budget": f"{command.updates} updates of 256 episodes for each row, after {command.warm_updates} of cloning that all share",
-        "demonstrations": ", ".join(f"{task}: {DEMOS.get(task, 48)}" for task in command.tasks.split(",")),
+        "demonstrations": ", ".join(
+            f"{task}: {DEMOS.get(task, 48)}" for task in command.tasks.split(",")
+        ),
         "learning rate": f"{algorithms.GRPO.optimizer.learning_rate:g} for every row, {WarmStart().learning_rate:g} for the warm start",
         "device": "{count} x {kind}".format(**made["devices"]),
         "date": made["date"],

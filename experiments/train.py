@@ -72,12 +72,16 @@ def main(arguments: list[str]) -> int:
     if command.print_config:
         return print_config(run)
     if command.quick:
-        print(f"a smoke test of {run.updates} updates: it shows that everything works, and learns nothing")
+        print(
+            f"a smoke test of {run.updates} updates: it shows that everything works, and learns nothing"
+        )
     parallel.prepare(run.devices)
     machine = Programs(run)
     if run.warm_start.checkpoint:
         load_start(run, machine)  # now, so that a wrong one leaves no directory behind
-    name = command.run_dir or new_folder(f"runs/{arguments[0]}-{arguments[1]}-{time.strftime('%Y%m%d-%H%M%S')}")
+    name = command.run_dir or new_folder(
+        f"runs/{arguments[0]}-{arguments[1]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    )
     directory = RunDirectory.create(name, to_json(run))
     proceed = f"continue it with {console.command('train', '--resume', name)}, or choose another --run-dir"
     check(next(directory.entries(), None) is None, f"{name} already holds this run; {proceed}.")
@@ -89,7 +93,10 @@ def go_on(path: str, arguments: list[str]) -> int:
     directory = RunDirectory.open(path)
     before = read_run(directory)
     command = from_flags(Command, Command(before), arguments)
-    check(not command.quick and not command.run_dir, "A run goes on where it is, and to its end: leave out --run-dir and --quick.")
+    check(
+        not command.quick and not command.run_dir,
+        "A run goes on where it is, and to its end: leave out --run-dir and --quick.",
+    )
     parallel.prepare(command.run.devices)
     changes = resume.check_changes(directory, before, command.run)
     if command.print_config:
@@ -126,7 +133,10 @@ def brief(stored: Any) -> Any:
     """
     if not isinstance(stored, dict):
         return stored
-    return {name: f"{len(value):,} pairs" if name == "pairs" else brief(value) for name, value in stored.items()}
+    return {
+        name: f"{len(value):,} pairs" if name == "pairs" else brief(value)
+        for name, value in stored.items()
+    }
 
 
 def spell_out_demo(arguments: list[str]) -> list[str]:
@@ -142,7 +152,9 @@ def quick(run: Run) -> Run:
     """The run, cut down to seconds."""
     chunk = 5
     warm = dataclasses.replace(run.warm_start, updates=chunk * (run.warm_start.updates > 0))
-    sizes = dict(updates=2 * chunk, chunk=chunk, eval_every=chunk, eval_episodes=64, checkpoint_every=chunk)
+    sizes = dict(
+        updates=2 * chunk, chunk=chunk, eval_every=chunk, eval_episodes=64, checkpoint_every=chunk
+    )
     return dataclasses.replace(run, warm_start=warm, **sizes)
 
 
@@ -151,7 +163,9 @@ def execute(run: Run, directory: RunDirectory) -> int:
     console.keep_compiled_programs()
     parallel.prepare(run.devices)
     again = console.command("train", "--resume", directory.path)
-    should_stop = interrupt.stopper(lambda: f"stopped; {describe_saved(run, directory)}. Continue with: {again}")
+    should_stop = interrupt.stopper(
+        lambda: f"stopped; {describe_saved(run, directory)}. Continue with: {again}"
+    )
     with directory, Line(task_name(run.task)) as line:
         print(describe(run), f"records in {directory.path}", sep="\n", flush=True)
         result = train(run, directory, line, should_stop)
@@ -162,10 +176,16 @@ def execute(run: Run, directory: RunDirectory) -> int:
         scores = {name: last[name] for name in last if name.startswith("eval_")}
         line.phase("saving")
         directory.finish(scores | {name: last[name] for name in BUDGET})
-    lost = result.first["step"] > 0 or "eval_success" not in result.first  # with the beginning of the log
+    lost = (
+        result.first["step"] > 0 or "eval_success" not in result.first
+    )  # with the beginning of the log
     start = "" if lost else f"{mean(result.first['eval_success']):.3f} before, "
-    print(f"success on unseen problems: {start}{mean(last['eval_success']):.3f} after {run.updates} updates")
-    print(f"curves: {console.tensorboard(directory.path)}    more: {console.command('evaluate', directory.path)}")
+    print(
+        f"success on unseen problems: {start}{mean(last['eval_success']):.3f} after {run.updates} updates"
+    )
+    print(
+        f"curves: {console.tensorboard(directory.path)}    more: {console.command('evaluate', directory.path)}"
+    )
     return 0
 
 
@@ -176,7 +196,10 @@ def mean(values: list[float]) -> float:
 
 def describe(run: Run) -> str:
     """Size, context and memory of the run, in a line each."""
-    weights, specs = transformer.num_params(run.policy), {name: part.spec for name, part in parts(run.task).items()}
+    weights, specs = (
+        transformer.num_params(run.policy),
+        {name: part.spec for name, part in parts(run.task).items()},
+    )
     spec = max(specs.values(), key=lambda spec: spec.context_length)
     sequences = run.algorithm.problems * run.algorithm.attempts
     cache = 2 * run.policy.layers * sequences * spec.context_length * run.policy.width
@@ -186,7 +209,9 @@ def describe(run: Run) -> str:
     megabytes = 4 * (weights * copies + cache + activations) / 1e6
     return (
         f"policy: {weights:,} parameters, {run.policy.context} context\n"
-        + "".join(f"{name or 'episode'}: {describe_episode(spec)}\n" for name, spec in specs.items())
+        + "".join(
+            f"{name or 'episode'}: {describe_episode(spec)}\n" for name, spec in specs.items()
+        )
         + f"update: {sequences} episodes ({run.algorithm.problems} problems x {run.algorithm.attempts} attempts),"
         f" {run.seeds} seed{'s' * (run.seeds > 1)}\n"
         f"memory: about {megabytes:,.0f} MB for weights, optimizer, cache and activations"

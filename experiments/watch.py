@@ -34,7 +34,9 @@ class Command:
     """Print episodes of this task, on problems of the test split."""
 
     task: Any
-    policy: str = "expert"  # who acts: expert, random, or the directory of a run (the first of its seeds)
+    policy: str = (
+        "expert"  # who acts: expert, random, or the directory of a run (the first of its seeds)
+    )
     episodes: Count = 3
     seed: Seed = 0  # of the problems and the actions
 
@@ -48,7 +50,14 @@ def main(arguments: list[str]) -> int:
     command = parse(run, policy or "expert", arguments)
     layout.check_length(command.task.spec)
     console.keep_compiled_programs()
-    show(episodes(command.task, actor(run, state) if run else ACTORS[command.policy], command.seed, command.episodes))
+    show(
+        episodes(
+            command.task,
+            actor(run, state) if run else ACTORS[command.policy],
+            command.seed,
+            command.episodes,
+        )
+    )
     return 0
 
 
@@ -63,7 +72,10 @@ def parse(run: Run | None, policy: str, arguments: list[str]) -> Command:
     else:
         check(run is not None, f"Name a task: {', '.join(sorted(named(envs)))}.")
         task = run.task
-    check(not isinstance(task, dict), f"{policy} was trained on a mixture; name one of its tasks: {', '.join(parts(task))}.")
+    check(
+        not isinstance(task, dict),
+        f"{policy} was trained on a mixture; name one of its tasks: {', '.join(parts(task))}.",
+    )
     return from_flags(Command, Command(task, policy), arguments)
 
 
@@ -75,7 +87,9 @@ def actor(run: Run, state) -> Sampler:
 def show(texts: list[str]) -> None:
     """Prints episodes, an empty line between them; in colour on a terminal."""
     lines = "\n\n".join(texts).splitlines()
-    Console(highlight=False, soft_wrap=True).print(*(Text(line, style(line)) for line in lines), sep="\n")
+    Console(highlight=False, soft_wrap=True).print(
+        *(Text(line, style(line)) for line in lines), sep="\n"
+    )
 
 
 def style(line: str) -> str:

@@ -13,10 +13,15 @@ try:
     import nbformat
     from nbclient import NotebookClient
 except ImportError:
-    sys.exit("Notebooks are run by nbclient and ipykernel, which are not installed: python -m pip install -e '.[dev]'")
+    sys.exit(
+        "Notebooks are run by nbclient and ipykernel, which are not installed: python -m pip install -e '.[dev]'"
+    )
 
 HERE = Path(__file__).parent
-METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python"}}
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 
 
 def main(names: list[str]) -> None:
@@ -24,7 +29,10 @@ def main(names: list[str]) -> None:
         if not names or path.name.startswith(tuple(names)):
             begin = time.perf_counter()
             nbformat.write(ran(path), path)
-            print(f"{path.name}: {time.perf_counter() - begin:.0f} s, {path.stat().st_size / 1000:.0f} kB", flush=True)
+            print(
+                f"{path.name}: {time.perf_counter() - begin:.0f} s, {path.stat().st_size / 1000:.0f} kB",
+                flush=True,
+            )
 
 
 def ran(path: Path, timeout: int = 600) -> Any:
@@ -35,7 +43,10 @@ def ran(path: Path, timeout: int = 600) -> Any:
     notebook = nbformat.read(path, as_version=4)
     environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
     how = dict(
-        coalesce_streams=True, record_timing=False, resources={"metadata": {"path": str(HERE)}}, extra_arguments=["--log-level=ERROR"]
+        coalesce_streams=True,
+        record_timing=False,
+        resources={"metadata": {"path": str(HERE)}},
+        extra_arguments=["--log-level=ERROR"],
     )
     client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", **how)
     client.execute(env=environment)

@@ -74,7 +74,10 @@ def episodes(made):
 def gains(made, i, places):
     """What each written token earned: its turn's reward, if it is the turn's last, minus its own penalty."""
     last = {t: a for t, a in places}
-    return [(float(made.reward[i][t]) if last[t] == a else 0.0) - float(made.penalty[i][t, a]) for t, a in places]
+    return [
+        (float(made.reward[i][t]) if last[t] == a else 0.0) - float(made.penalty[i][t, a])
+        for t, a in places
+    ]
 
 
 def returns(made):
@@ -88,7 +91,9 @@ def returns(made):
 def noise_like(x, seed):
     """Anything at all of the same shape and kind."""
     random = np.random.default_rng(seed)
-    drawn = {"f": random.normal(size=x.shape), "b": random.random(x.shape) < 0.5}.get(x.dtype.kind, random.integers(0, 64, x.shape))
+    drawn = {"f": random.normal(size=x.shape), "b": random.random(x.shape) < 0.5}.get(
+        x.dtype.kind, random.integers(0, 64, x.shape)
+    )
     return drawn.astype(x.dtype)
 
 
@@ -98,7 +103,11 @@ def poisoned(tree, mask, seed):
     def poison(name, x):
         if name == "mask" or np.shape(x)[:3] != mask.shape[:3]:
             return x
-        real = mask if x.shape == mask.shape else mask.any(-1).reshape(mask.shape[:3] + (1,) * (x.ndim - 3))
+        real = (
+            mask
+            if x.shape == mask.shape
+            else mask.any(-1).reshape(mask.shape[:3] + (1,) * (x.ndim - 3))
+        )
         return np.where(real, x, noise_like(x, seed))
 
     return tree._replace(**{name: poison(name, x) for name, x in tree._asdict().items()})
@@ -118,7 +127,9 @@ def padded(tree, mask, axis, seed):
 
 def settings(cls):
     """The class with its flags and choices set in every way, its numbers as they are."""
-    options = {f.name: (False, True) if f.type is bool else get_args(kind(f.type)) for f in fields(cls)}
+    options = {
+        f.name: (False, True) if f.type is bool else get_args(kind(f.type)) for f in fields(cls)
+    }
     options = {name: choices for name, choices in options.items() if choices}
     return [cls(**dict(zip(options, chosen))) for chosen in itertools.product(*options.values())]
 

@@ -4,7 +4,9 @@ import gc
 import os
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"  # half the time to compile
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+)  # half the time to compile
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
@@ -23,7 +25,11 @@ MANY_MAPS = 20_000  # of the 65,530 that a process may have on Linux: every comp
 def pytest_runtest_teardown(item, nextitem):
     """Between files, a process that has compiled very much forgets it."""
     maps = Path("/proc/self/maps")
-    if (nextitem is None or nextitem.path != item.path) and maps.exists() and len(maps.read_bytes().splitlines()) > MANY_MAPS:
+    if (
+        (nextitem is None or nextitem.path != item.path)
+        and maps.exists()
+        and len(maps.read_bytes().splitlines()) > MANY_MAPS
+    ):
         from agentic_rl import parallel  # not before the plugin that checks shapes is there
 
         jax.clear_caches()

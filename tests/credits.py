@@ -15,7 +15,9 @@ RAW = dict(whiten=False)
 
 def value_of(made, discount=1.0, seed=1):
     """Random values before each token; those after it by their definition."""
-    before = np.where(made.mask, np.random.default_rng(seed).normal(size=made.mask.shape), 0.0).astype(np.float32)
+    before = np.where(
+        made.mask, np.random.default_rng(seed).normal(size=made.mask.shape), 0.0
+    ).astype(np.float32)
     after = np.zeros_like(before)
     for i, places in episodes(made):
         nexts = [before[i][p] for p in places[1:]] + [0.0]
@@ -31,7 +33,11 @@ def compiled_credits():
 
 @cache
 def compiled_values():
-    return compiled(lambda before, made, discount: from_state_values(before, token_rewards(made), made.mask, discount))
+    return compiled(
+        lambda before, made, discount: from_state_values(
+            before, token_rewards(made), made.mask, discount
+        )
+    )
 
 
 def by_token(found, made):
@@ -48,7 +54,11 @@ def agrees(credit, made, of_episode, value=None):
     """Asserts that the credit of each written token is what `of_episode(index, places, gains)` lists."""
     found = credited(credit, made, value)
     for i, places in episodes(made):
-        close([found[i][p] for p in places], of_episode(i, places, gains(made, i, places)), err_msg=f"{credit} at {i}")
+        close(
+            [found[i][p] for p in places],
+            of_episode(i, places, gains(made, i, places)),
+            err_msg=f"{credit} at {i}",
+        )
 
 
 def same(one, other, made=None, value=None, **options):
@@ -59,7 +69,10 @@ def same(one, other, made=None, value=None, **options):
 
 def to_go(places, gain, discount=1.0):
     """What each token and those after it earned, discounted once per turn in between."""
-    return [sum(discount ** (t - here) * g for (t, _), g in zip(places[k:], gain[k:])) for k, (here, _) in enumerate(places)]
+    return [
+        sum(discount ** (t - here) * g for (t, _), g in zip(places[k:], gain[k:]))
+        for k, (here, _) in enumerate(places)
+    ]
 
 
 def others(i, attempts=G):
@@ -69,5 +82,10 @@ def others(i, attempts=G):
 
 def td_sum(gain, value, discount, lambda_):
     """Σⱼ (γλ)ʲ δₖ₊ⱼ for each step k of a chain, δ the error of `value` to `gain` and the discounted next value (0 behind the last)."""
-    delta = [g + discount * after - before for g, before, after in zip(gain, value, [*value[1:], 0.0])]
-    return [sum((discount * lambda_) ** j * d for j, d in enumerate(delta[k:])) for k in range(len(delta))]
+    delta = [
+        g + discount * after - before for g, before, after in zip(gain, value, [*value[1:], 0.0])
+    ]
+    return [
+        sum((discount * lambda_) ** j * d for j, d in enumerate(delta[k:]))
+        for k in range(len(delta))
+    ]

@@ -52,7 +52,9 @@ def gspo(x, held, old, credit, mask):
 
 def gspo_token(x, held, old, credit, mask):
     """verl: that value with the slope of each token, clamped from above at 10."""
-    ratio = np.exp(np.minimum(x - held + total(held - old, mask) / mask.sum((1, 2), keepdims=True), 10.0))
+    ratio = np.exp(
+        np.minimum(x - held + total(held - old, mask) / mask.sum((1, 2), keepdims=True), 10.0)
+    )
     return np.maximum(-credit * ratio, -credit * np.clip(ratio, 1 - 3e-4, 1 + 4e-4))
 
 
@@ -135,7 +137,9 @@ def port(name, log_prob, old, reference, credit, mask):
     weight = weights(mask, over)
 
     def terms(x):  # apart, so that small differences of one are not lost in the other
-        return weight * np.stack([policy(x, held, old, credit, mask), coefficient * estimate(reference - x)])
+        return weight * np.stack(
+            [policy(x, held, old, credit, mask), coefficient * estimate(reference - x)]
+        )
 
     slope, h = np.zeros(held.shape), 1e-6
     for place in np.argwhere(mask):
@@ -149,10 +153,18 @@ def port(name, log_prob, old, reference, credit, mask):
 def batch(reach, seed):
     """Log-probabilities now, when acting and of the reference, a credit for each episode, and ragged turns."""
     random = np.random.default_rng(seed)
-    log_prob, mask = -30 * random.random((B, T, A)), np.arange(A) < random.integers(1, A + 1, (B, T, 1))
+    log_prob, mask = (
+        -30 * random.random((B, T, A)),
+        np.arange(A) < random.integers(1, A + 1, (B, T, 1)),
+    )
     gap = random.uniform(-12, 12, log_prob.shape)
     credit = np.broadcast_to(random.normal(size=(B, 1, 1)), log_prob.shape)
-    made = log_prob, log_prob - random.uniform(-reach, reach, log_prob.shape), log_prob + gap, credit
+    made = (
+        log_prob,
+        log_prob - random.uniform(-reach, reach, log_prob.shape),
+        log_prob + gap,
+        credit,
+    )
     return *(x.astype(np.float32) for x in made), mask
 
 
@@ -163,7 +175,9 @@ def program():
             per_token = -algorithm.surrogate(log_prob, old, credit, mask)
             if isinstance(algorithm.kl, ReferenceKL):
                 per_token += algorithm.kl(log_prob, reference)
-            return jnp.where(mask, loss_terms.token_weight([mask], algorithm.aggregation)[0] * per_token, 0.0).sum()
+            return jnp.where(
+                mask, loss_terms.token_weight([mask], algorithm.aggregation)[0] * per_token, 0.0
+            ).sum()
 
         return jax.value_and_grad(loss)(log_prob)
 
@@ -186,19 +200,30 @@ def test_the_loss_and_gradient_of_a_preset_are_those_of_its_port(name):
 
 def test_the_far_batch_is_beyond_every_clamp():
     log_prob, old, reference, credit, mask = batch(REACH["beyond"], 29)
-    away, gap, summed = (log_prob - old)[mask], (reference - log_prob)[mask], total(log_prob - old, mask)
+    away, gap, summed = (
+        (log_prob - old)[mask],
+        (reference - log_prob)[mask],
+        total(log_prob - old, mask),
+    )
     assert away.max() > 20 and away.min() < -20 and gap.max() > 11 and gap.min() < -11
     pushed_down = credit[:, :1, :1] < 0  # there alone a large ratio counts
-    assert ((10 < summed) & (summed < LARGEST) & pushed_down).any() and (summed / mask.sum((1, 2), keepdims=True) > 10)[pushed_down].any()
+    assert ((10 < summed) & (summed < LARGEST) & pushed_down).any() and (
+        summed / mask.sum((1, 2), keepdims=True) > 10
+    )[pushed_down].any()
 
 
 def test_verl_s_low_variance_estimator_is_flat_at_10():
     """As in verl for log π_ref − log π = 3: value 10 and slope 0, where the estimator itself has 16.09 and -19.09."""
     kl = PRESETS["grpo-verl"].kl
-    value, slope = jax.value_and_grad(lambda x: kl(x, jnp.float32(-1.0)) / kl.coefficient)(jnp.float32(-4.0))
+    value, slope = jax.value_and_grad(lambda x: kl(x, jnp.float32(-1.0)) / kl.coefficient)(
+        jnp.float32(-4.0)
+    )
     assert (value, slope) == (pytest.approx(10.0), 0.0)
     plain = ReferenceKL(1.0, "k3")
-    close(jax.value_and_grad(lambda x: plain(x, jnp.float32(-1.0)))(jnp.float32(-4.0)), (np.e**3 - 4, 1 - np.e**3))
+    close(
+        jax.value_and_grad(lambda x: plain(x, jnp.float32(-1.0)))(jnp.float32(-4.0)),
+        (np.e**3 - 4, 1 - np.e**3),
+    )
 
 
 @pytest.mark.parametrize("away", [-200.0, 200.0])
@@ -206,14 +231,28 @@ def test_no_gradient_is_nan_where_a_ratio_would_overflow(away):
     log_prob, mask = jnp.full((1, 1, 1), -1.0), jnp.ones((1, 1, 1), bool)
     for name, algorithm in PRESETS.items():
         for credit in (-1.0, 0.0, 1.0):
-            slope = program()(algorithm, log_prob, log_prob - away, log_prob + away, jnp.full((1, 1, 1), credit), mask)[1]
+            slope = program()(
+                algorithm,
+                log_prob,
+                log_prob - away,
+                log_prob + away,
+                jnp.full((1, 1, 1), credit),
+                mask,
+            )[1]
             assert np.isfinite(slope).all(), (name, credit)
 
 
-@pytest.mark.parametrize("name, coefficient, clamp", [("reinforce++", 0.01, 10.0), ("rloo-trl", 0.05, np.inf)])
+@pytest.mark.parametrize(
+    "name, coefficient, clamp", [("reinforce++", 0.01, 10.0), ("rloo-trl", 0.05, np.inf)]
+)
 def test_the_kl_in_the_reward_is_k1_clamped_where_openrlhf_does(name, coefficient, clamp):
-    log_prob, gap = np.full((1, 1, 1, 4), -13.0, np.float32), np.array([-12.0, -3.0, 0.5, 12.0], np.float32)
-    made = jax.tree.map(jnp.asarray, blank(1, 1, 1, 4, log_prob=log_prob, reference_log_prob=log_prob + gap))
+    log_prob, gap = (
+        np.full((1, 1, 1, 4), -13.0, np.float32),
+        np.array([-12.0, -3.0, 0.5, 12.0], np.float32),
+    )
+    made = jax.tree.map(
+        jnp.asarray, blank(1, 1, 1, 4, log_prob=log_prob, reference_log_prob=log_prob + gap)
+    )
     close(PRESETS[name].reward(made).penalty.ravel(), coefficient * np.clip(-gap, -clamp, clamp))
 
 
@@ -222,9 +261,15 @@ def whitened(x, mask):
 
 
 ADVANTAGES = {  # of returns [N, G] and lengths [N, G]
-    "grpo-trl": lambda r, n: (r - r.mean(1, keepdims=True)) / (r.std(1, ddof=1, keepdims=True) + 1e-4),
-    "grpo-verl": lambda r, n: (r - r.mean(1, keepdims=True)) / (r.std(1, ddof=1, keepdims=True) + 1e-6),
-    "grpo-tunix": lambda r, n: (r - r.mean(1, keepdims=True)) / (r.std(1, ddof=1, keepdims=True) + 1e-6),
+    "grpo-trl": lambda r, n: (
+        (r - r.mean(1, keepdims=True)) / (r.std(1, ddof=1, keepdims=True) + 1e-4)
+    ),
+    "grpo-verl": lambda r, n: (
+        (r - r.mean(1, keepdims=True)) / (r.std(1, ddof=1, keepdims=True) + 1e-6)
+    ),
+    "grpo-tunix": lambda r, n: (
+        (r - r.mean(1, keepdims=True)) / (r.std(1, ddof=1, keepdims=True) + 1e-6)
+    ),
     "grpo-zero": lambda r, n: (r - r.mean(1, keepdims=True)) / (r.std(1, keepdims=True) + 1e-4),
     "dr-grpo-verl": lambda r, n: r - r.mean(1, keepdims=True),
     "rloo-verl": lambda r, n: r - (r.sum(1, keepdims=True) - r) / (r.shape[1] - 1),
@@ -234,7 +279,10 @@ ADVANTAGES = {  # of returns [N, G] and lengths [N, G]
 
 def rewarded(scale):
     """Episodes of one turn of 1 to 4 tokens, whose returns spread by `scale` in their groups, beside a group of equal ones."""
-    random, mask = np.random.default_rng(0), np.arange(4) < np.random.default_rng(1).integers(1, 5, (3, 4, 1, 1))
+    random, mask = (
+        np.random.default_rng(0),
+        np.arange(4) < np.random.default_rng(1).integers(1, 5, (3, 4, 1, 1)),
+    )
     reward = (scale * random.normal(size=(3, 4, 1))).astype(np.float32)
     reward[2] = 1.0
     return blank(3, 4, 1, 4, reward=reward, mask=mask)
@@ -245,9 +293,16 @@ def rewarded(scale):
 def test_the_advantages_of_presets_that_compare_attempts_are_those_of_their_ports(name, scale):
     made = rewarded(scale)
     nothing = jnp.zeros(made.mask.shape)
-    found = np.asarray(PRESETS[name].credit(jax.tree.map(jnp.asarray, made), Value(nothing, nothing, jnp.float32(1))))
+    found = np.asarray(
+        PRESETS[name].credit(
+            jax.tree.map(jnp.asarray, made), Value(nothing, nothing, jnp.float32(1))
+        )
+    )
     returns, lengths = made.reward.sum(-1, dtype=float), made.mask.sum((2, 3))
-    expected = ADVANTAGES.get(name, ADVANTAGES["dr-grpo-verl"])(returns, lengths)[..., None, None] * made.mask
+    expected = (
+        ADVANTAGES.get(name, ADVANTAGES["dr-grpo-verl"])(returns, lengths)[..., None, None]
+        * made.mask
+    )
     expected = whitened(expected, made.mask) if name not in ADVANTAGES else expected
     found = np.where(made.mask, found[..., None] if found.ndim == 3 else found, 0.0)
     close(found, expected, rtol=5e-3, atol=1e-4 * scale)

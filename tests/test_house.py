@@ -33,8 +33,24 @@ STRICT = {
     "envs": {"config", "types", "tokens"},
 }  # all they may import besides their own files
 # A leading dot: as an attribute of anything.
-DEVICES = {".pmap", ".shard_map", "jax.devices", "jax.local_devices", "jax.device_count", "jax.local_device_count"}
-DISK = {"open", ".mkdir", ".write_text", ".write_bytes", ".savez", ".savefig", "orbax", "tensorboardX"}
+DEVICES = {
+    ".pmap",
+    ".shard_map",
+    "jax.devices",
+    "jax.local_devices",
+    "jax.device_count",
+    "jax.local_device_count",
+}
+DISK = {
+    "open",
+    ".mkdir",
+    ".write_text",
+    ".write_bytes",
+    ".savez",
+    ".savefig",
+    "orbax",
+    "tensorboardX",
+}
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +58,10 @@ ROOT = Path(__file__).parents[1]
 def trees(package: str) -> dict[Path, ast.Module]:
     """Returns the syntax tree of each file of a package, by its path in it, without suffix."""
     files = sorted((ROOT / package).rglob("*.py"))
-    return {path.relative_to(ROOT / package).with_suffix(""): ast.parse(path.read_text()) for path in files}
+    return {
+        path.relative_to(ROOT / package).with_suffix(""): ast.parse(path.read_text())
+        for path in files
+    }
 
 
 TREES = trees("agentic_rl")
@@ -51,7 +70,12 @@ TREES = trees("agentic_rl")
 def imports(tree: ast.AST) -> set[str]:
     """Full names of what is imported, wherever the import stands."""
     nodes = list(ast.walk(tree))
-    froms = {f"{'.' * n.level}{n.module}.{a.name}" for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
+    froms = {
+        f"{'.' * n.level}{n.module}.{a.name}"
+        for n in nodes
+        if isinstance(n, ast.ImportFrom)
+        for a in n.names
+    }
     return froms | {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
 
 
@@ -73,22 +97,37 @@ def mentions(words: set[str], allowed: set[str]) -> list[str]:
     """A sentence for each module, other than `allowed`, in which one of `words` occurs as a name or is imported."""
     found = []
     for path, tree in TREES.items():
-        dotted = imports(tree) | {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Name | ast.Attribute)}
-        heads, attributes = {name.split(".")[0] for name in dotted}, {f".{part}" for name in dotted for part in name.split(".")[1:]}
+        dotted = imports(tree) | {
+            ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Name | ast.Attribute)
+        }
+        heads, attributes = (
+            {name.split(".")[0] for name in dotted},
+            {f".{part}" for name in dotted for part in name.split(".")[1:]},
+        )
         used = words & (dotted | heads | attributes)
-        found += [f"{path} mentions {', '.join(sorted(used))}"] if used and path.parts[0] not in allowed else []
+        found += (
+            [f"{path} mentions {', '.join(sorted(used))}"]
+            if used and path.parts[0] not in allowed
+            else []
+        )
     return found
 
 
 @pytest.mark.parametrize("package", LAYERS)
 def test_every_room_has_its_layer_and_every_layer_its_rooms(package):
     rooms = {path.parts[0] for path in trees(package)}
-    assert all(layer(package, room) >= 0 for room in rooms) and rooms == set().union(*LAYERS[package])
+    assert all(layer(package, room) >= 0 for room in rooms) and rooms == set().union(
+        *LAYERS[package]
+    )
 
 
 @pytest.mark.parametrize("package", LAYERS)
 def test_imports_point_downwards(package):
-    wrong = [s for room, imported, s in arrows(package) if layer(package, imported) > layer(package, room)]
+    wrong = [
+        s
+        for room, imported, s in arrows(package)
+        if layer(package, imported) > layer(package, room)
+    ]
     assert not wrong, wrong
 
 
@@ -105,24 +144,43 @@ def test_no_module_has_the_name_of_one_of_pythons_own():
 
 
 def test_every_folder_says_what_lives_there():
-    silent = [path for package in LAYERS for path in (ROOT / package).rglob("*/") if list(path.glob("*.py"))]
-    silent = [path for path in silent if not ast.get_docstring(ast.parse((path / "__init__.py").read_text()))]
+    silent = [
+        path
+        for package in LAYERS
+        for path in (ROOT / package).rglob("*/")
+        if list(path.glob("*.py"))
+    ]
+    silent = [
+        path
+        for path in silent
+        if not ast.get_docstring(ast.parse((path / "__init__.py").read_text()))
+    ]
     assert not silent
 
 
 def test_imports_within_the_package_are_by_full_name_and_never_of_experiments_or_tests():
     heads = [(path, name.split(".")[0]) for path, tree in TREES.items() for name in imports(tree)]
-    wrong = [f"{path} imports from {head or 'a dot'}" for path, head in heads if head in ("", "experiments", "tests")]
+    wrong = [
+        f"{path} imports from {head or 'a dot'}"
+        for path, head in heads
+        if head in ("", "experiments", "tests")
+    ]
     assert not wrong, wrong
 
 
 def test_credit_knows_no_network_and_no_environment_and_environments_know_no_agent():
-    wrong = [said for module, imported, said in arrows() if module in STRICT and imported not in STRICT[module] | {module}]
+    wrong = [
+        said
+        for module, imported, said in arrows()
+        if module in STRICT and imported not in STRICT[module] | {module}
+    ]
     assert not wrong, wrong
 
 
 def test_the_learner_knows_no_environment():
-    wrong = [said for module, imported, said in arrows() if (module, imported) == ("training", "envs")]
+    wrong = [
+        said for module, imported, said in arrows() if (module, imported) == ("training", "envs")
+    ]
     assert not wrong, wrong
 
 

@@ -38,7 +38,11 @@ def long_functions(cells):
     """The names of functions, methods aside, whose body is longer than a line."""
     found = nodes(cells)
     methods = {id(node) for one in found if isinstance(one, ast.ClassDef) for node in one.body}
-    functions = [node for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and id(node) not in methods]
+    functions = [
+        node
+        for node in found
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and id(node) not in methods
+    ]
     return [f.name for f in functions if f.body[-1].end_lineno > f.body[0].lineno]
 
 
@@ -80,22 +84,35 @@ def test_a_long_function_is_found_and_a_method_is_none():
 @each
 def test_no_function_is_longer_than_a_line_and_classes_are_where_one_writes_them(path):
     assert long_functions(code(path)) == []
-    assert path.stem in CLASSES or not [node.name for node in nodes(code(path)) if isinstance(node, ast.ClassDef)]
+    assert path.stem in CLASSES or not [
+        node.name for node in nodes(code(path)) if isinstance(node, ast.ClassDef)
+    ]
 
 
 @each
 def test_it_was_run_from_top_to_bottom_and_ended_well(path):
     cells = code(path)
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
-    kinds = {output.get("name", output["output_type"]) for cell in cells for output in cell["outputs"]}
+    kinds = {
+        output.get("name", output["output_type"]) for cell in cells for output in cell["outputs"]
+    }
     assert kinds <= {"stdout", "execute_result", "display_data"}, kinds
-    silent = [source(c) for c in cells if isinstance(ast.parse(source(c)).body[-1], ast.Expr) and not c["outputs"]]
+    silent = [
+        source(c)
+        for c in cells
+        if isinstance(ast.parse(source(c)).body[-1], ast.Expr) and not c["outputs"]
+    ]
     assert all(last.splitlines()[-1].startswith("console.") for last in silent), silent
 
 
 @each
 def test_it_has_a_picture_with_a_description_and_is_small(path):
-    outputs = [output for cell in code(path) for output in cell["outputs"] if "image/png" in output.get("data", {})]
+    outputs = [
+        output
+        for cell in code(path)
+        for output in cell["outputs"]
+        if "image/png" in output.get("data", {})
+    ]
     assert outputs and all(output["metadata"]["image/png"]["alt"] for output in outputs)
     assert path.stat().st_size < LARGEST
 
@@ -104,7 +121,13 @@ def test_it_has_a_picture_with_a_description_and_is_small(path):
 def test_nothing_tells_when_and_where_it_was_run(path):
     notebook = json.loads(path.read_text())
     assert stray(notebook) == []
-    assert re.findall(r"/(?:root|home|tmp|work|Users|opt)/\S*|0x[0-9a-f]{6,}|\b\d\d:\d\d:\d\d\b", written(notebook)) == []
+    assert (
+        re.findall(
+            r"/(?:root|home|tmp|work|Users|opt)/\S*|0x[0-9a-f]{6,}|\b\d\d:\d\d:\d\d\b",
+            written(notebook),
+        )
+        == []
+    )
 
 
 @each
@@ -125,5 +148,9 @@ def test_it_runs(path, monkeypatch):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ran = run.ran(path)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert not [o for cell in ran.cells for o in cell.get("outputs", []) if o.get("name") == "stderr"]
-    assert after.ru_utime - before.ru_utime < 2 * SLOWEST  # of two cores: the clock would also tell of other work beside it
+    assert not [
+        o for cell in ran.cells for o in cell.get("outputs", []) if o.get("name") == "stderr"
+    ]
+    assert (
+        after.ru_utime - before.ru_utime < 2 * SLOWEST
+    )  # of two cores: the clock would also tell of other work beside it

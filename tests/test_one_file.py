@@ -78,13 +78,17 @@ class Echo:
 @pytest.fixture
 def copy(tmp_path):
     for folder in ("agentic_rl", "experiments", "tests"):
-        shutil.copytree(HERE / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            HERE / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
     shutil.copy(HERE / "setup.cfg", tmp_path)
     return tmp_path
 
 
 def run(copy, *command):
-    return subprocess.run([sys.executable, "-m", *command], cwd=copy, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=copy, capture_output=True, text=True
+    )
 
 
 def test_a_new_file_is_a_new_task_that_keeps_the_contract_and_can_be_watched(copy):
@@ -122,8 +126,19 @@ class AboveMedian(Group):
 @pytest.mark.slow
 def test_a_new_file_is_a_new_credit_that_is_tested_and_can_be_trained_with(copy):
     (copy / "agentic_rl" / "credit" / "median.py").write_text(MEDIAN)
-    tested = run(copy, "pytest", "-q", "-p", "no:xdist", "tests/test_credit.py", "-k", "no_credit and (padding or order)")
+    tested = run(
+        copy,
+        "pytest",
+        "-q",
+        "-p",
+        "no:xdist",
+        "tests/test_credit.py",
+        "-k",
+        "no_credit and (padding or order)",
+    )
     assert tested.returncode == 0 and "passed" in tested.stdout, tested.stdout[-2000:]
     line = "grpo chain_pit --credit above_median --algorithm.credit.scale 2 --quick --task.num-turns 2 --devices 1 --run-dir run"
     trained = run(copy, "experiments.train", *line.split())
-    assert trained.returncode == 0 and "success on unseen problems" in trained.stdout, trained.stderr[-2000:]
+    assert trained.returncode == 0 and "success on unseen problems" in trained.stdout, (
+        trained.stderr[-2000:]
+    )

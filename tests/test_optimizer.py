@@ -13,16 +13,22 @@ from agentic_rl.optimizer import Adam, Sgd, schedule
 def gradient_step(config, gradient, update=0, total=10):
     """What one step adds to parameters of 1."""
     params = jax.tree.map(jnp.ones_like, gradient)
-    new, _ = optimizer.step(config, gradient, optimizer.init(config, params), params, jnp.int32(update), total)
+    new, _ = optimizer.step(
+        config, gradient, optimizer.init(config, params), params, jnp.int32(update), total
+    )
     return jax.tree.map(lambda a, b: a - b, new, params)
 
 
 def test_gradients_are_clipped_by_their_global_norm():
     gradient = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([4.0])}  # norm 5
     clipped = gradient_step(Sgd(learning_rate=1.0, max_grad_norm=0.5), gradient)
-    chex.assert_trees_all_close(clipped, {"a": jnp.array([-0.3, 0.0]), "b": jnp.array([-0.4])}, atol=1e-6)
+    chex.assert_trees_all_close(
+        clipped, {"a": jnp.array([-0.3, 0.0]), "b": jnp.array([-0.4])}, atol=1e-6
+    )
     short = gradient_step(Sgd(learning_rate=1.0, max_grad_norm=6.0), gradient)
-    chex.assert_trees_all_close(short, {"a": jnp.array([-3.0, 0.0]), "b": jnp.array([-4.0])}, atol=1e-6)
+    chex.assert_trees_all_close(
+        short, {"a": jnp.array([-3.0, 0.0]), "b": jnp.array([-4.0])}, atol=1e-6
+    )
 
 
 def test_the_first_step_of_adam_is_the_learning_rate_and_weight_decay_is_decoupled():
@@ -37,7 +43,9 @@ def test_the_first_step_of_adam_is_the_learning_rate_and_weight_decay_is_decoupl
 def test_eps_holds_back_the_steps_of_small_gradients(eps):
     gradient = np.array([0.3, -1e-5])
     step = gradient_step(Adam(learning_rate=0.1, warmup=0, eps=eps), {"a": jnp.asarray(gradient)})
-    np.testing.assert_allclose(step["a"], -0.1 * gradient / (abs(gradient) + eps), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        step["a"], -0.1 * gradient / (abs(gradient) + eps), rtol=1e-4, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize(

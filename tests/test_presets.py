@@ -28,7 +28,10 @@ from tests.toys import babbler
 ROWS = algorithms.by_name()
 RESULTS = Path(__file__).parents[1] / "results" / "variants" / "results.csv"
 PAGE = Path(__file__).parents[1] / "docs" / "algorithms.md"
-FAST = {"rloo-trl", "ragen-bi-level"}  # between them: a reference, a critic, an entropy bonus, a selection, a ratio of episodes
+FAST = {
+    "rloo-trl",
+    "ragen-bi-level",
+}  # between them: a reference, a critic, an entropy bonus, a selection, a ratio of episodes
 APART = [
     ("grpo-trl", "grpo-verl"), ("grpo-deepseek", "grpo-tunix"), ("cispo-trl", "cispo-verl"),
     ("rloo-trl", "rloo-verl"), ("gigpo-paper", "gigpo-code"), ("reinforce++", "reinforce++-baseline"), ("ppo-2017", "ppo-verl"),
@@ -51,14 +54,18 @@ def test_a_preset_has_the_sizes_of_a_row():
 def test_the_presets_that_are_said_to_be_a_row_are_that_row_and_no_others_are_one():
     said = {name: re.findall(r"It is row (\w+)", preset.about) for name, preset in TABLE.items()}
     rows = {row: name for name, row in ROWS.items()}
-    assert said == {name: [rows[preset]] if preset in rows else [] for name, preset in PRESETS.items()}
+    assert said == {
+        name: [rows[preset]] if preset in rows else [] for name, preset in PRESETS.items()
+    }
 
 
 def harsh():
     """Episodes of which the first problem's earn hardly anything, and how far the policy has moved since: up to tenfold."""
     made = free(trajectory(2))
     scale = np.float32([1e-3, 1.0, 1.0])[:, None, None]
-    return jax.tree.map(jnp.asarray, made._replace(reward=made.reward * scale)), jax.random.normal(jax.random.key(0), made.mask.shape)
+    return jax.tree.map(jnp.asarray, made._replace(reward=made.reward * scale)), jax.random.normal(
+        jax.random.key(0), made.mask.shape
+    )
 
 
 def before(made):
@@ -69,7 +76,9 @@ def before(made):
 def credited(algorithm, made):
     """The credit of each token, 0 where it is not trained on, what is trained on, and the values."""
     made, kept = algorithm.reward(made), algorithm.selection(made)
-    value = from_state_values(before(made), token_rewards(made), made.mask, getattr(algorithm.values, "discount", 1.0))
+    value = from_state_values(
+        before(made), token_rewards(made), made.mask, getattr(algorithm.values, "discount", 1.0)
+    )
     mask = made.mask & kept[..., None, None]
     credit = algorithm.credit(made._replace(mask=mask), value)
     return jnp.where(mask, credit[..., None] if credit.ndim == 3 else credit, 0.0), mask, value
@@ -81,7 +90,10 @@ def lesson(preset):
     algorithm = PRESETS[preset]
     made, drift = harsh()
     credit, mask, value = credited(algorithm, made)
-    flat = [x.reshape((-1, *x.shape[2:])) for x in (made.log_prob, credit, mask, made.reference_log_prob)]
+    flat = [
+        x.reshape((-1, *x.shape[2:]))
+        for x in (made.log_prob, credit, mask, made.reference_log_prob)
+    ]
 
     def loss(log_prob):
         old, credit, mask, reference = flat
@@ -91,13 +103,17 @@ def lesson(preset):
         return (loss_terms.token_weight([mask], algorithm.aggregation)[0] * per_token).sum()
 
     slope = jax.grad(loss)(flat[0] + drift.reshape(flat[0].shape))
-    return slope, algorithm.values.target(value, mask) if algorithm.values.learned else jnp.zeros(())
+    return slope, algorithm.values.target(value, mask) if algorithm.values.learned else jnp.zeros(
+        ()
+    )
 
 
 @pytest.mark.slow
 def test_no_two_presets_learn_the_same_from_a_harsh_batch():
     def apart(a, b):
-        return any(x.shape != y.shape or np.abs(x - y).max() > 1e-6 for x, y in zip(lesson(a), lesson(b)))
+        return any(
+            x.shape != y.shape or np.abs(x - y).max() > 1e-6 for x, y in zip(lesson(a), lesson(b))
+        )
 
     same = [pair for pair in itertools.combinations(PRESETS, 2) if not apart(*pair)]
     assert not same, f"one algorithm under two names: {same}"
@@ -107,8 +123,15 @@ def test_the_two_forms_of_gspo_have_one_gradient_but_for_eps():
     made, drift = harsh()
     one, other = PRESETS["gspo-trl"], PRESETS["gspo-verl"]
     credit, mask, _ = credited(one, made)
-    old, credit, mask, drift = (x.reshape((-1, *x.shape[2:])) for x in (made.log_prob, credit, mask, drift / 1000))
-    slopes = [jax.grad(lambda x: jnp.where(mask, a.surrogate(x, old, credit, mask), 0.0).sum())(old + drift) for a in (one, other)]
+    old, credit, mask, drift = (
+        x.reshape((-1, *x.shape[2:])) for x in (made.log_prob, credit, mask, drift / 1000)
+    )
+    slopes = [
+        jax.grad(lambda x: jnp.where(mask, a.surrogate(x, old, credit, mask), 0.0).sum())(
+            old + drift
+        )
+        for a in (one, other)
+    ]
     close(slopes[0], slopes[1])
     assert 0 < (slopes[0] != 0).sum() < mask.sum()
 
@@ -130,11 +153,15 @@ def test_behind_the_second_longest_episode_the_optimal_token_baseline_is_0():
 
 def test_in_episodes_of_up_to_20_tokens_vapo_s_lambda_is_0():
     made, _ = harsh()
-    credit, mask, value = credited(replace(PRESETS["vapo"], credit=replace(PRESETS["vapo"].credit, whiten=False)), made)
+    credit, mask, value = credited(
+        replace(PRESETS["vapo"], credit=replace(PRESETS["vapo"].credit, whiten=False)), made
+    )
     close(credit, np.where(mask, value.after - value.before, 0.0))
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in PRESETS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in PRESETS]
+)
 def test_a_preset_makes_an_update(name):
     after = jax.tree.map(lambda x: x[0], weights_after_update(adversarial(PRESETS[name])))
     chex.assert_tree_all_finite(after)
@@ -161,7 +188,9 @@ def test_the_committed_page_is_current():
 
 def test_every_variant_was_measured():
     measured = {record["variant"] for record in results()}
-    assert measured == algorithms_page.variants().keys(), "Run `python -m experiments.pages.algorithms_page` and commit its results."
+    assert measured == algorithms_page.variants().keys(), (
+        "Run `python -m experiments.pages.algorithms_page` and commit its results."
+    )
 
 
 def test_a_cell_of_the_page_tells_two_algorithms_apart_wherever_their_parts_differ():
@@ -170,7 +199,9 @@ def test_a_cell_of_the_page_tells_two_algorithms_apart_wherever_their_parts_diff
         unequal = {name for name in names if getattr(one, name) != getattr(other, name)}
         assert unequal == algorithms_page.cells(one, other).keys()
         assert all(
-            algorithms_page.describe_part(getattr(one, name)) != algorithms_page.describe_part(getattr(other, name)) for name in unequal
+            algorithms_page.describe_part(getattr(one, name))
+            != algorithms_page.describe_part(getattr(other, name))
+            for name in unequal
         )
 
 
@@ -183,7 +214,9 @@ def test_norms_and_cosines_are_those_of_whole_trees_at_each_of_the_two_points():
     slope = {"a": jnp.array([[0.0, 2.0], [-2.0, 0.0]]), "b": jnp.zeros((2, 1))}
     found = algorithms_page.compare_gradients(slope, base)
     assert found == pytest.approx({"norm": 2, "cosine": 0, "moved_norm": 2, "moved_cosine": -1})
-    assert algorithms_page.compare_gradients(base, base) == pytest.approx({"norm": 5, "cosine": 1, "moved_norm": 1, "moved_cosine": 1})
+    assert algorithms_page.compare_gradients(base, base) == pytest.approx(
+        {"norm": 5, "cosine": 1, "moved_norm": 1, "moved_cosine": 1}
+    )
 
 
 def test_only_a_critic_s_loss_is_left_out_of_what_is_measured():
@@ -200,9 +233,17 @@ def test_the_command_measures_what_training_would_see_and_writes_the_page(tmp_pa
     monkeypatch.setattr(algorithms_page.parallel, "prepare", lambda devices: None)
     monkeypatch.setattr(algorithms_page.console, "keep_compiled_programs", lambda: None)
     sizes = ["--task", "two_prompt", "--warm-updates", "0", "--updates", "10"]
-    assert algorithms_page.main([*sizes, "--out", str(tmp_path), "--page", str(tmp_path / "page.md")]) == 0
+    assert (
+        algorithms_page.main([*sizes, "--out", str(tmp_path), "--page", str(tmp_path / "page.md")])
+        == 0
+    )
     grpo, reinforce, ppo = report.read_csv(tmp_path / "results.csv")
-    assert (grpo["cosine"], grpo["moved_cosine"]) == pytest.approx((1, 1)) and 1e-3 < grpo["gap"] < 1
-    assert reinforce["credit_mean"] == pytest.approx(reinforce["success"]) and abs(reinforce["moved_cosine"]) < 1
+    assert (grpo["cosine"], grpo["moved_cosine"]) == pytest.approx((1, 1)) and 1e-3 < grpo[
+        "gap"
+    ] < 1
+    assert (
+        reinforce["credit_mean"] == pytest.approx(reinforce["success"])
+        and abs(reinforce["moved_cosine"]) < 1
+    )
     assert ppo["credit_std"] == pytest.approx(1, rel=1e-3)
     assert "--task two_prompt" in (tmp_path / "page.md").read_text()

@@ -16,35 +16,58 @@ from experiments.harness import study
 from tests.experiments.own_data.test_qa_data import sums
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md", ROOT / "results" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "results" / "README.md",
+]
 LINE = "grpo key_door --policy.context markov --policy.width 16 --policy.heads 2 --updates 1 --chunk 1 --seeds 1 --eval-episodes 8"
 START = r"(?:python -m experiments\.|agentic-rl )"
 
 
 def programs():
     """The blocks of Python."""
-    return [text for page in PAGES for text in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)]
+    return [
+        text
+        for page in PAGES
+        for text in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    ]
 
 
 def typed():
     """What is to be typed: lines of indented blocks, lines of fenced ones, and commands within sentences."""
     found = []
     for page in PAGES:
-        text = re.sub(r"^```(?:python)?\n.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)  # programs and episodes
-        found += re.findall(r"^(?:    |\$ )?((?:python -m|agentic-rl|make|tensorboard)\s.*)$", text, re.MULTILINE)
-        found += [" ".join(command.split()) for command in re.findall(r"`((?:python -m|agentic-rl|make)\s[^`]*)`", text)]
+        text = re.sub(
+            r"^```(?:python)?\n.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE
+        )  # programs and episodes
+        found += re.findall(
+            r"^(?:    |\$ )?((?:python -m|agentic-rl|make|tensorboard)\s.*)$", text, re.MULTILINE
+        )
+        found += [
+            " ".join(command.split())
+            for command in re.findall(r"`((?:python -m|agentic-rl|make)\s[^`]*)`", text)
+        ]
     return sorted({re.split(r"\s+#", command)[0].strip() for command in found})
 
 
 def commands():
     """Program and arguments of each command of this package."""
     lines = [line for line in typed() if re.match(START, line)]
-    return [(program.replace("-", "_"), words) for program, *words in (shlex.split(re.sub(f"^{START}", "", line)) for line in lines)]
+    return [
+        (program.replace("-", "_"), words)
+        for program, *words in (shlex.split(re.sub(f"^{START}", "", line)) for line in lines)
+    ]
 
 
 STUDIES = reproduce.studies()
-each_program = pytest.mark.parametrize("program", programs(), ids=lambda program: program.strip().splitlines()[-1][:40])
-SHOWN = [pytest.param(program, words, id=" ".join([program, *words])) for program, words in commands()]
+each_program = pytest.mark.parametrize(
+    "program", programs(), ids=lambda program: program.strip().splitlines()[-1][:40]
+)
+SHOWN = [
+    pytest.param(program, words, id=" ".join([program, *words])) for program, words in commands()
+]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +91,9 @@ def played(program, run, capsys):
 
 def test_there_are_programs_and_commands():
     assert len(programs()) >= 3 and len(SHOWN) >= 20
-    assert {"train", "watch", "evaluate", "compare", "inspect", "credit_bench", "sl_vs_rl"} <= {program for program, _ in commands()}
+    assert {"train", "watch", "evaluate", "compare", "inspect", "credit_bench", "sl_vs_rl"} <= {
+        program for program, _ in commands()
+    }
 
 
 @each_program
@@ -83,7 +108,10 @@ def test_every_program_imports_what_it_uses_and_nothing_else(program):
 def test_every_program_runs(program, run, capsys):
     out = played(program, run, capsys)
     if "testbed" in program:
-        assert re.search(r"pearson +-?\d\.\d{3} ", out) and "(4, 8, 10, 1) exact, by enumeration of up to 5 states a turn" in out
+        assert (
+            re.search(r"pearson +-?\d\.\d{3} ", out)
+            and "(4, 8, 10, 1) exact, by enumeration of up to 5 states a turn" in out
+        )
 
 
 def test_the_file_that_extends_it_becomes_a_choice(tmp_path, monkeypatch, capsys):
@@ -100,10 +128,17 @@ def test_the_file_that_extends_it_becomes_a_choice(tmp_path, monkeypatch, capsys
     assert '"class": "agentic_rl.credit.median.AboveMedian"' in out and '"scale": 2.0' in out
 
 
-@pytest.mark.parametrize("program, words", [p for p in SHOWN if p.values[0] == "train" and "above_median" not in p.values[1]])
+@pytest.mark.parametrize(
+    "program, words",
+    [p for p in SHOWN if p.values[0] == "train" and "above_median" not in p.values[1]],
+)
 def test_every_training_command_parses(program, words, tmp_path, capsys):
     (tmp_path / "my_pairs.jsonl").write_text(sums(40))
-    stand_in = {"my_pairs.jsonl": str(tmp_path / "my_pairs.jsonl"), "<task>": "running_sum", "reasoning_gym:gcd": "reasoning_gym:gcd:40"}
+    stand_in = {
+        "my_pairs.jsonl": str(tmp_path / "my_pairs.jsonl"),
+        "<task>": "running_sum",
+        "reasoning_gym:gcd": "reasoning_gym:gcd:40",
+    }
     words = [stand_in.get(word, word) for word in words]
     if any("reasoning_gym" in word for word in words):
         pytest.importorskip("reasoning_gym")
@@ -119,7 +154,11 @@ def test_every_training_command_parses(program, words, tmp_path, capsys):
 @pytest.mark.parametrize("program, words", [p for p in SHOWN if p.values[0] != "train"])
 def test_every_other_command_names_a_program_and_flags_that_it_has(program, words, capsys):
     flags = {word.split("=")[0] for word in words if word.startswith("--")}
-    main = partial(study.run, STUDIES[program]) if program in STUDIES else importlib.import_module(f"experiments.{program}").main
+    main = (
+        partial(study.run, STUDIES[program])
+        if program in STUDIES
+        else importlib.import_module(f"experiments.{program}").main
+    )
     task = ["key_door"] * (program == "watch")  # whose flags are listed
     try:
         main([*task, "--help"])
@@ -129,6 +168,12 @@ def test_every_other_command_names_a_program_and_flags_that_it_has(program, word
 
 
 def test_every_target_of_make_is_in_the_makefile():
-    targets = {word for line in typed() if line.startswith("make ") for word in line.split()[1:] if "=" not in word}
+    targets = {
+        word
+        for line in typed()
+        if line.startswith("make ")
+        for word in line.split()[1:]
+        if "=" not in word
+    }
     known = set(re.findall(r"^([\w.-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"compare", "test"} <= targets <= known

@@ -18,7 +18,18 @@ from agentic_rl.selection import All, Informative, NotOverlong, TopSpread
 from agentic_rl.training.experience import make_batch
 from agentic_rl.types import Value
 from agentic_rl.values.critic import Critic
-from tests.batches import G, N, blank, close, padded, poisoned, returns, settings, terminal, trajectory
+from tests.batches import (
+    G,
+    N,
+    blank,
+    close,
+    padded,
+    poisoned,
+    returns,
+    settings,
+    terminal,
+    trajectory,
+)
 from tests.toys import compiled
 
 EVERY = [chosen for cls in config.named(selection).values() for chosen in settings(cls)]
@@ -53,13 +64,20 @@ def test_all_are_all():
 
 
 def test_informative_groups_are_those_whose_attempts_did_not_all_fare_alike():
-    found = kept_by(Informative(), earning([[0, 0, 0], [1, 1, 1], [0, 0, 1], [-0.5, 0.5, 0.25], [0.1, 0.1, 0.1]]))
+    found = kept_by(
+        Informative(),
+        earning([[0, 0, 0], [1, 1, 1], [0, 0, 1], [-0.5, 0.5, 0.25], [0.1, 0.1, 0.1]]),
+    )
     np.testing.assert_array_equal(found, [[x] * 3 for x in (False, False, True, True, False)])
 
 
 def test_informative_reads_the_return_and_not_in_which_turn_it_came():
     made = terminal(trajectory())
-    early = made._replace(reward=np.where(np.arange(made.reward.shape[2]) == 0, made.reward.sum(-1, keepdims=True), 0.0))
+    early = made._replace(
+        reward=np.where(
+            np.arange(made.reward.shape[2]) == 0, made.reward.sum(-1, keepdims=True), 0.0
+        )
+    )
     np.testing.assert_array_equal(kept_by(Informative(), early), kept_by(Informative(), made))
 
 
@@ -75,7 +93,10 @@ def test_top_spread_keeps_the_groups_whose_returns_have_the_largest_standard_dev
 def test_of_groups_with_equal_spread_the_earlier_ones_are_kept():
     made = earning([[0, 0], [0, 1], [3, 2], [1, 0], [0, 0]])
     for fraction, count in ((0.2, 1), (0.4, 2), (0.6, 3), (0.8, 4)):
-        np.testing.assert_array_equal(np.nonzero(kept_by(TopSpread(fraction=fraction), made)[:, 0])[0], sorted([1, 2, 3, 0, 4][:count]))
+        np.testing.assert_array_equal(
+            np.nonzero(kept_by(TopSpread(fraction=fraction), made)[:, 0])[0],
+            sorted([1, 2, 3, 0, 4][:count]),
+        )
 
 
 @pytest.mark.parametrize("groups", [7, 30, 100])
@@ -97,7 +118,9 @@ def test_an_episode_is_overlong_if_it_was_cut_off_and_not_if_it_fills_its_layout
 @pytest.mark.parametrize("chosen", [Informative(), TopSpread()], ids=repr)
 def test_what_compares_attempts_refuses_groups_of_one(chosen):
     algorithms.swap(algorithms.REINFORCE, selection=chosen, attempts=2)
-    with pytest.raises(ConfigError, match=f"{type(chosen).__name__} compares attempts at the same problem"):
+    with pytest.raises(
+        ConfigError, match=f"{type(chosen).__name__} compares attempts at the same problem"
+    ):
         algorithms.swap(algorithms.REINFORCE, selection=chosen, attempts=1)
 
 
@@ -118,12 +141,17 @@ def test_less_than_one_round_is_refused():
 def rows_with(credits):
     """A row of the table with each credit, and a critic where it needs one."""
     plain = replace(algorithms.REINFORCE, problems=N, attempts=G, minibatches=1)
-    return [replace(plain, credit=c, values=Critic() if c.reads_value else values.NoValue()) for c in credits]
+    return [
+        replace(plain, credit=c, values=Critic() if c.reads_value else values.NoValue())
+        for c in credits
+    ]
 
 
 @cache
 def compiled_batches():
-    return compiled(lambda rows, made, value, kept: [make_batch(row, made, value, kept) for row in rows])
+    return compiled(
+        lambda rows, made, value, kept: [make_batch(row, made, value, kept) for row in rows]
+    )
 
 
 def values_of(made):
@@ -142,13 +170,22 @@ def some_kept():
 
 def test_what_is_left_out_changes_no_credit_of_the_others_and_no_whitening_reads_it():
     made, kept = some_kept()
-    credits = [*(cls() for cls in config.named(agentic_rl.credit).values()), RewardToGo(whiten=True), Centred(whiten=True)]
-    with_all, without = (compiled_batches()(rows_with(credits), made, values_of(made), of) for of in (np.ones_like(kept), kept))
+    credits = [
+        *(cls() for cls in config.named(agentic_rl.credit).values()),
+        RewardToGo(whiten=True),
+        Centred(whiten=True),
+    ]
+    with_all, without = (
+        compiled_batches()(rows_with(credits), made, values_of(made), of)
+        for of in (np.ones_like(kept), kept)
+    )
     trained = (made.mask & kept[..., None, None]).reshape(without[0].mask.shape)
     for credit, before, batch in zip(credits, with_all, without):
         expected = np.asarray(before.credit)[trained]
         expected = (expected - expected.mean()) / expected.std() if credit.whiten else expected
-        close(np.asarray(batch.credit)[trained], expected, err_msg=str(credit), rtol=1e-3, atol=1e-4)
+        close(
+            np.asarray(batch.credit)[trained], expected, err_msg=str(credit), rtol=1e-3, atol=1e-4
+        )
         np.testing.assert_array_equal(batch.mask, trained)
         assert not np.asarray(batch.credit)[~trained].any()
 
@@ -158,7 +195,9 @@ def test_of_an_expert_s_labels_those_of_left_out_episodes_are_not_trained_on():
     made.label_mask[:] = made.mask
     row = replace(algorithms.DAGGER, problems=N, attempts=G, minibatches=1)
     batch = compiled_batches()([row], made, values_of(made), kept)[0]
-    np.testing.assert_array_equal(np.asarray(batch.mask).reshape(made.mask.shape), made.mask & kept[..., None, None])
+    np.testing.assert_array_equal(
+        np.asarray(batch.mask).reshape(made.mask.shape), made.mask & kept[..., None, None]
+    )
 
 
 def test_with_nothing_left_out_credit_is_the_credit_of_the_whole_batch():
@@ -167,7 +206,10 @@ def test_with_nothing_left_out_credit_is_the_credit_of_the_whole_batch():
         batch = compiled_batches()(rows, made, values_of(made), kept)[0]
         total = returns(made)
         expected = (total - total.mean(1, keepdims=True)) * G / (G - 1)
-        close(batch.credit, np.where(made.mask, expected[..., None, None], 0.0).reshape(batch.credit.shape))
+        close(
+            batch.credit,
+            np.where(made.mask, expected[..., None, None], 0.0).reshape(batch.credit.shape),
+        )
 
 
 # Blindness
@@ -176,7 +218,10 @@ def test_with_nothing_left_out_credit_is_the_credit_of_the_whole_batch():
 @given(st.integers(0, 10_000))
 def test_no_selection_reads_the_content_of_padding_or_the_order_of_attempts(seed):
     made, order = trajectory(seed), np.random.default_rng(seed).permutation(G)
-    dirty, moved = poisoned(made, made.mask, seed), jax.tree.map(lambda x: x[:, order], terminal(made))
+    dirty, moved = (
+        poisoned(made, made.mask, seed),
+        jax.tree.map(lambda x: x[:, order], terminal(made)),
+    )
     for (chosen, expected), (_, found) in zip(all_kept(made), all_kept(dirty)):
         np.testing.assert_array_equal(found, expected, err_msg=str(chosen))
     for (chosen, expected), (_, found) in zip(all_kept(terminal(made)), all_kept(moved)):
@@ -186,5 +231,7 @@ def test_no_selection_reads_the_content_of_padding_or_the_order_of_attempts(seed
 @given(st.integers(0, 10_000))
 def test_no_selection_changes_with_a_turn_of_padding_more(seed):
     made = trajectory(seed)
-    for (chosen, expected), (_, found) in zip(all_kept(made), all_kept(padded(made, made.mask, 2, seed))):
+    for (chosen, expected), (_, found) in zip(
+        all_kept(made), all_kept(padded(made, made.mask, 2, seed))
+    ):
         np.testing.assert_array_equal(found, expected, err_msg=str(chosen))

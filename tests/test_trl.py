@@ -21,7 +21,9 @@ trl = pytest.importorskip("trl", reason=NEEDED.format("trl"))
 
 B, T, A = 6, 3, 4
 ROWS = algorithms.by_name()
-GROUP = dict(loss_type="grpo", importance_sampling_level="token", epsilon_low=0.2, epsilon_high=0.2, beta=0.0)
+GROUP = dict(
+    loss_type="grpo", importance_sampling_level="token", epsilon_low=0.2, epsilon_high=0.2, beta=0.0
+)
 CASES = {  # an algorithm of ours, and the settings of GRPOTrainer that it claims to be
     "grpo": (ROWS["grpo"], {}),
     "dapo": (PRESETS["grpo-trl"], dict(loss_type="dapo")),
@@ -29,7 +31,10 @@ CASES = {  # an algorithm of ours, and the settings of GRPOTrainer that it claim
     "bnpo": (PRESETS["grpo-trl"], dict(loss_type="bnpo")),
     "dr_grpo": (PRESETS["dr-grpo-trl"], dict(loss_type="dr_grpo")),
     "cispo": (PRESETS["cispo-trl"], dict(loss_type="cispo", epsilon_high=5.0)),
-    "sequence": (PRESETS["gspo-trl"], dict(importance_sampling_level="sequence", epsilon_low=3e-4, epsilon_high=4e-4)),
+    "sequence": (
+        PRESETS["gspo-trl"],
+        dict(importance_sampling_level="sequence", epsilon_low=3e-4, epsilon_high=4e-4),
+    ),
     "kl": (PRESETS["grpo-deepseek"], dict(beta=0.04)),
 }
 
@@ -41,7 +46,9 @@ def batch(seed):
     drift = random.normal(size=old.shape) / 3 + random.normal(size=(B, 1, 1)) / 10
     mask = np.arange(A) < random.integers(1, A + 1, (B, T, 1))
     made = [old + drift, old, old + random.normal(size=old.shape) / 3, random.normal(size=B)]
-    return [x.astype(np.float32) for x in made] + [mask & (np.arange(T) < random.integers(1, T + 1, (B, 1)))[..., None]]
+    return [x.astype(np.float32) for x in made] + [
+        mask & (np.arange(T) < random.integers(1, T + 1, (B, 1)))[..., None]
+    ]
 
 
 @compiled
@@ -62,13 +69,28 @@ def blank(cls, log_prob, **settings):
     """A trainer without a model: its log-probabilities are given."""
     trainer = object.__new__(cls)
     same = lambda x, **_: x  # noqa: E731
-    trainer.accelerator = SimpleNamespace(gather=same, reduce=same, gather_for_metrics=same, num_processes=1, sync_gradients=True)
+    trainer.accelerator = SimpleNamespace(
+        gather=same, reduce=same, gather_for_metrics=same, num_processes=1, sync_gradients=True
+    )
     trainer.args = SimpleNamespace(delta=None, use_bias_correction_kl=False, steps_per_generation=1)
     trainer.model = SimpleNamespace(training=True)
     trainer._metrics = {"train": defaultdict(list)}
-    trainer._get_per_token_logps_and_entropies = lambda *_, **__: (log_prob, torch.zeros_like(log_prob), None)
-    unused = dict(aux_loss_enabled=False, use_vllm=False, top_entropy_quantile=1.0, off_policy_mask_threshold=None)
-    sizes = dict(current_gradient_accumulation_steps=1, max_completion_length=T * A, _entropy_bonus_enabled=False)
+    trainer._get_per_token_logps_and_entropies = lambda *_, **__: (
+        log_prob,
+        torch.zeros_like(log_prob),
+        None,
+    )
+    unused = dict(
+        aux_loss_enabled=False,
+        use_vllm=False,
+        top_entropy_quantile=1.0,
+        off_policy_mask_threshold=None,
+    )
+    sizes = dict(
+        current_gradient_accumulation_steps=1,
+        max_completion_length=T * A,
+        _entropy_bonus_enabled=False,
+    )
     for name, value in (unused | sizes | settings).items():
         setattr(trainer, name, value)
     return trainer
@@ -103,17 +125,26 @@ def test_losses_and_gradients_are_those_of_trl_s_grpo_trainer(case, seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_loss_and_gradient_of_rloo_are_those_of_trl_s_rloo_trainer(seed):
     arrays = batch(seed)
-    found, expected = ours(PRESETS["rloo-trl"], *arrays), theirs(trl.RLOOTrainer, *arrays, epsilon_low=0.2, epsilon_high=0.2)
+    found, expected = (
+        ours(PRESETS["rloo-trl"], *arrays),
+        theirs(trl.RLOOTrainer, *arrays, epsilon_low=0.2, epsilon_high=0.2),
+    )
     close(found[0], expected[0])
     close(found[1], expected[1])
 
 
 def test_the_clips_of_these_presets_are_the_defaults_of_trl():
-    group, rloo = trl.GRPOConfig(output_dir="x", bf16=False), trl.RLOOConfig(output_dir="x", bf16=False)
+    group, rloo = (
+        trl.GRPOConfig(output_dir="x", bf16=False),
+        trl.RLOOConfig(output_dir="x", bf16=False),
+    )
     preset, other = PRESETS["grpo-trl"], PRESETS["rloo-trl"]
     assert (group.loss_type, group.scale_rewards, group.beta) == ("dapo", "group", 0.0)
     assert group.epsilon == preset.surrogate.clip_low == preset.surrogate.clip_high
-    assert rloo.epsilon == other.surrogate.clip_low == other.surrogate.clip_high and rloo.beta == other.reward.coefficient
+    assert (
+        rloo.epsilon == other.surrogate.clip_low == other.surrogate.clip_high
+        and rloo.beta == other.reward.coefficient
+    )
     assert not rloo.normalize_advantages
 
 

@@ -43,12 +43,22 @@ class Walk:
 
     @property
     def spec(self) -> Spec:
-        return Spec(self.prompt_length, 2, self.action_length, self.num_turns, (tokens.LEFT, tokens.RIGHT, tokens.END))
+        return Spec(
+            self.prompt_length,
+            2,
+            self.action_length,
+            self.num_turns,
+            (tokens.LEFT, tokens.RIGHT, tokens.END),
+        )
 
     def reset(self, key: PRNGKeyArray) -> tuple[Walking, TimeStep]:
-        goal, distance = (jax.random.randint(jax.random.fold_in(key, i), (), i, self.size) for i in range(2))
+        goal, distance = (
+            jax.random.randint(jax.random.fold_in(key, i), (), i, self.size) for i in range(2)
+        )
         state = Walking(goal, (goal + distance) % self.size, jnp.int32(0))
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def prompt(self, state: Walking) -> Int[Array, " P"]:
         return jnp.full(self.prompt_length, tokens.BOS).at[-1].set(tokens.value(state.goal))
@@ -56,21 +66,36 @@ class Walk:
     def _observe(self, state: Walking) -> Int[Array, " O"]:
         return jnp.stack([jnp.int32(tokens.OBS), tokens.value(state.place)])
 
-    def step(self, key: PRNGKeyArray, state: Walking, action: Int[Array, " A"]) -> tuple[Walking, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: Walking, action: Int[Array, " A"]
+    ) -> tuple[Walking, TimeStep]:
         return self._move(state, action, jax.random.randint(key, (), 0, self.gust) == 0)
 
-    def outcomes(self, state: Walking, action: Int[Array, " A"]) -> tuple[Float[Array, " M"], Walking, TimeStep]:
+    def outcomes(
+        self, state: Walking, action: Int[Array, " A"]
+    ) -> tuple[Float[Array, " M"], Walking, TimeStep]:
         chance = jnp.array([1 / self.gust, 1 - 1 / self.gust])
-        return chance, *jax.vmap(lambda gust: self._move(state, action, gust))(jnp.array([True, False]))
+        return chance, *jax.vmap(lambda gust: self._move(state, action, gust))(
+            jnp.array([True, False])
+        )
 
-    def _move(self, state: Walking, action: Int[Array, " A"], gust: Bool[Array, ""]) -> tuple[Walking, TimeStep]:
+    def _move(
+        self, state: Walking, action: Int[Array, " A"], gust: Bool[Array, ""]
+    ) -> tuple[Walking, TimeStep]:
         ended = jnp.cumsum(action == tokens.END) > 0
-        steps = jnp.where(ended, 0, (action == tokens.RIGHT).astype(jnp.int32) - (action == tokens.LEFT))
+        steps = jnp.where(
+            ended, 0, (action == tokens.RIGHT).astype(jnp.int32) - (action == tokens.LEFT)
+        )
         steps = jnp.where((ended | (steps != 0)).all(), steps.sum(), 0)
         place = jnp.clip(state.place + steps + gust, 0, self.size - 1)
         state = state._replace(place=place, turn=state.turn + 1)
         arrived = place == state.goal
-        return state, TimeStep(self._observe(state), arrived - jnp.float32(0.125), arrived | (state.turn >= self.num_turns), arrived)
+        return state, TimeStep(
+            self._observe(state),
+            arrived - jnp.float32(0.125),
+            arrived | (state.turn >= self.num_turns),
+            arrived,
+        )
 
     def expert(self, state: Walking) -> Int[Array, " A"]:
         there, ahead = jnp.arange(self.action_length), jnp.abs(state.goal - state.place)
@@ -115,11 +140,21 @@ class Ragged(Environment):
 
     @property
     def spec(self) -> Spec:
-        return Spec(2, 1, 3, self.num_turns, (*range(tokens.VALUE, tokens.VALUE + DIGITS), tokens.END, tokens.END))
+        return Spec(
+            2,
+            1,
+            3,
+            self.num_turns,
+            (*range(tokens.VALUE, tokens.VALUE + DIGITS), tokens.END, tokens.END),
+        )
 
     def reset(self, key: PRNGKeyArray) -> tuple[Repeating, TimeStep]:
-        state = Repeating(jax.random.randint(key, (self.num_turns,), 0, DIGITS), jnp.int32(0), jnp.int32(0))
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        state = Repeating(
+            jax.random.randint(key, (self.num_turns,), 0, DIGITS), jnp.int32(0), jnp.int32(0)
+        )
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def prompt(self, state: Repeating) -> Int[Array, " P"]:
         return jnp.array([tokens.BOS, tokens.ACT])
@@ -130,7 +165,9 @@ class Ragged(Environment):
     def _observe(self, state: Repeating) -> Int[Array, " O"]:
         return self._digit(state)[None]
 
-    def step(self, key: PRNGKeyArray, state: Repeating, action: Int[Array, " A"]) -> tuple[Repeating, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: Repeating, action: Int[Array, " A"]
+    ) -> tuple[Repeating, TimeStep]:
         right, leaves = action[0] == self._digit(state), action[0] == tokens.END
         says_more = ~leaves & (action[1] != tokens.END)
         state = state._replace(turn=state.turn + 1, num_right=state.num_right + right)
@@ -159,9 +196,13 @@ def compiled(function):
 @cache
 def weights(of: Policy = TINY, seed: int = 0, likely: tuple[int, ...] = ()) -> transformer.Params:
     """Random weights, large enough that every token a position sees shows in its logits; `likely` tokens are drawn often (if tied)."""
-    leaves, tree = jax.tree.flatten(compiled(lambda key: transformer.init(of, key))(jax.random.key(seed)))
+    leaves, tree = jax.tree.flatten(
+        compiled(lambda key: transformer.init(of, key))(jax.random.key(seed))
+    )
     random = np.random.default_rng(seed)
-    params = jax.tree.unflatten(tree, [x + 0.2 * random.normal(size=x.shape).astype(np.float32) for x in leaves])
+    params = jax.tree.unflatten(
+        tree, [x + 0.2 * random.normal(size=x.shape).astype(np.float32) for x in leaves]
+    )
     if likely:  # a feature that all tokens have and that only the likely ones are read from
         table = params["embedding"]["embedding"].at[:, 0].set(1.0).at[jnp.array(likely), 0].set(3.0)
         params["embedding"]["embedding"] = table
@@ -176,6 +217,12 @@ def babbler(policy_config: Policy, task=Ragged(), seed: int = 0) -> transformer.
         jnp.ones(policy_config.width) / policy_config.width**0.5
     )  # every token's feature leans to it, so does the last one: a bias of the logits
     noise = jax.random.split(jax.random.key(seed + 1))
-    embedding = 0.2 * jax.random.normal(noise[0], (tokens.VOCABULARY, policy_config.width)) + liked[:, None] * direction
+    embedding = (
+        0.2 * jax.random.normal(noise[0], (tokens.VOCABULARY, policy_config.width))
+        + liked[:, None] * direction
+    )
     kernel = 0.2 * jax.random.normal(noise[1], params["value_head"]["kernel"].shape)
-    return params | {"embedding": {"embedding": embedding}, "value_head": params["value_head"] | {"kernel": kernel}}
+    return params | {
+        "embedding": {"embedding": embedding},
+        "value_head": params["value_head"] | {"kernel": kernel},
+    }

@@ -9,4 +9,14 @@ from agentic_rl.config.ranges import ConfigError
 from agentic_rl.config.registry import named, snake_case
 from agentic_rl.config.stored import from_json, to_json
 
-__all__ = ["STATIC", "ConfigError", "check", "checked", "config", "from_json", "named", "snake_case", "to_json"]
+__all__ = [
+    "STATIC",
+    "ConfigError",
+    "check",
+    "checked",
+    "config",
+    "from_json",
+    "named",
+    "snake_case",
+    "to_json",
+]

@@ -27,7 +27,9 @@ def checked(cls: type) -> type:
     cls = dataclasses.dataclass(frozen=True)(cls)
     strings = [f.name for f in dataclasses.fields(cls) if isinstance(f.type, str)]
     if strings:
-        raise TypeError(f"The types of {cls.__name__}'s fields are strings; leave out `from __future__ import annotations` in its file.")
+        raise TypeError(
+            f"The types of {cls.__name__}'s fields are strings; leave out `from __future__ import annotations` in its file."
+        )
     return cls
 
 
@@ -35,18 +37,27 @@ def config(cls: type) -> type:
     """Returns the class as a frozen, hashable dataclass and pytree: floats and nested configs are leaves, the rest is static."""
     cls = checked(cls)
     kinds = {f.name: kind(f.type) for f in dataclasses.fields(cls)}
-    static = [name for name, of in kinds.items() if get_origin(of) or (inspect.isclass(of) and issubclass(of, STATIC))]
+    static = [
+        name
+        for name, of in kinds.items()
+        if get_origin(of) or (inspect.isclass(of) and issubclass(of, STATIC))
+    ]
     data = [name for name in kinds if name not in static]
 
     def unflatten(aux, leaves):
-        new = object.__new__(cls)  # not through __init__: its range checks are for numbers, not for tracers
+        new = object.__new__(
+            cls
+        )  # not through __init__: its range checks are for numbers, not for tracers
         for name, value in zip(static + data, (*aux, *leaves)):
             object.__setattr__(new, name, value)
         return new
 
     jax.tree_util.register_pytree_with_keys(
         cls,
-        lambda x: ([(jax.tree_util.GetAttrKey(n), getattr(x, n)) for n in data], tuple(getattr(x, n) for n in static)),
+        lambda x: (
+            [(jax.tree_util.GetAttrKey(n), getattr(x, n)) for n in data],
+            tuple(getattr(x, n) for n in static),
+        ),
         unflatten,
         lambda x: ([getattr(x, n) for n in data], tuple(getattr(x, n) for n in static)),
     )

@@ -43,11 +43,23 @@ class Range:
         >>> Range(0, 1).words(2), Range(1).words(0), Range(above=0, high=1).words(0.0), Range(above=0).words(inf)
         ('0 to 1', '1 or more', 'above 0 and at most 1', 'above 0 and finite')
         """
-        lower = f"above {self.above}" if isfinite(self.above) else f"{self.low} or more" * isfinite(self.low)
-        upper = f"below {self.below}" if isfinite(self.below) else f"at most {self.high}" if isfinite(self.high) else self._limit(x)
+        lower = (
+            f"above {self.above}"
+            if isfinite(self.above)
+            else f"{self.low} or more" * isfinite(self.low)
+        )
+        upper = (
+            f"below {self.below}"
+            if isfinite(self.below)
+            else f"at most {self.high}"
+            if isfinite(self.high)
+            else self._limit(x)
+        )
         both = " and ".join(word for word in (lower, upper) if word)
         closed = isfinite(self.low) and isfinite(self.high)
-        return (f"{self.low} to {self.high}" if closed else both) + f" ({self.why})" * bool(self.why)
+        return (f"{self.low} to {self.high}" if closed else both) + f" ({self.why})" * bool(
+            self.why
+        )
 
     def _limit(self, x: Real) -> str:
         """The limit that a device sets, if that is why `x` is outside."""
@@ -86,7 +98,10 @@ def kind(annotation: Any) -> Any:
 def declared_range(annotation: Any) -> Range | None:
     """The range of a type, or of a tuple's elements; None if there is none."""
     if get_origin(annotation) is Annotated:
-        return next((x for x in annotation.__metadata__ if isinstance(x, Range)), declared_range(kind(annotation)))
+        return next(
+            (x for x in annotation.__metadata__ if isinstance(x, Range)),
+            declared_range(kind(annotation)),
+        )
     return declared_range(get_args(annotation)[0]) if get_origin(annotation) is tuple else None
 
 
@@ -114,7 +129,9 @@ def check_ranges(config: Any) -> None:
             whole = of is float or isinstance(x, Integral)
             if isinstance(x, Real) and not (whole and x in within):
                 wanted = within.words(x) if whole else "a whole number"
-                raise ConfigError(f"{name} must {'each ' * isinstance(value, tuple)}be {wanted}, not {_format_number(x)}.")
+                raise ConfigError(
+                    f"{name} must {'each ' * isinstance(value, tuple)}be {wanted}, not {_format_number(x)}."
+                )
 
 
 def _format_number(x: Real) -> str:

@@ -22,7 +22,9 @@ class Registry(dict):
         super().__init__(found)
         self.left_out = left_out
         for sentence in dict.fromkeys(left_out.values()):
-            warnings.warn(sentence, LeftOut, stacklevel=1)  # of this line always, so that each sentence is shown once
+            warnings.warn(
+                sentence, LeftOut, stacklevel=1
+            )  # of this line always, so that each sentence is shown once
 
 
 def modules(package: ModuleType) -> tuple[list[ModuleType], dict[str, str]]:
@@ -32,13 +34,19 @@ def modules(package: ModuleType) -> tuple[list[ModuleType], dict[str, str]]:
     """
     names = [package.__name__]
     if hasattr(package, "__path__"):
-        names += [f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__) if m.name != "__main__"]
+        names += [
+            f"{package.__name__}.{m.name}"
+            for m in pkgutil.iter_modules(package.__path__)
+            if m.name != "__main__"
+        ]
     loaded, left_out = [], {}
     for name in names:
         try:
             loaded.append(importlib.import_module(name))
         except (Exception, SystemExit) as error:
-            left_out |= dict.fromkeys([name.rpartition(".")[2], *_classes(name)], sentence(name, error))
+            left_out |= dict.fromkeys(
+                [name.rpartition(".")[2], *_classes(name)], sentence(name, error)
+            )
     return loaded, left_out
 
 
@@ -63,7 +71,11 @@ def _line(error: BaseException, file: str | None) -> int | None:
     """Returns the line of `file` that the error comes from, if any does."""
     if isinstance(error, SyntaxError) and error.filename == file:
         return error.lineno
-    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    lines = [
+        line
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == file
+    ]
     return lines[-1] if lines else None
 
 
@@ -105,7 +117,12 @@ def named(package: ModuleType) -> Registry:
 
 def _config_classes(module: ModuleType) -> list[type]:
     """Returns the public config classes that a module itself defines."""
-    found = inspect.getmembers(module, lambda x: inspect.isclass(x) and dataclasses.is_dataclass(x) and x.__module__ == module.__name__)
+    found = inspect.getmembers(
+        module,
+        lambda x: (
+            inspect.isclass(x) and dataclasses.is_dataclass(x) and x.__module__ == module.__name__
+        ),
+    )
     return [cls for name, cls in found if not name.startswith("_")]
 
 
@@ -116,6 +133,14 @@ def _clash(name: str, cls: type, other: type) -> str:
 
 def _lacks_default(cls: type) -> str:
     """Returns a sentence on the first field that has no default, or nothing if each has one."""
-    missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    missing = [
+        f.name
+        for f in dataclasses.fields(cls)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
     where = file_of(cls.__module__)
-    return f"{cls.__name__} in {where} is left out: give its field {missing[0]} a default." if missing else ""
+    return (
+        f"{cls.__name__} in {where} is left out: give its field {missing[0]} a default."
+        if missing
+        else ""
+    )

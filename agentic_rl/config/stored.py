@@ -38,13 +38,19 @@ def from_json(value: Any) -> Any:
     check(ours, f"config.json names the class {value['class']}, which is not of this package.")
     try:
         cls = getattr(_module(module), name)
-        kinds = {f.name: f.type for f in dataclasses.fields(cls) if inspect.isclass(f.type) and issubclass(f.type, tuple)}
+        kinds = {
+            f.name: f.type
+            for f in dataclasses.fields(cls)
+            if inspect.isclass(f.type) and issubclass(f.type, tuple)
+        }
         fields = {k: from_json(v) for k, v in value.items() if k != "class"}
         fields = {k: kinds[k](v) if k in kinds else v for k, v in fields.items()}
         _check_types(cls, fields)
         return cls(**fields)
     except (ImportError, AttributeError, TypeError) as error:
-        raise ConfigError(f"config.json was written by another version of this package ({error}); use that version.") from None
+        raise ConfigError(
+            f"config.json was written by another version of this package ({error}); use that version."
+        ) from None
 
 
 def _check_types(cls: type, fields: dict[str, Any]) -> None:
@@ -63,8 +69,12 @@ def _fits(value: Any, of: Any) -> bool:
         some = list(value.values()) if isinstance(value, dict) else [value]
         return bool(some) and all(map(dataclasses.is_dataclass, some))
     if origin in (int, float):
-        return isinstance(value, int if origin is int else (int, float)) and not isinstance(value, bool)
-    return isinstance(value, origin) if inspect.isclass(origin) and origin is not UnionType else True
+        return isinstance(value, int if origin is int else (int, float)) and not isinstance(
+            value, bool
+        )
+    return (
+        isinstance(value, origin) if inspect.isclass(origin) and origin is not UnionType else True
+    )
 
 
 def _module(name: str) -> ModuleType:
@@ -77,4 +87,6 @@ def _module(name: str) -> ModuleType:
     except ImportError:
         raise
     except Exception as error:
-        raise ConfigError(f"config.json names a class of {name}, but {registry.sentence(name, error)}") from None
+        raise ConfigError(
+            f"config.json names a class of {name}, but {registry.sentence(name, error)}"
+        ) from None

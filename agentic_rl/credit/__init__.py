@@ -16,4 +16,6 @@ class Credit:
     reads_value: ClassVar[bool] = False
     reads_sampler: ClassVar[bool] = False  # the probabilities that the acting policy gave
     whiten: ClassVar[bool] = False  # normalised over the batch's tokens
-    tells_outcome: ClassVar[bool] = False  # failed episodes are trained on under a prompt that says so
+    tells_outcome: ClassVar[bool] = (
+        False  # failed episodes are trained on under a prompt that says so
+    )

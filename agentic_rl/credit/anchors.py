@@ -14,7 +14,10 @@ from agentic_rl.types import Trajectory, Value
 
 
 def standing(
-    x: Float[Array, "N M"], anchor: Int[Array, "N M"], counts: Bool[Array, "N M"], scale: Literal["mean", "mean_std"]
+    x: Float[Array, "N M"],
+    anchor: Int[Array, "N M"],
+    counts: Bool[Array, "N M"],
+    scale: Literal["mean", "mean_std"],
 ) -> Float[Array, "N M"]:
     """`x` minus its mean over the entries of its row with the same anchor (over their sample standard deviation, if asked).
 
@@ -24,9 +27,13 @@ def standing(
     def of_row(x, anchor, counts):
         order = jnp.lexsort((anchor, ~counts))  # those that count first, by anchor
         x, anchor, counts = x[order], anchor[order], counts[order]
-        is_new = jnp.concatenate([jnp.ones(1, bool), (anchor[1:] != anchor[:-1]) | (counts[1:] != counts[:-1])])
+        is_new = jnp.concatenate(
+            [jnp.ones(1, bool), (anchor[1:] != anchor[:-1]) | (counts[1:] != counts[:-1])]
+        )
         group = jnp.cumsum(is_new) - 1
-        x -= jax.ops.segment_min(x, group, len(x))[group]  # so that equals are exactly 0, whatever this is divided by
+        x -= jax.ops.segment_min(x, group, len(x))[
+            group
+        ]  # so that equals are exactly 0, whatever this is divided by
 
         def total(y):
             return jax.ops.segment_sum(jnp.where(counts, y, 0.0), group, len(x))[group]
@@ -49,8 +56,12 @@ class Gigpo(Group):
 
     omega: NonNegative = 1.0  # weight of the step credit
     discount: Weight = 0.95  # per turn, of the return from a state on
-    scale: Literal["mean", "mean_std"] = "mean"  # whether both are divided by their groups' standard deviation
-    baseline: Literal["episodes", "turns"] = "episodes"  # mean over what: the paper's; or each episode once per turn, as the code has it
+    scale: Literal["mean", "mean_std"] = (
+        "mean"  # whether both are divided by their groups' standard deviation
+    )
+    baseline: Literal["episodes", "turns"] = (
+        "episodes"  # mean over what: the paper's; or each episode once per turn, as the code has it
+    )
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """(Rᵢ − mean R)/F + omega · (Gᵢₜ − mean of G in the same state)/F, F = 1 or a standard deviation."""
@@ -64,6 +75,8 @@ class Gigpo(Group):
         step = self._compare(reward_to_go(gain, self.discount), trajectory.anchor, alive)
         return jnp.where(alive, episode + self.omega * step, 0.0)
 
-    def _compare(self, x: Float[Array, "N G T"], anchor: Int[Array, "N G T"], counts: Bool[Array, "N G T"]) -> Float[Array, "N G T"]:
+    def _compare(
+        self, x: Float[Array, "N G T"], anchor: Int[Array, "N G T"], counts: Bool[Array, "N G T"]
+    ) -> Float[Array, "N G T"]:
         flat = [y.reshape(len(y), -1) for y in (x, anchor, counts)]
         return standing(*flat, self.scale).reshape(x.shape)

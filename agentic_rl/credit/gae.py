@@ -13,12 +13,17 @@ from agentic_rl.credit.returns import whiten
 from agentic_rl.types import Trajectory, Value
 
 
-def gae(value: Value, mask: Bool[Array, "N G T A"], lambda_: Float[Array, "..."] | float) -> Float[Array, "N G T A"]:
+def gae(
+    value: Value, mask: Bool[Array, "N G T A"], lambda_: Float[Array, "..."] | float
+) -> Float[Array, "N G T A"]:
     """Âₜ = δₜ + γλ Âₜ₊₁ with δₜ = after − before, over unmasked tokens; 0 where masked. (1506.02438, eq. 16)
 
     Masked tokens are skipped: t+1 is the next token that the policy wrote, be it in the next turn. `lambda_`: one, or [N, G].
     """
-    by_token = [x.reshape(x.shape[:2] + (-1,)).transpose(2, 0, 1) for x in (value.after - value.before, mask)]
+    by_token = [
+        x.reshape(x.shape[:2] + (-1,)).transpose(2, 0, 1)
+        for x in (value.after - value.before, mask)
+    ]
 
     def step(later, now):
         delta, valid = now

@@ -49,7 +49,9 @@ class LeaveOneOutToGo(Group):
         to_go, mask = token_to_go(trajectory), trajectory.mask
         at_start, alive = to_go[..., :1], mask.any(-1, keepdims=True)
         others = alive.sum(1, keepdims=True) - alive
-        baseline = (jnp.where(alive, at_start, 0.0).sum(1, keepdims=True) - at_start) / jnp.maximum(others, 1)
+        baseline = (jnp.where(alive, at_start, 0.0).sum(1, keepdims=True) - at_start) / jnp.maximum(
+            others, 1
+        )
         return jnp.where(mask, to_go - jnp.where(others > 0, baseline, 0.0), 0.0)
 
 
@@ -61,7 +63,9 @@ class Centred(Group):
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T A"]:
         """The centred return."""
-        credit = jnp.where(trajectory.mask, per_turn(centred_returns(trajectory), trajectory)[..., None], 0.0)
+        credit = jnp.where(
+            trajectory.mask, per_turn(centred_returns(trajectory), trajectory)[..., None], 0.0
+        )
         return whiten(credit, trajectory.mask) if self.whiten else credit
 
 
@@ -74,7 +78,9 @@ class GroupRelative(Group):
     """
 
     eps: Positive = 1e-4  # added to the standard deviation
-    ddof: Annotated[int, Range(0, 1)] = 1  # 1: sample standard deviation (TRL, verl, Tunix); 0: population
+    ddof: Annotated[int, Range(0, 1)] = (
+        1  # 1: sample standard deviation (TRL, verl, Tunix); 0: population
+    )
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """The standardised return; 0 where all attempts fared alike."""
@@ -90,7 +96,10 @@ class BatchRelative(Group):
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """The return, centred in its group and scaled in the batch."""
-        return per_turn(centred_returns(trajectory) / (episode_return(trajectory).std(ddof=1) + self.eps), trajectory)
+        return per_turn(
+            centred_returns(trajectory) / (episode_return(trajectory).std(ddof=1) + self.eps),
+            trajectory,
+        )
 
 
 @config
@@ -100,7 +109,9 @@ class LengthWeighted(Group):
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """The return minus the group's mean return per token."""
         total, length = episode_return(trajectory), trajectory.mask.sum((2, 3))
-        baseline = (length * total).sum(1, keepdims=True) / jnp.maximum(length.sum(1, keepdims=True), 1)
+        baseline = (length * total).sum(1, keepdims=True) / jnp.maximum(
+            length.sum(1, keepdims=True), 1
+        )
         return per_turn(total - baseline, trajectory)
 
 
@@ -115,12 +126,20 @@ class OptimalToken(Group):
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T A"]:
         """The reward to go of each token minus the baseline of its number in the episode."""
-        square = jnp.where(trajectory.mask, 1 - 2 * jnp.exp(trajectory.log_prob) + trajectory.collision, 0.0)
-        rows = [x.reshape(*x.shape[:2], -1) for x in (trajectory.mask, token_to_go(trajectory), square)]
+        square = jnp.where(
+            trajectory.mask, 1 - 2 * jnp.exp(trajectory.log_prob) + trajectory.collision, 0.0
+        )
+        rows = [
+            x.reshape(*x.shape[:2], -1) for x in (trajectory.mask, token_to_go(trajectory), square)
+        ]
         order = jnp.argsort(~rows[0], stable=True)  # an episode's tokens, then its padding
         mask, to_go, square = (jnp.take_along_axis(x, order, axis=-1) for x in rows)
         weight = jnp.where(mask, jnp.cumsum(square, axis=-1), 0.0)
-        baseline = (to_go * weight).sum(1, keepdims=True) / jnp.maximum(weight.sum(1, keepdims=True), 1e-8)
+        baseline = (to_go * weight).sum(1, keepdims=True) / jnp.maximum(
+            weight.sum(1, keepdims=True), 1e-8
+        )
         shared = mask.sum(1, keepdims=True) > 1
         credit = jnp.where(mask, to_go - jnp.where(shared, baseline, 0.0), 0.0)
-        return jnp.take_along_axis(credit, jnp.argsort(order), axis=-1).reshape(trajectory.mask.shape)
+        return jnp.take_along_axis(credit, jnp.argsort(order), axis=-1).reshape(
+            trajectory.mask.shape
+        )

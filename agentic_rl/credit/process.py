@@ -24,10 +24,17 @@ class ProcessAdvantage(Group):
         """Both parts, at each turn."""
         attempts, alive = trajectory.reward.shape[1], trajectory.mask.any(-1)
         prover = token_rewards(trajectory).sum(-1) + progress(trajectory)
-        return jnp.where(alive, (centred_returns(trajectory) * attempts / (attempts - 1))[..., None] + self.alpha * prover, 0.0)
+        return jnp.where(
+            alive,
+            (centred_returns(trajectory) * attempts / (attempts - 1))[..., None]
+            + self.alpha * prover,
+            0.0,
+        )
 
 
-def progress(trajectory: Trajectory, discount: Float[Array, ""] | float = 1.0) -> Float[Array, "N G T"]:
+def progress(
+    trajectory: Trajectory, discount: Float[Array, ""] | float = 1.0
+) -> Float[Array, "N G T"]:
     """γ Φ(next state) − Φ(state) of every turn that was played; after the last one Φ is 0."""
     potential = jnp.where(trajectory.mask.any(-1), trajectory.potential, 0.0)
     after = jnp.concatenate([potential[..., 1:], jnp.zeros_like(potential[..., :1])], axis=-1)

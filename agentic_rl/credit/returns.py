@@ -17,7 +17,9 @@ def is_last(mask: Bool[Array, "*b A"]) -> Bool[Array, "*b A"]:
 
 def token_rewards(trajectory: Trajectory) -> Float[Array, "N G T A"]:
     """What each token earned: its turn's reward if it is the turn's last, minus its own penalty."""
-    return jnp.where(is_last(trajectory.mask), trajectory.reward[..., None], 0.0) - jnp.where(trajectory.mask, trajectory.penalty, 0.0)
+    return jnp.where(is_last(trajectory.mask), trajectory.reward[..., None], 0.0) - jnp.where(
+        trajectory.mask, trajectory.penalty, 0.0
+    )
 
 
 def episode_return(trajectory: Trajectory) -> Float[Array, "N G"]:
@@ -25,7 +27,9 @@ def episode_return(trajectory: Trajectory) -> Float[Array, "N G"]:
     return token_rewards(trajectory).sum((-2, -1))
 
 
-def reward_to_go(reward: Float[Array, "*batch T"], discount: Float[Array, ""] | float) -> Float[Array, "*batch T"]:
+def reward_to_go(
+    reward: Float[Array, "*batch T"], discount: Float[Array, ""] | float
+) -> Float[Array, "*batch T"]:
     """Gₜ = Σₖ γᵏ rₜ₊ₖ, the discounted sum of this and later turns' rewards."""
 
     def step(later, now):
@@ -33,10 +37,14 @@ def reward_to_go(reward: Float[Array, "*batch T"], discount: Float[Array, ""] | 
         return total, total
 
     by_turn = jnp.moveaxis(reward, -1, 0)
-    return jnp.moveaxis(jax.lax.scan(step, jnp.zeros_like(by_turn[0]), by_turn, reverse=True)[1], 0, -1)
+    return jnp.moveaxis(
+        jax.lax.scan(step, jnp.zeros_like(by_turn[0]), by_turn, reverse=True)[1], 0, -1
+    )
 
 
-def token_to_go(trajectory: Trajectory, discount: Float[Array, ""] | float = 1.0) -> Float[Array, "N G T A"]:
+def token_to_go(
+    trajectory: Trajectory, discount: Float[Array, ""] | float = 1.0
+) -> Float[Array, "N G T A"]:
     """What each token and the later ones of its turn earned, and the discounted reward to go of the turns behind."""
     gain = token_rewards(trajectory)
     by_turn = reward_to_go(gain.sum(-1), discount)

@@ -27,7 +27,9 @@ class SuccessOnly(Credit):
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """The verifier's verdict on the episode, at each of its turns."""
-        return jnp.broadcast_to(trajectory.success[..., None], trajectory.reward.shape).astype(trajectory.reward.dtype)
+        return jnp.broadcast_to(trajectory.success[..., None], trajectory.reward.shape).astype(
+            trajectory.reward.dtype
+        )
 
 
 @config
@@ -55,4 +57,6 @@ class AdvantageWeighted(Credit):
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T A"]:
         """The weight of each token."""
-        return jnp.minimum(jnp.exp((token_to_go(trajectory) - value.before) / self.temperature), self.most)
+        return jnp.minimum(
+            jnp.exp((token_to_go(trajectory) - value.before) / self.temperature), self.most
+        )

@@ -15,14 +15,20 @@ from agentic_rl.types import Trajectory, Value
 
 
 def turn_gae(
-    gain: Float[Array, "N G T"], value: Float[Array, "N G T"], alive: Bool[Array, "N G T"], discount, lambda_
+    gain: Float[Array, "N G T"],
+    value: Float[Array, "N G T"],
+    alive: Bool[Array, "N G T"],
+    discount,
+    lambda_,
 ) -> Float[Array, "N G T"]:
     """Âₖ = δₖ + γλ Âₖ₊₁ with δₖ = gainₖ + γ Vₖ₊₁ − Vₖ over the turns that were played; 0 elsewhere, and V behind the last is 0."""
 
     def step(later, now):
         advantage, next_value = later
         gain, value, alive = now
-        advantage = jnp.where(alive, gain + discount * next_value - value + discount * lambda_ * advantage, 0.0)
+        advantage = jnp.where(
+            alive, gain + discount * next_value - value + discount * lambda_ * advantage, 0.0
+        )
         return (advantage, jnp.where(alive, value, 0.0)), advantage
 
     by_turn = tuple(jnp.moveaxis(x, -1, 0) for x in (gain, value, alive))
@@ -69,11 +75,20 @@ class BiLevelGAE(Credit):
         """The advantage of each token."""
         mask, last, gain = trajectory.mask, is_last(trajectory.mask), token_rewards(trajectory)
         at_end, gain_at_end = (jnp.where(last, x, 0.0).sum(-1) for x in (value.before, gain))
-        until_next = gain_at_end + self.turn_discount * _next(gain.sum(-1) - gain_at_end, mask.any(-1))
+        until_next = gain_at_end + self.turn_discount * _next(
+            gain.sum(-1) - gain_at_end, mask.any(-1)
+        )
         of_turn = turn_gae(until_next, at_end, mask.any(-1), self.turn_discount, self.lambda_)
-        after = jnp.where(last, (of_turn + at_end)[..., None], gain + value.discount * _next(value.before, mask))
-        one_turn = [x.reshape((-1, 1, 1, x.shape[-1])) for x in (value.before, jnp.where(mask, after, 0.0), mask)]
-        advantage = gae(Value(*one_turn[:2], value.discount), one_turn[2], self.lambda_).reshape(mask.shape)
+        after = jnp.where(
+            last, (of_turn + at_end)[..., None], gain + value.discount * _next(value.before, mask)
+        )
+        one_turn = [
+            x.reshape((-1, 1, 1, x.shape[-1]))
+            for x in (value.before, jnp.where(mask, after, 0.0), mask)
+        ]
+        advantage = gae(Value(*one_turn[:2], value.discount), one_turn[2], self.lambda_).reshape(
+            mask.shape
+        )
         return whiten(advantage, mask) if self.whiten else advantage
 
 

@@ -33,7 +33,24 @@ from agentic_rl.config.ranges import Count, OneToken
 from agentic_rl.types import Spec, TimeStep
 
 SYMBOLS = 16
-SCRAMBLED = (11, 2, 7, 14, 4, 9, 0, 13, 5, 8, 3, 15, 6, 1, 12, 10)  # the rule to be learned: symbol -> value, modulo num_values
+SCRAMBLED = (
+    11,
+    2,
+    7,
+    14,
+    4,
+    9,
+    0,
+    13,
+    5,
+    8,
+    3,
+    15,
+    6,
+    1,
+    12,
+    10,
+)  # the rule to be learned: symbol -> value, modulo num_values
 
 
 class State(NamedTuple):
@@ -61,12 +78,17 @@ class ChainPit:
     num_values: OneToken = 4
     mode: Literal["pit", "drift", "unseen_recover", "demoed_recover"] = "pit"
     recovery_turns: Count = 2  # in the modes that recover
-    rule: Literal["weights", "prompt"] = "weights"  # one rule for all episodes, or one of its own in each prompt
+    rule: Literal["weights", "prompt"] = (
+        "weights"  # one rule for all episodes, or one of its own in each prompt
+    )
     reward: Literal["terminal", "per_step_cost"] = "terminal"
 
     def __post_init__(self):
         room = self.num_turns > self.recovery_turns or self.mode != "demoed_recover"
-        check(room, f"demoed_recover needs num_turns above recovery_turns ({self.recovery_turns}), not {self.num_turns}.")
+        check(
+            room,
+            f"demoed_recover needs num_turns above recovery_turns ({self.recovery_turns}), not {self.num_turns}.",
+        )
 
     @property
     def _recovers(self) -> bool:
@@ -79,8 +101,12 @@ class ChainPit:
 
     @property
     def spec(self) -> Spec:
-        choices = tuple(range(tokens.VALUE, tokens.VALUE + self.num_values)) + (tokens.WAIT,) * (self.mode != "pit")
-        return Spec(1 + 2 * SYMBOLS * (self.rule == "prompt"), 3, 1, self.num_turns, choices, limited=False)
+        choices = tuple(range(tokens.VALUE, tokens.VALUE + self.num_values)) + (tokens.WAIT,) * (
+            self.mode != "pit"
+        )
+        return Spec(
+            1 + 2 * SYMBOLS * (self.rule == "prompt"), 3, 1, self.num_turns, choices, limited=False
+        )
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         symbol, rule, slip = (jax.random.fold_in(key, i) for i in range(3))
@@ -88,9 +114,15 @@ class ChainPit:
         drawn = jax.random.randint(rule, (SYMBOLS,), 0, self.num_values)
         rule = drawn if self.rule == "prompt" else jnp.array(SCRAMBLED) % self.num_values
         slips = self.mode == "demoed_recover"
-        slip = jax.random.randint(slip, (), 1, self.num_turns - self.recovery_turns + 1) if slips else jnp.int32(0)
+        slip = (
+            jax.random.randint(slip, (), 1, self.num_turns - self.recovery_turns + 1)
+            if slips
+            else jnp.int32(0)
+        )
         state = State(symbol, rule, slip, jnp.int32(0), jnp.int32(0))
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         pairs = jnp.stack([tokens.entity(jnp.arange(SYMBOLS)), tokens.value(state.rule)], axis=1)
@@ -103,7 +135,9 @@ class ChainPit:
         verdict = jnp.where(state.off > 0, tokens.FAIL, tokens.OK)
         return jnp.stack([jnp.int32(tokens.OBS), tokens.entity(self._symbol(state)), verdict])
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         return self._move(state, action)
 
     def _move(self, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
@@ -116,12 +150,18 @@ class ChainPit:
         done = (turn >= self.num_turns) | pit
         success = done & (off == 0)
         lost = jnp.where(pit, self.num_turns - state.turn, off > 0)
-        reward = (-lost).astype(jnp.float32) if self.reward == "per_step_cost" else success.astype(jnp.float32)
+        reward = (
+            (-lost).astype(jnp.float32)
+            if self.reward == "per_step_cost"
+            else success.astype(jnp.float32)
+        )
         return after, TimeStep(self._observe(after), reward, done, success)
 
     def expert(self, state: State) -> Int[Array, " A"]:
         """The symbol's value; off track WAIT, in `drift` too, where nothing matters and a label shall teach nothing."""
-        return jnp.where(state.off > 0, tokens.WAIT, tokens.value(state.rule[self._symbol(state)]))[None]
+        return jnp.where(state.off > 0, tokens.WAIT, tokens.value(state.rule[self._symbol(state)]))[
+            None
+        ]
 
     def anchor(self, state: State) -> Int[Array, ""]:
         return (state.turn * (self._depth + 1) + state.off) * SYMBOLS + self._symbol(state)
@@ -158,7 +198,9 @@ class ChainPit:
         return len(self.spec.choices) ** -min(self.num_turns, self._depth)
 
     def render_prompt(self, prompt) -> str:
-        pairs = ", ".join(f"{tokens.text([n])}={tokens.text([v])}" for n, v in prompt[1:].reshape(-1, 2))
+        pairs = ", ".join(
+            f"{tokens.text([n])}={tokens.text([v])}" for n, v in prompt[1:].reshape(-1, 2)
+        )
         return f"follow the chain{', where ' if pairs else ''}{pairs}"
 
     def render_turn(self, observation, action) -> str:

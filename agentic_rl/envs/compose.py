@@ -54,7 +54,9 @@ MAPS = {
 }  # what becomes of symbol x
 NAMES = [*MOVES, *MAPS]
 F, G = np.indices((len(NAMES), len(NAMES)))
-HELD_OUT = ((2 * F + 1) * G + 7 * F) % 16 < 4  # of the functions that follow or precede a function, four each
+HELD_OUT = (
+    (2 * F + 1) * G + 7 * F
+) % 16 < 4  # of the functions that follow or precede a function, four each
 
 
 class State(NamedTuple):
@@ -76,10 +78,15 @@ class Compose:
     depth: Count = 2
     length: Annotated[int, Range(2, 8)] = 4  # of the string; under 4, some functions coincide
     scratch: bool = False
-    held_out: bool = False  # neighbouring functions are pairs out of a fixed quarter; else they never are
+    held_out: bool = (
+        False  # neighbouring functions are pairs out of a fixed quarter; else they never are
+    )
 
     def __post_init__(self):
-        check(self.depth > 1 or not self.held_out, f"depth must be at least 2 for pairs to be held out, not {self.depth}.")
+        check(
+            self.depth > 1 or not self.held_out,
+            f"depth must be at least 2 for pairs to be held out, not {self.depth}.",
+        )
 
     @property
     def spec(self) -> Spec:
@@ -93,11 +100,15 @@ class Compose:
         first = jax.random.randint(first, (1,), 0, len(NAMES))
         function, string = [first[0]], [jax.random.randint(string, (self.length,), 0, SYMBOLS)]
         for d in range(1, self.depth):
-            function.append(jax.random.categorical(jax.random.fold_in(rest, d), allowed[function[-1]]))
+            function.append(
+                jax.random.categorical(jax.random.fold_in(rest, d), allowed[function[-1]])
+            )
         for f in function:
             string.append(self._apply(f, string[-1]))
         state = State(jnp.stack(function), jnp.stack(string), jnp.int32(0), string[0])
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def _apply(self, function: Int[Array, ""], string: Int[Array, " L"]) -> Int[Array, " L"]:
         """Every function moves symbols, then maps them; one of the two is always the identity."""
@@ -107,7 +118,9 @@ class Compose:
         return jnp.array(image)[function, string[jnp.array(source)[function]]]
 
     def prompt(self, state: State) -> Int[Array, " P"]:
-        return jnp.concatenate([jnp.array([tokens.BOS]), tokens.entity(state.function), tokens.value(state.string[0])])
+        return jnp.concatenate(
+            [jnp.array([tokens.BOS]), tokens.entity(state.function), tokens.value(state.string[0])]
+        )
 
     def _observe(self, state: State) -> Int[Array, " O"]:
         if not self.scratch:
@@ -115,7 +128,9 @@ class Compose:
         function = state.function[jnp.minimum(state.turn, self.depth - 1)]
         return jnp.concatenate([tokens.entity(function)[None], tokens.value(state.line)])
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         symbol = action - tokens.VALUE
         legal = ((symbol >= 0) & (symbol < SYMBOLS)).all()
         state = state._replace(turn=state.turn + 1, line=jnp.where(legal, symbol, state.line))
@@ -130,7 +145,9 @@ class Compose:
 
     def anchor(self, state: State) -> Int[Array, ""]:
         """Turn and last line."""
-        return state.turn * SYMBOLS**self.length + jnp.sum(state.line * SYMBOLS ** jnp.arange(self.length))
+        return state.turn * SYMBOLS**self.length + jnp.sum(
+            state.line * SYMBOLS ** jnp.arange(self.length)
+        )
 
     def potential(self, state: State) -> Float[Array, ""]:
         """The expert's return from here: it can always still answer."""
@@ -158,10 +175,16 @@ class Compose:
 
     def render_prompt(self, prompt) -> str:
         function = prompt[1 : 1 + self.depth] - tokens.ENTITY
-        return f"{', then '.join(NAMES[f] for f in function)}: {self._show(prompt[1 + self.depth :])}"
+        return (
+            f"{', then '.join(NAMES[f] for f in function)}: {self._show(prompt[1 + self.depth :])}"
+        )
 
     def render_turn(self, observation, action) -> str:
-        done = f"{NAMES[observation[0] - tokens.ENTITY]}: {self._show(observation[1:])} " if self.scratch else ""
+        done = (
+            f"{NAMES[observation[0] - tokens.ENTITY]}: {self._show(observation[1:])} "
+            if self.scratch
+            else ""
+        )
         return f"{done}-> {self._show(action)}"
 
     def _show(self, string) -> str:

@@ -27,7 +27,9 @@ from agentic_rl.envs.parts.one_turn import OneTurn
 from agentic_rl.types import Spec, TimeStep
 
 CHARACTERS = " abcdefghijklmnopqrstuvwxyz0123456789\n.,:;?!'\"()[]+-*/=<>_|#%"
-FIRST = tokens.END + 1  # the token of the first character; the 61 characters take all that is left of the vocabulary
+FIRST = (
+    tokens.END + 1
+)  # the token of the first character; the 61 characters take all that is left of the vocabulary
 
 
 class UnknownCharacters(UserWarning):
@@ -50,7 +52,10 @@ def encode(text: str) -> list[int]:
     >>> decode(encode("What is 2 ^ 3?"))
     'what is 2 ? 3?'
     """
-    return [FIRST + max(CHARACTERS.find(c), CHARACTERS.find("?") * (c not in CHARACTERS)) for c in text.lower()]
+    return [
+        FIRST + max(CHARACTERS.find(c), CHARACTERS.find("?") * (c not in CHARACTERS))
+        for c in text.lower()
+    ]
 
 
 def decode(token) -> str:
@@ -63,7 +68,9 @@ def _warn(pairs: Pairs) -> None:
     odd = sorted(set("".join(text for pair in pairs for text in pair).lower()) - set(CHARACTERS))
     if odd:
         warnings.warn(
-            f"{len(odd)} characters of a dataset have no token and become question marks: {odd[:8]}.", UnknownCharacters, stacklevel=1
+            f"{len(odd)} characters of a dataset have no token and become question marks: {odd[:8]}.",
+            UnknownCharacters,
+            stacklevel=1,
         )
 
 
@@ -105,7 +112,9 @@ class Dataset(OneTurn):
     @property
     def title(self) -> str:
         """The task in a few words, for tables and figures."""
-        return f"dataset({', '.join([self.name] * bool(self.name) + [f'{len(self.pairs):,} pairs'])})"
+        return (
+            f"dataset({', '.join([self.name] * bool(self.name) + [f'{len(self.pairs):,} pairs'])})"
+        )
 
     @property
     def num_instances(self) -> int:
@@ -115,7 +124,9 @@ class Dataset(OneTurn):
     def instances(self) -> UInt[np.ndarray, "pairs words"]:
         """Returns the words of each instance's state, as `problems` hashes them."""
         question, answer = _table(self.pairs)
-        return np.concatenate([question, answer, np.zeros((len(question), 1))], axis=1).astype(np.uint32)
+        return np.concatenate([question, answer, np.zeros((len(question), 1))], axis=1).astype(
+            np.uint32
+        )
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         question, answer = _table(self.pairs)

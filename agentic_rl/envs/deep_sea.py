@@ -46,7 +46,9 @@ class DeepSea:
     """
 
     size: Annotated[int, Range(2, 100)] = 8
-    move_cost: Annotated[float, Range(0, below=1, why="the treasure is worth 1")] = 0.01  # of `size` right steps
+    move_cost: Annotated[float, Range(0, below=1, why="the treasure is worth 1")] = (
+        0.01  # of `size` right steps
+    )
     rule: Literal["weights", "prompt"] = "weights"
     scramble: Seed = 0  # the seed of the rule in the weights
 
@@ -58,17 +60,30 @@ class DeepSea:
     @property
     def spec(self) -> Spec:
         length = 3 + self.size**2 * (self.rule == "prompt")
-        return Spec(length, 1 + 2 * self._digits, 1, self.size, (tokens.value(0), tokens.value(1)), limited=False)
+        return Spec(
+            length,
+            1 + 2 * self._digits,
+            1,
+            self.size,
+            (tokens.value(0), tokens.value(1)),
+            limited=False,
+        )
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         name, drawn = (jax.random.fold_in(key, i) for i in range(2))
         rule = drawn if self.rule == "prompt" else jax.random.key(self.scramble)
         right = jax.random.bernoulli(rule, 0.5, (self.size, self.size)).astype(jnp.int32)
         state = State(jax.random.randint(name, (2,), 0, 16), right, jnp.int32(0), jnp.int32(0))
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def prompt(self, state: State) -> Int[Array, " P"]:
-        parts = jnp.array([tokens.BOS]), tokens.entity(state.name), tokens.value(state.right.ravel())
+        parts = (
+            jnp.array([tokens.BOS]),
+            tokens.entity(state.name),
+            tokens.value(state.right.ravel()),
+        )
         return jnp.concatenate(parts)[: self.spec.prompt_length]
 
     def _observe(self, state: State) -> Int[Array, " O"]:
@@ -79,13 +94,17 @@ class DeepSea:
     def _right(self, state: State) -> Int[Array, ""]:
         return state.right[jnp.minimum(state.row, self.size - 1), state.column]
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         goes_right = (action[0] == tokens.value(self._right(state))) & (state.row < self.size)
         success = goes_right & (state.column == self.size - 1)
         column = jnp.clip(state.column + jnp.where(goes_right, 1, -1), 0, self.size - 1)
         state = state._replace(row=state.row + 1, column=column)
         reward = success - goes_right * self.move_cost / self.size
-        return state, TimeStep(self._observe(state), reward.astype(jnp.float32), state.row >= self.size, success)
+        return state, TimeStep(
+            self._observe(state), reward.astype(jnp.float32), state.row >= self.size, success
+        )
 
     def _on_course(self, state: State) -> Bool[Array, ""]:
         return (state.column == state.row) & (state.row < self.size)
@@ -100,7 +119,9 @@ class DeepSea:
 
     def potential(self, state: State) -> Float[Array, ""]:
         """The expert's return from here."""
-        return jnp.where(self._on_course(state), 1 - self.move_cost * (self.size - state.row) / self.size, 0.0)
+        return jnp.where(
+            self._on_course(state), 1 - self.move_cost * (self.size - state.row) / self.size, 0.0
+        )
 
     def is_key(self, state: State) -> Bool[Array, ""]:
         """On the diagonal the treasure is at stake, and elsewhere the cost of a step, if there is one."""

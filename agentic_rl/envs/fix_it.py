@@ -67,7 +67,10 @@ class FixIt:
 
     def __post_init__(self):
         most = self._worth_of_a_look()
-        check(0 <= self.check_cost <= most, f"check_cost must be 0 to {most:.3g} (a look is worth no more), not {self.check_cost}.")
+        check(
+            0 <= self.check_cost <= most,
+            f"check_cost must be 0 to {most:.3g} (a look is worth no more), not {self.check_cost}.",
+        )
 
     def _worth_of_a_look(self) -> float:
         """The least that CHECK and one FIX can be worth: that exactly one of m writes has slipped, or that no other one has."""
@@ -88,10 +91,14 @@ class FixIt:
         start, stride = jax.random.randint(rule, (2,), 0, self.modulus)
         slip, zero = jax.random.bernoulli(slip, self.slip, (self.num_digits,)), jnp.int32(0)
         state = State(start, stride, slip, jnp.zeros_like(slip), zero, zero, jnp.bool_(False), zero)
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def prompt(self, state: State) -> Int[Array, " P"]:
-        return jnp.stack([jnp.int32(tokens.BOS), tokens.value(state.start), tokens.value(state.stride)])
+        return jnp.stack(
+            [jnp.int32(tokens.BOS), tokens.value(state.start), tokens.value(state.stride)]
+        )
 
     def _left(self, state: State) -> Int[Array, ""]:
         return self.spec.num_turns - state.turn
@@ -106,7 +113,9 @@ class FixIt:
         """The token that belongs there."""
         return tokens.value((state.start + place * state.stride) % self.modulus)
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         verb, short = action[0], (action[1] == tokens.END) & (action[2] == tokens.PAD)
         fixes = state.found & (verb == tokens.FIX) & (action[1] == tokens.entity(state.known))
         digit = jnp.where(fixes, action[2], verb)
@@ -119,23 +128,33 @@ class FixIt:
         wrong = jnp.where(here & (fixes | writes), ~right, state.wrong)
         slip, written, mends = state.slip & ~(here & fixes), state.written + writes, fixes & right
         bad = (wrong | slip) & (jnp.arange(self.num_digits) < written)
-        known = jnp.where(checks, jnp.where(bad.any(), jnp.argmax(bad), written), state.known + mends)
+        known = jnp.where(
+            checks, jnp.where(bad.any(), jnp.argmax(bad), written), state.known + mends
+        )
         found = jnp.where(checks, bad.any(), state.found & ~mends)
         turn = jnp.where(submits, self.spec.num_turns, state.turn + 1)
-        state = state._replace(slip=slip, wrong=wrong, written=written, known=known, found=found, turn=turn)
+        state = state._replace(
+            slip=slip, wrong=wrong, written=written, known=known, found=found, turn=turn
+        )
         success = submits & (written == self.num_digits) & ~bad.any()
         reward = (success - self.check_cost * checks).astype(jnp.float32)
         return state, TimeStep(self._observe(state), reward, turn >= self.spec.num_turns, success)
 
     def expert(self, state: State) -> Int[Array, " A"]:
         """Knows what it meant to write and what CHECK said, not what slips."""
-        fix = jnp.stack([jnp.int32(tokens.FIX), tokens.entity(state.known), self._digit(state, state.known)])
+        fix = jnp.stack(
+            [jnp.int32(tokens.FIX), tokens.entity(state.known), self._digit(state, state.known)]
+        )
         num_wrong = jnp.sum(state.wrong)
         doubts = (state.known < self.num_digits) & ((num_wrong > 0) | (self.slip > 0))
         mendable = (self._left(state) - 1) // 2  # each takes CHECK and FIX, and SUBMIT is last
-        ending = jnp.where(doubts & (mendable >= jnp.maximum(num_wrong, 1)), tokens.CHECK, tokens.SUBMIT)
+        ending = jnp.where(
+            doubts & (mendable >= jnp.maximum(num_wrong, 1)), tokens.CHECK, tokens.SUBMIT
+        )
         verb = jnp.where(state.written < self.num_digits, self._digit(state, state.written), ending)
-        return jnp.where(state.found, fix, jnp.stack([verb, jnp.int32(tokens.END), jnp.int32(tokens.PAD)]))
+        return jnp.where(
+            state.found, fix, jnp.stack([verb, jnp.int32(tokens.END), jnp.int32(tokens.PAD)])
+        )
 
     def anchor(self, state: State) -> Int[Array, ""]:
         """All that changes, slips aside, which are hidden."""
@@ -144,20 +163,35 @@ class FixIt:
     def potential(self, state: State) -> Float[Array, ""]:
         """What the expert will get from here, slips to come and still unseen included."""
         place, known = jnp.arange(self.num_digits), state.known + state.found
-        left = self._left(state) - (self.num_digits - state.written) - state.found  # once all is written and what is found fixed
+        left = (
+            self._left(state) - (self.num_digits - state.written) - state.found
+        )  # once all is written and what is found fixed
         mendable = (left - 1) // 2
         wrong, bad = state.wrong & (place >= known), (state.wrong | state.slip) & (place >= known)
-        due = jnp.cumsum(wrong[::-1])[::-1]  # the mistakes that the expert knows of from here on, which must still be mendable
+        due = jnp.cumsum(wrong[::-1])[
+            ::-1
+        ]  # the mistakes that the expert knows of from here on, which must still be mendable
         goes_on = ~bad | (mendable - (jnp.cumsum(bad) - bad) >= jnp.maximum(due, 1))
         reached = jnp.cumprod(goes_on)
         fixed, success = jnp.sum(bad & (reached > 0)), (reached[-1] > 0) & (left > 0)
-        last_look = success & (known < self.num_digits) & ~bad[-1] & (mendable > fixed) & (self.slip > 0)
+        last_look = (
+            success & (known < self.num_digits) & ~bad[-1] & (mendable > fixed) & (self.slip > 0)
+        )
         return success - jnp.float32(self.check_cost) * (fixed + last_look)
 
     def is_key(self, state: State) -> Bool[Array, ""]:
         """Some action loses against the expert's: a wrong digit, written or as a FIX, a look, SUBMIT or a turn lost."""
-        write, fix = (tokens.value((self._digit(state, p) - tokens.VALUE + 1) % self.modulus) for p in (state.written, state.known))
-        words = [(write,), (tokens.FIX, tokens.entity(state.known), fix), (tokens.CHECK,), (tokens.SUBMIT,), (tokens.PAD,)]
+        write, fix = (
+            tokens.value((self._digit(state, p) - tokens.VALUE + 1) % self.modulus)
+            for p in (state.written, state.known)
+        )
+        words = [
+            (write,),
+            (tokens.FIX, tokens.entity(state.known), fix),
+            (tokens.CHECK,),
+            (tokens.SUBMIT,),
+            (tokens.PAD,),
+        ]
         actions = jnp.array([(*word, tokens.END, tokens.PAD)[:3] for word in words])
         after, step = jax.vmap(lambda action: self.step(jax.random.key(0), state, action))(actions)
         values = step.reward + jnp.where(step.done, 0.0, jax.vmap(self.potential)(after))
@@ -178,6 +212,14 @@ class FixIt:
     def render_turn(self, observation, action) -> str:
         status, written, known = (tokens.text([word]) for word in observation[:3])
         place = "all is written" if written == "DONE" else f"{written} is next"
-        doubt = f"{known} is wrong" if status == "FAIL" else "all is right" if known == "DONE" else f"{known} is unchecked"
-        done = tokens.text(t for t in action if t != tokens.PAD).removesuffix(" END").replace("v", "")
+        doubt = (
+            f"{known} is wrong"
+            if status == "FAIL"
+            else "all is right"
+            if known == "DONE"
+            else f"{known} is unchecked"
+        )
+        done = (
+            tokens.text(t for t in action if t != tokens.PAD).removesuffix(" END").replace("v", "")
+        )
         return f"{observation[3] - tokens.VALUE} turns left, {place}, {doubt} -> {done}"

@@ -59,7 +59,10 @@ class FrozenLake:
 
     def __post_init__(self):
         least = 2 * (self.size - 1)
-        check(self.num_turns >= least, f"num_turns must be at least {least} to cross a lake of size {self.size}, not {self.num_turns}.")
+        check(
+            self.num_turns >= least,
+            f"num_turns must be at least {least} to cross a lake of size {self.size}, not {self.num_turns}.",
+        )
 
     @property
     def spec(self) -> Spec:
@@ -69,23 +72,38 @@ class FrozenLake:
     def _drift(self) -> Float[Array, "4 4"]:
         """The chance that a move (row) becomes that one (column): neighbours in the circle of moves are perpendicular."""
         straight = jnp.eye(4)
-        return (1 - self.slip) * straight + self.slip / 2 * (jnp.roll(straight, 1, 1) + jnp.roll(straight, -1, 1))
+        return (1 - self.slip) * straight + self.slip / 2 * (
+            jnp.roll(straight, 1, 1) + jnp.roll(straight, -1, 1)
+        )
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         corners = jnp.array([0, self.size**2 - 1])
         ice = jax.random.uniform(key, (self.size**2,)).at[corners].set(1.0)  # how thick it is
         state = self._begin(ice < jnp.minimum(self.hole, self._thinnest(ice)))
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def _thinnest(self, ice: Float[Array, " C"]) -> Float[Array, ""]:
         """The thinnest ice on the way whose thinnest ice is thickest, among the ways of `num_turns` moves."""
         after = grid.neighbours(self.size)
         start = jnp.zeros_like(ice).at[-1].set(1.0)
-        return jax.lax.fori_loop(0, self.num_turns, lambda _, way: jnp.minimum(ice, jnp.maximum(way, way[after].max(1))), start)[0]
+        return jax.lax.fori_loop(
+            0,
+            self.num_turns,
+            lambda _, way: jnp.minimum(ice, jnp.maximum(way, way[after].max(1))),
+            start,
+        )[0]
 
     def _begin(self, hole: Bool[Array, " C"]) -> State:
         goal = jnp.arange(self.size**2) == self.size**2 - 1
-        best = plan(grid.neighbours(self.size), self._drift, hole | goal, goal.astype(jnp.float32), self.num_turns)
+        best = plan(
+            grid.neighbours(self.size),
+            self._drift,
+            hole | goal,
+            goal.astype(jnp.float32),
+            self.num_turns,
+        )
         return State(hole, best, jnp.int32(0), jnp.int32(0))
 
     def _map(self, state: State) -> Int[Array, " C"]:
@@ -104,15 +122,25 @@ class FrozenLake:
         at_goal = state.cell == self.size**2 - 1
         return at_goal, at_goal | state.hole[state.cell] | (state.turn >= self.num_turns)
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
-        return self._move(state, action, jax.random.categorical(key, jnp.log(self._drift[grid.read_move(action[0])[0]])))
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
+        return self._move(
+            state,
+            action,
+            jax.random.categorical(key, jnp.log(self._drift[grid.read_move(action[0])[0]])),
+        )
 
-    def outcomes(self, state: State, action: Int[Array, " A"]) -> tuple[Float[Array, " M"], State, TimeStep]:
+    def outcomes(
+        self, state: State, action: Int[Array, " A"]
+    ) -> tuple[Float[Array, " M"], State, TimeStep]:
         """Each move that the ice may make of it, and how likely that is."""
         each = jax.vmap(lambda move: self._move(state, action, move))(jnp.arange(len(grid.MOVES)))
         return self._drift[grid.read_move(action[0])[0]], *each
 
-    def _move(self, state: State, action: Int[Array, " A"], move: Int[Array, ""]) -> tuple[State, TimeStep]:
+    def _move(
+        self, state: State, action: Int[Array, " A"], move: Int[Array, ""]
+    ) -> tuple[State, TimeStep]:
         moves = grid.read_move(action[0])[1] & ~self._is_over(state)[1]
         cell = jnp.where(moves, grid.neighbours(self.size)[state.cell, move], state.cell)
         state = state._replace(cell=cell, turn=state.turn + 1)
@@ -150,5 +178,7 @@ class FrozenLake:
 
     def render_turn(self, observation, action) -> str:
         row, column = observation[1:3] - tokens.VALUE
-        around = ", ".join(f"{tokens.text([m])} {LETTERS[int(t)]}" for m, t in zip(grid.MOVES, observation[3:]))
+        around = ", ".join(
+            f"{tokens.text([m])} {LETTERS[int(t)]}" for m, t in zip(grid.MOVES, observation[3:])
+        )
         return f"at row {row}, column {column}{': ' if around else ''}{around} -> {tokens.text(action)}"

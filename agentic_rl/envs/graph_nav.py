@@ -53,7 +53,9 @@ class GraphNav:
 
     num_nodes: Annotated[int, Range(2, 16)] = 8
     num_turns: Count = 8
-    num_loops: Natural = 3  # edges beyond those of a tree, where degree and rooms leave room for them
+    num_loops: Natural = (
+        3  # edges beyond those of a tree, where degree and rooms leave room for them
+    )
     num_pits: Natural = 1
     num_rooms: Count = 1
     slip: Probability = 0.0  # the chance that a slot drawn uniformly is taken instead
@@ -61,16 +63,27 @@ class GraphNav:
 
     def __post_init__(self):
         least = self.num_nodes - 1
-        check(self.num_turns >= least, f"num_turns must be at least {least}, the longest way there can be, not {self.num_turns}.")
+        check(
+            self.num_turns >= least,
+            f"num_turns must be at least {least}, the longest way there can be, not {self.num_turns}.",
+        )
         most = self.num_nodes // 2
-        check(1 <= self.num_rooms <= most, f"num_rooms must be 1 to {most} (a room has two nodes), not {self.num_rooms}.")
+        check(
+            1 <= self.num_rooms <= most,
+            f"num_rooms must be 1 to {most} (a room has two nodes), not {self.num_rooms}.",
+        )
         most = min(most, self.num_nodes - 2 * self.num_rooms)
-        check(0 <= self.num_pits <= most, f"num_pits must be 0 to {most} (a room has two other nodes), not {self.num_pits}.")
+        check(
+            0 <= self.num_pits <= most,
+            f"num_pits must be 0 to {most} (a room has two other nodes), not {self.num_pits}.",
+        )
 
     @property
     def spec(self) -> Spec:
         slots = tuple(range(tokens.VALUE, tokens.VALUE + DEGREE))
-        return Spec(2 + DEGREE * self.num_nodes + self.num_pits, 4 + DEGREE, 1, self.num_turns, slots)
+        return Spec(
+            2 + DEGREE * self.num_nodes + self.num_pits, 4 + DEGREE, 1, self.num_turns, slots
+        )
 
     @property
     def _drift(self) -> Float[Array, "4 4"]:
@@ -83,14 +96,29 @@ class GraphNav:
         edge = random_graph(graph, room, self.num_pits, self.num_loops, DEGREE)[node][:, node]
         pit, room = node >= self.num_nodes - self.num_pits, room[node]
         start = jax.random.categorical(start, jnp.log(~pit & (room == 0)))
-        goal = jax.random.categorical(goal, jnp.log(~pit & (room == self.num_rooms - 1) & (jnp.arange(self.num_nodes) != start)))
-        neighbour = jax.vmap(lambda row, own: jnp.nonzero(row, size=DEGREE, fill_value=own)[0])(edge, jnp.arange(self.num_nodes))
+        goal = jax.random.categorical(
+            goal,
+            jnp.log(~pit & (room == self.num_rooms - 1) & (jnp.arange(self.num_nodes) != start)),
+        )
+        neighbour = jax.vmap(lambda row, own: jnp.nonzero(row, size=DEGREE, fill_value=own)[0])(
+            edge, jnp.arange(self.num_nodes)
+        )
         state = self._begin(neighbour, pit, start, goal)
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
-    def _begin(self, neighbour: Int[Array, "N 4"], pit: Bool[Array, " N"], start: Int[Array, ""], goal: Int[Array, ""]) -> State:
+    def _begin(
+        self,
+        neighbour: Int[Array, "N 4"],
+        pit: Bool[Array, " N"],
+        start: Int[Array, ""],
+        goal: Int[Array, ""],
+    ) -> State:
         at_goal = jnp.arange(self.num_nodes) == goal
-        best = plan(neighbour, self._drift, pit | at_goal, at_goal.astype(jnp.float32), self.num_turns)
+        best = plan(
+            neighbour, self._drift, pit | at_goal, at_goal.astype(jnp.float32), self.num_turns
+        )
         return State(neighbour, pit, goal, best, start, jnp.int32(0), jnp.int32(0))
 
     def _table(self, state: State) -> Int[Array, "N 4"]:
@@ -99,33 +127,62 @@ class GraphNav:
         return jnp.where(is_empty, tokens.EMPTY, tokens.entity(state.neighbour))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
-        goal, pits = tokens.entity(state.goal), tokens.entity(jnp.nonzero(state.pit, size=self.num_pits)[0])
-        return jnp.concatenate([jnp.stack([jnp.int32(tokens.BOS), goal]), self._table(state).ravel(), pits])
+        goal, pits = (
+            tokens.entity(state.goal),
+            tokens.entity(jnp.nonzero(state.pit, size=self.num_pits)[0]),
+        )
+        return jnp.concatenate(
+            [jnp.stack([jnp.int32(tokens.BOS), goal]), self._table(state).ravel(), pits]
+        )
 
     def _observe(self, state: State) -> Int[Array, " O"]:
-        node, goal, heading = tokens.entity(state.node), tokens.entity(state.goal), tokens.value(state.heading)
-        return jnp.concatenate([jnp.stack([jnp.int32(tokens.OBS), node]), self._table(state)[state.node], jnp.stack([goal, heading])])
+        node, goal, heading = (
+            tokens.entity(state.node),
+            tokens.entity(state.goal),
+            tokens.value(state.heading),
+        )
+        return jnp.concatenate(
+            [
+                jnp.stack([jnp.int32(tokens.OBS), node]),
+                self._table(state)[state.node],
+                jnp.stack([goal, heading]),
+            ]
+        )
 
     def _is_over(self, state: State) -> Bool[Array, ""]:
         return (state.node == state.goal) | state.pit[state.node] | (state.turn >= self.num_turns)
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
-        return self._move(state, action, jax.random.categorical(key, jnp.log(self._chance(state, action))))
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
+        return self._move(
+            state, action, jax.random.categorical(key, jnp.log(self._chance(state, action)))
+        )
 
-    def outcomes(self, state: State, action: Int[Array, " A"]) -> tuple[Float[Array, " M"], State, TimeStep]:
+    def outcomes(
+        self, state: State, action: Int[Array, " A"]
+    ) -> tuple[Float[Array, " M"], State, TimeStep]:
         """Each slot that may be taken, and how likely that is."""
-        return self._chance(state, action), *jax.vmap(lambda slot: self._move(state, action, slot))(jnp.arange(DEGREE))
+        return self._chance(state, action), *jax.vmap(lambda slot: self._move(state, action, slot))(
+            jnp.arange(DEGREE)
+        )
 
     def _chance(self, state: State, action: Int[Array, " A"]) -> Float[Array, " 4"]:
         return self._drift[(action[0] - tokens.VALUE + state.heading * self.relative) % DEGREE]
 
-    def _move(self, state: State, action: Int[Array, " A"], slot: Int[Array, ""]) -> tuple[State, TimeStep]:
+    def _move(
+        self, state: State, action: Int[Array, " A"], slot: Int[Array, ""]
+    ) -> tuple[State, TimeStep]:
         legal = (action[0] >= tokens.VALUE) & (action[0] < tokens.VALUE + DEGREE)
-        node = jnp.where(legal & ~self._is_over(state), state.neighbour[state.node, slot], state.node)
+        node = jnp.where(
+            legal & ~self._is_over(state), state.neighbour[state.node, slot], state.node
+        )
         heading = jnp.where(node == state.node, state.heading, slot)
         state = state._replace(node=node, heading=heading, turn=state.turn + 1)
         success = node == state.goal
-        return state, TimeStep(self._observe(state), success.astype(jnp.float32), self._is_over(state), success)
+        return state, TimeStep(
+            self._observe(state), success.astype(jnp.float32), self._is_over(state), success
+        )
 
     def _left(self, state: State) -> Int[Array, ""]:
         return jnp.maximum(self.num_turns - state.turn, 0)
@@ -147,7 +204,9 @@ class GraphNav:
 
     def longer(self, factor: int) -> "GraphNav":
         """The same task with `factor` times the turns, on as many times the nodes, 16 at most."""
-        return replace(self, num_nodes=min(16, self.num_nodes * factor), num_turns=self.num_turns * factor)
+        return replace(
+            self, num_nodes=min(16, self.num_nodes * factor), num_turns=self.num_turns * factor
+        )
 
     def other_rule(self) -> "GraphNav":
         """The same task with slots counted from the one taken last, or again from the first."""
@@ -158,12 +217,19 @@ class GraphNav:
         return 0.0, 1.0
 
     def render_prompt(self, prompt) -> str:
-        table, pits = prompt[2 : 2 + DEGREE * self.num_nodes].reshape(-1, DEGREE), prompt[2 + DEGREE * self.num_nodes :]
+        table, pits = (
+            prompt[2 : 2 + DEGREE * self.num_nodes].reshape(-1, DEGREE),
+            prompt[2 + DEGREE * self.num_nodes :],
+        )
         rows = [f"n{i}: {_nodes(row)}" for i, row in enumerate(table)]
         return f"go to {_nodes(prompt[1:2])}{', never to ' if len(pits) else ''}{_nodes(pits)}; {'; '.join(rows)}"
 
     def render_turn(self, observation, action) -> str:
-        slots = ", ".join(f"v{i} to {tokens.text([n])}" for i, n in enumerate(observation[2 : 2 + DEGREE]) if n != tokens.EMPTY)
+        slots = ", ".join(
+            f"v{i} to {tokens.text([n])}"
+            for i, n in enumerate(observation[2 : 2 + DEGREE])
+            if n != tokens.EMPTY
+        )
         last = f", last slot {tokens.text(observation[-1:])}" if self.relative else ""
         return f"at {_nodes(observation[1:2])}{last}: {slots} -> {tokens.text(action)}"
 

@@ -57,10 +57,14 @@ class Hanoi:
         goal, start = (jax.random.fold_in(key, i) for i in range(2))
         goal = jax.random.randint(goal, (), 0, PEGS)
         power = PEGS ** jnp.arange(self.num_disks)
-        apart = jax.random.randint(start, (), 1, PEGS if self.stacked else PEGS**self.num_disks)  # 0 would be the goal itself
+        apart = jax.random.randint(
+            start, (), 1, PEGS if self.stacked else PEGS**self.num_disks
+        )  # 0 would be the goal itself
         shift = apart if self.stacked else apart // power
         state = State(goal, (jnp.full(self.num_disks, goal) + shift) % PEGS, jnp.int32(0))
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         return jnp.stack([jnp.int32(tokens.BOS), tokens.value(state.goal)])
@@ -87,11 +91,21 @@ class Hanoi:
         """The state a turn later; as it was if the move is against the rules or all disks are there."""
         disk = jnp.arange(self.num_disks)
         source, target = jnp.clip(pegs, 0, PEGS - 1)
-        top = jnp.where(state.peg == jnp.arange(PEGS)[:, None], disk, self.num_disks).min(1)  # num_disks: the peg is empty
-        legal = ((pegs >= 0) & (pegs < PEGS)).all() & (top[source] < top[target]) & (state.peg != state.goal).any()
-        return state._replace(peg=jnp.where(legal & (disk == top[source]), target, state.peg), turn=state.turn + 1)
+        top = jnp.where(state.peg == jnp.arange(PEGS)[:, None], disk, self.num_disks).min(
+            1
+        )  # num_disks: the peg is empty
+        legal = (
+            ((pegs >= 0) & (pegs < PEGS)).all()
+            & (top[source] < top[target])
+            & (state.peg != state.goal).any()
+        )
+        return state._replace(
+            peg=jnp.where(legal & (disk == top[source]), target, state.peg), turn=state.turn + 1
+        )
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         state = self._move(state, action - tokens.VALUE)
         success = (state.peg == state.goal).all()
         done = success | (state.turn >= self.spec.num_turns)
@@ -101,7 +115,9 @@ class Hanoi:
         return tokens.value(self._plan(state)[1])
 
     def anchor(self, state: State) -> Int[Array, ""]:
-        return state.turn * PEGS**self.num_disks + jnp.sum(state.peg * PEGS ** jnp.arange(self.num_disks))
+        return state.turn * PEGS**self.num_disks + jnp.sum(
+            state.peg * PEGS ** jnp.arange(self.num_disks)
+        )
 
     def potential(self, state: State) -> Float[Array, ""]:
         """The expert's return from here."""
@@ -116,7 +132,9 @@ class Hanoi:
 
     def longer(self, factor: int) -> "Hanoi":
         """The same task with a disk more for each doubling of the turns."""
-        return replace(self, num_disks=self.num_disks + (factor - 1).bit_length(), slack=self.slack * factor)
+        return replace(
+            self, num_disks=self.num_disks + (factor - 1).bit_length(), slack=self.slack * factor
+        )
 
     def bounds(self) -> tuple[float, float]:
         """Failure and success."""
@@ -127,6 +145,11 @@ class Hanoi:
 
     def render_turn(self, observation, action) -> str:
         peg = observation[1:] - tokens.VALUE
-        towers = [" ".join(str(i + 1) for i in reversed(range(self.num_disks)) if peg[i] == p) or "-" for p in range(PEGS)]
-        move = " to ".join(str(t - tokens.VALUE) if t in self.spec.choices else tokens.text([t]) for t in action)
+        towers = [
+            " ".join(str(i + 1) for i in reversed(range(self.num_disks)) if peg[i] == p) or "-"
+            for p in range(PEGS)
+        ]
+        move = " to ".join(
+            str(t - tokens.VALUE) if t in self.spec.choices else tokens.text([t]) for t in action
+        )
         return f"{', '.join(f'peg {p}: {tower}' for p, tower in enumerate(towers))} -> {move}"

@@ -60,15 +60,28 @@ class KeyDoor:
     def spec(self) -> Spec:
         keys = tuple(range(tokens.ENTITY, tokens.ENTITY + COLOURS))
         choices = keys + (tokens.LEFT, tokens.RIGHT, tokens.OPEN, tokens.WAIT)
-        return Spec(1 + self.num_keys, 3 + self.num_keys, 1, self.num_keys + self.delay + 1, choices, limited=False)
+        return Spec(
+            1 + self.num_keys,
+            3 + self.num_keys,
+            1,
+            self.num_keys + self.delay + 1,
+            choices,
+            limited=False,
+        )
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         colour = jax.random.randint(jax.random.fold_in(key, 0), (self.num_keys,), 0, COLOURS)
         kinds = jnp.array([tokens.LEFT, tokens.RIGHT, tokens.EMPTY])
         conveyor = jax.random.choice(jax.random.fold_in(key, 1), kinds, (self.delay,))
-        cell = jnp.concatenate([jnp.full(self.num_keys, tokens.KEY), conveyor, jnp.array([tokens.DOOR])])
-        state = State(tokens.entity(colour), cell, jnp.int32(0), jnp.full(self.num_keys, tokens.EMPTY))
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        cell = jnp.concatenate(
+            [jnp.full(self.num_keys, tokens.KEY), conveyor, jnp.array([tokens.DOOR])]
+        )
+        state = State(
+            tokens.entity(colour), cell, jnp.int32(0), jnp.full(self.num_keys, tokens.EMPTY)
+        )
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         colour = (state.key - tokens.ENTITY + 2 * self.switched) % COLOURS
@@ -80,20 +93,32 @@ class KeyDoor:
     def _observe(self, state: State) -> Int[Array, " O"]:
         held = jnp.full_like(state.held, tokens.EMPTY) if self.hide_inventory else state.held
         clock = tokens.value(jnp.minimum(8 * state.turn // self.spec.num_turns, 7))
-        return jnp.concatenate([jnp.stack([jnp.int32(tokens.OBS), self._cell(state)]), held, clock[None]])
+        return jnp.concatenate(
+            [jnp.stack([jnp.int32(tokens.OBS), self._cell(state)]), held, clock[None]]
+        )
 
     def _is_right(self, state: State) -> Bool[Array, ""]:
         """All keys picked so far are the right ones."""
         return jnp.all((state.held == state.key) | (jnp.arange(self.num_keys) >= state.turn))
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
-        return self._move(state, action, self.apple_reward + self.apple_noise * jax.random.normal(key))
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
+        return self._move(
+            state, action, self.apple_reward + self.apple_noise * jax.random.normal(key)
+        )
 
-    def outcomes(self, state: State, action: Int[Array, " A"]) -> tuple[Float[Array, " M"], State, TimeStep]:
+    def outcomes(
+        self, state: State, action: Int[Array, " A"]
+    ) -> tuple[Float[Array, " M"], State, TimeStep]:
         """The one thing that happens, with the mean reward of an apple."""
-        return jnp.ones(1), *jax.tree.map(lambda x: x[None], self._move(state, action, self.apple_reward))
+        return jnp.ones(1), *jax.tree.map(
+            lambda x: x[None], self._move(state, action, self.apple_reward)
+        )
 
-    def _move(self, state: State, action: Int[Array, " A"], apple: Float[Array, ""] | float) -> tuple[State, TimeStep]:
+    def _move(
+        self, state: State, action: Int[Array, " A"], apple: Float[Array, ""] | float
+    ) -> tuple[State, TimeStep]:
         cell, token = self._cell(state), action[0]
         is_key = (token >= tokens.ENTITY) & (token < tokens.ENTITY + COLOURS)
         held = jnp.where(is_key & (jnp.arange(self.num_keys) == state.turn), token, state.held)
@@ -108,12 +133,16 @@ class KeyDoor:
         cell, wanted = self._cell(state), state.key[jnp.minimum(state.turn, self.num_keys - 1)]
         is_apple = ((cell == tokens.LEFT) | (cell == tokens.RIGHT)) & (not self.demo_skips_apples)
         on_the_way = jnp.where(is_apple, cell, tokens.WAIT)
-        return jnp.where(cell == tokens.KEY, wanted, jnp.where(cell == tokens.DOOR, tokens.OPEN, on_the_way))[None]
+        return jnp.where(
+            cell == tokens.KEY, wanted, jnp.where(cell == tokens.DOOR, tokens.OPEN, on_the_way)
+        )[None]
 
     def anchor(self, state: State) -> Int[Array, ""]:
         held = jnp.where(state.held == tokens.EMPTY, COLOURS, state.held - tokens.ENTITY)
         kind = self._cell(state) - tokens.LEFT
-        return (state.turn * 8 + kind) * 5**self.num_keys + jnp.sum(held * 5 ** jnp.arange(self.num_keys))
+        return (state.turn * 8 + kind) * 5**self.num_keys + jnp.sum(
+            held * 5 ** jnp.arange(self.num_keys)
+        )
 
     def potential(self, state: State) -> Float[Array, ""]:
         """The expert's expected return from here."""

@@ -36,7 +36,9 @@ class State(NamedTuple):
     """Which of the problems it is, and whether it was answered."""
 
     problem: Int[Array, ""]
-    salt: Int[Array, ""]  # nothing depends on it: with it, the train and the test split hold every problem
+    salt: Int[
+        Array, ""
+    ]  # nothing depends on it: with it, the train and the test split hold every problem
     turn: Int[Array, ""]
 
 
@@ -52,7 +54,10 @@ class _Named(OneTurn):
         return Spec(2, 1, length, 1, tuple(range(tokens.VALUE, tokens.VALUE + base)))
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
-        problem, salt = (jax.random.randint(jax.random.fold_in(key, i), (), 0, n) for i, n in enumerate((self._size[0], 2**16)))
+        problem, salt = (
+            jax.random.randint(jax.random.fold_in(key, i), (), 0, n)
+            for i, n in enumerate((self._size[0], 2**16))
+        )
         return self._begin(State(problem, salt, jnp.int32(0)))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
@@ -79,7 +84,10 @@ class TwoPrompt(_Named):
     def __post_init__(self):
         for name in ("easy", "hard"):
             arms = getattr(self, name)
-            check(arms <= self.num_choices, f"{name} must be 1 to num_choices ({self.num_choices}), not {arms}.")
+            check(
+                arms <= self.num_choices,
+                f"{name} must be 1 to num_choices ({self.num_choices}), not {arms}.",
+            )
 
     @property
     def _size(self) -> tuple[int, int, int]:
@@ -87,7 +95,10 @@ class TwoPrompt(_Named):
 
     def _right(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " A"]:
         arm = action - tokens.VALUE
-        easy, hard = (arm >= 0) & (arm < self.easy), (arm < self.num_choices) & (arm >= self.num_choices - self.hard)
+        easy, hard = (
+            (arm >= 0) & (arm < self.easy),
+            (arm < self.num_choices) & (arm >= self.num_choices - self.hard),
+        )
         return jnp.where(state.problem == 0, easy, hard)
 
     def expert(self, state: State) -> Int[Array, " A"]:
@@ -158,7 +169,9 @@ class NoisyVerifier(_Named):
     def _rate(self, right: Bool[Array, " A"]) -> Array:
         return jnp.where(right.all(), jnp.float32(self.true_positive), self.false_positive)
 
-    def outcomes(self, state: State, action: Int[Array, " A"]) -> tuple[Float[Array, " M"], State, TimeStep]:
+    def outcomes(
+        self, state: State, action: Int[Array, " A"]
+    ) -> tuple[Float[Array, " M"], State, TimeStep]:
         """The one thing that happens, with the mean of the verifier's word."""
         later, step = self.step(jax.random.key(0), state, action)
         step = step._replace(reward=self._rate(self._right(state, action)))

@@ -70,7 +70,9 @@ class PathStar(OneTurn):
         parent = jnp.concatenate([jnp.full((self.arms, 1), state.hub), state.arm[:, :-1]], axis=1)
         edge = jnp.stack([parent, state.arm], axis=-1).reshape(-1, 2)[state.order]
         ends = jnp.stack([state.hub, state.arm[0, -1]])
-        return jnp.concatenate([jnp.array([tokens.BOS]), tokens.value(jnp.concatenate([edge.ravel(), ends]))])
+        return jnp.concatenate(
+            [jnp.array([tokens.BOS]), tokens.value(jnp.concatenate([edge.ravel(), ends]))]
+        )
 
     def expert(self, state: State) -> Int[Array, " A"]:
         return tokens.value(state.arm[0, ::-1] if self.backwards else state.arm[0])

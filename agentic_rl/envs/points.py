@@ -35,7 +35,12 @@ from agentic_rl.types import Spec, TimeStep
 
 BLANK, FACE = -1, 100  # numbers are 0 to 99, a face card is FACE + its rank (11 to 13)
 UNDO, SUBMIT = -2, -1  # rows of the table of actions; the others are merges
-OPERATIONS = {tokens.PLUS: "+", tokens.MINUS: "-", tokens.TIMES: "*", tokens.DIVIDE: "/"}  # the order of the tokens' ids
+OPERATIONS = {
+    tokens.PLUS: "+",
+    tokens.MINUS: "-",
+    tokens.TIMES: "*",
+    tokens.DIVIDE: "/",
+}  # the order of the tokens' ids
 RULES = {
     "plain": ("", "op_swap"),
     "face10": (", where J, Q and K count 10", "face_rank"),
@@ -49,7 +54,9 @@ class State(NamedTuple):
 
     target: Int[Array, ""]
     number: Int[Array, "K K"]  # after 0, 1, ... merges, BLANK at the end of a row
-    best: Int[Array, " K"]  # the row of the action that leads to the target from there; UNDO: none does
+    best: Int[
+        Array, " K"
+    ]  # the row of the action that leads to the target from there; UNDO: none does
     depth: Int[Array, ""]  # merges so far
     turn: Int[Array, ""]
     erred: Bool[Array, ""]  # the last action was not legal
@@ -69,7 +76,10 @@ class Points:
 
     def __post_init__(self):
         enough = self.num_turns == 0 or self.num_turns >= self.num_cards
-        check(enough, f"num_turns must be 0 (chosen for you) or at least num_cards ({self.num_cards}), not {self.num_turns}.")
+        check(
+            enough,
+            f"num_turns must be 0 (chosen for you) or at least num_cards ({self.num_cards}), not {self.num_turns}.",
+        )
 
     @property
     def spec(self) -> Spec:
@@ -81,23 +91,31 @@ class Points:
     def _merges(self) -> Int[Array, "merges 3"]:
         """Slot, operation, slot. Those among the first k slots come first, so that fewer numbers have a shorter table."""
         pairs = sorted(permutations(range(self.num_cards), 2), key=max)
-        return jnp.array([(i, operation, j) for i, j in pairs for operation in range(len(OPERATIONS))])
+        return jnp.array(
+            [(i, operation, j) for i, j in pairs for operation in range(len(OPERATIONS))]
+        )
 
     @property
     def _actions(self) -> Int[Array, "actions 3"]:
         others = [[verb, tokens.END, tokens.PAD] for verb in (tokens.UNDO, tokens.SUBMIT)]
-        return jnp.concatenate([self._merges + jnp.array([tokens.VALUE, tokens.PLUS, tokens.VALUE]), jnp.array(others)])
+        return jnp.concatenate(
+            [self._merges + jnp.array([tokens.VALUE, tokens.PLUS, tokens.VALUE]), jnp.array(others)]
+        )
 
     def _worth(self, number: Int[Array, ""]) -> Int[Array, ""]:
         return jnp.where(number > FACE, 10 if self.rule == "face10" else number - FACE, number)
 
-    def _merge(self, number: Int[Array, " k"], merge: Int[Array, "3"]) -> tuple[Int[Array, " k-1"], Bool[Array, ""]]:
+    def _merge(
+        self, number: Int[Array, " k"], merge: Int[Array, "3"]
+    ) -> tuple[Int[Array, " k-1"], Bool[Array, ""]]:
         """The numbers afterwards, the result in the place of the first of the two, and whether that is legal."""
         i, operation, j = merge
         a, b = self._worth(number[i]), self._worth(number[j])
         plus, minus = (a - b, a + b) if self.rule == "op_swap" else (a + b, a - b)
         quotient, rest = jnp.divmod(a, jnp.maximum(b, 1))
-        result = jnp.stack([plus, minus, a * b, jnp.where((b > 0) & (rest == 0), quotient, BLANK)])[operation]
+        result = jnp.stack([plus, minus, a * b, jnp.where((b > 0) & (rest == 0), quotient, BLANK)])[
+            operation
+        ]
         others = jnp.arange(len(number) - 1)
         others += others >= jnp.maximum(i, j)
         after = jnp.where(others == jnp.minimum(i, j), result, number[others])
@@ -106,7 +124,9 @@ class Points:
     def _children(self, number: Int[Array, " k"]) -> tuple[Int[Array, "m k-1"], Bool[Array, " m"]]:
         """What each merge of k numbers makes of them, and whether it is legal."""
         k = len(number)
-        return jax.vmap(self._merge, (None, 0))(number, self._merges[: len(OPERATIONS) * k * (k - 1)])
+        return jax.vmap(self._merge, (None, 0))(
+            number, self._merges[: len(OPERATIONS) * k * (k - 1)]
+        )
 
     def _search(self, number: Int[Array, " k"], target: Int[Array, ""]) -> Int[Array, ""]:
         """The row of the first action that leads to the target, UNDO if none does."""
@@ -119,19 +139,27 @@ class Points:
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         faces = self.rule in ("face10", "face_rank")
-        card = jax.random.randint(jax.random.fold_in(key, 0), (self.num_cards,), 1, 14 if faces else 11)
+        card = jax.random.randint(
+            jax.random.fold_in(key, 0), (self.num_cards,), 1, 14 if faces else 11
+        )
         card = number = jnp.where(card > 10, FACE + card, card)
         for i in range(1, self.num_cards):
             after, legal = self._children(number)
-            number = after[jax.random.categorical(jax.random.fold_in(key, i), jnp.where(legal, 0.0, -jnp.inf))]
+            number = after[
+                jax.random.categorical(jax.random.fold_in(key, i), jnp.where(legal, 0.0, -jnp.inf))
+            ]
         rows = jnp.full((self.num_cards, self.num_cards), BLANK).at[0].set(card)
         best = jnp.full(self.num_cards, UNDO).at[0].set(self._search(card, number[0]))
         state = State(number[0], rows, best, jnp.int32(0), jnp.int32(0), jnp.bool_(False))
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         rule = jnp.array([tokens.BOS, tokens.entity(list(RULES).index(self.rule))])
-        return jnp.concatenate([rule, tokens.value(jnp.stack([state.target // 10, state.target % 10]))])
+        return jnp.concatenate(
+            [rule, tokens.value(jnp.stack([state.target // 10, state.target % 10]))]
+        )
 
     def _observe(self, state: State) -> Int[Array, " O"]:
         """Tens and ones of each number; the ones of a face card are its rank."""
@@ -141,9 +169,13 @@ class Points:
         shown = jnp.where(number[:, None] == BLANK, tokens.EMPTY, digits)
         return jnp.concatenate([jnp.where(state.erred, tokens.ERR, tokens.OK)[None], shown.ravel()])
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         same, num_merges = (self._actions == action).all(axis=1), len(self._merges)
-        after, can_merge = self._merge(state.number[state.depth], self._merges[jnp.argmax(same[:num_merges])])
+        after, can_merge = self._merge(
+            state.number[state.depth], self._merges[jnp.argmax(same[:num_merges])]
+        )
         merges = same[:num_merges].any() & can_merge
         undoes, submits = same[UNDO] & (state.depth > 0), same[SUBMIT]
         depth = state.depth + merges - undoes
@@ -152,8 +184,17 @@ class Points:
         best = jnp.where(merges, self._search(after, state.target), state.best[depth])
         success = submits & (state.best[depth] == SUBMIT)
         erred = ~(merges | undoes | submits)
-        state = State(state.target, state.number.at[depth].set(number), state.best.at[depth].set(best), depth, turn, erred)
-        return state, TimeStep(self._observe(state), success.astype(jnp.float32), turn >= self.spec.num_turns, success)
+        state = State(
+            state.target,
+            state.number.at[depth].set(number),
+            state.best.at[depth].set(best),
+            depth,
+            turn,
+            erred,
+        )
+        return state, TimeStep(
+            self._observe(state), success.astype(jnp.float32), turn >= self.spec.num_turns, success
+        )
 
     def expert(self, state: State) -> Int[Array, " A"]:
         """The first merge that leads to the target, SUBMIT on it, and UNDO where it is out of reach."""
@@ -195,9 +236,17 @@ class Points:
 
     def render_turn(self, observation, action) -> str:
         pairs = (observation[1:] - tokens.VALUE).reshape(-1, 2).tolist()
-        number = ["JQK"[ones - 11] if ones > 10 else str(10 * tens + ones) for tens, ones in pairs if tens < 10]
+        number = [
+            "JQK"[ones - 11] if ones > 10 else str(10 * tens + ones)
+            for tens, ones in pairs
+            if tens < 10
+        ]
         i, operation, j = action.tolist()
         slot = dict(enumerate(number, tokens.VALUE))
         merges = operation in OPERATIONS and i != j and {i, j} <= slot.keys()
-        done = f"{slot[i]} {OPERATIONS[operation]} {slot[j]}" if merges else tokens.text(t for t in action if t != tokens.PAD)
+        done = (
+            f"{slot[i]} {OPERATIONS[operation]} {slot[j]}"
+            if merges
+            else tokens.text(t for t in action if t != tokens.PAD)
+        )
         return f"{'illegal; ' if observation[0] == tokens.ERR else ''}{' '.join(number)} -> {done.removesuffix(' END')}"

@@ -50,7 +50,9 @@ class RunningSum:
     num_turns: Count = 8
     modulus: OneToken = 10
     numbers_per_turn: Annotated[int, Range(1, 8)] = 1
-    dictionary: bool = False  # numbers come as entities, to be looked up in a table given in the prompt
+    dictionary: bool = (
+        False  # numbers come as entities, to be looked up in a table given in the prompt
+    )
     feedback: bool = False  # each observation says whether the last answer was right
     reward: Literal["all", "final", "per_turn"] = "all"
     judge: Literal["local", "global"] = "local"
@@ -58,16 +60,31 @@ class RunningSum:
     @property
     def spec(self) -> Spec:
         choices = tuple(range(tokens.VALUE, tokens.VALUE + self.modulus))
-        return Spec(2 + 32 * self.dictionary, 1 + self.numbers_per_turn + self.feedback, 1, self.num_turns, choices, limited=False)
+        return Spec(
+            2 + 32 * self.dictionary,
+            1 + self.numbers_per_turn + self.feedback,
+            1,
+            self.num_turns,
+            choices,
+            limited=False,
+        )
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         start, number, dictionary = (jax.random.fold_in(key, i) for i in range(3))
         start = jax.random.randint(start, (), 0, self.modulus)
         size = 16 if self.dictionary else self.modulus
         number = jax.random.randint(number, (self.num_turns, self.numbers_per_turn), 0, size)
-        table = jax.random.randint(dictionary, (16,), 0, self.modulus) if self.dictionary else jnp.arange(16)
-        state = State(start, number, table, jnp.int32(0), start, start, jnp.int32(0), jnp.bool_(True))
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        table = (
+            jax.random.randint(dictionary, (16,), 0, self.modulus)
+            if self.dictionary
+            else jnp.arange(16)
+        )
+        state = State(
+            start, number, table, jnp.int32(0), start, start, jnp.int32(0), jnp.bool_(True)
+        )
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         head = jnp.stack([jnp.int32(tokens.BOS), tokens.value(state.start)])
@@ -82,7 +99,9 @@ class RunningSum:
         marker = jnp.where(state.turn > 0, verdict, tokens.OBS)
         return jnp.concatenate([marker[None], seen]) if self.feedback else seen
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         answer = action[0] - tokens.VALUE
         legal = (answer >= 0) & (answer < self.modulus)
         total = (state.total + self._increment(state)) % self.modulus
@@ -92,7 +111,11 @@ class RunningSum:
             num_right=state.num_right + right, was_right=right,
         )  # fmt: skip
         done = state.turn >= self.num_turns
-        success = done & (legal & (answer == total) if self.reward == "final" else state.num_right == self.num_turns)
+        success = done & (
+            legal & (answer == total)
+            if self.reward == "final"
+            else state.num_right == self.num_turns
+        )
         reward = right / self.num_turns if self.reward == "per_turn" else success
         return state, TimeStep(self._observe(state), reward.astype(jnp.float32), done, success)
 
@@ -139,12 +162,24 @@ class RunningSum:
         return self.modulus ** -(1 if self.reward == "final" else self.num_turns)
 
     def render_prompt(self, prompt) -> str:
-        pairs = ", ".join(f"{tokens.text([n])}={v - tokens.VALUE}" for n, v in prompt[2:].reshape(-1, 2))
-        return f"start with {prompt[1] - tokens.VALUE}" + (f", where {pairs}" if self.dictionary else "")
+        pairs = ", ".join(
+            f"{tokens.text([n])}={v - tokens.VALUE}" for n, v in prompt[2:].reshape(-1, 2)
+        )
+        return f"start with {prompt[1] - tokens.VALUE}" + (
+            f", where {pairs}" if self.dictionary else ""
+        )
 
     def render_turn(self, observation, action) -> str:
         def show(token):
-            return str(token - tokens.VALUE) if tokens.VALUE <= token < tokens.ENTITY else tokens.text([token])
+            return (
+                str(token - tokens.VALUE)
+                if tokens.VALUE <= token < tokens.ENTITY
+                else tokens.text([token])
+            )
 
-        marker = {tokens.OK: "right; ", tokens.FAIL: "wrong; "}.get(int(observation[0]), "") if self.feedback else ""
+        marker = (
+            {tokens.OK: "right; ", tokens.FAIL: "wrong; "}.get(int(observation[0]), "")
+            if self.feedback
+            else ""
+        )
         return f"{marker}{' + '.join(show(t) for t in observation[self.feedback :])} -> {show(action[0])}"

@@ -53,13 +53,18 @@ class Sokoban:
     Every level can be solved in time: its start is drawn from the farther half of the positions that can.
     """
 
-    size: Annotated[int, Range(5, 18, why="outer walls included")] = 6  # of the room, outer walls included
+    size: Annotated[int, Range(5, 18, why="outer walls included")] = (
+        6  # of the room, outer walls included
+    )
     num_walls: Natural = 2  # inside
     num_turns: Count = 16
 
     def __post_init__(self):
         most = self._side**2 - 3
-        check(0 <= self.num_walls <= most, f"num_walls must be 0 to {most} at size {self.size}, not {self.num_walls}.")
+        check(
+            0 <= self.num_walls <= most,
+            f"num_walls must be 0 to {most} at size {self.size}, not {self.num_walls}.",
+        )
 
     @property
     def _side(self) -> int:
@@ -74,17 +79,27 @@ class Sokoban:
         cell, after = jnp.arange(self._side**2), grid.neighbours(self._side)
         along = after[after, jnp.arange(4)]  # two cells on
         free = (after != cell[:, None]) & (along != after)
-        player, move = jnp.divmod(jax.random.categorical(push, jnp.log(free.ravel())), 4)  # one last push that walls leave open
+        player, move = jnp.divmod(
+            jax.random.categorical(push, jnp.log(free.ravel())), 4
+        )  # one last push that walls leave open
         box, target = after[player, move], along[player, move]
         thin = jax.random.uniform(walls, cell.shape).at[jnp.stack([player, box, target])].set(1.0)
         wall = jnp.zeros(cell.size, bool).at[jnp.argsort(thin)[: self.num_walls]].set(True)
         player, box = (x.ravel() for x in jnp.meshgrid(cell, cell, indexing="ij"))
         distance = distances(self._code(*self._after(wall, player, box)), box == target)
-        solvable = ~wall[player] & ~wall[box] & (player != box) & (distance > 0) & (distance <= self.num_turns)
+        solvable = (
+            ~wall[player]
+            & ~wall[box]
+            & (player != box)
+            & (distance > 0)
+            & (distance <= self.num_turns)
+        )
         farthest = jnp.max(jnp.where(solvable, distance, 0))
         start = jax.random.categorical(start, jnp.log(solvable & (2 * distance >= farthest)))
         state = State(wall, target, distance, player[start], box[start], jnp.int32(0))
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def _code(self, player: Int[Array, " ..."], box: Int[Array, " ..."]) -> Int[Array, " ..."]:
         return player * self._side**2 + box
@@ -106,9 +121,17 @@ class Sokoban:
         return jnp.concatenate([jnp.array([tokens.BOS]), room])
 
     def _observe(self, state: State) -> Int[Array, " O"]:
-        return jnp.concatenate([jnp.array([tokens.OBS]), grid.place(state.player, self._side), grid.place(state.box, self._side)])
+        return jnp.concatenate(
+            [
+                jnp.array([tokens.OBS]),
+                grid.place(state.player, self._side),
+                grid.place(state.box, self._side),
+            ]
+        )
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         move, is_move = grid.read_move(action[0])
         moves = is_move & (state.box != state.target)
         player, box = (after[move] for after in self._after(state.wall, state.player, state.box))
@@ -138,11 +161,15 @@ class Sokoban:
     def is_key(self, state: State) -> Bool[Array, ""]:
         """Where a move can get the box stuck or, when turns are short, waste one too many."""
         here, after = self._distances(state)
-        return (self.potential(state) > 0) & (jnp.maximum(here, after.max()) > self.num_turns - state.turn - 1)
+        return (self.potential(state) > 0) & (
+            jnp.maximum(here, after.max()) > self.num_turns - state.turn - 1
+        )
 
     def longer(self, factor: int) -> "Sokoban":
         """The same task with `factor` times the turns, in a room two cells wider and higher for each doubling."""
-        return replace(self, size=self.size + 2 * (factor - 1).bit_length(), num_turns=self.num_turns * factor)
+        return replace(
+            self, size=self.size + 2 * (factor - 1).bit_length(), num_turns=self.num_turns * factor
+        )
 
     def bounds(self) -> tuple[float, float]:
         """Failure and success."""
@@ -154,6 +181,8 @@ class Sokoban:
     def render_turn(self, observation, action) -> str:
         places = [
             f"{name} at row {row}, column {column}"
-            for name, (row, column) in zip(("player", "box"), (observation[1:] - tokens.VALUE).reshape(2, 2))
+            for name, (row, column) in zip(
+                ("player", "box"), (observation[1:] - tokens.VALUE).reshape(2, 2)
+            )
         ]
         return f"{'; '.join(places)} -> {tokens.text(action)}"

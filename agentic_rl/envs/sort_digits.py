@@ -40,13 +40,18 @@ class SortDigits(OneTurn):
 
     num_digits: Count = 4
     base: OneToken = 10  # digits are 0 to base - 1
-    answer_length: Natural = 0  # A, the tokens of an action; 0: num_digits, which leaves no room for END
+    answer_length: Natural = (
+        0  # A, the tokens of an action; 0: num_digits, which leaves no room for END
+    )
     end: bool = True  # END ends the action; else every action is A tokens long, whatever they are (for measuring speed)
     reward: Literal["share", "exact"] = "share"
 
     def __post_init__(self):
         least = f"answer_length must be 0 (as many as digits) or at least num_digits ({self.num_digits})"
-        check(self.answer_length == 0 or self.answer_length >= self.num_digits, f"{least}, not {self.answer_length}.")
+        check(
+            self.answer_length == 0 or self.answer_length >= self.num_digits,
+            f"{least}, not {self.answer_length}.",
+        )
 
     @property
     def judges_tokens(self) -> bool:
@@ -61,7 +66,9 @@ class SortDigits(OneTurn):
     @property
     def spec(self) -> Spec:
         length = self.answer_length or self.num_digits
-        choices = tuple(range(tokens.VALUE, tokens.VALUE + self.base)) + (tokens.END,) * (length > self.num_digits)
+        choices = tuple(range(tokens.VALUE, tokens.VALUE + self.base)) + (tokens.END,) * (
+            length > self.num_digits
+        )
         return Spec(1 + self.num_digits, 1, length, 1, choices, tokens.END if self.end else -1)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
@@ -84,7 +91,9 @@ class SortDigits(OneTurn):
 
     def longer(self, factor: int) -> "SortDigits":
         """The same task with `factor` times as many digits, and as much room for them."""
-        return replace(self, num_digits=self.num_digits * factor, answer_length=self.answer_length * factor)
+        return replace(
+            self, num_digits=self.num_digits * factor, answer_length=self.answer_length * factor
+        )
 
     def chance(self) -> float:
         """Success of uniformly random tokens."""

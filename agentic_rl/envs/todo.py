@@ -43,8 +43,12 @@ class State(NamedTuple):
     """The instance (items in an order that works, whose last is the goal; recipes; event), the list and what is done."""
 
     order: Int[Array, " M"]
-    recipe: Int[Array, "M 3"]  # what each item needs; M: nothing; the third is the goal's hidden prerequisite
-    told: Bool[Array, " M"]  # what the goal needs by the recipes told in the prompt, the goal included
+    recipe: Int[
+        Array, "M 3"
+    ]  # what each item needs; M: nothing; the third is the goal's hidden prerequisite
+    told: Bool[
+        Array, " M"
+    ]  # what the goal needs by the recipes told in the prompt, the goal included
     wanted: Bool[Array, " M"]  # what it needs in truth
     event: Int[Array, ""]  # comes when this many items have been finished; 0: never
     turn: Int[Array, ""]
@@ -76,26 +80,43 @@ class Todo:
 
     def __post_init__(self):
         most = 1 / self.spec.num_turns
-        check(0 <= self.turn_cost <= most, f"turn_cost must be 0 to 1 / turns ({most:.3g}: success is worth it), not {self.turn_cost}.")
+        check(
+            0 <= self.turn_cost <= most,
+            f"turn_cost must be 0 to 1 / turns ({most:.3g}: success is worth it), not {self.turn_cost}.",
+        )
 
     @property
     def spec(self) -> Spec:
         items = tuple(range(tokens.ENTITY, tokens.ENTITY + self.num_items))
-        turns = (self.plan_mode == "free") + self.num_items * self.steps + self.events + 1 + self.slack
+        turns = (
+            (self.plan_mode == "free") + self.num_items * self.steps + self.events + 1 + self.slack
+        )
         choices = items + (tokens.END, tokens.REPLAN, tokens.DONE)
         return Spec(2 + 3 * self.num_items, 5 + self.num_items, self.num_items, turns, choices)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         M = self.num_items
-        order, needs, second, hidden, kind, when, plan = (jax.random.fold_in(key, i) for i in range(7))
+        order, needs, second, hidden, kind, when, plan = (
+            jax.random.fold_in(key, i) for i in range(7)
+        )
         order = jax.random.permutation(order, M)
         place = jnp.arange(M)[:, None]
-        needs = jnp.floor(jax.random.uniform(needs, (M, 2)) * place).astype(jnp.int32)  # of earlier places
-        absent = (place == 0) | jnp.stack([jnp.zeros(M, bool), jax.random.bernoulli(second, 0.5, (M,)) | (needs[:, 0] == needs[:, 1])], 1)
+        needs = jnp.floor(jax.random.uniform(needs, (M, 2)) * place).astype(
+            jnp.int32
+        )  # of earlier places
+        absent = (place == 0) | jnp.stack(
+            [
+                jnp.zeros(M, bool),
+                jax.random.bernoulli(second, 0.5, (M,)) | (needs[:, 0] == needs[:, 1]),
+            ],
+            1,
+        )
         recipe = jnp.full((M, 3), M).at[order, :2].set(jnp.where(absent, M, order[needs]))
         goal, told = order[-1], self._ancestors(recipe, order[-1])
         spare = ~told & self.events & jax.random.bernoulli(kind)
-        extra = jnp.where(spare.any(), jnp.argmax(spare * jax.random.uniform(hidden, (M,), minval=0.5)), M)
+        extra = jnp.where(
+            spare.any(), jnp.argmax(spare * jax.random.uniform(hidden, (M,), minval=0.5)), M
+        )
         recipe = recipe.at[goal, 2].set(extra)
         event = jax.random.randint(when, (), 1, told.sum()) if self.events else jnp.int32(0)
         none, zero = jnp.full(M, M), jnp.int32(0)
@@ -104,9 +125,14 @@ class Todo:
             replans=jnp.int32(self.max_replan * (self.plan_mode != "none")), finished=zero, status=jnp.int32(tokens.EMPTY),
         )  # fmt: skip
         given = self.listed(state, told)[:M] - tokens.ENTITY
-        plans = {"given": jnp.where(given >= 0, given, M), "random": jax.random.permutation(plan, M)}
+        plans = {
+            "given": jnp.where(given >= 0, given, M),
+            "random": jax.random.permutation(plan, M),
+        }
         state = state._replace(plan=plans.get(self.plan_mode, none))
-        return state, TimeStep(self.observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(
+            self.observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def _ancestors(self, recipe: Int[Array, "M 3"], goal: Int[Array, ""]) -> Bool[Array, " M"]:
         """What `goal` needs by `recipe`, itself included."""
@@ -125,8 +151,12 @@ class Todo:
         return jnp.where(place < listed.sum(), tokens.entity(jnp.append(first, 0)), rest)
 
     def prompt(self, state: State) -> Int[Array, " P"]:
-        items = jnp.concatenate([jnp.arange(self.num_items)[:, None], state.recipe[:, :2]], axis=1).ravel()
-        return jnp.concatenate([jnp.stack([jnp.int32(tokens.BOS), tokens.entity(state.order[-1])]), self._token(items)])
+        items = jnp.concatenate(
+            [jnp.arange(self.num_items)[:, None], state.recipe[:, :2]], axis=1
+        ).ravel()
+        return jnp.concatenate(
+            [jnp.stack([jnp.int32(tokens.BOS), tokens.entity(state.order[-1])]), self._token(items)]
+        )
 
     def _token(self, item: Int[Array, "..."]) -> Int[Array, "..."]:
         return jnp.where(item < self.num_items, tokens.entity(item), tokens.EMPTY)
@@ -146,11 +176,25 @@ class Todo:
 
     def observe(self, state: State) -> Int[Array, " O"]:
         marker = jnp.where(self._plans(state), tokens.THINK, tokens.ACT)
-        extra = jnp.where(state.finished >= state.event, state.recipe[state.order[-1], 2], self.num_items)
-        head = jnp.stack([marker, state.status, self._token(self._next(state)), tokens.value(state.replans), self._token(extra)])
-        return jnp.concatenate([head, jnp.where(self._is_done(state)[:-1], tokens.OK, tokens.EMPTY)])
+        extra = jnp.where(
+            state.finished >= state.event, state.recipe[state.order[-1], 2], self.num_items
+        )
+        head = jnp.stack(
+            [
+                marker,
+                state.status,
+                self._token(self._next(state)),
+                tokens.value(state.replans),
+                self._token(extra),
+            ]
+        )
+        return jnp.concatenate(
+            [head, jnp.where(self._is_done(state)[:-1], tokens.OK, tokens.EMPTY)]
+        )
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         return self._move(state, action)
 
     def _move(self, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
@@ -166,8 +210,12 @@ class Todo:
         works = acts & ~is_done[item] & is_done[state.recipe[item]].all()
         finishes = works & (state.work[item] == self.steps - 1)
         undone = finishes & (state.finished + 1 == state.event) & ~self._has_hidden(state)
-        status = jnp.where(undone, tokens.UNDO, jnp.where(works | plans & is_list, tokens.OK, tokens.ERR))
-        plan = jnp.where(replans | plans & is_list, jnp.where(before_end, listed - tokens.ENTITY, M), state.plan)
+        status = jnp.where(
+            undone, tokens.UNDO, jnp.where(works | plans & is_list, tokens.OK, tokens.ERR)
+        )
+        plan = jnp.where(
+            replans | plans & is_list, jnp.where(before_end, listed - tokens.ENTITY, M), state.plan
+        )
         turn = jnp.where(stops, self.spec.num_turns, state.turn + 1)
         after = state._replace(
             turn=turn, plan=plan, replans=state.replans - replans, work=state.work.at[item].add(works & ~undone),
@@ -186,7 +234,12 @@ class Todo:
     def _need(self, state: State) -> Int[Array, ""]:
         """The least number of turns to success. An event costs the same whatever is done, so knowing it would not help."""
         work = jnp.sum((self.steps - state.work) * state.wanted)
-        return self._plans(state) + work + ((state.finished < state.event) & ~self._has_hidden(state)) + 1
+        return (
+            self._plans(state)
+            + work
+            + ((state.finished < state.event) & ~self._has_hidden(state))
+            + 1
+        )
 
     def expert(self, state: State) -> Int[Array, " A"]:
         """Follows the list where its next item is right, else rewrites it while it may; gives up with DONE where it is too late."""
@@ -197,7 +250,11 @@ class Todo:
         follows = jnp.append(ready, False)[following]
         over = is_done[state.order[-1]] | (self._need(state) > self.spec.num_turns - state.turn)
         word = jnp.where(over, tokens.DONE, jnp.where(follows, tokens.entity(following), listed[0]))
-        alone = jnp.full(self.num_items, tokens.PAD).at[:2].set(jnp.stack([word, jnp.int32(tokens.END)]))
+        alone = (
+            jnp.full(self.num_items, tokens.PAD)
+            .at[:2]
+            .set(jnp.stack([word, jnp.int32(tokens.END)]))
+        )
         rewritten = jnp.append(tokens.REPLAN, listed)[: self.num_items]
         action = jnp.where(over | follows | (state.replans == 0), alone, rewritten)
         return jnp.where(self._plans(state), listed[: self.num_items], action)
@@ -228,15 +285,21 @@ class Todo:
         return -self.turn_cost * self.spec.num_turns, 1.0 - self.turn_cost * least
 
     def render_prompt(self, prompt) -> str:
-        recipes = [f"{tokens.text([n])} needs {_names(needs)}" for n, *needs in prompt[2:].reshape(-1, 3)]
+        recipes = [
+            f"{tokens.text([n])} needs {_names(needs)}" for n, *needs in prompt[2:].reshape(-1, 3)
+        ]
         return f"make {tokens.text(prompt[1:2])}, where {'; '.join(recipes)}"
 
     def render_turn(self, observation, action) -> str:
         marker, status, following, _, extra, *done = observation
-        verdict = {tokens.OK: "ok, ", tokens.ERR: "failed, ", tokens.UNDO: "came undone, "}.get(int(status), "")
+        verdict = {tokens.OK: "ok, ", tokens.ERR: "failed, ", tokens.UNDO: "came undone, "}.get(
+            int(status), ""
+        )
         more = "" if extra == tokens.EMPTY else f"the goal needs {_names([extra])} too, "
         have = _names(tokens.entity(i) for i, token in enumerate(done) if token == tokens.OK)
-        head = f"{verdict}{more}done: {have}, " if have != "nothing" or marker != tokens.THINK else ""
+        head = (
+            f"{verdict}{more}done: {have}, " if have != "nothing" or marker != tokens.THINK else ""
+        )
         asks = "the list?" if marker == tokens.THINK else f"next: {_names([following])}"
         return f"{head}{asks} -> {tokens.text(t for t in action if t not in (tokens.END, tokens.PAD)) or 'nothing'}"
 

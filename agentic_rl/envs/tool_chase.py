@@ -73,11 +73,20 @@ class ToolChase:
     renamed: bool = False  # LOOKUP and ANSWER have changed places, as the prompt says
 
     def __post_init__(self):
-        check(1 <= self.depth < self.num_entries, f"depth must be at least 1, below num_entries ({self.num_entries}), not {self.depth}.")
+        check(
+            1 <= self.depth < self.num_entries,
+            f"depth must be at least 1, below num_entries ({self.num_entries}), not {self.depth}.",
+        )
         least = self._num_calls + 1
-        check(self.num_turns >= least, f"num_turns must be at least {least} (the calls and the answer), not {self.num_turns}.")
+        check(
+            self.num_turns >= least,
+            f"num_turns must be at least {least} (the calls and the answer), not {self.num_turns}.",
+        )
         most = 0.5 * PROCESS
-        check(0 <= self.call_cost <= most, f"call_cost must be 0 to {most} (calls are worth it), not {self.call_cost}.")
+        check(
+            0 <= self.call_cost <= most,
+            f"call_cost must be 0 to {most} (calls are worth it), not {self.call_cost}.",
+        )
 
     @property
     def _num_calls(self) -> int:
@@ -100,19 +109,37 @@ class ToolChase:
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         chain, pointer, value, kind, addend, fails = (jax.random.fold_in(key, i) for i in range(6))
         chain = jax.random.permutation(chain, self.num_entries)[: self.depth]
-        pointer = tokens.entity(jax.random.randint(pointer, (self.num_entries,), 0, self.num_entries))
+        pointer = tokens.entity(
+            jax.random.randint(pointer, (self.num_entries,), 0, self.num_entries)
+        )
         value = tokens.value(jax.random.randint(value, (self.num_entries,), 0, VALUES))
-        entry = jnp.where(jax.random.bernoulli(kind, 0.5, (self.num_entries,)), pointer, value)  # the distractors'
+        entry = jnp.where(
+            jax.random.bernoulli(kind, 0.5, (self.num_entries,)), pointer, value
+        )  # the distractors'
         entry = entry.at[chain].set(jnp.append(tokens.entity(chain[1:]), value[0]))
         fails = jax.random.bernoulli(fails, self.failure, (self.num_turns,))
         fails &= jnp.cumsum(fails) <= self.num_turns - self._num_calls - 1
         addend = jax.random.randint(addend, (), 0, VALUES) * (self.question == "sum")
         shown = jnp.stack([jnp.int32(tokens.OBS), jnp.int32(tokens.EMPTY), tokens.entity(chain[0])])
-        state = State(entry, chain, addend, fails, jnp.int32(0), jnp.zeros(self.num_entries, bool), jnp.bool_(False), shown)
+        state = State(
+            entry,
+            chain,
+            addend,
+            fails,
+            jnp.int32(0),
+            jnp.zeros(self.num_entries, bool),
+            jnp.bool_(False),
+            shown,
+        )
         return state, TimeStep(shown, jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
-        words = [jnp.int32(tokens.BOS), tokens.entity(state.chain[0]), *map(jnp.int32, self._verbs), tokens.value(state.addend)]
+        words = [
+            jnp.int32(tokens.BOS),
+            tokens.entity(state.chain[0]),
+            *map(jnp.int32, self._verbs),
+            tokens.value(state.addend),
+        ]
         return jnp.stack(words)[: self.spec.prompt_length]
 
     def _value(self, state: State) -> Int[Array, ""]:
@@ -120,22 +147,45 @@ class ToolChase:
 
     def _need(self, state: State) -> Int[Array, ""]:
         """How many calls must yet work before the answer is known."""
-        return self._num_calls - state.seen[state.chain].sum() - (state.summed & (self.question == "sum"))
+        return (
+            self._num_calls
+            - state.seen[state.chain].sum()
+            - (state.summed & (self.question == "sum"))
+        )
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         verb, first, second, third = action
         look_up, answer = self._verbs
         number, closed = first - tokens.VALUE, second == tokens.END
         is_key = (first >= tokens.ENTITY) & (first < tokens.ENTITY + self.num_entries)
-        is_value, is_addend = ((x >= tokens.VALUE) & (x < tokens.VALUE + VALUES) for x in (first, third))
-        looks_up, answers = (verb == look_up) & is_key & closed, (verb == answer) & is_value & closed
-        sums = (verb == tokens.CALC) & is_value & (second == tokens.PLUS) & is_addend & (self.question == "sum")
+        is_value, is_addend = (
+            (x >= tokens.VALUE) & (x < tokens.VALUE + VALUES) for x in (first, third)
+        )
+        looks_up, answers = (
+            (verb == look_up) & is_key & closed,
+            (verb == answer) & is_value & closed,
+        )
+        sums = (
+            (verb == tokens.CALC)
+            & is_value
+            & (second == tokens.PLUS)
+            & is_addend
+            & (self.question == "sum")
+        )
         waits = (verb == tokens.WAIT) & (first == tokens.END)
 
         works = (looks_up | sums) & ~state.fails[jnp.minimum(state.turn, self.num_turns - 1)]
         slot = jnp.clip(first - tokens.ENTITY, 0, self.num_entries - 1)
-        result = jnp.where(looks_up, state.entry[slot], tokens.value((number + third - tokens.VALUE) % VALUES))
-        shown = jnp.where(works, jnp.stack([tokens.OBS, jnp.where(looks_up, look_up, tokens.CALC), result]), state.shown)
+        result = jnp.where(
+            looks_up, state.entry[slot], tokens.value((number + third - tokens.VALUE) % VALUES)
+        )
+        shown = jnp.where(
+            works,
+            jnp.stack([tokens.OBS, jnp.where(looks_up, look_up, tokens.CALC), result]),
+            state.shown,
+        )
         shown = shown.at[0].set(jnp.where(works | waits, tokens.OBS, tokens.ERR))
         right_sum = (number == self._value(state)) & (third - tokens.VALUE == state.addend)
         after = state._replace(
@@ -147,7 +197,9 @@ class ToolChase:
         if self.process_reward:
             malformed = ~(looks_up | sums | answers | waits)
             reward += PROCESS * (self._need(state) - self._need(after) - malformed)
-        return after, TimeStep(shown, reward.astype(jnp.float32), after.turn >= self.num_turns, success)
+        return after, TimeStep(
+            shown, reward.astype(jnp.float32), after.turn >= self.num_turns, success
+        )
 
     def _calls(self, turn: Int[Array, "..."], need: Int[Array, "..."]) -> Bool[Array, "..."]:
         """Whether the expert calls: while there is time for the answer too, or a reward for the step."""
@@ -162,7 +214,9 @@ class ToolChase:
         if self.question == "sum":
             call = jnp.where(links.all(), self._say(tokens.CALC, value, tokens.PLUS, addend), call)
         total = tokens.value((self._value(state) + state.addend) % VALUES)
-        idle = jnp.where(need == 0, self._say(answer, total, tokens.END), self._say(tokens.WAIT, tokens.END))
+        idle = jnp.where(
+            need == 0, self._say(answer, total, tokens.END), self._say(tokens.WAIT, tokens.END)
+        )
         return jnp.where(self._calls(state.turn, need), call, idle)
 
     def _say(self, *words) -> Int[Array, " A"]:
@@ -176,10 +230,14 @@ class ToolChase:
         turn = jnp.arange(self.num_turns)
         ahead = turn >= state.turn
         works = ahead & ~state.fails
-        need = jnp.maximum(self._need(state) - (jnp.cumsum(works) - works), 0)  # before each turn to come
+        need = jnp.maximum(
+            self._need(state) - (jnp.cumsum(works) - works), 0
+        )  # before each turn to come
         calls = ahead & self._calls(turn, need)
         steps = PROCESS * jnp.sum(calls & works) if self.process_reward else 0.0
-        return (jnp.any(ahead & (need == 0)) + steps - self.call_cost * jnp.sum(calls)).astype(jnp.float32)
+        return (jnp.any(ahead & (need == 0)) + steps - self.call_cost * jnp.sum(calls)).astype(
+            jnp.float32
+        )
 
     def is_key(self, state: State) -> Bool[Array, ""]:
         """Where a wrong answer, a useless call or a malformed action lowers the expert's return."""
@@ -190,7 +248,12 @@ class ToolChase:
     def longer(self, factor: int) -> "ToolChase":
         """The same task with a chain `factor` times as long, as many more turns, and a table that holds it."""
         depth = self.depth * factor
-        return replace(self, depth=depth, num_turns=self.num_turns * factor, num_entries=max(self.num_entries, depth + 1))
+        return replace(
+            self,
+            depth=depth,
+            num_turns=self.num_turns * factor,
+            num_entries=max(self.num_entries, depth + 1),
+        )
 
     def other_rule(self) -> "ToolChase":
         """The same task with the verbs LOOKUP and ANSWER exchanged, as the prompt says."""
@@ -204,7 +267,9 @@ class ToolChase:
 
     def render_prompt(self, prompt) -> str:
         start, look_up, answer = (tokens.text([t]) for t in prompt[1:4])
-        question = f"what does {start} lead to" + (f", plus {prompt[4] - tokens.VALUE}" if self.question == "sum" else "")
+        question = f"what does {start} lead to" + (
+            f", plus {prompt[4] - tokens.VALUE}" if self.question == "sum" else ""
+        )
         return f"{question}? {look_up} asks, {answer} answers"
 
     def render_turn(self, observation, action) -> str:
@@ -216,4 +281,7 @@ class ToolChase:
 
 def _text(ids) -> str:
     """As `tokens.text`, but values as numbers."""
-    return " ".join(str(t - tokens.VALUE) if tokens.VALUE <= t < tokens.ENTITY else tokens.text([t]) for t in ids)
+    return " ".join(
+        str(t - tokens.VALUE) if tokens.VALUE <= t < tokens.ENTITY else tokens.text([t])
+        for t in ids
+    )

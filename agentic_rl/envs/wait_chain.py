@@ -27,7 +27,9 @@ class State(NamedTuple):
     """The instance (the side to choose), and how it went."""
 
     side: Int[Array, ""]  # a token
-    salt: Int[Array, ""]  # nothing depends on it: with it, the train and the test split hold both sides
+    salt: Int[
+        Array, ""
+    ]  # nothing depends on it: with it, the train and the test split hold both sides
     turn: Int[Array, ""]
     right: Bool[Array, ""]  # the choice made at the first turn
 
@@ -40,13 +42,22 @@ class WaitChain:
 
     @property
     def spec(self) -> Spec:
-        return Spec(2, 1, 1, self.num_turns, (tokens.LEFT, tokens.RIGHT, tokens.WAIT, tokens.DONE), limited=False)
+        return Spec(
+            2,
+            1,
+            1,
+            self.num_turns,
+            (tokens.LEFT, tokens.RIGHT, tokens.WAIT, tokens.DONE),
+            limited=False,
+        )
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         side = jax.random.choice(jax.random.fold_in(key, 0), jnp.array([tokens.LEFT, tokens.RIGHT]))
         salt = jax.random.randint(jax.random.fold_in(key, 1), (), 0, 2**16)
         state = State(side, salt, jnp.int32(0), jnp.bool_(False))
-        return state, TimeStep(self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, TimeStep(
+            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
+        )
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         return jnp.stack([jnp.int32(tokens.BOS), state.side])
@@ -54,13 +65,17 @@ class WaitChain:
     def _observe(self, state: State) -> Int[Array, " O"]:
         return jnp.where(state.turn == 0, tokens.OBS, tokens.EMPTY)[None]
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         first = state.turn == 0
         right = jnp.where(first, action[0] == state.side, state.right)
         stops = ~first & (action[0] == tokens.DONE)
         state = state._replace(turn=jnp.where(stops, self.num_turns, state.turn + 1), right=right)
         done = state.turn >= self.num_turns
-        return state, TimeStep(self._observe(state), (done & right).astype(jnp.float32), done, done & right)
+        return state, TimeStep(
+            self._observe(state), (done & right).astype(jnp.float32), done, done & right
+        )
 
     def expert(self, state: State) -> Int[Array, " A"]:
         return jnp.where(state.turn == 0, state.side, tokens.DONE)[None]
@@ -70,7 +85,9 @@ class WaitChain:
 
     def potential(self, state: State) -> Float[Array, ""]:
         """The expert's return from here."""
-        return jnp.where((state.turn < self.num_turns) & (state.right | (state.turn == 0)), 1.0, 0.0)
+        return jnp.where(
+            (state.turn < self.num_turns) & (state.right | (state.turn == 0)), 1.0, 0.0
+        )
 
     def is_key(self, state: State) -> Bool[Array, ""]:
         """The choice of the side."""

@@ -23,7 +23,9 @@ class ValueTable(NamedTuple):
     """What the policy does in each state, and what that is worth."""
 
     log_prob: Float[Array, "N T C S V"]  # of the next token, behind each prefix of an action
-    value: Float[Array, "N T C places"]  # the expected return from each place on: an action, or the prefix of one; NaN: too many states
+    value: Float[
+        Array, "N T C places"
+    ]  # the expected return from each place on: an action, or the prefix of one; NaN: too many states
 
 
 class Places(NamedTuple):
@@ -32,7 +34,9 @@ class Places(NamedTuple):
     state: Int[Array, "N G T"]  # its number among the turn's
     before: Int[Array, "N G T A"]  # the place before the token
     behind: Int[Array, "N G T A"]  # and behind it
-    found: Bool[Array, "N G T"]  # False: the episode was in a state that is not among those enumerated
+    found: Bool[
+        Array, "N G T"
+    ]  # False: the episode was in a state that is not among those enumerated
 
 
 class Solution(NamedTuple):
@@ -49,19 +53,33 @@ def check_possible(task: Environment, policy_config: Policy) -> None:
     Raises: ConfigError with what to do instead.
     """
     name, forks = type(task).__name__, "use --values forks"
-    check(not is_random(task), f"{name} is random and does not list its outcomes, so it has no exact values: {forks}.")
+    check(
+        not is_random(task),
+        f"{name} is random and does not list its outcomes, so it has no exact values: {forks}.",
+    )
     single = task.spec.action_length == 1 or policy_config.context == "markov"
-    check(single, f"{name} has actions of {task.spec.action_length} tokens: for exact values set --policy.context markov, or {forks}.")
+    check(
+        single,
+        f"{name} has actions of {task.spec.action_length} tokens: for exact values set --policy.context markov, or {forks}.",
+    )
     alphabet(policy_config, task)
 
 
 def alphabet(policy_config: Policy, task: Environment) -> Actions:
     """The actions to tell apart: all, if a policy remembers them or a task judges each token, whatever the others are."""
-    return actions(task.spec, lumped=policy_config.context == "markov" and not getattr(task, "judges_tokens", False))
+    return actions(
+        task.spec,
+        lumped=policy_config.context == "markov" and not getattr(task, "judges_tokens", False),
+    )
 
 
 def solve(
-    policy_config: Policy, params: transformer.Params, task: Environment, trajectory: Trajectory, capacity: int, chunk: int = 256
+    policy_config: Policy,
+    params: transformer.Params,
+    task: Environment,
+    trajectory: Trajectory,
+    capacity: int,
+    chunk: int = 256,
 ) -> Solution:
     """All about the problems of episodes that kept their states. Differentiable by the weights."""
     state = jax.tree.map(lambda x: x[:, 0, 0], trajectory.state)
@@ -70,14 +88,25 @@ def solve(
     return Solution(found, table, find(policy_config, task, found, trajectory))
 
 
-def explore(policy_config: Policy, task: Environment, state: State, observation: Int[Array, "N O"], capacity: int) -> Graph:
+def explore(
+    policy_config: Policy,
+    task: Environment,
+    state: State,
+    observation: Int[Array, "N O"],
+    capacity: int,
+) -> Graph:
     """The graphs [N, ...] of the problems that begin like this, with up to `capacity` states a turn."""
     acts, merged = alphabet(policy_config, task), policy_config.context == "markov"
     return jax.vmap(lambda s, o: graph(task, acts, s, o, capacity, merged))(state, observation)
 
 
 def tabulate(
-    policy_config: Policy, params: transformer.Params, task: Environment, prompt: Int[Array, "N P"], graph: Graph, chunk: int = 256
+    policy_config: Policy,
+    params: transformer.Params,
+    task: Environment,
+    prompt: Int[Array, "N P"],
+    graph: Graph,
+    chunk: int = 256,
 ) -> ValueTable:
     """What the policy does and may expect in every state of the graphs; `chunk` states are read at a time."""
     read = _read_markov if policy_config.context == "markov" else _read_history
@@ -92,7 +121,9 @@ def expected_return(table: ValueTable) -> Float[Array, " N"]:
     return table.value[:, 0, 0, -1]
 
 
-def visits(acts: Actions, graph: Graph, log_prob: Float[Array, "T C S V"]) -> tuple[Float[Array, "T C"], Float[Array, "T C places"]]:
+def visits(
+    acts: Actions, graph: Graph, log_prob: Float[Array, "T C S V"]
+) -> tuple[Float[Array, "T C"], Float[Array, "T C places"]]:
     """How likely it is to come to each state of a problem, and there to each place."""
 
     def write(log_prob):
@@ -112,7 +143,9 @@ def visits(acts: Actions, graph: Graph, log_prob: Float[Array, "T C S V"]) -> tu
     return jax.lax.scan(turn, start, (log_prob, graph.chance, graph.next))[1]
 
 
-def back_up(acts: Actions, graph: Graph, log_prob: Float[Array, "T C S V"]) -> Float[Array, "T C places"]:
+def back_up(
+    acts: Actions, graph: Graph, log_prob: Float[Array, "T C S V"]
+) -> Float[Array, "T C places"]:
     """The value of each place, from the last turn to the first; an action's is its expected reward and what comes after it."""
 
     def turn(after, now):
@@ -125,10 +158,14 @@ def back_up(acts: Actions, graph: Graph, log_prob: Float[Array, "T C S V"]) -> F
         return value[:, -1], value
 
     nothing = jnp.zeros(graph.reward.shape[1], log_prob.dtype)
-    return jax.lax.scan(turn, nothing, (graph.reward, graph.chance, graph.next, log_prob), reverse=True)[1]
+    return jax.lax.scan(
+        turn, nothing, (graph.reward, graph.chance, graph.next, log_prob), reverse=True
+    )[1]
 
 
-def _read_markov(policy_config: Policy, params, task, prompt: Int[Array, "N P"], graph: Graph, chunk: int) -> Float[Array, "N T C S V"]:
+def _read_markov(
+    policy_config: Policy, params, task, prompt: Int[Array, "N P"], graph: Graph, chunk: int
+) -> Float[Array, "N T C S V"]:
     """Logits behind each prefix, from the last of the prompt, the observation and the tokens so far."""
     spec, acts = task.spec, alphabet(policy_config, task)
     longest = acts.prefix[acts.length == spec.action_length - 1][:, : spec.action_length - 1]
@@ -139,9 +176,13 @@ def _read_markov(policy_config: Policy, params, task, prompt: Int[Array, "N P"],
     def one(item):
         n, observation = item
         begin = jnp.concatenate([prompt[n, -1:], observation])
-        token = jnp.concatenate([jnp.broadcast_to(begin, (len(longest), len(begin))), longest], axis=1)
+        token = jnp.concatenate(
+            [jnp.broadcast_to(begin, (len(longest), len(begin))), longest], axis=1
+        )
         mine = jax.tree.map(lambda x: jnp.broadcast_to(x[n], (len(longest), *x.shape[1:])), cache)
-        logits = transformer.logits_behind(policy_config, params, mine, token, spec.prompt_length - 1, spec.action_length)
+        logits = transformer.logits_behind(
+            policy_config, params, mine, token, spec.prompt_length - 1, spec.action_length
+        )
         return logits[row, column]
 
     shape = graph.identity.shape[:-1]
@@ -150,13 +191,20 @@ def _read_markov(policy_config: Policy, params, task, prompt: Int[Array, "N P"],
     return _by_chunk(one, items, chunk).reshape(*shape, *acts.child.shape)
 
 
-def _carriers(acts: Actions, longest: Int[np.ndarray, "Q _"]) -> tuple[Int[Array, " S"], Int[Array, " S"]]:
+def _carriers(
+    acts: Actions, longest: Int[np.ndarray, "Q _"]
+) -> tuple[Int[Array, " S"], Int[Array, " S"]]:
     """For each prefix a longest one that begins with it, and where in it it ends."""
-    found = [(longest[:, :n] == prefix[:n]).all(1).argmax() for prefix, n in zip(acts.prefix, acts.length)]
+    found = [
+        (longest[:, :n] == prefix[:n]).all(1).argmax()
+        for prefix, n in zip(acts.prefix, acts.length)
+    ]
     return jnp.array(found), jnp.asarray(acts.length)
 
 
-def _read_history(policy_config: Policy, params, task, prompt: Int[Array, "N P"], graph: Graph, chunk: int) -> Float[Array, "N T C 1 V"]:
+def _read_history(
+    policy_config: Policy, params, task, prompt: Int[Array, "N P"], graph: Graph, chunk: int
+) -> Float[Array, "N T C 1 V"]:
     """Logits in each state, from everything that led to it."""
     spec, acts, shape = task.spec, alphabet(policy_config, task), graph.identity.shape[:-1]
     written = jax.vmap(lambda g: _written(spec, acts, g))(graph)
@@ -184,7 +232,9 @@ def _written(spec: Spec, acts: Actions, graph: Graph) -> Int[Array, "T C L"]:
 
     turns, count = graph.identity.shape[:-1]
     nothing = jnp.zeros((count, turns, length + spec.action_length), jnp.int32)
-    return jax.lax.scan(turn, nothing, (jnp.arange(turns), graph.states))[1].reshape(turns, count, -1)
+    return jax.lax.scan(turn, nothing, (jnp.arange(turns), graph.states))[1].reshape(
+        turns, count, -1
+    )
 
 
 def _by_chunk(function, items, chunk: int):
@@ -199,24 +249,42 @@ def find(policy_config: Policy, task: Environment, graph: Graph, trajectory: Tra
 
     def follow(graph, identity, alive, action):
         def turn(state, t):
-            found = ~alive[t] | (graph.states.alive[t, state] & (graph.identity[t, state] == identity[t]).all())
+            found = ~alive[t] | (
+                graph.states.alive[t, state] & (graph.identity[t, state] == identity[t]).all()
+            )
             later, options = jnp.minimum(t + 1, len(alive) - 1), graph.next[t, state, action[t]]
-            fits = (graph.chance[t, state, action[t]] > 0) & (graph.identity[later, options] == identity[later]).all(-1)
+            fits = (graph.chance[t, state, action[t]] > 0) & (
+                graph.identity[later, options] == identity[later]
+            ).all(-1)
             return options[fits.argmax()], (state, found)
 
         return jax.lax.scan(turn, jnp.int32(0), jnp.arange(len(alive)))[1]
 
-    each, identity = jax.vmap(jax.vmap(follow, (None, 0, 0, 0))), identify(trajectory.anchor, trajectory.observation)
-    state, found = each(graph, identity, trajectory.mask.any(-1), jnp.minimum(behind[..., -1], len(acts.token) - 1))
+    each, identity = (
+        jax.vmap(jax.vmap(follow, (None, 0, 0, 0))),
+        identify(trajectory.anchor, trajectory.observation),
+    )
+    state, found = each(
+        graph, identity, trajectory.mask.any(-1), jnp.minimum(behind[..., -1], len(acts.token) - 1)
+    )
     return Places(state, before, behind, found)
 
 
-def _walk(acts: Actions, trajectory: Trajectory) -> tuple[Int[Array, "N G T A"], Int[Array, "N G T A"]]:
+def _walk(
+    acts: Actions, trajectory: Trajectory
+) -> tuple[Int[Array, "N G T A"], Int[Array, "N G T A"]]:
     """The places before and behind each token; a masked one does not move."""
     offset, place, walked = len(acts.token), jnp.full(trajectory.mask.shape[:-1], acts.root), []
     for a in range(trajectory.mask.shape[-1]):
-        before, goes_on = place, trajectory.mask[..., a] & (place >= offset)  # behind a token that is no choice nothing matters
-        place = jnp.where(goes_on, jnp.asarray(acts.child)[jnp.maximum(place - offset, 0), trajectory.action[..., a]], place)
+        before, goes_on = (
+            place,
+            trajectory.mask[..., a] & (place >= offset),
+        )  # behind a token that is no choice nothing matters
+        place = jnp.where(
+            goes_on,
+            jnp.asarray(acts.child)[jnp.maximum(place - offset, 0), trajectory.action[..., a]],
+            place,
+        )
         walked.append((before, place))
     return tuple(jnp.stack(x, axis=-1) for x in zip(*walked))
 
@@ -226,6 +294,10 @@ def values(solution: Solution, trajectory: Trajectory) -> Value:
     places, value = solution.places, solution.table.value
     pick = jax.vmap(jax.vmap(lambda value, state: value[jnp.arange(len(state)), state], (None, 0)))
     at = pick(value, places.state)
-    before, after = (jnp.take_along_axis(at, index, axis=-1) for index in (places.before, places.behind))
+    before, after = (
+        jnp.take_along_axis(at, index, axis=-1) for index in (places.before, places.behind)
+    )
     before, after = (jnp.where(places.found[..., None], x, jnp.nan) for x in (before, after))
-    return Value(*(jnp.where(trajectory.mask, x, 0.0) for x in (before, after)), jnp.ones((), value.dtype))
+    return Value(
+        *(jnp.where(trajectory.mask, x, 0.0) for x in (before, after)), jnp.ones((), value.dtype)
+    )

@@ -42,24 +42,39 @@ def actions(spec: Spec, lumped: bool = True) -> Actions:
     counts = [len(choices) ** a for a in range(spec.action_length + 1)]
     count = sum(counts)
     sentence = f"There are {count:,} actions of up to {spec.action_length} tokens, {MOST_ACTIONS:,} at most can be enumerated"
-    check(count <= MOST_ACTIONS, f"{sentence}: ask for a task with shorter actions, or estimate values by forks.")
+    check(
+        count <= MOST_ACTIONS,
+        f"{sentence}: ask for a task with shorter actions, or estimate values by forks.",
+    )
     prefixes = [()]
     for start in range(spec.action_length - 1):
         prefixes += [p + (t,) for p in prefixes if len(p) == start for t in sorted(choices)]
     prefixes.reverse()
     goes_on = {p: i for i, p in enumerate(prefixes)}
-    illegal = (next(t for t in range(tokens.VOCABULARY) if t not in choices and t != spec.end),) if lumped else ()
+    illegal = (
+        (next(t for t in range(tokens.VOCABULARY) if t not in choices and t != spec.end),)
+        if lumped
+        else ()
+    )
     found = {illegal: 0} if lumped else {}
     child = np.zeros((len(prefixes), tokens.VOCABULARY), int)
-    for (i, prefix), token in ((p, t) for p in enumerate(prefixes) for t in range(tokens.VOCABULARY)):
+    for (i, prefix), token in (
+        (p, t) for p in enumerate(prefixes) for t in range(tokens.VOCABULARY)
+    ):
         written = prefix + (token,) if token in choices or token == spec.end else illegal
-        child[i, token] = -goes_on[written] - 1 if written in goes_on else found.setdefault(written, len(found))
+        child[i, token] = (
+            -goes_on[written] - 1 if written in goes_on else found.setdefault(written, len(found))
+        )
     child = np.where(child < 0, len(found) - child - 1, child)
-    return Actions(_padded(found, spec), _padded(prefixes, spec), np.array([len(p) for p in prefixes]), child)
+    return Actions(
+        _padded(found, spec), _padded(prefixes, spec), np.array([len(p) for p in prefixes]), child
+    )
 
 
 def _padded(sequences, spec: Spec) -> Int[np.ndarray, "S A"]:
-    return np.array([[*s, *[tokens.PAD] * (spec.action_length - len(s))] for s in sequences], np.int32)
+    return np.array(
+        [[*s, *[tokens.PAD] * (spec.action_length - len(s))] for s in sequences], np.int32
+    )
 
 
 class States(NamedTuple):
@@ -88,11 +103,17 @@ def is_random(task: Environment) -> bool:
     """Does a step of the task draw random numbers, without the task listing what can follow?"""
     key = jax.random.key(0)
     shapes = jax.eval_shape(task.reset, key)[0]
-    made = jax.make_jaxpr(task.step)(key, shapes, jax.ShapeDtypeStruct((task.spec.action_length,), jnp.int32)).jaxpr
-    return not hasattr(task, "outcomes") and any(made.invars[0] in step.invars for step in made.eqns)
+    made = jax.make_jaxpr(task.step)(
+        key, shapes, jax.ShapeDtypeStruct((task.spec.action_length,), jnp.int32)
+    ).jaxpr
+    return not hasattr(task, "outcomes") and any(
+        made.invars[0] in step.invars for step in made.eqns
+    )
 
 
-def outcomes(task: Environment, state: State, action: Int[Array, " A"]) -> tuple[Float[Array, " M"], State, TimeStep]:
+def outcomes(
+    task: Environment, state: State, action: Int[Array, " A"]
+) -> tuple[Float[Array, " M"], State, TimeStep]:
     """All that an action can lead to, and how likely each is; rewards in expectation. One outcome where a task does not say more."""
     if hasattr(task, "outcomes"):
         return task.outcomes(state, action)
@@ -100,10 +121,19 @@ def outcomes(task: Environment, state: State, action: Int[Array, " A"]) -> tuple
     return jnp.ones(1), *jax.tree.map(lambda x: x[None], (later, step))
 
 
-def graph(task: Environment, acts: Actions, state: State, observation: Int[Array, " O"], capacity: int, merged: bool = True) -> Graph:
+def graph(
+    task: Environment,
+    acts: Actions,
+    state: State,
+    observation: Int[Array, " O"],
+    capacity: int,
+    merged: bool = True,
+) -> Graph:
     """All that can happen from the first state of a problem on; `merged`: states of the same identity are one."""
     first = jnp.arange(capacity) == 0
-    state, observation = jax.tree.map(lambda x: jnp.broadcast_to(x, (capacity, *jnp.shape(x))), (state, observation))
+    state, observation = jax.tree.map(
+        lambda x: jnp.broadcast_to(x, (capacity, *jnp.shape(x))), (state, observation)
+    )
     nothing = jnp.zeros(capacity, jnp.int32)
     start = States(state, observation, first, nothing, nothing, jnp.int32(1))
 
@@ -120,35 +150,51 @@ def graph(task: Environment, acts: Actions, state: State, observation: Int[Array
 def identify(anchor: Int[Array, "*b"], observation: Int[Array, "*b O"]) -> Int[Array, "*b I"]:
     """What a state is, and what a policy sees of it: the anchor, and tokens of 6 bits, five to a number."""
     length = observation.shape[-1]
-    token = jnp.pad(observation, [(0, 0)] * anchor.ndim + [(0, -length % 5)]).reshape(*anchor.shape, -1, 5)
+    token = jnp.pad(observation, [(0, 0)] * anchor.ndim + [(0, -length % 5)]).reshape(
+        *anchor.shape, -1, 5
+    )
     return jnp.concatenate([anchor[..., None], (token << (6 * jnp.arange(5))).sum(-1)], axis=-1)
 
 
-def _play(task, acts: Actions, now: States) -> tuple[Float[Array, "C K"], Float[Array, "C K M"], Int[Array, "C K M I"]]:
+def _play(
+    task, acts: Actions, now: States
+) -> tuple[Float[Array, "C K"], Float[Array, "C K M"], Int[Array, "C K M I"]]:
     """For each state and action: the expected reward, the chance of each outcome that goes on, and what identifies it."""
 
     def one(state, alive, action):
         chance, later, step = outcomes(task, state, action)
         identity = identify(jax.vmap(task.anchor)(later), step.observation)
-        return alive * (chance * step.reward).sum(), jnp.where(alive & ~step.done, chance, 0.0), identity
+        return (
+            alive * (chance * step.reward).sum(),
+            jnp.where(alive & ~step.done, chance, 0.0),
+            identity,
+        )
 
     each = jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None))
     return each(now.state, now.alive, jnp.asarray(acts.token))
 
 
-def _distinct(task, acts: Actions, now: States, identity: Int[Array, "C K M I"]) -> tuple[States, Int[Array, "C K M"]]:
+def _distinct(
+    task, acts: Actions, now: States, identity: Int[Array, "C K M I"]
+) -> tuple[States, Int[Array, "C K M"]]:
     """The states that are identified, each once, and which of them each outcome is."""
     capacity, shape = len(now.alive), identity.shape[:-1]
     row = identity.reshape(-1, identity.shape[-1])
-    found, first, index = jnp.unique(row, axis=0, size=capacity, return_index=True, return_inverse=True, fill_value=NEVER)
+    found, first, index = jnp.unique(
+        row, axis=0, size=capacity, return_index=True, return_inverse=True, fill_value=NEVER
+    )
     origin, via, which = jnp.unravel_index(first, shape)
 
     def again(origin, via, which):
-        _, later, step = outcomes(task, jax.tree.map(lambda x: x[origin], now.state), jnp.asarray(acts.token)[via])
+        _, later, step = outcomes(
+            task, jax.tree.map(lambda x: x[origin], now.state), jnp.asarray(acts.token)[via]
+        )
         return jax.tree.map(lambda x: x[which], (later, step.observation))
 
     state, observation = jax.vmap(again)(origin, via, which)
     index = index.reshape(shape)
     count = jnp.where(identity[..., 0] < NEVER, index + 1, 0).max()
     later = States(state, observation, found[:, 0] < NEVER, origin, via, count)
-    return jax.tree.map(lambda x, y: x.astype(y.dtype), later, now), jnp.minimum(index, capacity - 1).astype(jnp.int32)
+    return jax.tree.map(lambda x, y: x.astype(y.dtype), later, now), jnp.minimum(
+        index, capacity - 1
+    ).astype(jnp.int32)

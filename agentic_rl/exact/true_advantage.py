@@ -39,27 +39,41 @@ def true_advantage(
 
     Raises: ConfigError if the episodes kept no states.
     """
-    check(bool(jax.tree.leaves(trajectory.state)), "These episodes kept no states: roll them out with keep_states=True.")
+    check(
+        bool(jax.tree.leaves(trajectory.state)),
+        "These episodes kept no states: roll them out with keep_states=True.",
+    )
     kind = "states" if policy_config.context == "markov" else "histories"
     try:
         dynamic_programming.check_possible(task, policy_config)
         value, most = _enumerate_values(policy_config, task, capacity, chunk, params, trajectory)
-        check(int(most) <= capacity, f"there are {int(most):,} {kind} a turn, and capacity is {capacity:,}")
+        check(
+            int(most) <= capacity,
+            f"there are {int(most):,} {kind} a turn, and capacity is {capacity:,}",
+        )
     except ConfigError as reason:
         value, error = _fork_values(policy_config, task, forks, params, trajectory)
         return Truth(value, error, f"{forks:,} forks from before each turn ({reason})")
-    return Truth(value, jnp.zeros(trajectory.mask.shape), f"exact, by enumeration of up to {int(most):,} {kind} a turn")
+    return Truth(
+        value,
+        jnp.zeros(trajectory.mask.shape),
+        f"exact, by enumeration of up to {int(most):,} {kind} a turn",
+    )
 
 
 @jax.jit(static_argnums=(0, 2, 3))
-def _enumerate_values(policy_config, task, capacity: int, chunk: int, params, trajectory: Trajectory):
+def _enumerate_values(
+    policy_config, task, capacity: int, chunk: int, params, trajectory: Trajectory
+):
     """The values, and the most states there are in a turn."""
     found = dynamic_programming.solve(policy_config, params, task, trajectory, capacity, chunk)
     return dynamic_programming.values(found, trajectory), found.graph.states.count.max()
 
 
 @jax.jit(static_argnums=(0, 2))
-def _fork_values(policy_config, task, forks: int, params, trajectory: Trajectory) -> tuple[Value, Float[Array, "N G T A"]]:
+def _fork_values(
+    policy_config, task, forks: int, params, trajectory: Trajectory
+) -> tuple[Value, Float[Array, "N G T A"]]:
     """Values as means of forks, and the standard error of their difference."""
     sampler = Sampler(policy_config, params)
     cache, attempts = read(sampler, task, trajectory), trajectory.mask.shape[1]
@@ -68,7 +82,10 @@ def _fork_values(policy_config, task, forks: int, params, trajectory: Trajectory
 
     def one(so_far, k):
         keys = fold(problem, k)
-        total = jax.lax.map(lambda t: fork(task, sampler, cache, trajectory, t, keys).total, jnp.arange(task.spec.num_turns))
+        total = jax.lax.map(
+            lambda t: fork(task, sampler, cache, trajectory, t, keys).total,
+            jnp.arange(task.spec.num_turns),
+        )
         before = jnp.moveaxis(total, 0, -1)
         after = trajectory.reward + jnp.pad(before, [(0, 0), (0, 0), (0, 1)])[..., 1:]
         new = before, after, (after - before) ** 2
@@ -79,4 +96,6 @@ def _fork_values(policy_config, task, forks: int, params, trajectory: Trajectory
     error = jnp.sqrt(jnp.maximum(square - (after - before) ** 2, 0.0) / (forks - 1))
     is_last = (jnp.arange(trajectory.mask.shape[-1]) == last) & alive[..., None]
     spread = jnp.where(trajectory.mask, before[..., None], 0.0)
-    return Value(spread, jnp.where(is_last, after[..., None], spread), jnp.float32(1)), jnp.where(is_last, error[..., None], 0.0)
+    return Value(spread, jnp.where(is_last, after[..., None], spread), jnp.float32(1)), jnp.where(
+        is_last, error[..., None], 0.0
+    )

@@ -13,14 +13,20 @@ LARGEST = 80.0  # exponent: beyond it float32 soon overflows, and gradients beco
 NO_CLAMP = 1e30
 
 
-def estimate(how: Estimator, log_prob: Float[Array, "*b"], reference: Float[Array, "*b"]) -> Float[Array, "*b"]:
+def estimate(
+    how: Estimator, log_prob: Float[Array, "*b"], reference: Float[Array, "*b"]
+) -> Float[Array, "*b"]:
     """k1 = −d, k2 = d²/2, k3 = exp(d) − d − 1 with d = log π_ref − log π. (Schulman 2020)
 
     On samples of π the values of k1 and k3 are unbiased. As losses on fixed samples, in expectation, the gradient of k2 is that of
     KL(π ‖ π_ref), that of k3 is that of KL(π_ref ‖ π), and that of k1 is 0: k1 belongs into the reward.
     """
     d = reference - log_prob
-    return {"k1": lambda: -d, "k2": lambda: d**2 / 2, "k3": lambda: jnp.expm1(jnp.minimum(d, LARGEST)) - d}[how]()
+    return {
+        "k1": lambda: -d,
+        "k2": lambda: d**2 / 2,
+        "k3": lambda: jnp.expm1(jnp.minimum(d, LARGEST)) - d,
+    }[how]()
 
 
 @config
@@ -40,6 +46,10 @@ class ReferenceKL:
 
     reads_reference: ClassVar[bool] = True
 
-    def __call__(self, log_prob: Float[Array, "*b"], reference: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    def __call__(
+        self, log_prob: Float[Array, "*b"], reference: Float[Array, "*b"]
+    ) -> Float[Array, "*b"]:
         """What is added to each token's loss."""
-        return self.coefficient * jnp.clip(estimate(self.estimator, log_prob, reference), -self.clamp, self.clamp)
+        return self.coefficient * jnp.clip(
+            estimate(self.estimator, log_prob, reference), -self.clamp, self.clamp
+        )

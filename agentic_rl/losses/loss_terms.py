@@ -9,7 +9,9 @@ from jaxtyping import Array, Bool, Float
 Aggregation = Literal["token_mean", "sequence_mean", "constant"]
 
 
-def token_weight(masks: list[Bool[Array, "_ _ _"]], aggregation: Aggregation) -> list[Float[Array, "_ _ _"]]:
+def token_weight(
+    masks: list[Bool[Array, "_ _ _"]], aggregation: Aggregation
+) -> list[Float[Array, "_ _ _"]]:
     """Each token's share in the loss of its minibatch, for the minibatch's part of each task: [B T A], all shares sum to 1 or less.
 
     token_mean: 1 / all tokens (DAPO); sequence_mean: 1 / (sequences · own length), which favours short ones (GRPO);
@@ -34,7 +36,10 @@ def entropy(logits: Float[Array, "*b V"]) -> Float[Array, "*b"]:
 
 
 def value_loss(
-    value: Float[Array, "*b"], old_value: Float[Array, "*b"], target: Float[Array, "*b"], clip: Float[Array, ""] | float
+    value: Float[Array, "*b"],
+    old_value: Float[Array, "*b"],
+    target: Float[Array, "*b"],
+    clip: Float[Array, ""] | float,
 ) -> Float[Array, "*b"]:
     """½ max((V − target)², (V clipped to ±`clip` about the old V − target)²). (PPO's reference code)"""
     clipped = old_value + jnp.clip(value - old_value, -clip, clip)

@@ -37,11 +37,15 @@ class LogLikelihood:
 
     compares: ClassVar[bool] = False
 
-    def __call__(self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask) -> Tokens:
+    def __call__(
+        self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask
+    ) -> Tokens:
         """The objective of each token."""
         return credit * log_prob
 
-    def diagnostics(self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask) -> dict[str, Array]:
+    def diagnostics(
+        self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask
+    ) -> dict[str, Array]:
         """None."""
         return {}
 
@@ -50,11 +54,15 @@ class LogLikelihood:
 class PolicyRatio(_Ratio):
     """ρ · credit: importance sampling, unbiased and unbounded."""
 
-    def __call__(self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask) -> Tokens:
+    def __call__(
+        self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask
+    ) -> Tokens:
         """The objective of each token."""
         return self.ratio(log_prob, old_log_prob, mask) * credit
 
-    def diagnostics(self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask) -> dict[str, Array]:
+    def diagnostics(
+        self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask
+    ) -> dict[str, Array]:
         """None."""
         return {}
 
@@ -71,22 +79,36 @@ class ClippedRatio(_Ratio):
 
     def ratio(self, log_prob: Tokens, old_log_prob: Tokens, mask: Mask) -> Tokens:
         """The ratio that each token's credit is multiplied with, e^max_log_ratio at most."""
-        return jnp.exp(jnp.minimum(self.log_ratio(log_prob, old_log_prob, mask), self.max_log_ratio))
+        return jnp.exp(
+            jnp.minimum(self.log_ratio(log_prob, old_log_prob, mask), self.max_log_ratio)
+        )
 
     def log_ratio(self, log_prob: Tokens, old_log_prob: Tokens, mask: Mask) -> Tokens:
         """The logarithm of the ratio of each token."""
         return log_prob - old_log_prob
 
-    def __call__(self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask) -> Tokens:
+    def __call__(
+        self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask
+    ) -> Tokens:
         """The objective of each token."""
         rho = self.ratio(log_prob, old_log_prob, mask)
-        return jnp.minimum(rho * credit, jnp.clip(rho, 1 - self.clip_low, 1 + self.clip_high) * credit)
+        return jnp.minimum(
+            rho * credit, jnp.clip(rho, 1 - self.clip_low, 1 + self.clip_high) * credit
+        )
 
-    def diagnostics(self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask) -> dict[str, Array]:
+    def diagnostics(
+        self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask
+    ) -> dict[str, Array]:
         """Where the clip is active: 1 for tokens whose gradient it cut off, on either side."""
         rho = self.ratio(log_prob, old_log_prob, mask)
-        low, high = (rho < 1 - self.clip_low) & (credit < 0), (rho > 1 + self.clip_high) & (credit > 0)
-        return {"clip_fraction_low": low.astype(rho.dtype), "clip_fraction_high": high.astype(rho.dtype)}
+        low, high = (
+            (rho < 1 - self.clip_low) & (credit < 0),
+            (rho > 1 + self.clip_high) & (credit > 0),
+        )
+        return {
+            "clip_fraction_low": low.astype(rho.dtype),
+            "clip_fraction_high": high.astype(rho.dtype),
+        }
 
 
 @config
@@ -95,7 +117,9 @@ class DualClip(ClippedRatio):
 
     bound: Annotated[float, Range(above=1, infinite=True)] = 3.0  # above 1
 
-    def __call__(self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask) -> Tokens:
+    def __call__(
+        self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask
+    ) -> Tokens:
         """The objective of each token."""
         clipped = super().__call__(log_prob, old_log_prob, credit, mask)
         return jnp.where(credit < 0, jnp.maximum(clipped, self.bound * credit), clipped)
@@ -141,13 +165,23 @@ class Cispo(_Ratio):
     clip_low: Distance = 1.0  # the weight is at least 1 - clip_low; 1: no lower bound
     clip_high: Distance = 0.2  # and at most 1 + clip_high
 
-    def __call__(self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask) -> Tokens:
+    def __call__(
+        self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask
+    ) -> Tokens:
         """The objective of each token."""
         rho = self.ratio(log_prob, old_log_prob, mask)
-        return jax.lax.stop_gradient(jnp.clip(rho, 1 - self.clip_low, 1 + self.clip_high)) * credit * log_prob
+        return (
+            jax.lax.stop_gradient(jnp.clip(rho, 1 - self.clip_low, 1 + self.clip_high))
+            * credit
+            * log_prob
+        )
 
-    def diagnostics(self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask) -> dict[str, Array]:
+    def diagnostics(
+        self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask
+    ) -> dict[str, Array]:
         """Where the weight is clipped, on either side."""
         rho = self.ratio(log_prob, old_log_prob, mask)
         sides = {"low": rho < 1 - self.clip_low, "high": rho > 1 + self.clip_high}
-        return {f"clip_fraction_{side}": clipped.astype(rho.dtype) for side, clipped in sides.items()}
+        return {
+            f"clip_fraction_{side}": clipped.astype(rho.dtype) for side, clipped in sides.items()
+        }

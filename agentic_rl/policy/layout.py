@@ -32,7 +32,10 @@ def check_length(spec: Spec) -> None:
     block = spec.observation_length + spec.action_length
     shape = f"{spec.prompt_length} of prompt and {spec.num_turns} turns of {block}"
     sentence = f"An episode of {spec.context_length} tokens ({shape}) is longer than the {LIMIT} that dense attention is good for"
-    check(spec.context_length <= LIMIT, f"{sentence}; ask for fewer turns, a shorter prompt or a shorter horizon.")
+    check(
+        spec.context_length <= LIMIT,
+        f"{sentence}; ask for fewer turns, a shorter prompt or a shorter horizon.",
+    )
 
 
 def start_of_turn(spec: Spec, turn):
@@ -50,7 +53,9 @@ def _turn_and_offset(spec: Spec) -> tuple[np.ndarray, np.ndarray]:
 
 def _branch(spec: Spec) -> tuple[np.ndarray, np.ndarray]:
     """The turn and the place within its turn of each branch token."""
-    turn, a = np.divmod(np.arange(spec.num_turns * (spec.action_length - 1)), max(spec.action_length - 1, 1))
+    turn, a = np.divmod(
+        np.arange(spec.num_turns * (spec.action_length - 1)), max(spec.action_length - 1, 1)
+    )
     return turn, spec.observation_length + a
 
 
@@ -58,7 +63,10 @@ def position(spec: Spec, context: Context, branched: bool = False) -> np.ndarray
     """The rotary position of each index, [L]: the index itself, or in `markov` context the place behind the prompt."""
     turn, offset = _turn_and_offset(spec)
     if branched:
-        turn, offset = np.concatenate([turn, _branch(spec)[0]]), np.concatenate([offset, _branch(spec)[1]])
+        turn, offset = (
+            np.concatenate([turn, _branch(spec)[0]]),
+            np.concatenate([offset, _branch(spec)[1]]),
+        )
     start = start_of_turn(spec, 0 if context == "markov" else turn)
     return np.where(turn < 0, offset, start + offset)
 
@@ -75,7 +83,9 @@ def sees(spec: Spec, context: Context, branched: bool = False) -> np.ndarray:
     if context == "markov":
         earlier &= turn[None] < 0
     within = (turn[None] == turn[:, None]) & (offset[None] <= offset[:, None])
-    shared = main[None] & ((offset[None] < spec.observation_length) | (turn[None] < 0))  # before the branch leaves
+    shared = main[None] & (
+        (offset[None] < spec.observation_length) | (turn[None] < 0)
+    )  # before the branch leaves
     return earlier | within & (main[None] == main[:, None]) | within & shared
 
 
@@ -85,10 +95,14 @@ def predictor(spec: Spec, branched: bool = False) -> np.ndarray:
     before_action = start_of_turn(spec, turn) + spec.observation_length - 1
     if not branched:
         return before_action + a
-    return np.where(a == 0, before_action, spec.context_length + turn * (spec.action_length - 1) + a - 1)
+    return np.where(
+        a == 0, before_action, spec.context_length + turn * (spec.action_length - 1) + a - 1
+    )
 
 
-def tokens(trajectory: Trajectory, branched: bool = False) -> tuple[Int[Array, "N G L"], Bool[Array, "N G L"]]:
+def tokens(
+    trajectory: Trajectory, branched: bool = False
+) -> tuple[Int[Array, "N G L"], Bool[Array, "N G L"]]:
     """The episodes as token sequences, with True where a token is valid; `branched` appends the labels' branches."""
     prompt, action = trajectory.prompt, trajectory.action
     turns = jnp.concatenate([trajectory.observation, action], axis=-1)

@@ -55,16 +55,24 @@ def act(
     def next_token(carry, a):
         token, cache = carry
         logits, _, cache = transformer.decode(
-            sampler.policy, sampler.params, cache, token[:, None], index + spec.observation_length + a - 1
+            sampler.policy,
+            sampler.params,
+            cache,
+            token[:, None],
+            index + spec.observation_length + a - 1,
         )
         drawn = _sample(fold(keys, a), logits, sampler.temperature)
         return (drawn.token, cache), drawn
 
-    (_, cache), rest = jax.lax.scan(next_token, (first.token, cache), jnp.arange(1, spec.action_length))
+    (_, cache), rest = jax.lax.scan(
+        next_token, (first.token, cache), jnp.arange(1, spec.action_length)
+    )
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]).T, first, rest), cache
 
 
-def close_turn(spec: Spec, cache: transformer.Cache, turn: Int[Array, ""], mask) -> transformer.Cache:
+def close_turn(
+    spec: Spec, cache: transformer.Cache, turn: Int[Array, ""], mask
+) -> transformer.Cache:
     """The cache in which later turns see only the tokens of this turn's action that count (`mask` [B, A])."""
     if cache.valid.shape[1] != spec.context_length:
         return cache  # of one turn: nothing comes later

@@ -32,15 +32,22 @@ class Policy:
     layers: Count = 2
     heads: Count = 4  # of the attention
     mlp: Count = 256  # hidden units of each layer's gated MLP
-    context: Literal["history", "markov"] = "history"  # what an action sees: the whole episode so far, or the prompt and its own turn
+    context: Literal["history", "markov"] = (
+        "history"  # what an action sees: the whole episode so far, or the prompt and its own turn
+    )
     tied: bool = True  # the output head is the embedding
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of the computation; weights and logits stay float32
+    dtype: Literal["float32", "bfloat16"] = (
+        "float32"  # of the computation; weights and logits stay float32
+    )
     remat: bool = False  # recompute each block in the backward pass: less memory, a third more work
     rope_base: Count = 10_000  # larger: slower rotations, for longer episodes
 
     def __post_init__(self):
         even = self.width % self.heads == 0 and (self.width // self.heads) % 2 == 0
-        check(even, f"width ({self.width}) must be an even multiple of heads ({self.heads}): rotary positions turn pairs.")
+        check(
+            even,
+            f"width ({self.width}) must be an even multiple of heads ({self.heads}): rotary positions turn pairs.",
+        )
 
 
 class Cache(NamedTuple):
@@ -67,9 +74,15 @@ def attend(q_BLHK, k_BSHK, v_BSHK, mask_BLS):
     """
     single = q_BLHK.shape[1] == 1
     q_BLHK = q_BLHK * q_BLHK.shape[-1] ** -0.5
-    score_BHLS = rearrange((q_BLHK * k_BSHK).sum(-1), "b s h -> b h 1 s") if single else jnp.einsum("blhk,bshk->bhls", q_BLHK, k_BSHK)
+    score_BHLS = (
+        rearrange((q_BLHK * k_BSHK).sum(-1), "b s h -> b h 1 s")
+        if single
+        else jnp.einsum("blhk,bshk->bhls", q_BLHK, k_BSHK)
+    )
     score_BHLS = jnp.where(mask_BLS[:, None], score_BHLS, jnp.finfo(score_BHLS.dtype).min)
-    weight_BHLS = jax.nn.softmax(score_BHLS.astype(jnp.promote_types(score_BHLS.dtype, jnp.float32)), axis=-1).astype(v_BSHK.dtype)
+    weight_BHLS = jax.nn.softmax(
+        score_BHLS.astype(jnp.promote_types(score_BHLS.dtype, jnp.float32)), axis=-1
+    ).astype(v_BSHK.dtype)
     if single:
         return (rearrange(weight_BHLS, "b h 1 s -> b s h 1") * v_BSHK).sum(1, keepdims=True)
     return jnp.einsum("bhls,bshk->blhk", weight_BHLS, v_BSHK)
@@ -90,10 +103,15 @@ class Block(nn.Module):
             return nn.Dense(features, use_bias=False, dtype=self.dtype, kernel_init=init, name=name)
 
         h_BLD = nn.RMSNorm(dtype=self.dtype, name="norm_attention")(x_BLD)
-        q, k, v = rearrange(dense(3 * c.width, "qkv")(h_BLD), "b l (n h k) -> n b l h k", n=3, h=c.heads)
+        q, k, v = rearrange(
+            dense(3 * c.width, "qkv")(h_BLD), "b l (n h k) -> n b l h k", n=3, h=c.heads
+        )
         q, k = rotate(q, position_L, c.rope_base), rotate(k, position_L, c.rope_base)
         if cache is not None:
-            k, v = (jax.lax.dynamic_update_slice(old, new, (0, index, 0, 0)) for old, new in zip(cache, (k, v)))
+            k, v = (
+                jax.lax.dynamic_update_slice(old, new, (0, index, 0, 0))
+                for old, new in zip(cache, (k, v))
+            )
         out_BLD = rearrange(attend(q, k, v, mask_BLS), "b l h k -> b l (h k)")
         x_BLD = x_BLD + dense(c.width, "out", small)(out_BLD)
         h_BLD = nn.RMSNorm(dtype=self.dtype, name="norm_mlp")(x_BLD)
@@ -110,18 +128,27 @@ class Transformer(nn.Module):
     def setup(self):
         c = self.config
         block = nn.remat(Block) if c.remat else Block
-        self.embedding = nn.Embed(tokens.VOCABULARY, c.width, embedding_init=nn.initializers.normal(0.02), dtype=self.dtype)
+        self.embedding = nn.Embed(
+            tokens.VOCABULARY,
+            c.width,
+            embedding_init=nn.initializers.normal(0.02),
+            dtype=self.dtype,
+        )
         self.blocks = [block(c, self.dtype) for _ in range(c.layers)]
         self.norm = nn.RMSNorm(dtype=self.dtype)
         if not c.tied:
-            self.head = nn.Dense(tokens.VOCABULARY, use_bias=False, kernel_init=nn.initializers.normal(0.02))
+            self.head = nn.Dense(
+                tokens.VOCABULARY, use_bias=False, kernel_init=nn.initializers.normal(0.02)
+            )
         self.value_head = nn.Dense(1, kernel_init=nn.initializers.zeros_init())
 
     def __call__(self, token_BL, position_L, mask_BLS, caches=None, index=0):
         x_BLD = self.embedding(token_BL)
         new = []
         for i, block in enumerate(self.blocks):
-            x_BLD, kv = block(x_BLD, position_L, mask_BLS, None if caches is None else caches[i], index)
+            x_BLD, kv = block(
+                x_BLD, position_L, mask_BLS, None if caches is None else caches[i], index
+            )
             new.append(kv)
         return self.norm(x_BLD), new
 
@@ -155,13 +182,22 @@ def num_params(policy: Policy) -> int:
 
 
 def apply(
-    policy: Policy, params: Params, spec: Spec, token: Int[Array, "B L"], valid: Bool[Array, "B L"], branched: bool = False
+    policy: Policy,
+    params: Params,
+    spec: Spec,
+    token: Int[Array, "B L"],
+    valid: Bool[Array, "B L"],
+    branched: bool = False,
 ) -> tuple[Float[Array, "B T A V"], Float[Array, "B T A"]]:
     """Logits and values where action tokens (of the branch: label tokens) are predicted, from one pass over whole sequences."""
     mask = layout.sees(spec, policy.context, branched) & valid[:, None]
     network = _network(policy, params)
-    hidden, _ = network.apply({"params": params}, token, layout.position(spec, policy.context, branched), mask)
-    return network.apply({"params": params}, hidden[:, layout.predictor(spec, branched)], method="heads")
+    hidden, _ = network.apply(
+        {"params": params}, token, layout.position(spec, policy.context, branched), mask
+    )
+    return network.apply(
+        {"params": params}, hidden[:, layout.predictor(spec, branched)], method="heads"
+    )
 
 
 def empty_cache(policy: Policy, params: Params, spec: Spec, batch: int) -> Cache:
@@ -174,7 +210,11 @@ def empty_cache(policy: Policy, params: Params, spec: Spec, batch: int) -> Cache
 
 
 def decode(
-    policy: Policy, params: Params, cache: Cache, token: Int[Array, "B L"], index: Int[Array, ""] | int
+    policy: Policy,
+    params: Params,
+    cache: Cache,
+    token: Int[Array, "B L"],
+    index: Int[Array, ""] | int,
 ) -> tuple[Float[Array, "B V"], Float[Array, " B"], Cache]:
     """Logits and value behind the last of `token`, which stand at `index`, `index`+1, ... of the cache; and the new cache.
 
@@ -185,17 +225,26 @@ def decode(
 
 
 def logits_behind(
-    policy: Policy, params: Params, cache: Cache, token: Int[Array, "B L"], index: Int[Array, ""] | int, count: int
+    policy: Policy,
+    params: Params,
+    cache: Cache,
+    token: Int[Array, "B L"],
+    index: Int[Array, ""] | int,
+    count: int,
 ) -> Float[Array, "B count V"]:
     """Logits behind each of the last `count` of `token`, which `decode` would read."""
     hidden, _ = _read(policy, params, cache, token, index)
     return _network(policy, params).apply({"params": params}, hidden[:, -count:], method="heads")[0]
 
 
-def _read(policy: Policy, params: Params, cache: Cache, token, index) -> tuple[Float[Array, "B L D"], Cache]:
+def _read(
+    policy: Policy, params: Params, cache: Cache, token, index
+) -> tuple[Float[Array, "B L D"], Cache]:
     """The features behind each token, and the cache behind them."""
     here, there = index + jnp.arange(token.shape[1]), jnp.arange(cache.valid.shape[1])
     mask = cache.valid[:, None] & (there <= here[:, None])
     layers = list(zip(cache.key, cache.value))
-    hidden, new = _network(policy, params).apply({"params": params}, token, here, mask, layers, index)
+    hidden, new = _network(policy, params).apply(
+        {"params": params}, token, here, mask, layers, index
+    )
     return hidden, cache._replace(key=tuple(k for k, _ in new), value=tuple(v for _, v in new))

@@ -31,10 +31,18 @@ def quieten() -> None:
 
 
 def _is_late(raised: Any) -> bool:
-    names = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(raised.exc_traceback))
-    of_tensorboard = any(name.startswith("tensorboardX") for name in names)  # from Python 3.13 on, `raised.object` does not tell
-    return "Event loop is closed" in str(raised.exc_value) or (of_tensorboard and isinstance(raised.exc_value, OSError))
+    names = (
+        frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(raised.exc_traceback)
+    )
+    of_tensorboard = any(
+        name.startswith("tensorboardX") for name in names
+    )  # from Python 3.13 on, `raised.object` does not tell
+    return "Event loop is closed" in str(raised.exc_value) or (
+        of_tensorboard and isinstance(raised.exc_value, OSError)
+    )
 
 
 def _is_of_the_disk(raised: Any) -> bool:
-    return issubclass(raised.exc_type, OSError) and type(raised.thread).__module__.startswith("tensorboardX")
+    return issubclass(raised.exc_type, OSError) and type(raised.thread).__module__.startswith(
+        "tensorboardX"
+    )

@@ -24,9 +24,17 @@ from agentic_rl.config import ConfigError, check
 from agentic_rl.records.background_errors import quieten
 from agentic_rl.records.disk_errors import note, refusal
 
-REFUSALS = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of the system: they do not tell of damage
+REFUSALS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+)  # of the system: they do not tell of damage
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the traceback of every error it also raises
+logging.getLogger("absl").setLevel(
+    logging.CRITICAL
+)  # Orbax logs the traceback of every error it also raises
 
 
 class Damaged(ConfigError):
@@ -52,10 +60,15 @@ class Checkpoints:
             if self._manager is None:
                 quieten()
                 latest = ocp.checkpoint_managers.LatestN(2)
-                options = ocp.CheckpointManagerOptions(preservation_policy=latest, cleanup_tmp_directories=True)
+                options = ocp.CheckpointManagerOptions(
+                    preservation_policy=latest, cleanup_tmp_directories=True
+                )
                 self._manager = ocp.CheckpointManager(self.folder, options=options)
             is_first = self._manager.latest_step() is None
-            about = {"crc32": checksum(host), "row": json.dumps(row)}  # as text: Orbax need not know NaN
+            about = {
+                "crc32": checksum(host),
+                "row": json.dumps(row),
+            }  # as text: Orbax need not know NaN
             self._manager.save(step, args=ocp.args.StandardSave(host), custom_metadata=about)
             if is_first:
                 self._manager.wait_until_finished()
@@ -63,7 +76,11 @@ class Checkpoints:
     @property
     def newest(self) -> int | None:
         """The step of the newest checkpoint that is complete; None if there is none."""
-        steps = [int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()] if self.folder.is_dir() else []
+        steps = (
+            [int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()]
+            if self.folder.is_dir()
+            else []
+        )
         return max(steps, default=None)
 
     def restore(self, template: PyTree) -> tuple[int, PyTree] | None:
@@ -84,9 +101,14 @@ class Checkpoints:
                     damaged.append(error)
                     continue
                 if damaged:
-                    note(f"{' '.join(map(str, damaged))} The one before it, of update {step}, is used instead.")
+                    note(
+                        f"{' '.join(map(str, damaged))} The one before it, of update {step}, is used instead."
+                    )
                 return step, state
-            check(not damaged, f"{' '.join(map(str, damaged))} There is no other; put it back from a copy, or train in a new directory.")
+            check(
+                not damaged,
+                f"{' '.join(map(str, damaged))} There is no other; put it back from a copy, or train in a new directory.",
+            )
             return None
 
     def row(self, step: int) -> dict[str, Any] | None:
@@ -94,7 +116,9 @@ class Checkpoints:
         if not self.folder.is_dir():
             return None
         with self._reader() as manager:
-            about = manager.metadata(step).custom_metadata or {} if step in manager.all_steps() else {}
+            about = (
+                manager.metadata(step).custom_metadata or {} if step in manager.all_steps() else {}
+            )
         try:
             row = json.loads(str(about.get("row", "null")))
         except ValueError:
@@ -103,7 +127,10 @@ class Checkpoints:
 
     def _reader(self) -> ocp.CheckpointManager:
         quieten()
-        options, handler = ocp.CheckpointManagerOptions(read_only=True), ocp.StandardCheckpointHandler()
+        options, handler = (
+            ocp.CheckpointManagerOptions(read_only=True),
+            ocp.StandardCheckpointHandler(),
+        )
         return ocp.CheckpointManager(self.folder, options=options, item_handlers=handler)
 
     def set_aside(self, last: int) -> None:
@@ -160,7 +187,10 @@ def _read(manager: ocp.CheckpointManager, step: int, template: PyTree) -> PyTree
 
 def _layout(tree: PyTree) -> dict[str, str]:
     leaves, _ = jax.tree.flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.dtype}{list(x.shape)}"
+        for path, x in leaves
+    }
 
 
 @contextmanager
@@ -179,5 +209,8 @@ def _reading(checkpoint: Path) -> Iterator[None]:
         raise
     except Exception as error:  # damage shows as almost any error
         for reason in (os.strerror(code) for code in REFUSALS):
-            check(reason not in str(error), f"Cannot read the checkpoint {checkpoint} ({reason}); see to that, then start again.")
+            check(
+                reason not in str(error),
+                f"Cannot read the checkpoint {checkpoint} ({reason}); see to that, then start again.",
+            )
         raise Damaged(f"The checkpoint {checkpoint} is damaged.") from error

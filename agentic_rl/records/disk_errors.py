@@ -43,9 +43,15 @@ def writing(path: Path, what: str = "") -> Iterator[None]:
 
 def refusal(error: Exception, path: Path, what: str = "") -> str:
     """Returns the sentence: what could not be written where, the system's reason, and what helps against that reason."""
-    code = getattr(error, "errno", None) or next((code for code in ADVICE if os.strerror(code) in str(error)), None)
+    code = getattr(error, "errno", None) or next(
+        (code for code in ADVICE if os.strerror(code) in str(error)), None
+    )
     reason = os.strerror(code) if code else " ".join(str(error).split())
-    advice = f"{ADVICE[code]}, then go on with the same run" if code in ADVICE else "choose another directory"
+    advice = (
+        f"{ADVICE[code]}, then go on with the same run"
+        if code in ADVICE
+        else "choose another directory"
+    )
     return f"Cannot write {f'{what} ' * bool(what)}to {path} ({reason}); {advice}."
 
 
@@ -59,4 +65,6 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ConfigError(f"Cannot read {path} ({reason}); make it readable, or put it back from a copy.") from None
+        raise ConfigError(
+            f"Cannot read {path} ({reason}); make it readable, or put it back from a copy."
+        ) from None

@@ -45,7 +45,9 @@ class Lock:
             except OSError as error:
                 if error.errno not in UNSUPPORTED:
                     raise
-                note(f"{self.path.parent} is on a file system without locks: see to it that no other process writes there.")
+                note(
+                    f"{self.path.parent} is on a file system without locks: see to it that no other process writes there."
+                )
             if self.path.exists() and os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
                 return file
             file.close()  # whoever had it removed the file just now
@@ -67,7 +69,9 @@ class Lock:
 
 def _taken(folder: Path, holder: list[str]) -> str:
     if len(holder) != 2:
-        return f"Another process writes in {folder}; wait for it to end, or choose another directory."
+        return (
+            f"Another process writes in {folder}; wait for it to end, or choose another directory."
+        )
     process, host = holder
     if (process, host) == (str(os.getpid()), socket.gethostname()):
         return f"This process ({process} on {host}) already writes in {folder}; close the other object first."

@@ -55,7 +55,11 @@ class Log:
         """The rows one by one, ordered by step."""
         places = self._places()
         if places.damaged:
-            lines = "1 line that is" if len(places.damaged) == 1 else f"{len(places.damaged)} lines that are"
+            lines = (
+                "1 line that is"
+                if len(places.damaged) == 1
+                else f"{len(places.damaged)} lines that are"
+            )
             note(f"{self.path} holds {lines} damaged or out of place; the others are read.")
         for line in self._lines(places.entries[step] for step in sorted(places.entries)):
             yield json.loads(line)
@@ -63,7 +67,9 @@ class Log:
     def row(self, step: int) -> Row | None:
         """The row of a step; None if there is none."""
         places = self._places().entries
-        return next((json.loads(line) for line in self._lines(places[s] for s in places if s == step)), None)
+        return next(
+            (json.loads(line) for line in self._lines(places[s] for s in places if s == step)), None
+        )
 
     def last(self) -> int | None:
         """The last step."""
@@ -88,7 +94,9 @@ class Log:
                 file.writelines(self._lines(damaged))
                 file.flush()
                 os.fsync(file.fileno())
-            note(f"{self.path} was damaged; what could not be read of it, or stood there twice, is in {beside.name}.")
+            note(
+                f"{self.path} was damaged; what could not be read of it, or stood there twice, is in {beside.name}."
+            )
         with atomic_files.writer(self.path) as file:
             file.writelines(self._lines(kept))
 
@@ -113,7 +121,11 @@ class Log:
             row = json.loads(line)
         except (ValueError, RecursionError):
             return None
-        has_both = isinstance(row, dict) and type(row.get("step")) is int and isinstance(row.get("time"), int | float)
+        has_both = (
+            isinstance(row, dict)
+            and type(row.get("step")) is int
+            and isinstance(row.get("time"), int | float)
+        )
         return row if has_both and self._is_row(row) else None
 
     def _lines(self, places: Iterator[int] | list[int]) -> Iterator[bytes]:
@@ -131,7 +143,11 @@ def to_json(value: Any, **options) -> str:
 
 def has_numbers(row: Row) -> bool:
     """Is every value a number, or a list of numbers?"""
-    return all(isinstance(x, int | float) for value in row.values() for x in (value if isinstance(value, list) else [value]))
+    return all(
+        isinstance(x, int | float)
+        for value in row.values()
+        for x in (value if isinstance(value, list) else [value])
+    )
 
 
 def has_texts(row: Row) -> bool:

@@ -42,7 +42,9 @@ class RunDirectory:
     def __init__(self, path: Path, config: dict, made_by: dict | None = None):
         self.path = path
         self.config = config
-        self.made_by = made_by or {}  # versions, git commit, devices and date of the process that began the run
+        self.made_by = (
+            made_by or {}
+        )  # versions, git commit, devices and date of the process that began the run
         self._newest: Row = {}
         self._lock = Lock(path)
         self._metrics = Log(path / "metrics.jsonl", has_numbers)
@@ -60,19 +62,34 @@ class RunDirectory:
         path = Path(path).absolute()
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
-            if all(file.name == "lock" or file.name.startswith(".config.json.") for file in path.iterdir()):
+            if all(
+                file.name == "lock" or file.name.startswith(".config.json.")
+                for file in path.iterdir()
+            ):
                 with Lock(path):
                     if not (path / "config.json").exists():  # another process may have come first
-                        atomic_files.write(path / "config.json", to_json({"config": config, "made_by": collect()}, indent=2))
-        occupied = f"{path} is not the directory of a run, and not empty; name an empty or a new one."
+                        atomic_files.write(
+                            path / "config.json",
+                            to_json({"config": config, "made_by": collect()}, indent=2),
+                        )
+        occupied = (
+            f"{path} is not the directory of a run, and not empty; name an empty or a new one."
+        )
         check((path / "config.json").exists(), occupied)
         run = cls.open(path)
         there, here = flat(run.config), flat(json.loads(to_json(config)))
-        odd = sorted(name for name in there | here if there.get(name, "absent") != here.get(name, "absent"))
+        odd = sorted(
+            name for name in there | here if there.get(name, "absent") != here.get(name, "absent")
+        )
         if odd:
-            old, new = (shorten(str(config.get(odd[0], "absent")), 80, placeholder=" ...") for config in (there, here))
+            old, new = (
+                shorten(str(config.get(odd[0], "absent")), 80, placeholder=" ...")
+                for config in (there, here)
+            )
             values = f"{odd[0]} is {old} there and {new} here"
-            raise ConfigError(f"{path} holds a run of another config ({values}); choose another directory, or that config to resume it.")
+            raise ConfigError(
+                f"{path} holds a run of another config ({values}); choose another directory, or that config to resume it."
+            )
         return run
 
     @classmethod
@@ -83,14 +100,19 @@ class RunDirectory:
         """
         path = Path(path).absolute()
         file = path / "config.json"
-        foreign = f"{path} is not the directory of a run, which holds a config.json; name one that is."
+        foreign = (
+            f"{path} is not the directory of a run, which holds a config.json; name one that is."
+        )
         with reading(file):
             check(file.is_file(), foreign)
             stored = _parse(file.read_bytes())
         is_foreign = isinstance(stored, dict) and not {"config", "made_by"} & set(stored)
         check(not is_foreign, foreign)
         is_whole = isinstance(stored, dict) and isinstance(stored.get("config"), dict)
-        check(is_whole, f"{file} is damaged; put it back from a copy, such as that of another run with the same flags.")
+        check(
+            is_whole,
+            f"{file} is damaged; put it back from a copy, such as that of another run with the same flags.",
+        )
         made_by = stored.get("made_by")
         return cls(path, stored["config"], made_by if isinstance(made_by, dict) else None)
 
@@ -117,7 +139,9 @@ class RunDirectory:
         with reading(path):
             result = _parse(path.read_bytes())
         if not isinstance(result, dict):
-            note(f"{path} is damaged; the run counts as unfinished, and going on with it writes that file anew.")
+            note(
+                f"{path} is damaged; the run counts as unfinished, and going on with it writes that file anew."
+            )
             return None
         return result
 
@@ -128,7 +152,10 @@ class RunDirectory:
         """
         row = self._metrics.row(step) or self._checkpoints.row(step)
         sentence = f"{self._metrics.path} has no row of update {step}, of which the checkpoint is, so that nobody knows what was spent"
-        check(row is not None, f"{sentence} until then; put that file back from a copy, or train in a new directory.")
+        check(
+            row is not None,
+            f"{sentence} until then; put that file back from a copy, or train in a new directory.",
+        )
         return row
 
     def reconfigure(self, config: dict) -> None:
@@ -170,12 +197,16 @@ class RunDirectory:
         with writing(self.path):
             self._tensorboard.flush()
             if self._episodes.row(step) is None:
-                self._tensorboard.add_episodes(self._episodes.append({"step": step, "episodes": texts}))
+                self._tensorboard.add_episodes(
+                    self._episodes.append({"step": step, "episodes": texts})
+                )
 
     def save(self, step: int, state: PyTree) -> None:
         """Starts writing a checkpoint, with a copy of the row that was logged of this step; see `Checkpoints.save`."""
         self._lock.acquire()
-        self._checkpoints.save(step, state, self._newest if self._newest.get("step") == step else None)
+        self._checkpoints.save(
+            step, state, self._newest if self._newest.get("step") == step else None
+        )
 
     @property
     def newest(self) -> int | None:
@@ -206,7 +237,9 @@ class RunDirectory:
                 log.keep(step)
             if row and self._metrics.last() != step:
                 self._metrics.put(row)
-                note(f"{self._metrics.path} was behind the checkpoint of update {step}; the run goes on from there, without the lost rows.")
+                note(
+                    f"{self._metrics.path} was behind the checkpoint of update {step}; the run goes on from there, without the lost rows."
+                )
             self._tensorboard.rewrite(self.entries(), self._episodes.entries())
         self._newest = row or {}
         return restored
@@ -214,7 +247,10 @@ class RunDirectory:
     def _check_nothing_is_lost(self) -> None:
         last = self._metrics.last() or 0
         what = f"{self.path} has logged {last} updates and holds no checkpoint to go on from; put checkpoints/ back from a copy"
-        check(last == 0, f"{what}, or train in a new directory (or delete its metrics.jsonl, to start over in this one).")
+        check(
+            last == 0,
+            f"{what}, or train in a new directory (or delete its metrics.jsonl, to start over in this one).",
+        )
 
     def finish(self, result: dict) -> None:
         """Waits for the last checkpoint, adds the config and the learning curves to TensorBoard, and writes the result.
@@ -261,7 +297,9 @@ def flat(config: dict, prefix: str = "") -> dict[str, Any]:
     """
     values = {}
     for name, value in config.items():
-        values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        values |= (
+            flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
     return values
 
 

@@ -33,7 +33,9 @@ class Expert:
     def act(self, task: Environment, key: PRNGKeyArray, state: State) -> Int[Array, " A"]:
         """The demonstrated action."""
         slips = jax.random.uniform(jax.random.fold_in(key, 0)) < self.noise
-        return jnp.where(slips, Random().act(task, jax.random.fold_in(key, 1), state), task.expert(state))
+        return jnp.where(
+            slips, Random().act(task, jax.random.fold_in(key, 1), state), task.expert(state)
+        )
 
 
 @config

@@ -15,7 +15,13 @@ from agentic_rl.rollout.rollout import rollout
 
 @lru_cache
 def evaluator(
-    policy: Policy, episodes: int, attempts: int, split: problems.Split, devices: tuple, launcher: parallel.Launcher, at_once: int
+    policy: Policy,
+    episodes: int,
+    attempts: int,
+    split: problems.Split,
+    devices: tuple,
+    launcher: parallel.Launcher,
+    at_once: int,
 ):
     """A compiled `f(task, seed [S], params [S, ...], temperature) -> {metric: [S]}` over `episodes` problems x `attempts`.
 
@@ -24,12 +30,23 @@ def evaluator(
     one = partial(_evaluate, policy, episodes, attempts, split)
 
     def f(task, seed, params, temperature):
-        return parallel.over_seeds(lambda x, axis: one(task, x, temperature, axis), (seed, params), at_once)
+        return parallel.over_seeds(
+            lambda x, axis: one(task, x, temperature, axis), (seed, params), at_once
+        )
 
     return parallel.launch(f, list(devices), launcher)
 
 
-def _evaluate(policy: Policy, episodes: int, attempts: int, split, task, seed_and_params, temperature, seed_axis) -> dict[str, Any]:
+def _evaluate(
+    policy: Policy,
+    episodes: int,
+    attempts: int,
+    split,
+    task,
+    seed_and_params,
+    temperature,
+    seed_axis,
+) -> dict[str, Any]:
     seed, params = seed_and_params
     key = jax.random.fold_in(jax.random.key(seed), EVALUATE)
     problem = parallel.my_part(jnp.arange(episodes))

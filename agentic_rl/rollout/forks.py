@@ -37,7 +37,9 @@ def read(sampler: Sampler, task: Environment, trajectory: Trajectory) -> transfo
     if sampler.policy.context == "markov":
         return prefill(sampler, spec, prompt)
     token, valid = (_flat(x) for x in layout.tokens(trajectory))
-    cache = transformer.empty_cache(sampler.policy, sampler.params, spec, len(token))._replace(valid=valid)
+    cache = transformer.empty_cache(sampler.policy, sampler.params, spec, len(token))._replace(
+        valid=valid
+    )
     return transformer.decode(sampler.policy, sampler.params, cache, token, 0)[-1]
 
 
@@ -66,15 +68,40 @@ def fork(
 
     def play(fork):
         now = fold(keys, fork.turn)
-        action, cache = act(sampler, spec, now, fork.cache, fork.turn, here.prompt, fork.before, fork.step.observation)
+        action, cache = act(
+            sampler,
+            spec,
+            now,
+            fork.cache,
+            fork.turn,
+            here.prompt,
+            fork.before,
+            fork.step.observation,
+        )
         token, mask, (state, step) = respond(task, now, fork.state, fork.step, action.token)
         gain = jnp.where(fork.step.done, 0.0, step.reward) * discount ** (fork.turn - turn)
         so_far = fork.outcome
-        outcome = ForkOutcome(so_far.total + gain, so_far.turns + mask.any(-1).sum(), so_far.tokens + mask.sum())
-        return _Fork(fork.turn + 1, state, step, token[:, -1], close_turn(spec, cache, fork.turn, mask), outcome)
+        outcome = ForkOutcome(
+            so_far.total + gain, so_far.turns + mask.any(-1).sum(), so_far.tokens + mask.sum()
+        )
+        return _Fork(
+            fork.turn + 1,
+            state,
+            step,
+            token[:, -1],
+            close_turn(spec, cache, fork.turn, mask),
+            outcome,
+        )
 
     state = jax.tree.map(lambda x: x[:, turn], here.state)
-    start = _Fork(jnp.int32(turn), state, step, before, cache, ForkOutcome(nothing, jnp.int32(0), jnp.int32(0)))
+    start = _Fork(
+        jnp.int32(turn),
+        state,
+        step,
+        before,
+        cache,
+        ForkOutcome(nothing, jnp.int32(0), jnp.int32(0)),
+    )
     outcome = jax.lax.while_loop(is_alive, play, start).outcome
     return outcome._replace(total=outcome.total.reshape(trajectory.mask.shape[:2]))
 

@@ -49,14 +49,18 @@ def rollout(
       keep_states: whether the trajectory holds the task's states.
     """
     spec, count = task.spec, problem_id.shape[0]
-    state, step = jax.vmap(lambda k: problems.draw(task, split, k))(fold(jax.random.fold_in(key, PROBLEM), problem_id))
+    state, step = jax.vmap(lambda k: problems.draw(task, split, k))(
+        fold(jax.random.fold_in(key, PROBLEM), problem_id)
+    )
     step = step if wanted is None else step._replace(done=step.done | ~wanted)
     attempt_key = fold(jax.random.fold_in(key, ATTEMPT), problem_id)
     attempt_key = jax.vmap(lambda k: fold(k, jnp.arange(attempts)))(attempt_key).ravel()
     prompt, start = _start(task, actor, state, step, attempts, keep_states)
 
     def alive(progress):
-        return (progress.turn < spec.num_turns) & jax.lax.pmax(jnp.any(~progress.step.done), axis_name)
+        return (progress.turn < spec.num_turns) & jax.lax.pmax(
+            jnp.any(~progress.step.done), axis_name
+        )
 
     def turn(progress):
         keys = fold(attempt_key, progress.turn)
@@ -66,15 +70,21 @@ def rollout(
     end = jax.lax.while_loop(alive, turn, start)
     record = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), end.record)
     success = end.step.success & end.step.done
-    record = record._replace(prompt=prompt, success=success, room=room(spec, record.action, record.mask, success))
+    record = record._replace(
+        prompt=prompt, success=success, room=room(spec, record.action, record.mask, success)
+    )
     return jax.tree.map(lambda x: x.reshape((count, attempts) + x.shape[1:]), record)
 
 
-def _start(task, actor, state: State, step: TimeStep, attempts: int, keep_states: bool) -> tuple[Int[Array, "B P"], _Progress]:
+def _start(
+    task, actor, state: State, step: TimeStep, attempts: int, keep_states: bool
+) -> tuple[Int[Array, "B P"], _Progress]:
     """The prompt of every attempt, and the progress before the first turn; each prompt is read once."""
     prompt = jax.vmap(task.prompt)(state)
     cache = prefill(actor, task.spec, prompt) if isinstance(actor, Sampler) else ()
-    state, step, prompt, cache = jax.tree.map(lambda x: jnp.repeat(x, attempts, axis=0), (state, step, prompt, cache))
+    state, step, prompt, cache = jax.tree.map(
+        lambda x: jnp.repeat(x, attempts, axis=0), (state, step, prompt, cache)
+    )
     record = _blank(task.spec, len(prompt), state if keep_states else ())
     return prompt, _Progress(jnp.int32(0), state, step, prompt[:, -1], cache, record)
 
@@ -82,7 +92,11 @@ def _start(task, actor, state: State, step: TimeStep, attempts: int, keep_states
 def _blank(spec: Spec, batch: int, state: State) -> Trajectory:
     """The record of nothing: every token PAD, every mask False."""
     lead = (spec.num_turns, batch)
-    token, one, each = jnp.zeros(lead + (spec.action_length,), jnp.int32), jnp.zeros(lead), jnp.zeros(lead + (spec.action_length,))
+    token, one, each = (
+        jnp.zeros(lead + (spec.action_length,), jnp.int32),
+        jnp.zeros(lead),
+        jnp.zeros(lead + (spec.action_length,)),
+    )
     return Trajectory(
         prompt=(), observation=jnp.zeros(lead + (spec.observation_length,), jnp.int32), action=token, mask=token > 0,
         log_prob=each, collision=each, reference_log_prob=each, label=token, label_mask=token > 0, reward=one, penalty=each, success=(),
@@ -97,7 +111,9 @@ def until_end(spec: Spec, action: Int[Array, "B A"]) -> Bool[Array, "B A"]:
     return jnp.cumsum(ends, axis=-1) - ends == 0
 
 
-def room(spec: Spec, action: Int[Array, "B T A"], mask: Bool[Array, "B T A"], success: Bool[Array, " B"]) -> Int[Array, " B"]:
+def room(
+    spec: Spec, action: Int[Array, "B T A"], mask: Bool[Array, "B T A"], success: Bool[Array, " B"]
+) -> Int[Array, " B"]:
     """Returns how many tokens the limit left to each episode when it ended, or -1 if the limit cut it off.
 
     A success has ended, and so has an episode with turns left. Where turns are a limit, any other ran out of them (a wrong answer
@@ -114,7 +130,9 @@ def room(spec: Spec, action: Int[Array, "B T A"], mask: Bool[Array, "B T A"], su
 
 def unless(done: Bool[Array, " B"], new, old):
     """`old` where an episode is done, `new` elsewhere; for every leaf."""
-    return jax.tree.map(lambda x, y: jnp.where(done.reshape((-1,) + (1,) * (x.ndim - 1)), y, x), new, old)
+    return jax.tree.map(
+        lambda x, y: jnp.where(done.reshape((-1,) + (1,) * (x.ndim - 1)), y, x), new, old
+    )
 
 
 def respond(task: Environment, keys, state: State, step: TimeStep, action: Int[Array, "B A"]):
@@ -128,7 +146,16 @@ def respond(task: Environment, keys, state: State, step: TimeStep, action: Int[A
 def _choose(task, actor, keys, prompt, progress: _Progress):
     """An action for every episode, and the cache behind it."""
     if isinstance(actor, Sampler):
-        return act(actor, task.spec, keys, progress.cache, progress.turn, prompt, progress.before, progress.step.observation)
+        return act(
+            actor,
+            task.spec,
+            keys,
+            progress.cache,
+            progress.turn,
+            prompt,
+            progress.before,
+            progress.step.observation,
+        )
     token = jax.vmap(lambda k, s: actor.act(task, k, s))(fold(keys, 0), progress.state)
     return Action(token, jnp.zeros(token.shape), jnp.zeros(token.shape)), progress.cache
 
@@ -145,7 +172,11 @@ def _advance(task, keys, progress: _Progress, action: Action) -> _Progress:
         label_mask=label_mask, reward=step.reward, penalty=nothing, success=(), room=(), anchor=jax.vmap(task.anchor)(state),
         potential=jax.vmap(task.potential)(state), is_key=jax.vmap(task.is_key)(state), state=state if progress.record.state else (),
     )  # fmt: skip
-    written = unless(done, written, jax.tree.map(jnp.zeros_like, written))  # as if the loop had ended: others may play on
-    record = jax.tree.map(lambda all_, new: all_.at[progress.turn].set(new), progress.record, written)
+    written = unless(
+        done, written, jax.tree.map(jnp.zeros_like, written)
+    )  # as if the loop had ended: others may play on
+    record = jax.tree.map(
+        lambda all_, new: all_.at[progress.turn].set(new), progress.record, written
+    )
     cache = close_turn(spec, progress.cache, progress.turn, mask) if progress.cache else ()
     return _Progress(progress.turn + 1, after, step, token[:, -1], cache, record)

@@ -12,17 +12,27 @@ from agentic_rl.rollout.rollout import rollout
 from agentic_rl.types import Environment, Trajectory, parts
 
 
-def episode_text(task: Environment, trajectory: Trajectory, problem: int = 0, attempt: int = 0) -> str:
+def episode_text(
+    task: Environment, trajectory: Trajectory, problem: int = 0, attempt: int = 0
+) -> str:
     """One episode: the prompt, a line per turn (where it differs, with the expert's action), the outcome."""
     one = jax.tree.map(lambda x: jax.device_get(x)[problem, attempt], trajectory)
-    turns = [_turn_text(task, *turn) for *turn, m in zip(one.observation, one.action, one.label, one.mask) if m.any()]
-    outcome = f"{'success' if one.success else 'failure'}, return {round(float(one.reward.sum()), 3)}"
+    turns = [
+        _turn_text(task, *turn)
+        for *turn, m in zip(one.observation, one.action, one.label, one.mask)
+        if m.any()
+    ]
+    outcome = (
+        f"{'success' if one.success else 'failure'}, return {round(float(one.reward.sum()), 3)}"
+    )
     return "\n".join([task.render_prompt(one.prompt), *turns, outcome])
 
 
 def _turn_text(task: Environment, observation, action, label) -> str:
     shown, expert = (task.render_turn(observation, a) for a in (action, label))
-    return shown if (action == label).all() else f"{shown}   (expert: {expert.rpartition('-> ')[2]})"
+    return (
+        shown if (action == label).all() else f"{shown}   (expert: {expert.rpartition('-> ')[2]})"
+    )
 
 
 def transcript(task: Environment, problem: int = 0, seed: int = 0) -> str:
@@ -31,7 +41,12 @@ def transcript(task: Environment, problem: int = 0, seed: int = 0) -> str:
     return episode_text(task, episode)
 
 
-def episodes(task: Environment | dict, actor: Sampler | actors.Expert | actors.Random, seed: int, count: int = 3) -> list[str]:
+def episodes(
+    task: Environment | dict,
+    actor: Sampler | actors.Expert | actors.Random,
+    seed: int,
+    count: int = 3,
+) -> list[str]:
     """Returns the actor's episodes at the first `count` test problems of the seed, as text; of a mixture so many of each task."""
     key, texts = jax.random.key(seed), []
     policy, rest = (actor.policy, actor[1:]) if isinstance(actor, Sampler) else (None, actor)

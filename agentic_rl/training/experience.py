@@ -69,10 +69,14 @@ def experience(
 ) -> Experience:  # fmt: skip
     """Episodes at the `count` problems from number `drawn` on (more, if some are drawn again), with their credit."""
     problem = parallel.my_part(drawn + jnp.arange(count))
-    trajectory, discarded = collect(policy_config, task, algorithm, weights, key, problem, count, seed_axis)
+    trajectory, discarded = collect(
+        policy_config, task, algorithm, weights, key, problem, count, seed_axis
+    )
     trajectory, gap = reread(policy_config, task.spec, algorithm, weights.actor, trajectory)
     credited = algorithm.reward(trajectory)
-    world = ValueContext(task, policy_config, weights.learner, problem, jax.random.fold_in(key, VALUES), seed_axis)
+    world = ValueContext(
+        task, policy_config, weights.learner, problem, jax.random.fold_in(key, VALUES), seed_axis
+    )
     value, forked = algorithm.values(world, credited)
     trajectory, credited, before, after = parallel.gather(
         [x._replace(state=()) for x in (trajectory, credited)] + [value.before, value.after]
@@ -80,9 +84,30 @@ def experience(
     value = value._replace(before=before, after=after)
     kept = algorithm.selection(trajectory)
     batch = make_batch(algorithm, credited, value, kept)
-    log = metrics.episode_metrics(trajectory) | credit_metrics(algorithm, batch, value, credited) | {"kept": kept.mean()} | gap
-    more = {name: parallel.total(sum(x.get(name, 0) for x in (discarded, forked))) for name in ("env_steps", "generated_tokens")}
-    return Experience(batch, log, budget(algorithm, task.spec, weights, drawn, trajectory, batch, more, rereads(policy_config, algorithm)))
+    log = (
+        metrics.episode_metrics(trajectory)
+        | credit_metrics(algorithm, batch, value, credited)
+        | {"kept": kept.mean()}
+        | gap
+    )
+    more = {
+        name: parallel.total(sum(x.get(name, 0) for x in (discarded, forked)))
+        for name in ("env_steps", "generated_tokens")
+    }
+    return Experience(
+        batch,
+        log,
+        budget(
+            algorithm,
+            task.spec,
+            weights,
+            drawn,
+            trajectory,
+            batch,
+            more,
+            rereads(policy_config, algorithm),
+        ),
+    )
 
 
 def collect(
@@ -101,17 +126,32 @@ def collect(
     def play(problem, wanted=None):
         stream_key = jax.random.fold_in(key, stream)
         keep_states = algorithm.values.keeps_states
-        return rollout(task, actor, stream_key, problem, algorithm.attempts, axis_name=seed_axis, wanted=wanted, keep_states=keep_states)
+        return rollout(
+            task,
+            actor,
+            stream_key,
+            problem,
+            algorithm.attempts,
+            axis_name=seed_axis,
+            wanted=wanted,
+            keep_states=keep_states,
+        )
 
     trajectory, spent = play(problem), {"env_steps": jnp.int32(0), "generated_tokens": jnp.int32(0)}
     if algorithm.selection.max_rounds > 1:
-        trajectory, spent = _draw_again(algorithm, play, problem, count, trajectory, spent, seed_axis)
+        trajectory, spent = _draw_again(
+            algorithm, play, problem, count, trajectory, spent, seed_axis
+        )
     if algorithm.reads_reference:
-        trajectory = trajectory._replace(reference_log_prob=_log_prob(policy_config, task.spec, weights.reference, trajectory))
+        trajectory = trajectory._replace(
+            reference_log_prob=_log_prob(policy_config, task.spec, weights.reference, trajectory)
+        )
     return trajectory, spent
 
 
-def _draw_again(algorithm: Algorithm, play, problem, count: int, trajectory: Trajectory, spent: Costs, seed_axis):
+def _draw_again(
+    algorithm: Algorithm, play, problem, count: int, trajectory: Trajectory, spent: Costs, seed_axis
+):
     """Slots whose group is not kept are played again, at other problems, for some rounds."""
 
     def wanted(trajectory):
@@ -119,7 +159,9 @@ def _draw_again(algorithm: Algorithm, play, problem, count: int, trajectory: Tra
 
     def is_short(carry):
         round_, trajectory, _ = carry
-        return (round_ < algorithm.selection.max_rounds) & jax.lax.pmax(wanted(trajectory).any(), seed_axis)
+        return (round_ < algorithm.selection.max_rounds) & jax.lax.pmax(
+            wanted(trajectory).any(), seed_axis
+        )
 
     def again(carry):
         round_, old, spent = carry
@@ -127,13 +169,17 @@ def _draw_again(algorithm: Algorithm, play, problem, count: int, trajectory: Tra
         new = play(problem + round_ * count, slot)
         dropped = old.mask & slot[:, None, None, None]
         cost = {"env_steps": dropped.any(-1).sum(), "generated_tokens": dropped.sum()}
-        merged = jax.tree.map(lambda x, y: jnp.where(slot.reshape((-1,) + (1,) * (x.ndim - 1)), x, y), new, old)
+        merged = jax.tree.map(
+            lambda x, y: jnp.where(slot.reshape((-1,) + (1,) * (x.ndim - 1)), x, y), new, old
+        )
         return round_ + 1, merged, jax.tree.map(jnp.add, spent, cost)
 
     return jax.lax.while_loop(is_short, again, (jnp.int32(1), trajectory, spent))[1:]
 
 
-def _log_prob(policy_config: Policy, spec: Spec, params, trajectory: Trajectory) -> Float[Array, "N G T A"]:
+def _log_prob(
+    policy_config: Policy, spec: Spec, params, trajectory: Trajectory
+) -> Float[Array, "N G T A"]:
     """Of the actions taken, by these weights."""
     token, valid = (x.reshape((-1, x.shape[-1])) for x in layout.tokens(trajectory))
     log_prob = jax.nn.log_softmax(transformer.apply(policy_config, params, spec, token, valid)[0])
@@ -146,41 +192,69 @@ def rereads(policy_config: Policy, algorithm: Algorithm) -> bool:
     return policy_config.dtype != "float32" and algorithm.reads_old_log_prob
 
 
-def reread(policy_config: Policy, spec: Spec, algorithm: Algorithm, params, trajectory: Trajectory) -> tuple[Trajectory, dict[str, Array]]:
+def reread(
+    policy_config: Policy, spec: Spec, algorithm: Algorithm, params, trajectory: Trajectory
+) -> tuple[Trajectory, dict[str, Array]]:
     """The episodes with log-probabilities as training computes them, and how far these are from those sampled with."""
     if not rereads(policy_config, algorithm):
         return trajectory, {}
     log_prob = jnp.where(trajectory.mask, _log_prob(policy_config, spec, params, trajectory), 0.0)
-    away, count = (parallel.total(x.sum()) for x in (jnp.abs(log_prob - trajectory.log_prob), trajectory.mask))
+    away, count = (
+        parallel.total(x.sum()) for x in (jnp.abs(log_prob - trajectory.log_prob), trajectory.mask)
+    )
     return trajectory._replace(log_prob=log_prob), {"sampler_gap": away / jnp.maximum(count, 1)}
 
 
-def make_batch(algorithm: Algorithm, trajectory: Trajectory, value: Value, kept: Bool[Array, "N G"] | None = None) -> Batch:
+def make_batch(
+    algorithm: Algorithm,
+    trajectory: Trajectory,
+    value: Value,
+    kept: Bool[Array, "N G"] | None = None,
+) -> Batch:
     """The rows to train on, with their credit: a label's is that of the turn's first token. What is not kept counts for others only."""
-    branched, mask = algorithm.labels == "expert", trajectory.mask if kept is None else trajectory.mask & kept[..., None, None]
+    branched, mask = (
+        algorithm.labels == "expert",
+        trajectory.mask if kept is None else trajectory.mask & kept[..., None, None],
+    )
     credit = algorithm.credit(trajectory, value)
     if algorithm.credit.whiten:
         credit = whiten(credit, mask)  # once more: over what is trained on
     credit = credit[..., None] if credit.ndim == 3 else credit[..., :1] if branched else credit
     if algorithm.credit.tells_outcome:
         first = jnp.arange(trajectory.prompt.shape[-1]) == 0
-        trajectory = trajectory._replace(prompt=jnp.where(first & ~trajectory.success[..., None], tokens.FAIL, trajectory.prompt))
+        trajectory = trajectory._replace(
+            prompt=jnp.where(first & ~trajectory.success[..., None], tokens.FAIL, trajectory.prompt)
+        )
     token, valid = layout.tokens(trajectory, branched)
-    target, mask = (trajectory.label, trajectory.label_mask & mask.any((2, 3), keepdims=True)) if branched else (trajectory.action, mask)
+    target, mask = (
+        (trajectory.label, trajectory.label_mask & mask.any((2, 3), keepdims=True))
+        if branched
+        else (trajectory.action, mask)
+    )
     credit = jnp.where(mask, credit, 0.0)
-    value_target = algorithm.values.target(value, trajectory.mask) if algorithm.values.learned else jnp.zeros(mask.shape)
+    value_target = (
+        algorithm.values.target(value, trajectory.mask)
+        if algorithm.values.learned
+        else jnp.zeros(mask.shape)
+    )
     old = trajectory.log_prob, trajectory.reference_log_prob
     batch = Batch(token, valid, target, mask, *old, credit, value.before, value_target)
     return jax.tree.map(lambda x: x.reshape((-1,) + x.shape[2:]), batch)
 
 
-def credit_metrics(algorithm: Algorithm, batch: Batch, value: Value, trajectory: Trajectory) -> dict[str, Float[Array, ""]]:
+def credit_metrics(
+    algorithm: Algorithm, batch: Batch, value: Value, trajectory: Trajectory
+) -> dict[str, Float[Array, ""]]:
     """Mean and standard deviation of credit over trained tokens; how much of the return's variance the values explain."""
     count = jnp.maximum(batch.mask.sum(), 1)
     mean = batch.credit.sum() / count
     std = jnp.sqrt(jnp.where(batch.mask, (batch.credit - mean) ** 2, 0.0).sum() / count)
     log = {"credit_mean": mean, "credit_std": std}
-    return log | ({"explained_variance": explained_variance(value, trajectory.mask)} if algorithm.values.known else {})
+    return log | (
+        {"explained_variance": explained_variance(value, trajectory.mask)}
+        if algorithm.values.known
+        else {}
+    )
 
 
 def explained_variance(value: Value, mask: Bool[Array, "N G T A"]) -> Float[Array, ""]:
@@ -212,14 +286,20 @@ def budget(
         is_new = drawn + jnp.arange(count) < algorithm.actor.num_demos
     turns = jnp.where(is_new[:, None, None], alive, False).sum()
     labels = jnp.where(is_new[:, None, None, None], trajectory.label_mask, False).sum()
-    played = spec.prompt_length * count + (alive.sum() + more["env_steps"]) * (spec.observation_length + spec.action_length)
+    played = spec.prompt_length * count + (alive.sum() + more["env_steps"]) * (
+        spec.observation_length + spec.action_length
+    )
     passes = algorithm.values.learned + algorithm.reads_reference + rereads
     trained = batch.token.size * (6 * algorithm.epochs + 2 * passes)
     size, nothing = sum(x.size for x in jax.tree.leaves(weights.learner)), jnp.int32(0)
     return {
         "env_steps": turns + more["env_steps"],
-        "generated_tokens": nothing if is_expert else trajectory.mask.sum() + more["generated_tokens"],
+        "generated_tokens": nothing
+        if is_expert
+        else trajectory.mask.sum() + more["generated_tokens"],
         "trained_tokens": batch.mask.sum() * algorithm.epochs,
-        "expert_labels": labels if is_expert or algorithm.labels == "expert" or algorithm.reward.reads_labels else nothing,
+        "expert_labels": labels
+        if is_expert or algorithm.labels == "expert" or algorithm.reward.reads_labels
+        else nothing,
         "flops": size * (trained + (0.0 if is_expert else 2.0) * played),
     }

@@ -35,11 +35,17 @@ def check_finite(log: dict[str, np.ndarray], step: int, seed: int, advice: str) 
     """
     for name in ("loss", "gradient_norm"):
         for s, i in np.argwhere(~np.isfinite(log[name]))[:1]:
-            raise Diverged(f"{name} became {log[name][s, i]} at update {step + i + 1} (seed {seed + s}); {advice}")
+            raise Diverged(
+                f"{name} became {log[name][s, i]} at update {step + i + 1} (seed {seed + s}); {advice}"
+            )
 
 
 def start(
-    run: Run, machine: Programs, report: Reporter, should_stop: Callable[[], bool], directory: RunDirectory | None = None
+    run: Run,
+    machine: Programs,
+    report: Reporter,
+    should_stop: Callable[[], bool],
+    directory: RunDirectory | None = None,
 ) -> Start | None:
     """Returns what the run starts from; None if it was stopped before that, with its state in the directory if there is one."""
     if run.warm_start.checkpoint:
@@ -84,7 +90,9 @@ def warm_start(
     return None if stopping else Start(state.params, int(state.drawn[0]), spent)
 
 
-def _restored(run: Run, machine: Programs, directory: RunDirectory | None) -> tuple[int, learner.State, Budget] | None:
+def _restored(
+    run: Run, machine: Programs, directory: RunDirectory | None
+) -> tuple[int, learner.State, Budget] | None:
     """Returns step, state and budgets of the newest checkpoint of the warm start; None if there is none."""
     like = {
         "state": template(replace(run, algorithm=run.warm_start.algorithm)),
@@ -104,9 +112,22 @@ def load_start(run: Run, machine: Programs) -> Start:
     """
     path = run.warm_start.checkpoint
     other, state = load(path)
-    check(other.policy == run.policy, f"{path} trained another network ({other.policy}); give the same --policy flags.")
-    check(other.seeds >= run.seeds, f"{path} has {other.seeds} seeds and the run wants {run.seeds}; ask for at most {other.seeds}.")
-    check(other.seed == run.seed, f"{path} began with seed {other.seed} and the run with {run.seed}; give --seed {other.seed}.")
+    check(
+        other.policy == run.policy,
+        f"{path} trained another network ({other.policy}); give the same --policy flags.",
+    )
+    check(
+        other.seeds >= run.seeds,
+        f"{path} has {other.seeds} seeds and the run wants {run.seeds}; ask for at most {other.seeds}.",
+    )
+    check(
+        other.seed == run.seed,
+        f"{path} began with seed {other.seed} and the run with {run.seed}; give --seed {other.seed}.",
+    )
     params = jax.tree.map(lambda x: x[: run.seeds], state.params)
     last = RunDirectory.open(path).row(int(state.step[0]))  # the log may be ahead
-    return Start(machine.place(params), int(state.drawn[0]), Budget({name: last[name][: run.seeds] for name in BUDGET}))
+    return Start(
+        machine.place(params),
+        int(state.drawn[0]),
+        Budget({name: last[name][: run.seeds] for name in BUDGET}),
+    )

@@ -48,12 +48,27 @@ def setup(policy_: Policy, algorithm: Algorithm, total: int, micro_batch: int) -
 
 def init(algorithm: Algorithm, params: Any, drawn: Int[Array, ""] | int = 0) -> State:
     """The state before the first update from `params`."""
-    reference, actor = (jax.tree.map(jnp.copy, params) if wanted else () for wanted in (algorithm.reads_reference, algorithm.refresh > 1))
-    return State(params, optimizer.init(algorithm.optimizer, params), actor, reference, jnp.int32(0), jnp.int32(drawn))
+    reference, actor = (
+        jax.tree.map(jnp.copy, params) if wanted else ()
+        for wanted in (algorithm.reads_reference, algorithm.refresh > 1)
+    )
+    return State(
+        params,
+        optimizer.init(algorithm.optimizer, params),
+        actor,
+        reference,
+        jnp.int32(0),
+        jnp.int32(drawn),
+    )
 
 
 def update(
-    setup: Setup, task: Task, algorithm: Algorithm, key: PRNGKeyArray, state: State, seed_axis: str | tuple = ()
+    setup: Setup,
+    task: Task,
+    algorithm: Algorithm,
+    key: PRNGKeyArray,
+    state: State,
+    seed_axis: str | tuple = (),
 ) -> tuple[State, dict[str, Num[Array, ""]]]:
     """The state after one update, and its metrics. Runs on each device; both are the same on all of them."""
     tasks, shuffle = parts(task), jax.random.fold_in(jax.random.fold_in(key, SHUFFLE), state.step)
@@ -65,16 +80,26 @@ def update(
         for part, part_key in zip(tasks.values(), _key_of_each(key, tasks))
     ]
     batches, logs, costs = zip(*made)
-    new_state, log = train(setup, [part.spec for part in tasks.values()], algorithm, shuffle, state, batches)
-    log |= mean_and_each(dict(zip(tasks, logs))) | {name: sum(cost[name] for cost in costs) for name in costs[0]}
+    new_state, log = train(
+        setup, [part.spec for part in tasks.values()], algorithm, shuffle, state, batches
+    )
+    log |= mean_and_each(dict(zip(tasks, logs))) | {
+        name: sum(cost[name] for cost in costs) for name in costs[0]
+    }
     new_state = new_state._replace(actor=actor if state.actor else ())
-    return new_state._replace(step=state.step + 1, drawn=state.drawn + count * algorithm.selection.max_rounds), log
+    return new_state._replace(
+        step=state.step + 1, drawn=state.drawn + count * algorithm.selection.max_rounds
+    ), log
 
 
 def _acting(algorithm: Algorithm, state: State) -> Any:
     """The weights that act: the newest, or those of the last renewal."""
     is_renewed = state.step % algorithm.refresh == 0
-    return jax.tree.map(lambda new, old: jnp.where(is_renewed, new, old), state.params, state.actor) if state.actor else state.params
+    return (
+        jax.tree.map(lambda new, old: jnp.where(is_renewed, new, old), state.params, state.actor)
+        if state.actor
+        else state.params
+    )
 
 
 def _key_of_each(key: PRNGKeyArray, parts_) -> list[PRNGKeyArray]:
@@ -87,12 +112,17 @@ def mean_and_each(logs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     if len(logs) == 1:
         return next(iter(logs.values()))
     each = {f"{task}/{name}": x for task, log in logs.items() for name, x in log.items()}
-    return {name: sum(log[name] for log in logs.values()) / len(logs) for name in next(iter(logs.values()))} | each
+    return {
+        name: sum(log[name] for log in logs.values()) / len(logs)
+        for name in next(iter(logs.values()))
+    } | each
 
 
 def predict(setup: Setup, spec, algorithm: Algorithm, params, batch: Batch):
     """Log-probability of each target token, logits and values, from one teacher-forced pass."""
-    logits, value = transformer.apply(setup.policy, params, spec, batch.token, batch.valid, algorithm.labels == "expert")
+    logits, value = transformer.apply(
+        setup.policy, params, spec, batch.token, batch.valid, algorithm.labels == "expert"
+    )
     log_prob = jax.nn.log_softmax(logits)
     return jnp.take_along_axis(log_prob, batch.target[..., None], axis=-1)[..., 0], logits, value
 
@@ -113,7 +143,9 @@ def loss(setup: Setup, spec, algorithm: Algorithm, params, batch: Batch, weight,
     if setup.has_entropy:
         per_token -= algorithm.entropy_coefficient * entropy
     if algorithm.values.learned:
-        log["value_loss"] = loss_terms.value_loss(value, batch.old_value, batch.value_target, algorithm.values.clip)
+        log["value_loss"] = loss_terms.value_loss(
+            value, batch.old_value, batch.value_target, algorithm.values.clip
+        )
         per_token += algorithm.values.coefficient * log["value_loss"]
 
     def add(x, w):
@@ -126,14 +158,25 @@ def loss(setup: Setup, spec, algorithm: Algorithm, params, batch: Batch, weight,
 def off_policy(log_prob, old_log_prob) -> dict[str, Array]:
     """How far the policy is from the one that acted: ratio, distance of the log-probabilities, k3 estimate of the divergence."""
     gap = log_prob - old_log_prob
-    return {"ratio": jnp.exp(gap), "log_prob_gap": jnp.abs(gap), "kl_old": kl.estimate("k3", log_prob, old_log_prob)}
+    return {
+        "ratio": jnp.exp(gap),
+        "log_prob_gap": jnp.abs(gap),
+        "kl_old": kl.estimate("k3", log_prob, old_log_prob),
+    }
 
 
-def gradient(setup: Setup, specs: Sequence[Spec], algorithm: Algorithm, params, rows: Sequence[Batch]):
+def gradient(
+    setup: Setup, specs: Sequence[Spec], algorithm: Algorithm, params, rows: Sequence[Batch]
+):
     """Gradient and diagnostics of one minibatch (each task's rows), summed over tasks, micro-batches and devices."""
     masks = [batch.mask for batch in rows]
-    weights, shares = (loss_terms.token_weight(masks, how) for how in (algorithm.aggregation, "token_mean"))
-    each = [_gradient(setup, spec, algorithm, params, part) for spec, *part in zip(specs, rows, weights, shares)]
+    weights, shares = (
+        loss_terms.token_weight(masks, how) for how in (algorithm.aggregation, "token_mean")
+    )
+    each = [
+        _gradient(setup, spec, algorithm, params, part)
+        for spec, *part in zip(specs, rows, weights, shares)
+    ]
     return parallel.total(jax.tree.map(lambda *x: sum(x[1:], x[0]), *each))
 
 
@@ -144,7 +187,9 @@ def _gradient(setup: Setup, spec: Spec, algorithm: Algorithm, params, rows_weigh
     """
     mine = parallel.my_part(tuple(rows_weight_share))
     count = len(mine[1])
-    size = max(d for d in range(1, count + 1) if count % d == 0 and d <= (setup.micro_batch or count))
+    size = max(
+        d for d in range(1, count + 1) if count % d == 0 and d <= (setup.micro_batch or count)
+    )
     pieces = jax.tree.map(lambda x: x.reshape((count // size, size) + x.shape[1:]), mine)
     differentiate = jax.grad(lambda p, piece: loss(setup, spec, algorithm, p, *piece), has_aux=True)
     if count == size:
@@ -159,7 +204,12 @@ def _gradient(setup: Setup, spec: Spec, algorithm: Algorithm, params, rows_weigh
 
 
 def train(
-    setup: Setup, specs: Sequence[Spec], algorithm: Algorithm, key: PRNGKeyArray, state: State, batches: Sequence[Batch]
+    setup: Setup,
+    specs: Sequence[Spec],
+    algorithm: Algorithm,
+    key: PRNGKeyArray,
+    state: State,
+    batches: Sequence[Batch],
 ) -> tuple[State, dict]:
     """`epochs` passes over each task's batch in `minibatches` random parts, each a gradient step.
 
@@ -169,7 +219,9 @@ def train(
 
     def order(key, batch):
         count = len(batch.token)
-        passes = jax.vmap(lambda e: jax.random.permutation(jax.random.fold_in(key, e), count))(jnp.arange(algorithm.epochs))
+        passes = jax.vmap(lambda e: jax.random.permutation(jax.random.fold_in(key, e), count))(
+            jnp.arange(algorithm.epochs)
+        )
         return passes.reshape(-1, count // algorithm.minibatches)
 
     def step(carry, chosen):
@@ -177,12 +229,18 @@ def train(
         rows = [jax.tree.map(lambda x: x[index], batch) for batch, index in zip(batches, chosen)]
         slope, log = gradient(setup, specs, algorithm, params, rows)
         log["gradient_norm"] = jnp.sqrt(sum(jnp.vdot(x, x) for x in jax.tree.leaves(slope)))
-        log["no_gradient"] = (log["gradient_norm"] == 0).astype(float)  # of the steps: all credit 0, or nothing kept
-        carry = optimizer.step(algorithm.optimizer, slope, optimizer_state, params, state.step, setup.total)
+        log["no_gradient"] = (log["gradient_norm"] == 0).astype(
+            float
+        )  # of the steps: all credit 0, or nothing kept
+        carry = optimizer.step(
+            algorithm.optimizer, slope, optimizer_state, params, state.step, setup.total
+        )
         return carry, log
 
     orders = [order(*key_and_batch) for key_and_batch in zip(_key_of_each(key, batches), batches)]
     (params, optimizer_state), log = jax.lax.scan(step, (state.params, state.optimizer), orders)
-    first = {f"{name}_first_minibatch": log[name][0] for name in ("ratio", "log_prob_gap") if name in log}
+    first = {
+        f"{name}_first_minibatch": log[name][0] for name in ("ratio", "log_prob_gap") if name in log
+    }
     log = {name: x.mean() for name, x in log.items()} | first
     return state._replace(params=params, optimizer=optimizer_state), log

@@ -22,7 +22,9 @@ from agentic_rl.types import parts
 
 
 @lru_cache
-def _program(setup: learner.Setup, chunk: int, at_once: int, devices: tuple, launcher: parallel.Launcher):
+def _program(
+    setup: learner.Setup, chunk: int, at_once: int, devices: tuple, launcher: parallel.Launcher
+):
     """A compiled `f(task, algorithm, seed [S], state [S, ...]) -> (state, {metric: [S, chunk]})`."""
 
     def f(task, algorithm, seed, state):
@@ -48,7 +50,9 @@ class Programs:
         for part in parts(run.task).values():
             layout.check_length(part.spec)
             run.algorithm.values.check(part, run.policy)
-        most = max(n for n in range(1, len(found) + 1) if all(count % n == 0 for count in counts.values()))
+        most = max(
+            n for n in range(1, len(found) + 1) if all(count % n == 0 for count in counts.values())
+        )
         self.devices = found if run.devices else found[:most]
         self.at_once = run.seeds_at_once or (1 if self.devices[0].platform == "cpu" else run.seeds)
         for what, count in counts.items():
@@ -73,7 +77,9 @@ class Programs:
             self.announce(f"compiling {what}")
             program.compile(*inputs)
 
-    def compile_updates(self, what: str, algorithm: Algorithm, total: int, state: learner.State) -> None:
+    def compile_updates(
+        self, what: str, algorithm: Algorithm, total: int, state: learner.State
+    ) -> None:
         """Compiles what `chunks` runs."""
         self.ready(self.program(algorithm, total), what, self.run.task, algorithm, self.seed, state)
 
@@ -87,7 +93,15 @@ class Programs:
             step += self.run.chunk
             yield step, state, {name: np.asarray(x) for name, x in log.items()}
 
-    def evaluate(self, params, task=None, episodes: int = 0, attempts: int = 1, split="test", temperature: float = 1.0):
+    def evaluate(
+        self,
+        params,
+        task=None,
+        episodes: int = 0,
+        attempts: int = 1,
+        split="test",
+        temperature: float = 1.0,
+    ):
         """{metric: [S]} of the weights `params` [S, ...] on the run's task (or another layout of it), over `episodes` problems.
 
         Of a mixture: over as many of each of its tasks, "task/metric" and the means.
@@ -96,7 +110,10 @@ class Programs:
         """
         task = task or self.run.task
         if isinstance(task, dict):
-            logs = {name: self.evaluate(params, part, episodes, attempts, split, temperature) for name, part in parts(task).items()}
+            logs = {
+                name: self.evaluate(params, part, episodes, attempts, split, temperature)
+                for name, part in parts(task).items()
+            }
             return learner.mean_and_each(logs)
         f, inputs = self._evaluation(params, task, episodes, attempts, split, temperature)
         self.announce("evaluating")
@@ -107,12 +124,31 @@ class Programs:
         for part in parts(self.run.task).values():
             self._evaluation(params, part)
 
-    def _evaluation(self, params, task, episodes: int = 0, attempts: int = 1, split="test", temperature: float = 1.0) -> tuple[Any, tuple]:
+    def _evaluation(
+        self,
+        params,
+        task,
+        episodes: int = 0,
+        attempts: int = 1,
+        split="test",
+        temperature: float = 1.0,
+    ) -> tuple[Any, tuple]:
         """The compiled program, and its inputs."""
         episodes, count = episodes or self.run.eval_episodes, len(self.devices)
         layout.check_length(task.spec)
-        check(episodes % count == 0, f"{episodes} problems cannot be shared evenly by {count} devices; ask for a multiple of {count}.")
-        f = evaluator(self.run.policy, episodes, attempts, split, tuple(self.devices), self.run.launcher, self.at_once)
+        check(
+            episodes % count == 0,
+            f"{episodes} problems cannot be shared evenly by {count} devices; ask for a multiple of {count}.",
+        )
+        f = evaluator(
+            self.run.policy,
+            episodes,
+            attempts,
+            split,
+            tuple(self.devices),
+            self.run.launcher,
+            self.at_once,
+        )
         inputs = task, self.seed, params, np.float32(temperature)
         self.ready(f, "the evaluation", *inputs)
         return f, inputs
@@ -125,8 +161,12 @@ class Programs:
     def fresh_params(self):
         """Initial weights of every seed."""
         seeds = range(self.run.seed, self.run.seed + self.run.seeds)
-        init = jax.jit(lambda s: transformer.init(self.run.policy, jax.random.fold_in(jax.random.key(s), INIT)))
-        return self.place(jax.tree.map(lambda *x: np.stack(x), *[jax.device_get(init(s)) for s in seeds]))
+        init = jax.jit(
+            lambda s: transformer.init(self.run.policy, jax.random.fold_in(jax.random.key(s), INIT))
+        )
+        return self.place(
+            jax.tree.map(lambda *x: np.stack(x), *[jax.device_get(init(s)) for s in seeds])
+        )
 
     def init(self, algorithm: Algorithm, params, drawn: int = 0) -> learner.State:
         """The state of every seed before the first update."""
@@ -137,11 +177,25 @@ class Programs:
 def _shared(run: Run) -> dict[str, int]:
     """What the devices share evenly, by the flags that say how much it is."""
     row, problems, count = run.algorithm, "--algorithm.problems", len(parts(run.task))
-    check(row.problems % count == 0, f"{problems} ({row.problems}) must be a multiple of the {count} tasks of the mixture.")
+    check(
+        row.problems % count == 0,
+        f"{problems} ({row.problems}) must be a multiple of the {count} tasks of the mixture.",
+    )
     each = f" / {count} tasks" * (count > 1)
     episodes = row.problems // count * row.attempts
     sentence = f"the {episodes} episodes of each task in an update must be a multiple of --algorithm.minibatches ({row.minibatches})."
     check(episodes % row.minibatches == 0, sentence)
-    minibatch = {f"{problems}{each} x --algorithm.attempts / --algorithm.minibatches": episodes // row.minibatches}
-    warm = {"the warm start's batch": run.warm_start.algorithm.problems // count} if run.warm_start.updates else {}
-    return {problems + each: row.problems // count, "--eval-episodes": run.eval_episodes} | minibatch | warm
+    minibatch = {
+        f"{problems}{each} x --algorithm.attempts / --algorithm.minibatches": episodes
+        // row.minibatches
+    }
+    warm = (
+        {"the warm start's batch": run.warm_start.algorithm.problems // count}
+        if run.warm_start.updates
+        else {}
+    )
+    return (
+        {problems + each: row.problems // count, "--eval-episodes": run.eval_episodes}
+        | minibatch
+        | warm
+    )

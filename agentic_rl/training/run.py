@@ -26,20 +26,32 @@ class WarmStart:
     """A short supervised phase before the run (or another run's weights), so that rewards are found at all."""
 
     updates: Natural = 0  # of behaviour cloning, before the run's own; 0: none
-    num_demos: Natural = 0  # demonstrations, drawn from again and again; 0: fresh ones in every update
+    num_demos: Natural = (
+        0  # demonstrations, drawn from again and again; 0: fresh ones in every update
+    )
     noise: Probability = 0.0  # probability that a demonstrated action is random
     learning_rate: Positive = 1e-3  # of the cloning
     checkpoint: str = ""  # the directory of a run to take the weights from; then nothing is cloned
 
     def __post_init__(self):
-        clones = self.updates or self.num_demos or self.noise or self.learning_rate != WarmStart.learning_rate
-        check(not (self.checkpoint and clones), "With --warm-start.checkpoint nothing is cloned: leave out the other --warm-start flags.")
+        clones = (
+            self.updates
+            or self.num_demos
+            or self.noise
+            or self.learning_rate != WarmStart.learning_rate
+        )
+        check(
+            not (self.checkpoint and clones),
+            "With --warm-start.checkpoint nothing is cloned: leave out the other --warm-start flags.",
+        )
 
     @property
     def algorithm(self) -> Algorithm:
         """The SFT row with these demonstrations."""
         return dataclasses.replace(
-            algorithms.SFT, actor=Expert(self.num_demos, self.noise), optimizer=Adam(learning_rate=self.learning_rate)
+            algorithms.SFT,
+            actor=Expert(self.num_demos, self.noise),
+            optimizer=Adam(learning_rate=self.learning_rate),
         )
 
 
@@ -64,15 +76,24 @@ class Run:
     seeds_at_once: Natural = 0  # 0: one on a CPU, all elsewhere
 
     def __post_init__(self):
-        check(self.seed + self.seeds - 1 <= LARGEST_INT, f"seed + seeds must be {LARGEST_INT + 1} or less, not {self.seed + self.seeds}.")
+        check(
+            self.seed + self.seeds - 1 <= LARGEST_INT,
+            f"seed + seeds must be {LARGEST_INT + 1} or less, not {self.seed + self.seeds}.",
+        )
         counts = {"updates": self.updates, "warm-start.updates": self.warm_start.updates}
-        for name, value in (counts | {"eval-every": self.eval_every, "checkpoint-every": self.checkpoint_every}).items():
+        for name, value in (
+            counts | {"eval-every": self.eval_every, "checkpoint-every": self.checkpoint_every}
+        ).items():
             low = value // self.chunk * self.chunk
             use = f"{low} or {low + self.chunk}" if low else str(self.chunk)
             check(
-                value % self.chunk == 0, f"--{name} ({value}) must be a multiple of --chunk ({self.chunk}): use {use}, or another --chunk."
+                value % self.chunk == 0,
+                f"--{name} ({value}) must be a multiple of --chunk ({self.chunk}): use {use}, or another --chunk.",
             )
-        check(self.seeds % (self.seeds_at_once or 1) == 0, f"--seeds-at-once ({self.seeds_at_once}) must divide --seeds ({self.seeds}).")
+        check(
+            self.seeds % (self.seeds_at_once or 1) == 0,
+            f"--seeds-at-once ({self.seeds_at_once}) must divide --seeds ({self.seeds}).",
+        )
 
 
 def read_run(directory: RunDirectory) -> Run:
@@ -83,10 +104,22 @@ def read_run(directory: RunDirectory) -> Run:
     file = directory.path / "config.json"
     try:
         run = from_json(directory.config)
-        tasks = run.task.values() if isinstance(getattr(run, "task", None), dict) else [getattr(run, "task", None)]
+        tasks = (
+            run.task.values()
+            if isinstance(getattr(run, "task", None), dict)
+            else [getattr(run, "task", None)]
+        )
         is_run = isinstance(run, Run) and all(hasattr(task, "reset") for task in tasks)
-        check(is_run, "this is not the config of a run; put it back from a copy, such as that of another run with the same flags.")
-    except (ValueError, KeyError, ArithmeticError, RecursionError) as error:  # ConfigError, and what classes say of odd values
+        check(
+            is_run,
+            "this is not the config of a run; put it back from a copy, such as that of another run with the same flags.",
+        )
+    except (
+        ValueError,
+        KeyError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:  # ConfigError, and what classes say of odd values
         raise ConfigError(f"In {file}: {error}") from None
     return run
 
@@ -99,7 +132,10 @@ def load(path: str) -> tuple[Run, learner.State]:
     directory = RunDirectory.open(path)
     run = read_run(directory)
     restored = directory.restore(template(run))
-    check(restored is not None, f"{path} holds no checkpoint yet; train it first, or name another run.")
+    check(
+        restored is not None,
+        f"{path} holds no checkpoint yet; train it first, or name another run.",
+    )
     return run, restored[1]
 
 

@@ -26,7 +26,9 @@ class Stalls:
     """Looks at the newest rows of a run; says each sign once."""
 
     def __init__(self, algorithm: Algorithm):
-        self.learns_from_rewards = isinstance(algorithm.actor, Learner) and algorithm.labels == "own"
+        self.learns_from_rewards = (
+            isinstance(algorithm.actor, Learner) and algorithm.labels == "own"
+        )
         self.meant = getattr(algorithm.selection, "fraction", 1.0)
         self.entries: deque[Row] = deque(maxlen=WINDOW)
         self.said: set[str] = set()
@@ -48,7 +50,10 @@ def rewards_alike(rows: Sequence[Row]) -> str:
 
     Where every episode succeeded, there is nothing left to learn, and nothing to say.
     """
-    alike, returns, success = (np.array([row[name] for row in rows]) for name in ("zero_variance_groups", "return", "success"))
+    alike, returns, success = (
+        np.array([row[name] for row in rows])
+        for name in ("zero_variance_groups", "return", "success")
+    )
     nothing = np.array([row["credit_std"] for row in rows]) < ROUNDING
     stuck = (alike == 1).all(0) & ((returns == returns[0]) | nothing).all(0) & (success < 1).any(0)
     if not stuck.any():

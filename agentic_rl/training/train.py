@@ -76,14 +76,21 @@ class Training:
         self.log.read()
         if self.log.evaluated:
             self.report.evaluated(self.log.evaluated["eval_success"], self.log.evaluated["step"])
-        return Point(restored[0], self.machine.place(restored[1]), Budget({name: self.log.last[name] for name in BUDGET}))
+        return Point(
+            restored[0],
+            self.machine.place(restored[1]),
+            Budget({name: self.log.last[name] for name in BUDGET}),
+        )
 
     def begin(self, begin: Start | None, should_stop: Callable[[], bool]) -> Point | None:
         """Returns where the first update begins, behind the warm start, evaluated and kept; None if the warm start was stopped."""
         begin = begin or start(self.run, self.machine, self.report, should_stop, self.directory)
         if begin is None:
             return None
-        state, spent = self.machine.init(self.run.algorithm, begin.params, begin.drawn), Budget(begin.spent)
+        state, spent = (
+            self.machine.init(self.run.algorithm, begin.params, begin.drawn),
+            Budget(begin.spent),
+        )
         self.log.add({"step": 0, **spent, **self.evaluate(state, 0)})
         if self.directory:
             self.directory.save(0, state)
@@ -166,7 +173,11 @@ class Training:
 
     def advice(self, saved: int | None) -> str:
         """Returns what to do about a run that diverged."""
-        good = "no checkpoint was kept" if saved is None else f"the last good checkpoint is {self.directory.path}/checkpoints/{saved}"
+        good = (
+            "no checkpoint was kept"
+            if saved is None
+            else f"the last good checkpoint is {self.directory.path}/checkpoints/{saved}"
+        )
         return f"{good}. Lower the learning rate or --algorithm.optimizer.max-grad-norm."
 
 
@@ -175,5 +186,7 @@ def _rows(chunk: dict[str, np.ndarray], step: int, spent: Budget) -> tuple[list[
     before, rows = sum(spent["trained_tokens"]), []
     for i in range(len(next(iter(chunk.values()))[0])):
         spent.add(chunk, i)
-        rows.append({"step": step + i + 1} | {k: v[:, i].tolist() for k, v in chunk.items()} | spent)
+        rows.append(
+            {"step": step + i + 1} | {k: v[:, i].tolist() for k, v in chunk.items()} | spent
+        )
     return rows, sum(spent["trained_tokens"]) - before

@@ -23,7 +23,9 @@ class ValueSource:
 
     known: ClassVar[bool] = False  # are there values at all?
     learned: ClassVar[bool] = False  # does a loss train them?
-    keeps_states: ClassVar[bool] = False  # does it play on, or count, from the task's states? Then for the task's own reward only
+    keeps_states: ClassVar[bool] = (
+        False  # does it play on, or count, from the task's states? Then for the task's own reward only
+    )
 
     def check(self, task: Environment, policy_config: transformer.Policy) -> None:
         """Nothing, if there are such values of this task and policy.
@@ -59,17 +61,24 @@ class NoValue(ValueSource):
 
 
 def from_state_values(
-    before: Float[Array, "N G T A"], gain: Float[Array, "N G T A"], mask: Bool[Array, "N G T A"], discount: Float[Array, ""] | float
+    before: Float[Array, "N G T A"],
+    gain: Float[Array, "N G T A"],
+    mask: Bool[Array, "N G T A"],
+    discount: Float[Array, ""] | float,
 ) -> Value:
     """Values after each token from those before: what it earned + γ · value before the next token.
 
     After the last token of an episode there is only what it earned. Masked tokens are skipped; their values read 0.
     """
-    by_token = tuple(x.reshape(x.shape[:2] + (-1,)).transpose(2, 0, 1) for x in (before, gain, mask))
+    by_token = tuple(
+        x.reshape(x.shape[:2] + (-1,)).transpose(2, 0, 1) for x in (before, gain, mask)
+    )
 
     def step(next_value, now):
         value, gain, valid = now
-        return jnp.where(valid, value, next_value), jnp.where(valid, gain + discount * next_value, 0.0)
+        return jnp.where(valid, value, next_value), jnp.where(
+            valid, gain + discount * next_value, 0.0
+        )
 
     after = jax.lax.scan(step, jnp.zeros_like(by_token[0][0]), by_token, reverse=True)[1]
     after = after.transpose(1, 2, 0).reshape(mask.shape)

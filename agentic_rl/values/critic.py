@@ -28,8 +28,12 @@ class Critic(ValueSource):
     def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The critic's values in one pass over the episodes."""
         token, valid = (x.reshape((-1, x.shape[-1])) for x in layout.tokens(trajectory))
-        before = transformer.apply(world.policy, world.params, world.task.spec, token, valid)[1].reshape(trajectory.mask.shape)
-        return from_state_values(before, token_rewards(trajectory), trajectory.mask, self.discount), {}
+        before = transformer.apply(world.policy, world.params, world.task.spec, token, valid)[
+            1
+        ].reshape(trajectory.mask.shape)
+        return from_state_values(
+            before, token_rewards(trajectory), trajectory.mask, self.discount
+        ), {}
 
     def target(self, value: Value, mask: Bool[Array, "N G T A"]) -> Float[Array, "N G T A"]:
         """The lambda-return of each token."""

@@ -30,7 +30,9 @@ class Exact(ValueSource):
 
     def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The values; NaN where the states were too many."""
-        found = dynamic_programming.solve(world.policy, world.params, world.task, trajectory, self.capacity, self.chunk)
+        found = dynamic_programming.solve(
+            world.policy, world.params, world.task, trajectory, self.capacity, self.chunk
+        )
         return dynamic_programming.values(found, trajectory), {}
 
     def check(self, task: Environment, policy_config: Policy) -> None:
@@ -38,7 +40,11 @@ class Exact(ValueSource):
         dynamic_programming.check_possible(task, policy_config)
         draw = jax.vmap(lambda key: problems.draw(task, "train", key))
         state, step = draw(jax.random.split(jax.random.key(0), PROBES))
-        explore = jax.jit(lambda s, o: dynamic_programming.explore(policy_config, task, s, o, self.capacity).states.count.max())
+        explore = jax.jit(
+            lambda s, o: dynamic_programming.explore(
+                policy_config, task, s, o, self.capacity
+            ).states.count.max()
+        )
         most, name = int(explore(state, step.observation)), type(task).__name__
         sentence = f"{name} comes to {most} states a turn or more, but --algorithm.values.capacity is {self.capacity}"
         merge = "set --policy.context markov, " if policy_config.context == "history" else ""

@@ -33,10 +33,20 @@ class Forks(ValueSource):
         keys = world.keys(trajectory.mask.shape[1])
 
         def one(i):
-            return fork(world.task, sampler, cache, trajectory, i // self.count, fold(keys, i), axis_name=world.seed_axis)
+            return fork(
+                world.task,
+                sampler,
+                cache,
+                trajectory,
+                i // self.count,
+                fold(keys, i),
+                axis_name=world.seed_axis,
+            )
 
         outcome = jax.lax.map(one, jnp.arange(turns * self.count))
-        value = jnp.moveaxis(outcome.total.reshape((turns, self.count) + outcome.total.shape[1:]).mean(1), 0, -1)
+        value = jnp.moveaxis(
+            outcome.total.reshape((turns, self.count) + outcome.total.shape[1:]).mean(1), 0, -1
+        )
         before = jnp.broadcast_to(value[..., None], trajectory.mask.shape)
         spent = {"env_steps": outcome.turns.sum(), "generated_tokens": outcome.tokens.sum()}
         return from_state_values(before, token_rewards(trajectory), trajectory.mask, 1.0), spent
@@ -51,7 +61,10 @@ class Greedy(ValueSource):
 
     def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The baseline before every token, and what the greedy episodes cost."""
-        sampler, one = Sampler(world.policy, world.params, 0.0), jax.tree.map(lambda x: x[:, :1], trajectory)
+        sampler, one = (
+            Sampler(world.policy, world.params, 0.0),
+            jax.tree.map(lambda x: x[:, :1], trajectory),
+        )
         cache = read(sampler, world.task, one)
         outcome = fork(world.task, sampler, cache, one, 0, world.keys(1), axis_name=world.seed_axis)
         before = jnp.broadcast_to(outcome.total[..., None, None], trajectory.mask.shape)

@@ -34,17 +34,30 @@ def main(program: Callable[[list[str]], int | None]) -> None:
     except BrokenPipeError:  # a reader such as `head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ConfigError, OSError) as error:
-        sys.unraisablehook = lambda _: None  # threads that a damaged checkpoint cut short would print tracebacks
+        sys.unraisablehook = lambda _: (
+            None
+        )  # threads that a damaged checkpoint cut short would print tracebacks
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         interrupt.leave()
 
 
-def show_warning(message: Warning, category: type[Warning], filename: str, lineno: int, file=None, line: str | None = None) -> None:
+def show_warning(
+    message: Warning,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file=None,
+    line: str | None = None,
+) -> None:
     """Prints what the library warns of as one plain line, and any other warning as Python does."""
     ours = category.__module__.partition(".")[0] in ("agentic_rl", "experiments")
-    text = f"warning: {message}\n" if ours else warnings.formatwarning(message, category, filename, lineno, line)
+    text = (
+        f"warning: {message}\n"
+        if ours
+        else warnings.formatwarning(message, category, filename, lineno, line)
+    )
     progress.say(text.rstrip("\n"), file)
 
 
@@ -76,7 +89,10 @@ def command(program: str, *words: object) -> str:
     "python -m experiments.evaluate 'runs/my first run'"
     """
     name = [program.replace("_", "-")]
-    started, study = Path(sys.argv[0]), [] if program in (*program_names.COMMANDS, *program_names.PAGES) else ["study"]
+    started, study = (
+        Path(sys.argv[0]),
+        [] if program in (*program_names.COMMANDS, *program_names.PAGES) else ["study"],
+    )
     if started.stem == "agentic-rl":
         start = ["agentic-rl", *study, *name]
     elif (started.parent.name, started.name) == ("agentic_rl", "__main__.py"):
@@ -106,7 +122,9 @@ def usage(text: str) -> str:
 
 def process(program: str, *words: object) -> list[str]:
     """Returns the words that start another program of this installation from any folder, in a process of its own."""
-    start = "import sys; sys.path.append(sys.argv.pop(1)); from agentic_rl.__main__ import main; main()"
+    start = (
+        "import sys; sys.path.append(sys.argv.pop(1)); from agentic_rl.__main__ import main; main()"
+    )
     home = Path(agentic_rl.__file__).parents[1]
     return [sys.executable, "-P", "-c", start, str(home), program, *map(str, words)]
 
@@ -123,12 +141,21 @@ def show(records: list[Record], title: str) -> None:
     On a terminal that is too narrow for the table its columns become lines, with as many records side by side as fit.
     """
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
-    console.print(Text(title, style="italic"), soft_wrap=True)  # rich would break a table's own title at the table's width
+    console.print(
+        Text(title, style="italic"), soft_wrap=True
+    )  # rich would break a table's own title at the table's width
     if width(by_lines(records)) <= console.width:
         console.print(by_lines(records))
         return
     while records:
-        count = next((n for n in range(len(records), 1, -1) if width(by_columns(records[:n])) <= console.width), 1)
+        count = next(
+            (
+                n
+                for n in range(len(records), 1, -1)
+                if width(by_columns(records[:n])) <= console.width
+            ),
+            1,
+        )
         console.print(by_columns(records[:count]))
         records = records[count:]
 
@@ -152,4 +179,6 @@ def by_columns(records: list[Record]) -> Table:
 
 def width(table: Table) -> int:
     """Returns the columns that a table takes if no cell is broken."""
-    return Console(width=10_000, height=1).measure(table).maximum  # without a height, rich takes a dumb terminal's width for 80
+    return (
+        Console(width=10_000, height=1).measure(table).maximum
+    )  # without a height, rich takes a dumb terminal's width for 80

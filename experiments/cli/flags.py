@@ -29,14 +29,19 @@ WANTED = {
     "a number": "could not convert string to float",
 }  # in Python's words
 FIXED = (tyro.conf.SuppressFixed,)  # what no flag can say is not shown
-SHORT = {"--num-demos": "--{}.num-demos", "--expert-noise": "--{}.noise"}  # of the demonstrations, wherever they are used
+SHORT = {
+    "--num-demos": "--{}.num-demos",
+    "--expert-noise": "--{}.noise",
+}  # of the demonstrations, wherever they are used
 
 
 def choices() -> str:
     """The names that a command line may use, as text."""
-    lines = {"algorithms": algorithms.by_name(), "presets": presets.PRESETS, "tasks": named(envs)} | {
-        f"--{part}": named(package) for part, package in PARTS.items()
-    }
+    lines = {
+        "algorithms": algorithms.by_name(),
+        "presets": presets.PRESETS,
+        "tasks": named(envs),
+    } | {f"--{part}": named(package) for part, package in PARTS.items()}
     return "\n".join(f"{what:12} {' '.join(sorted(names))}" for what, names in lines.items())
 
 
@@ -46,7 +51,9 @@ def take(arguments: list[str], flag: str) -> tuple[str | None, list[str]]:
     >>> take(["grpo", "--credit", "gae", "--seeds", "2"], "--credit")
     ('gae', ['grpo', '--seeds', '2'])
     """
-    joined = [part for a in arguments for part in (a.split("=", 1) if a.startswith(flag + "=") else [a])]
+    joined = [
+        part for a in arguments for part in (a.split("=", 1) if a.startswith(flag + "=") else [a])
+    ]
     if flag not in joined:
         return None, arguments
     at = joined.index(flag)
@@ -63,13 +70,19 @@ def look_up(kind: str, name: str, known: dict[str, Any]) -> Any:
     check(name in known or not why, f"There is no {kind} called {name}, because {why}")
     near = get_close_matches(name, known, 1)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    check(name in known, f"There is no {kind} called {name}{hint}; choose one of: {', '.join(sorted(known))}.")
+    check(
+        name in known,
+        f"There is no {kind} called {name}{hint}; choose one of: {', '.join(sorted(known))}.",
+    )
     return known[name]
 
 
 def algorithm_from(arguments: list[str]) -> tuple[algorithms.Algorithm, list[str]]:
     """The row that the first argument names, its parts swapped as asked, and the other arguments."""
-    row, rest = look_up("algorithm", arguments[0], presets.PRESETS | algorithms.by_name()), arguments[1:]
+    row, rest = (
+        look_up("algorithm", arguments[0], presets.PRESETS | algorithms.by_name()),
+        arguments[1:],
+    )
     parts = {}
     for part, package in PARTS.items():
         name, rest = take(rest, f"--{part}")
@@ -85,7 +98,10 @@ def task_from(arguments: list[str]) -> tuple[Any, list[str]]:
     """
     names, (data, rest) = arguments[0].split("+"), take(arguments[1:], "--data")
     unknown, rest = take(rest, "--unknown-characters")
-    check(data is not None or unknown is None, "--unknown-characters says how to read the characters of --data; give that, too.")
+    check(
+        data is not None or unknown is None,
+        "--unknown-characters says how to read the characters of --data; give that, too.",
+    )
     check(len(set(names)) == len(names), f"{arguments[0]} names a task twice; name each once.")
     tasks = {n: look_up("task", n, named(envs))() for n in names}
     if data is not None:
@@ -122,10 +138,19 @@ def from_flags(command: type, default: Any, arguments: list[str]) -> Any:
     Raises: ConfigError.
     """
     box = io.StringIO()
-    about = dict(prog=console.command(_program(command)), description=console.usage(inspect.getdoc(command)))
+    about = dict(
+        prog=console.command(_program(command)), description=console.usage(inspect.getdoc(command))
+    )
     try:
         with contextlib.redirect_stderr(box):
-            parsed, unknown = tyro.cli(command, default=default, args=arguments, return_unknown_args=True, config=FIXED, **about)
+            parsed, unknown = tyro.cli(
+                command,
+                default=default,
+                args=arguments,
+                return_unknown_args=True,
+                config=FIXED,
+                **about,
+            )
     except ConfigError as error:
         raise ConfigError(_with_flag("", str(error), default)) from None
     except SystemExit as end:
@@ -162,7 +187,9 @@ def _with_flag(path: str, sentence: str, default: Any) -> str:
     """The sentence with its first word, if that is a field of the config at `path`, written as the flag that it is."""
     word, _, rest = sentence.partition(" ")
     places = [*path.split("."), word]
-    ends = (flag_name(".".join(places[i:])) for i in range(len(places)))  # a path may begin with what no flag names
+    ends = (
+        flag_name(".".join(places[i:])) for i in range(len(places))
+    )  # a path may begin with what no flag names
     flag = next((end for end in ends if end in _names(default)), None)
     return f"--{flag} {rest}" if flag else sentence
 
@@ -170,9 +197,14 @@ def _with_flag(path: str, sentence: str, default: Any) -> str:
 def _unknown(flag: str, default: Any) -> str:
     """Why there is no such flag, and where there is one."""
     names = _names(default)
-    near = [f"did you mean {close}?" for close in get_close_matches(flag.split("=")[0], [f"--{name}" for name in names], 1)]
+    near = [
+        f"did you mean {close}?"
+        for close in get_close_matches(flag.split("=")[0], [f"--{name}" for name in names], 1)
+    ]
     hint = foreign_flags.answer(flag, names) or _owners(flag)
-    return f"There is no flag {flag} here" + (f"; {hint}." if hint else f" ({near[0]})." if near else "; --help lists all.")
+    return f"There is no flag {flag} here" + (
+        f"; {hint}." if hint else f" ({near[0]})." if near else "; --help lists all."
+    )
 
 
 def _owners(flag: str) -> str:
@@ -189,7 +221,10 @@ def _names(config: Any, prefix: str = "") -> list[str]:
     """The flags of a config (or of a mixture of tasks) and of the configs in it."""
     names, is_mixture = [], isinstance(config, dict)
     for name in config if is_mixture else [f.name for f in dataclasses.fields(config)]:
-        value, path = config[name] if is_mixture else getattr(config, name), flag_name(f"{prefix}{name}")
+        value, path = (
+            config[name] if is_mixture else getattr(config, name),
+            flag_name(f"{prefix}{name}"),
+        )
         nested = dataclasses.is_dataclass(value) or isinstance(value, dict)
         names += _names(value, "" if name == "run" else f"{path}.") if nested else [path]
     return names

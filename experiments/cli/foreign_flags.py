@@ -93,5 +93,12 @@ def answer(flag: str, flags: list[str]) -> str:
     """
     name = plain(flag)
     fields, otherwise = NAMES.get(SAME.get(name, name), ((), ""))
-    found = [here for here in flags for field in (name, *fields) if f".{plain(here)}".endswith(f".{plain(field)}")]
-    return f"write {' or '.join(f'--{here}' for here in dict.fromkeys(found))}" if found else otherwise
+    found = [
+        here
+        for here in flags
+        for field in (name, *fields)
+        if f".{plain(here)}".endswith(f".{plain(field)}")
+    ]
+    return (
+        f"write {' or '.join(f'--{here}' for here in dict.fromkeys(found))}" if found else otherwise
+    )

@@ -29,7 +29,12 @@ class Interruption:
         self.kept: Callable[[], str] = lambda: "stopped."
         self.waits: Callable[[], bool] = lambda: False
         self.patience = PATIENCE
-        self.is_asked, self.is_leaving, self.has_raised, self.has_ended = False, False, False, threading.Event()
+        self.is_asked, self.is_leaving, self.has_raised, self.has_ended = (
+            False,
+            False,
+            False,
+            threading.Event(),
+        )
 
     def received(self) -> None:
         """Answers a signal; runs in the thread that hears of it."""
@@ -41,10 +46,14 @@ class Interruption:
             return
         self.is_asked = self.is_leaving = True
         sys.unraisablehook = lambda _: None  # what is cut short would print tracebacks
-        with suppress(Exception):  # whatever keeps the sentence from being made must not keep the program from ending
+        with suppress(
+            Exception
+        ):  # whatever keeps the sentence from being made must not keep the program from ending
             say(self.kept())
         for _ in range(TRIES):
-            if not self.has_raised:  # a main thread that was just about to wait for others sleeps over a signal
+            if (
+                not self.has_raised
+            ):  # a main thread that was just about to wait for others sleeps over a signal
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             if self.has_ended.wait(self.patience / TRIES):
                 return

@@ -2,9 +2,22 @@
 
 from pathlib import Path
 
-COMMANDS = ("train", "evaluate", "compare", "watch", "inspect_episode", "sl_vs_rl", "reproduce")  # in the order of their use
+COMMANDS = (
+    "train",
+    "evaluate",
+    "compare",
+    "watch",
+    "inspect_episode",
+    "sl_vs_rl",
+    "reproduce",
+)  # in the order of their use
 PAGES = ("bias_page", "tasks_page", "algorithms_page")  # programs that write a page of docs/
-RENAMED = {"inspect": "inspect_episode", "bias": "bias_page", "task_notes": "tasks_page", "variants": "algorithms_page"}  # since 1.0
+RENAMED = {
+    "inspect": "inspect_episode",
+    "bias": "bias_page",
+    "task_notes": "tasks_page",
+    "variants": "algorithms_page",
+}  # since 1.0
 FOLDER = Path(__file__).parents[1]
 
 
@@ -21,5 +34,7 @@ def module_of(name: str) -> str:
 def studies() -> list[str]:
     """Returns the names of the studies: of the files that end with the run of one."""
     return sorted(
-        file.stem for file in (FOLDER / "studies").glob("*.py") if "\n    console.main(partial(study.run, " in file.read_text("utf-8")
+        file.stem
+        for file in (FOLDER / "studies").glob("*.py")
+        if "\n    console.main(partial(study.run, " in file.read_text("utf-8")
     )

@@ -16,7 +16,12 @@ SEPARATOR = " | "
 MOST = 40  # columns of a title
 TICK = 0.5  # seconds between drawings
 SHORT = 1.0  # seconds: a phase that takes less is not shown
-LEAST_IMPORTANT = ("tokens", "speed", "title", "left")  # what a narrow terminal does without, in this order
+LEAST_IMPORTANT = (
+    "tokens",
+    "speed",
+    "title",
+    "left",
+)  # what a narrow terminal does without, in this order
 
 _open: list["Line"] = []  # the newest is on the terminal
 
@@ -24,7 +29,9 @@ _open: list["Line"] = []  # the newest is on the terminal
 class Line:
     """Shows Progress while it is open as a context."""
 
-    def __init__(self, title: str, whole: Whole | None = None, is_logged: bool = True, stream: Any = None):
+    def __init__(
+        self, title: str, whole: Whole | None = None, is_logged: bool = True, stream: Any = None
+    ):
         """
         Args:
           whole: where in a command of many parts this is.
@@ -33,7 +40,11 @@ class Line:
         self.is_logged = is_logged
         self.title, self.whole, self.stream = title, whole, stream or sys.stderr
         self.renews = self.stream.isatty() and os.environ.get("TERM") != "dumb"
-        self.now, self.since, self.told = Progress("preparing", saved=True), time.monotonic(), time.monotonic()
+        self.now, self.since, self.told = (
+            Progress("preparing", saved=True),
+            time.monotonic(),
+            time.monotonic(),
+        )
         self._said = ""  # the phase, and in a log also the tenth of it, that was shown last
         self._lock, self._ended = threading.RLock(), threading.Event()
 
@@ -53,7 +64,11 @@ class Line:
         """Shows what a run tells."""
         with self._lock:
             if progress.note:
-                self.say(textwrap.fill(f"note: {progress.note}", self._width()) if self.renews else f"note: {progress.note}")
+                self.say(
+                    textwrap.fill(f"note: {progress.note}", self._width())
+                    if self.renews
+                    else f"note: {progress.note}"
+                )
                 return
             self.told = time.monotonic()
             if progress.phase != self.now.phase:
@@ -63,7 +78,11 @@ class Line:
 
     def phase(self, name: str, step: int = 0, total: int = 0) -> None:
         """Begins a phase of the program's own, behind which a run's success stands as it was."""
-        self(self.now._replace(phase=name, step=step, total=total, seconds_left=float("nan"), note=""))
+        self(
+            self.now._replace(
+                phase=name, step=step, total=total, seconds_left=float("nan"), note=""
+            )
+        )
 
     def say(self, sentence: str, stream: Any = None) -> None:
         """Prints a sentence above the line."""
@@ -83,12 +102,23 @@ class Line:
         now, waited = self.now, time.monotonic() - self.since
         if waited < SHORT and not now.total or self._ended.is_set():
             return
-        parts = fields(self.title, now, waited if self.renews else 0, time.monotonic() - self.told, self.whole)
+        parts = fields(
+            self.title, now, waited if self.renews else 0, time.monotonic() - self.told, self.whole
+        )
         if self.renews:
             self.stream.write(f"\r\033[K{fit(parts, self._width())}")
             self.stream.flush()
-        elif self.is_logged and (said := f"{now.phase} {now.step * 10 // now.total if now.total else ''}") != self._said:
-            print(time.strftime("%H:%M:%S"), SEPARATOR.join(parts.values()), file=self.stream, flush=True)
+        elif (
+            self.is_logged
+            and (said := f"{now.phase} {now.step * 10 // now.total if now.total else ''}")
+            != self._said
+        ):
+            print(
+                time.strftime("%H:%M:%S"),
+                SEPARATOR.join(parts.values()),
+                file=self.stream,
+                flush=True,
+            )
             self._said = said
 
     def _clear(self) -> None:
@@ -104,7 +134,9 @@ class Line:
             return 79
 
 
-def fields(title: str, now: Progress, waited: float, since_told: float, whole: Whole | None = None) -> dict[str, str]:
+def fields(
+    title: str, now: Progress, waited: float, since_told: float, whole: Whole | None = None
+) -> dict[str, str]:
     """Returns what there is to show, in order.
 
     Args:
@@ -118,14 +150,23 @@ def fields(title: str, now: Progress, waited: float, since_told: float, whole: W
     """
     left = now.seconds_left - since_told
     in_all = whole.seconds_left(left) if whole else float("nan")
-    times = [f"{clock(seconds)} {what}" for seconds, what in ((left, "left"), (in_all, "left in all")) if seconds >= 1]
+    times = [
+        f"{clock(seconds)} {what}"
+        for seconds, what in ((left, "left"), (in_all, "left in all"))
+        if seconds >= 1
+    ]
     is_known = now.seconds_left == now.seconds_left
     count = f" {now.step}/{now.total}" if now.total else ""
     found = {
         "whole": whole.place if whole else "",
         "title": set_cell_size(title, min(cell_len(title), MOST)),
-        "success": "" if now.success != now.success else f"success {decimals(now.success)} at {now.success_at}",
-        "phase": now.phase + count + ("" if is_known else " ...") + (f" {int(waited)} s" if waited >= SHORT and not is_known else ""),
+        "success": ""
+        if now.success != now.success
+        else f"success {decimals(now.success)} at {now.success_at}",
+        "phase": now.phase
+        + count
+        + ("" if is_known else " ...")
+        + (f" {int(waited)} s" if waited >= SHORT and not is_known else ""),
         "left": ", ".join(times),
         "speed": f"{now.steps_per_second:.3g} updates/s" if is_known else "",
         "tokens": f"{now.tokens_per_second:,.0f} tokens/s" if is_known else "",
@@ -183,4 +224,8 @@ def clock(seconds: float) -> str:
     ('1:15', '1:01:15')
     """
     minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+    return (
+        f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+        if minutes >= 60
+        else f"{minutes}:{rest:02d}"
+    )

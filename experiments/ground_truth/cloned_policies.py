@@ -38,12 +38,32 @@ def clones(
 
     Raises: ConfigError if cloning does not come near a level, or one clone would stand for two.
     """
-    row = swap(algorithms.SFT, actor=Expert(BANK), problems=64, minibatches=1, optimizer=Adam(learning_rate=1e-3))
+    row = swap(
+        algorithms.SFT,
+        actor=Expert(BANK),
+        problems=64,
+        minibatches=1,
+        optimizer=Adam(learning_rate=1e-3),
+    )
     state = learner.init(row, transformer.init(policy_config, jax.random.key(seed)))
     found = dict.fromkeys(levels, (np.inf, 0, None))
     for i in range(MOST_UPDATES):
-        success = float(_success(task, policy_config, state.params, bank(seed), problems, EPISODES // problems, "train"))
-        nearer = {level for level, (best, _, _) in found.items() if abs(odds(success) - odds(level)) < abs(odds(best) - odds(level))}
+        success = float(
+            _success(
+                task,
+                policy_config,
+                state.params,
+                bank(seed),
+                problems,
+                EPISODES // problems,
+                "train",
+            )
+        )
+        nearer = {
+            level
+            for level, (best, _, _) in found.items()
+            if abs(odds(success) - odds(level)) < abs(odds(best) - odds(level))
+        }
         found |= {level: (success, i, jax.device_get(state.params)) for level in nearer}
         if success > max(levels) + PAST:
             break
@@ -59,10 +79,20 @@ def odds(success: float) -> float:
 
 def check_near(name: str, found: dict[float, tuple[float, int, transformer.Params]]) -> None:
     """Raises: ConfigError if success, or which clone it is, belies a level."""
-    far = [f"{level} (but {p:.2f})" for level, (p, i, _) in found.items() if i > 0 and abs(odds(p) - odds(level)) > FAR]
-    check(not far, f"No clone of {name} came near a success of {', '.join(far)} within {MOST_UPDATES} updates: ask for other levels.")
+    far = [
+        f"{level} (but {p:.2f})"
+        for level, (p, i, _) in found.items()
+        if i > 0 and abs(odds(p) - odds(level)) > FAR
+    ]
+    check(
+        not far,
+        f"No clone of {name} came near a success of {', '.join(far)} within {MOST_UPDATES} updates: ask for other levels.",
+    )
     same = len({i for _, i, _ in found.values()}) < len(found)
-    check(not same, f"One clone of {name} is the nearest to two of the levels: ask for levels further apart.")
+    check(
+        not same,
+        f"One clone of {name} is the nearest to two of the levels: ask for levels further apart.",
+    )
 
 
 def bank(seed: int) -> PRNGKeyArray:
@@ -71,7 +101,12 @@ def bank(seed: int) -> PRNGKeyArray:
 
 
 def train_further(
-    task: Environment, policy_config: Policy, row: Algorithm, params: transformer.Params, updates: int, seed: int
+    task: Environment,
+    policy_config: Policy,
+    row: Algorithm,
+    params: transformer.Params,
+    updates: int,
+    seed: int,
 ) -> transformer.Params:
     """The weights after so many updates of a row from these."""
     state = learner.init(row, jax.tree.map(jnp.asarray, params))
@@ -80,14 +115,18 @@ def train_further(
     return state.params
 
 
-def measure_success(task: Environment, policy_config: Policy, params: transformer.Params, seed: int) -> float:
+def measure_success(
+    task: Environment, policy_config: Policy, params: transformer.Params, seed: int
+) -> float:
     """The success of a policy on unseen problems."""
     return float(_success(task, policy_config, params, jax.random.key(seed), UNSEEN, 1, "test"))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5, 6))
 def _success(task, policy_config, params, key, problems, attempts, split):
-    return rollout(task, Sampler(policy_config, params), key, jnp.arange(problems), attempts, split).success.mean()
+    return rollout(
+        task, Sampler(policy_config, params), key, jnp.arange(problems), attempts, split
+    ).success.mean()
 
 
 @cache
@@ -99,7 +138,12 @@ def _update(task, policy_config, row):
 
 
 def with_critic(
-    task: Environment, policy_config: Policy, params: transformer.Params, seed: int, scored: int, ridge: float = 1.0
+    task: Environment,
+    policy_config: Policy,
+    params: transformer.Params,
+    seed: int,
+    scored: int,
+    ridge: float = 1.0,
 ) -> transformer.Params:
     """The weights with a value head fitted to rewards to go, by least squares on the policy's own features.
 
@@ -114,7 +158,13 @@ def with_critic(
 
 @partial(jax.jit, static_argnums=(0, 1, 4))
 def _moments(task, policy_config, params, key, scored):
-    made = rollout(task, Sampler(policy_config, params), key, jnp.arange(scored, BANK), EPISODES // (BANK - scored))
+    made = rollout(
+        task,
+        Sampler(policy_config, params),
+        key,
+        jnp.arange(scored, BANK),
+        EPISODES // (BANK - scored),
+    )
     to_go = jnp.flip(jnp.cumsum(jnp.flip(made.reward, -1), -1), -1)
     head, unravel = ravel_pytree(params["value_head"])
     spec = task.spec._replace(num_turns=1)
@@ -123,13 +173,19 @@ def _moments(task, policy_config, params, key, scored):
         def value(head):
             token = jnp.concatenate([prompt, observation, action])[None]
             valid = jnp.concatenate([jnp.ones(len(prompt) + len(observation), bool), mask])[None]
-            return transformer.apply(policy_config, params | {"value_head": unravel(head)}, spec, token, valid)[1][0, 0]
+            return transformer.apply(
+                policy_config, params | {"value_head": unravel(head)}, spec, token, valid
+            )[1][0, 0]
 
         return jax.jacrev(value)(head)
 
-    prompt = jnp.broadcast_to(made.prompt[:, :, None], (*made.observation.shape[:3], made.prompt.shape[-1]))
+    prompt = jnp.broadcast_to(
+        made.prompt[:, :, None], (*made.observation.shape[:3], made.prompt.shape[-1])
+    )
     x = jax.lax.map(
-        lambda r: features(*r), [v.reshape(-1, v.shape[-1]) for v in (prompt, made.observation, made.action, made.mask)], batch_size=64
+        lambda r: features(*r),
+        [v.reshape(-1, v.shape[-1]) for v in (prompt, made.observation, made.action, made.mask)],
+        batch_size=64,
     )
     weight = made.mask.reshape(-1, made.mask.shape[-1])[..., None] * x
     return jnp.einsum("bai,baj->ij", weight, x), jnp.einsum("bai,b->i", weight, to_go.ravel())

@@ -56,7 +56,11 @@ def bias(credit: Tokens, truth: Tokens, mask: Mask, pair: Ids, state: Ids | None
     """
     visits, left_out = informative_visits(credit, truth, mask, pair, state)
     error = visits.credit - visits.truth
-    raw = cross_product_mean(error, error, visits.pair, visits.replicate) if state is None else covariance(error, error, visits)
+    raw = (
+        cross_product_mean(error, error, visits.pair, visits.replicate)
+        if state is None
+        else covariance(error, error, visits)
+    )
     fitted = slope(visits) * visits.credit - visits.truth
     squares = np.maximum([raw, covariance(fitted, fitted, visits)], 0.0)
     return Bias(*(_ratio(float(x), float(visits.truth.std())) for x in np.sqrt(squares)), left_out)
@@ -73,16 +77,22 @@ def variance(credit: Tokens, truth: Tokens, mask: Mask, pair: Ids) -> float:
     return _ratio(float(within), float(visits.truth.var())) if scaled.any() else np.nan
 
 
-def informative_visits(credit: Tokens, truth: Tokens, mask: Mask, pair: Ids, state: Ids | None = None) -> tuple[Visits, float]:
+def informative_visits(
+    credit: Tokens, truth: Tokens, mask: Mask, pair: Ids, state: Ids | None = None
+) -> tuple[Visits, float]:
     """The visits that can be freed of noise, and the share of all others.
 
     Raises: ValueError if there are none.
     """
     replicate, id_ = np.nonzero(mask)[0], np.unique(pair[mask], return_inverse=True)[1]
-    seen = np.bincount(np.unique(id_ * len(mask) + replicate) // len(mask))  # in how many replicates
+    seen = np.bincount(
+        np.unique(id_ * len(mask) + replicate) // len(mask)
+    )  # in how many replicates
     keep = (seen > 1)[id_]
     if not keep.any():
-        raise ValueError("No state and action was visited in two replicates, so that noise cannot be told from bias: use more of them.")
+        raise ValueError(
+            "No state and action was visited in two replicates, so that noise cannot be told from bias: use more of them."
+        )
     centre = np.zeros_like(id_) if state is None else state[mask]
     columns = credit[mask].astype(float), truth[mask].astype(float), id_, centre, replicate
     return Visits(*(x[keep] for x in columns)), float(1 - keep.mean())
@@ -99,15 +109,21 @@ def cross_product_mean(x: Column, y: Column, group: Group, replicate: Group) -> 
     x, y, visits = (np.bincount(at, z) for z in (x, y, np.ones_like(x)))
 
     def apart(a, b):
-        return np.bincount(cell // count, a) * np.bincount(cell // count, b) - np.bincount(cell // count, a * b)
+        return np.bincount(cell // count, a) * np.bincount(cell // count, b) - np.bincount(
+            cell // count, a * b
+        )
 
-    return float(np.average(apart(x, y) / apart(visits, visits), weights=np.bincount(cell // count, visits)))
+    return float(
+        np.average(apart(x, y) / apart(visits, visits), weights=np.bincount(cell // count, visits))
+    )
 
 
 def covariance(x: Column, y: Column, visits: Visits) -> float:
     """Over visits, of E[x | pair] and E[y | pair] around their means over all visits, or over those of the state; free of noise."""
     x, y = around(x, visits.centre), around(y, visits.centre)
-    return cross_product_mean(x, y, visits.pair, visits.replicate) - cross_product_mean(x, y, visits.centre, visits.replicate)
+    return cross_product_mean(x, y, visits.pair, visits.replicate) - cross_product_mean(
+        x, y, visits.centre, visits.replicate
+    )
 
 
 def slope(visits: Visits) -> float:
@@ -143,13 +159,17 @@ def kendall(credit: Tokens, truth: Tokens, mask: Mask, state: Ids | None = None)
 
 def _standard(x: Tokens, mask: Mask, state: Ids | None) -> Column:
     """The visits' `x` with mean 0 and standard deviation 1; all 0 if they are alike."""
-    away = around(x[mask].astype(float), np.zeros(mask.sum(), int) if state is None else state[mask])
+    away = around(
+        x[mask].astype(float), np.zeros(mask.sum(), int) if state is None else state[mask]
+    )
     return away / (away.std() or 1.0)
 
 
 def reliability(truth: Tokens, error: Tokens, mask: Mask) -> float:
     """The share of an estimated truth's variance that is not its error: 1 − mean error² / Var(truth), `error` its standard error."""
-    return 1 - _ratio(float(np.mean(error[mask].astype(float) ** 2)), float(truth[mask].astype(float).var()))
+    return 1 - _ratio(
+        float(np.mean(error[mask].astype(float) ** 2)), float(truth[mask].astype(float).var())
+    )
 
 
 def disattenuate(correlation: float, reliability: float) -> float:
@@ -165,7 +185,9 @@ def key_accuracy(credit: Tokens, truth: Tokens, mask: Mask, spread: Tokens) -> f
     """
     credit, truth, spread = (x[mask].astype(float) for x in (credit, truth, spread))
     key = (spread > max(KEY * spread.max(initial=0.0), ZERO)) & (np.abs(truth) > ZERO)
-    return _ratio(float(np.sum(1 + np.sign(credit[key] * np.sign(truth[key]))) / 2), float(key.sum()))
+    return _ratio(
+        float(np.sum(1 + np.sign(credit[key] * np.sign(truth[key]))) / 2), float(key.sum())
+    )
 
 
 def right_order(estimate: Tokens, truth: Tokens, mask: Mask, state: Ids, spread: Tokens) -> float:
@@ -174,12 +196,18 @@ def right_order(estimate: Tokens, truth: Tokens, mask: Mask, state: Ids, spread:
     Of pairs with different truths; the mean over the states where the spread is above a quarter of the largest; NaN if there are none.
     (as VinePPO ranks steps: 2410.01679, figure 7)
     """
-    estimate, truth, state, spread = (x[mask] for x in (estimate.astype(float), truth.astype(float), state, spread))
+    estimate, truth, state, spread = (
+        x[mask] for x in (estimate.astype(float), truth.astype(float), state, spread)
+    )
     key, shares = spread > max(KEY * spread.max(initial=0.0), ZERO), []
     for one in np.unique(state[key]):
         x, y = (v[state == one] for v in (estimate, truth))
         gap = y[:, None] - y
-        shares += [np.mean(1 + np.sign((x[:, None] - x) * gap)[gap > ZERO]) / 2] if (gap > ZERO).any() else []
+        shares += (
+            [np.mean(1 + np.sign((x[:, None] - x) * gap)[gap > ZERO]) / 2]
+            if (gap > ZERO).any()
+            else []
+        )
     return float(np.mean(shares)) if shares else np.nan
 
 
@@ -203,7 +231,9 @@ def signal_and_noise(gradient: Real[np.ndarray, "R W"]) -> tuple[float, float]:
     Raises: ValueError with fewer than two replicates.
     """
     if len(gradient) < 2:
-        raise ValueError("Signal and noise of a gradient cannot be told apart with fewer than two replicates.")
+        raise ValueError(
+            "Signal and noise of a gradient cannot be told apart with fewer than two replicates."
+        )
     gradient = gradient.astype(float)
     away = gradient - gradient[0]  # so that there is no noise at all if they are all alike
     noise = float(np.sum((away - away.mean(0)) ** 2) / (len(away) - 1))
@@ -219,13 +249,18 @@ def projection(gradient: Real[np.ndarray, "R W"], true: Real[np.ndarray, " W"]) 
 def cosine_bias(gradient: Real[np.ndarray, "R W"], true: Real[np.ndarray, " W"]) -> float:
     """cos(E g, g*), free of noise (so that it may be above 1); NaN if E g or g* is no more than noise. (after COCOA, 2306.16803)"""
     signal, true = signal_and_noise(gradient)[0], true.astype(float)
-    return _ratio(float(gradient.astype(float).mean(0) @ true), float(np.sqrt(max(signal, 0.0)) * np.linalg.norm(true)))
+    return _ratio(
+        float(gradient.astype(float).mean(0) @ true),
+        float(np.sqrt(max(signal, 0.0)) * np.linalg.norm(true)),
+    )
 
 
 def expected_cosine(gradient: Real[np.ndarray, "R W"], true: Real[np.ndarray, " W"]) -> float:
     """E cos(g, g*), what one batch gets; 0 for a batch without a gradient. (after Ilyas et al., 1811.02553)"""
     length = np.linalg.norm(gradient.astype(float), axis=1) * np.linalg.norm(true.astype(float))
-    return float(np.mean(gradient.astype(float) @ true.astype(float) / np.where(length > 0, length, 1.0)))
+    return float(
+        np.mean(gradient.astype(float) @ true.astype(float) / np.where(length > 0, length, 1.0))
+    )
 
 
 def signal_to_noise(gradient: Real[np.ndarray, "R W"]) -> float:
@@ -248,7 +283,9 @@ def snr_env(snr: float, steps: float, base_steps: float) -> float:
     return snr - 10 * float(np.log10(steps / base_steps))
 
 
-def compact(gradient: Real[np.ndarray, "R W"], true: Real[np.ndarray, " W"]) -> tuple[Float[np.ndarray, "R K"], Float[np.ndarray, " K"]]:
+def compact(
+    gradient: Real[np.ndarray, "R W"], true: Real[np.ndarray, " W"]
+) -> tuple[Float[np.ndarray, "R K"], Float[np.ndarray, " K"]]:
     """Both in coordinates of the space that they span, K ≤ R + 1: the same lengths and angles, and a quick jackknife."""
     rows = np.linalg.qr(np.vstack([gradient, true]).astype(float).T, mode="r").T
     return rows[:-1], rows[-1]

@@ -39,21 +39,40 @@ def right_with(chance: float) -> Choice:
     """The expert's token with this probability, else one of the task's other choices."""
 
     def choice(task, state):
-        mine, others = jax.nn.one_hot(task.expert(state)[0], tokens.VOCABULARY), len(task.spec.choices) - 1
-        every = jnp.zeros(tokens.VOCABULARY).at[jnp.array(task.spec.choices)].set((1 - chance) / others)
+        mine, others = (
+            jax.nn.one_hot(task.expert(state)[0], tokens.VOCABULARY),
+            len(task.spec.choices) - 1,
+        )
+        every = (
+            jnp.zeros(tokens.VOCABULARY).at[jnp.array(task.spec.choices)].set((1 - chance) / others)
+        )
         return jnp.where(mine > 0, chance, every)
 
     return choice
 
 
-def make(task: Environment, choice: Choice, shape: tuple[int, int, int], seed: int = 0) -> testbed.Testbed:
+def make(
+    task: Environment, choice: Choice, shape: tuple[int, int, int], seed: int = 0
+) -> testbed.Testbed:
     """A test bed of `shape` (replicates, problems, attempts); its gradients are by logits [N, T, C, V], flattened.
 
     Raises: ConfigError if an action of the task has more than one token.
     """
-    check(task.spec.action_length == 1, f"A table is for actions of one token, those of {type(task).__name__} have more.")
+    check(
+        task.spec.action_length == 1,
+        f"A table is for actions of one token, those of {type(task).__name__} have more.",
+    )
     replicates, problems, attempts = shape
-    play = jax.jit(lambda key: rollout(task, TabularPolicy(choice), key, jnp.arange(problems), replicates * attempts, keep_states=True))
+    play = jax.jit(
+        lambda key: rollout(
+            task,
+            TabularPolicy(choice),
+            key,
+            jnp.arange(problems),
+            replicates * attempts,
+            keep_states=True,
+        )
+    )
     together = play(jax.random.key(seed))
     solution = _solve(task, choice, together, testbed.count(task, SIZE, together))
     return testbed.assemble(
@@ -67,9 +86,13 @@ def _solve(task, choice, together, capacity) -> dynamic_programming.Solution:
     graph = dynamic_programming.explore(SIZE, task, state, together.observation[:, 0, 0], capacity)
     chance = jax.vmap(jax.vmap(jax.vmap(partial(choice, task))))(graph.states.state)
     log_prob = jnp.log(jnp.maximum(chance, NEVER))[:, :, :, None]
-    value = jax.vmap(partial(dynamic_programming.back_up, dynamic_programming.alphabet(SIZE, task)))(graph, log_prob)
+    value = jax.vmap(
+        partial(dynamic_programming.back_up, dynamic_programming.alphabet(SIZE, task))
+    )(graph, log_prob)
     return dynamic_programming.Solution(
-        graph, dynamic_programming.ValueTable(log_prob, value), dynamic_programming.find(SIZE, task, graph, together)
+        graph,
+        dynamic_programming.ValueTable(log_prob, value),
+        dynamic_programming.find(SIZE, task, graph, together),
     )
 
 
@@ -77,17 +100,22 @@ def _solve(task, choice, together, capacity) -> dynamic_programming.Solution:
 def _true_gradient(task, solution: dynamic_programming.Solution) -> Float[Array, " W"]:
     def expected_return(logits):
         log_prob = jax.nn.log_softmax(logits)
-        return jax.vmap(partial(dynamic_programming.back_up, dynamic_programming.alphabet(SIZE, task)))(solution.graph, log_prob)[
-            :, 0, 0, -1
-        ].mean()
+        return jax.vmap(
+            partial(dynamic_programming.back_up, dynamic_programming.alphabet(SIZE, task))
+        )(solution.graph, log_prob)[:, 0, 0, -1].mean()
 
     return jax.grad(expected_return)(solution.table.log_prob).ravel()
 
 
-def _slopes(together, solution: dynamic_programming.Solution, index: np.ndarray) -> Float[np.ndarray, "pairs W"]:
+def _slopes(
+    together, solution: dynamic_programming.Solution, index: np.ndarray
+) -> Float[np.ndarray, "pairs W"]:
     """∂ log π(token) / ∂ logits = one-hot − π, in the rows of its state."""
     n, b, t, a = np.unravel_index(index, together.mask.shape)
-    state, token = np.asarray(solution.places.state)[n, b, t], np.asarray(together.action)[n, b, t, a]
+    state, token = (
+        np.asarray(solution.places.state)[n, b, t],
+        np.asarray(together.action)[n, b, t, a],
+    )
     chance = np.exp(np.asarray(solution.table.log_prob))[:, :, :, 0]
     slopes, row = np.zeros((len(index), *chance.shape), np.float32), np.arange(len(index))
     slopes[row, n, t, state] = np.eye(chance.shape[-1])[token] - chance[n, t, state]

@@ -84,17 +84,33 @@ def make(
     key = jax.random.key(seed) if isinstance(seed, int) else seed
     together = _play(task, policy_config, params, shape, key)
     most = count(task, policy_config, together)
-    solution = jax.jit(dynamic_programming.solve, static_argnums=(0, 2, 4))(policy_config, params, task, together, most)
+    solution = jax.jit(dynamic_programming.solve, static_argnums=(0, 2, 4))(
+        policy_config, params, task, together, most
+    )
     true = _true_gradient(task, policy_config, params, together.prompt[:, 0], solution.graph)
     return assemble(
-        task, policy_config, params, together, solution, partial(_slopes, task, policy_config, params, together), true, shape[0]
+        task,
+        policy_config,
+        params,
+        together,
+        solution,
+        partial(_slopes, task, policy_config, params, together),
+        true,
+        shape[0],
     )
 
 
 @partial(jax.jit, static_argnums=(0, 1, 3))
 def _play(task, policy_config, params, shape, key) -> Trajectory:
     replicates, problems, attempts = shape
-    return rollout(task, Sampler(policy_config, params), key, jnp.arange(problems), replicates * attempts, keep_states=True)
+    return rollout(
+        task,
+        Sampler(policy_config, params),
+        key,
+        jnp.arange(problems),
+        replicates * attempts,
+        keep_states=True,
+    )
 
 
 def count(task: Environment, policy_config: Policy, together: Trajectory) -> int:
@@ -103,7 +119,10 @@ def count(task: Environment, policy_config: Policy, together: Trajectory) -> int
     Raises: ConfigError if they are too many.
     """
     most, name = int(_count(task, policy_config, together)), type(task).__name__
-    check(most <= CAPACITY, f"{name} has {most} states a turn, a test bed {CAPACITY} at most: ask for a smaller task.")
+    check(
+        most <= CAPACITY,
+        f"{name} has {most} states a turn, a test bed {CAPACITY} at most: ask for a smaller task.",
+    )
     return most
 
 
@@ -114,8 +133,18 @@ def assemble(
     found, spread = _look_up(task, policy_config, together, solution)
     places, row = solution.places, partial(_by_batch, replicates=replicates)
     mask, token = row(together.mask), row(together.action)
-    problem, turn = np.broadcast_to(np.indices(together.mask.shape)[[0, 2]], (2, *together.mask.shape))
-    context = [row(x) for x in (problem, turn, np.broadcast_to(places.state[..., None], problem.shape), places.before)]
+    problem, turn = np.broadcast_to(
+        np.indices(together.mask.shape)[[0, 2]], (2, *together.mask.shape)
+    )
+    context = [
+        row(x)
+        for x in (
+            problem,
+            turn,
+            np.broadcast_to(places.state[..., None], problem.shape),
+            places.before,
+        )
+    ]
     state, _ = _number_tuples(context, mask)
     pair, first = _number_tuples([*context, token], mask)
     return Testbed(
@@ -128,17 +157,25 @@ def assemble(
 @partial(jax.jit, static_argnums=(0, 1))
 def _count(task, policy_config, together: Trajectory) -> Int[Array, ""]:
     state = jax.tree.map(lambda x: x[:, 0, 0], together.state)
-    return dynamic_programming.explore(policy_config, task, state, together.observation[:, 0, 0], CAPACITY).states.count.max()
+    return dynamic_programming.explore(
+        policy_config, task, state, together.observation[:, 0, 0], CAPACITY
+    ).states.count.max()
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _look_up(task, policy_config, together: Trajectory, solution: dynamic_programming.Solution):
     """The values of the tokens, and what was at stake."""
-    acts, value, places = dynamic_programming.alphabet(policy_config, task), solution.table.value, solution.places
+    acts, value, places = (
+        dynamic_programming.alphabet(policy_config, task),
+        solution.table.value,
+        solution.places,
+    )
     at_stake = jnp.ptp(value[..., acts.child], axis=-1)  # [N, T, C, S]
     at_stake = jnp.concatenate([jnp.zeros_like(value[..., : len(acts.token)]), at_stake], axis=-1)
     turn = jnp.arange(task.spec.num_turns)[:, None]
-    spread = jax.vmap(lambda table, state, before: table[turn, state[..., None], before])(at_stake, places.state, places.before)
+    spread = jax.vmap(lambda table, state, before: table[turn, state[..., None], before])(
+        at_stake, places.state, places.before
+    )
     return dynamic_programming.values(solution, together), spread
 
 
@@ -166,7 +203,12 @@ def _slopes(task, policy_config, params, together: Trajectory, index: np.ndarray
     n, b, t, a = np.unravel_index(index, together.mask.shape)
     turn = together.observation[n, b, t], together.action[n, b, t], together.mask[n, b, t]
     return np.asarray(
-        _slope_of_each(policy_config, task.spec._replace(num_turns=1), params, (together.prompt[n, b], *turn, jnp.asarray(a)))
+        _slope_of_each(
+            policy_config,
+            task.spec._replace(num_turns=1),
+            params,
+            (together.prompt[n, b], *turn, jnp.asarray(a)),
+        )
     )
 
 
@@ -175,15 +217,21 @@ def _slope_of_each(policy_config, spec, params, tokens):
     def log_prob(params, prompt, observation, action, mask, a):
         token = jnp.concatenate([prompt, observation, action])[None]
         valid = jnp.concatenate([jnp.ones(len(prompt) + len(observation), bool), mask])[None]
-        return jax.nn.log_softmax(transformer.apply(policy_config, params, spec, token, valid)[0][0, 0, a])[action[a]]
+        return jax.nn.log_softmax(
+            transformer.apply(policy_config, params, spec, token, valid)[0][0, 0, a]
+        )[action[a]]
 
-    return jax.lax.map(lambda x: ravel_pytree(jax.grad(log_prob)(params, *x))[0], tokens, batch_size=16)
+    return jax.lax.map(
+        lambda x: ravel_pytree(jax.grad(log_prob)(params, *x))[0], tokens, batch_size=16
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _true_gradient(task, policy_config, params, prompt, graph) -> Float[Array, " W"]:
     def expected_return(params):
-        return dynamic_programming.expected_return(dynamic_programming.tabulate(policy_config, params, task, prompt, graph)).mean()
+        return dynamic_programming.expected_return(
+            dynamic_programming.tabulate(policy_config, params, task, prompt, graph)
+        ).mean()
 
     return ravel_pytree(jax.grad(expected_return)(params))[0]
 
@@ -191,12 +239,24 @@ def _true_gradient(task, policy_config, params, prompt, graph) -> Float[Array, "
 def algorithm_with(bed: Testbed, credit: Any, values: Any = NoValue(), **parts: Any) -> Algorithm:  # noqa: B008
     """The algorithm with this credit, on batches of the bed's size."""
     _, problems, attempts = bed.trajectory.success.shape
-    return swap(REINFORCE, credit=credit, values=values, problems=problems, attempts=attempts, minibatches=1, **parts)
+    return swap(
+        REINFORCE,
+        credit=credit,
+        values=values,
+        problems=problems,
+        attempts=attempts,
+        minibatches=1,
+        **parts,
+    )
 
 
-def credits(bed: Testbed, algorithm: Algorithm, seed: int = 1) -> tuple[Float[np.ndarray, "R M"], float]:
+def credits(
+    bed: Testbed, algorithm: Algorithm, seed: int = 1
+) -> tuple[Float[np.ndarray, "R M"], float]:
     """What the row credits the tokens of each batch with, and the environment steps of a batch, forks included."""
-    credit, steps = jax.jit(_credit, static_argnums=(0, 1))(bed.task, bed.policy_config, bed.params, algorithm, bed.trajectory, seed)
+    credit, steps = jax.jit(_credit, static_argnums=(0, 1))(
+        bed.task, bed.policy_config, bed.params, algorithm, bed.trajectory, seed
+    )
     return np.asarray(credit), float(np.mean(steps))
 
 
@@ -204,7 +264,9 @@ def _credit(task, policy_config, params, algorithm, trajectory, seed):
     def one(numbered):
         r, made = numbered
         credited = algorithm.reward(made)
-        value, spent = algorithm.values(_world(task, policy_config, params, made, seed, r), credited)
+        value, spent = algorithm.values(
+            _world(task, policy_config, params, made, seed, r), credited
+        )
         batch = make_batch(algorithm, credited._replace(state=()), value)
         return batch.credit.ravel(), made.mask.any(-1).sum() + spent.get("env_steps", 0)
 
@@ -213,13 +275,19 @@ def _credit(task, policy_config, params, algorithm, trajectory, seed):
 
 def _world(task, policy_config, params, made: Trajectory, seed, r) -> ValueContext:
     return ValueContext(
-        task, policy_config, params, jnp.arange(len(made.prompt)), jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), VALUES), r)
+        task,
+        policy_config,
+        params,
+        jnp.arange(len(made.prompt)),
+        jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), VALUES), r),
     )
 
 
 def values(bed: Testbed, source: Any, seed: int = 1) -> tuple[Value, float]:
     """What a value source says before and after each token, [R, M] each, and the environment steps of a batch, forks included."""
-    value, steps = jax.jit(_values, static_argnums=(0, 1))(bed.task, bed.policy_config, bed.params, source, bed.trajectory, seed)
+    value, steps = jax.jit(_values, static_argnums=(0, 1))(
+        bed.task, bed.policy_config, bed.params, source, bed.trajectory, seed
+    )
     return jax.tree.map(np.asarray, value), float(np.mean(steps))
 
 
@@ -266,9 +334,15 @@ def measures(bed: Testbed, credit: Float[np.ndarray, "R M"], steps: float) -> Re
     }  # fmt: skip
     for name in ("projection", "cosine_bias", "expected_cosine"):
         measure = getattr(quality, name)
-        found |= {name: measure(*small), f"{name}_se": float(quality.jackknife(lambda g, f=measure: f(g, small[1]), small[0]))}
+        found |= {
+            name: measure(*small),
+            f"{name}_se": float(quality.jackknife(lambda g, f=measure: f(g, small[1]), small[0])),
+        }
     ratio = quality.signal_to_noise
-    return found | {"signal_to_noise": ratio(small[0]), "signal_to_noise_se": float(quality.jackknife(ratio, small[0]))}
+    return found | {
+        "signal_to_noise": ratio(small[0]),
+        "signal_to_noise_se": float(quality.jackknife(ratio, small[0])),
+    }
 
 
 def improvements(bed: Testbed, gradient: Float[np.ndarray, "K W"]) -> Float[np.ndarray, " K"]:
@@ -279,7 +353,14 @@ def improvements(bed: Testbed, gradient: Float[np.ndarray, "K W"]) -> Float[np.n
     every = np.concatenate([bed.true[None], gradient])
     length = np.linalg.norm(every, axis=1, keepdims=True)
     gained = np.asarray(
-        _gains(bed.task, bed.policy_config, bed.params, bed.trajectory.prompt[0, :, 0], bed.solution, every / np.maximum(length, 1e-12))
+        _gains(
+            bed.task,
+            bed.policy_config,
+            bed.params,
+            bed.trajectory.prompt[0, :, 0],
+            bed.solution,
+            every / np.maximum(length, 1e-12),
+        )
     )
     return np.where(length[1:, 0] > 0, gained[1:], 0.0) / (gained[0] if gained[0] > 0 else np.nan)
 
@@ -289,22 +370,36 @@ def _gains(task, policy_config, params, prompt, solution: dynamic_programming.So
     """The exact change of the expected return after a step of DIVERGENCE nats along each direction."""
     flat, unravel = ravel_pytree(params)
     old, acts = solution.table.log_prob, dynamic_programming.alphabet(policy_config, task)
-    state, place = jax.vmap(lambda g, p: dynamic_programming.visits(acts, g, p))(solution.graph, old)
+    state, place = jax.vmap(lambda g, p: dynamic_programming.visits(acts, g, p))(
+        solution.graph, old
+    )
     weight = state[..., None] * place[..., len(acts.token) :]
 
     def step(direction, length):
-        new = dynamic_programming.tabulate(policy_config, unravel(flat + length * direction), task, prompt, solution.graph)
+        new = dynamic_programming.tabulate(
+            policy_config, unravel(flat + length * direction), task, prompt, solution.graph
+        )
         divergence = (jnp.exp(old) * (old - new.log_prob)).sum(-1)
-        return dynamic_programming.expected_return(new).mean(), (weight * divergence).sum() / weight.sum()
+        return dynamic_programming.expected_return(new).mean(), (
+            weight * divergence
+        ).sum() / weight.sum()
 
     def halve(direction, ends, _):
         middle = ends.mean()
-        return jnp.where(step(direction, jnp.exp(middle))[1] > DIVERGENCE, ends.at[1].set(middle), ends.at[0].set(middle)), None
+        return jnp.where(
+            step(direction, jnp.exp(middle))[1] > DIVERGENCE,
+            ends.at[1].set(middle),
+            ends.at[0].set(middle),
+        ), None
 
     def gain(direction):
-        ends = jax.lax.scan(partial(halve, direction), jnp.log(jnp.array(LENGTHS)), length=HALVINGS)[0]
+        ends = jax.lax.scan(
+            partial(halve, direction), jnp.log(jnp.array(LENGTHS)), length=HALVINGS
+        )[0]
         value, divergence = step(direction, jnp.exp(ends.mean()))
         right = jnp.abs(divergence / DIVERGENCE - 1) < 0.05
-        return jnp.where(right, value - dynamic_programming.expected_return(solution.table).mean(), jnp.nan)
+        return jnp.where(
+            right, value - dynamic_programming.expected_return(solution.table).mean(), jnp.nan
+        )
 
     return jax.lax.map(gain, directions)

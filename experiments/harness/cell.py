@@ -12,7 +12,11 @@ from experiments.cli.progress import Line
 
 
 def result(
-    run: Run, path: Path, line: Line, should_stop: Callable[[], bool], score: Callable[[RunDirectory, Result], dict[str, Any]]
+    run: Run,
+    path: Path,
+    line: Line,
+    should_stop: Callable[[], bool],
+    score: Callable[[RunDirectory, Result], dict[str, Any]],
 ) -> dict[str, Any] | None:
     """Returns what `score` says of the finished run, which is kept in its directory; None if it was stopped."""
     directory = RunDirectory.create(path, to_json(run))
@@ -34,4 +38,8 @@ def describe_saved(run: Run, directory: RunDirectory) -> str:
     if directory.newest is not None:
         return f"update {directory.newest} of {run.updates} is saved"
     cloned = directory.warm_start.newest
-    return "nothing was learned yet" if cloned is None else f"update {cloned} of {run.warm_start.updates} of the warm start is saved"
+    return (
+        "nothing was learned yet"
+        if cloned is None
+        else f"update {cloned} of {run.warm_start.updates} of the warm start is saved"
+    )

@@ -38,27 +38,46 @@ class CreditStudy(study.Study):
 
     def bed(self, task: Any, levels: tuple[float, ...], level: float, seed: int) -> testbed.Testbed:
         """See `bed`."""
-        return make_testbed(task, levels, level, seed, (self.replicates, self.problems, self.attempts))
+        return make_testbed(
+            task, levels, level, seed, (self.replicates, self.problems, self.attempts)
+        )
 
 
-def make_testbed(task: Any, levels: tuple[float, ...], level: float, seed: int, shape: tuple[int, int, int]) -> testbed.Testbed:
+def make_testbed(
+    task: Any, levels: tuple[float, ...], level: float, seed: int, shape: tuple[int, int, int]
+) -> testbed.Testbed:
     """Of the clone whose success came nearest to `level`, one of `levels`, with a critic fitted to its rewards to go."""
     most, problems = cloned_policies.BANK // 2, shape[1]
-    check(problems <= most, f"problems must be {most} or fewer, half of those that the policies are cloned on, not {problems}.")
-    params = cloned_policies.with_critic(task, SIZE, cloned_policies.clones(task, SIZE, levels, seed, problems)[level], seed, problems)
+    check(
+        problems <= most,
+        f"problems must be {most} or fewer, half of those that the policies are cloned on, not {problems}.",
+    )
+    params = cloned_policies.with_critic(
+        task,
+        SIZE,
+        cloned_policies.clones(task, SIZE, levels, seed, problems)[level],
+        seed,
+        problems,
+    )
     return testbed.make(task, SIZE, params, shape, cloned_policies.bank(seed))
 
 
 def check_levels(levels: tuple[float, ...]) -> None:
     """Raises: ConfigError."""
-    check(len(levels) >= 1 and all(0 < level < 1 for level in levels), "levels are success rates between 0 and 1, one or more.")
+    check(
+        len(levels) >= 1 and all(0 < level < 1 for level in levels),
+        "levels are success rates between 0 and 1, one or more.",
+    )
 
 
 def score_estimators(bed: testbed.Testbed, rows: Mapping[str, Algorithm]) -> list[Record]:
     """A record for each estimator, with the policy's exact expected return beside, and its success in all batches."""
     facts = {"expected_return": bed.expected_return, "success": success(bed)}
     return [
-        {"estimator": name} | facts | testbed.score(bed, testbed.algorithm_with(bed, row.credit, row.values)) for name, row in rows.items()
+        {"estimator": name}
+        | facts
+        | testbed.score(bed, testbed.algorithm_with(bed, row.credit, row.values))
+        for name, row in rows.items()
     ]
 
 

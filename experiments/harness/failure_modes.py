@@ -21,7 +21,10 @@ MODES = {
 
 def modes(task: Todo, played: Trajectory) -> dict[str, Float[np.ndarray, " S"]]:
     """The failure modes of each seed's episodes; NaN where there is nothing to count."""
-    each = [modes_of_one(task, jax.tree.map(lambda x: np.asarray(x)[s, :, 0], played)) for s in range(len(played.success))]
+    each = [
+        modes_of_one(task, jax.tree.map(lambda x: np.asarray(x)[s, :, 0], played))
+        for s in range(len(played.success))
+    ]
     return {name: np.array([one[name] for one in each]) for name in MODES}
 
 
@@ -49,22 +52,35 @@ def ratio(some: np.ndarray, all_: np.ndarray) -> float:
     return float(some.sum() / all_.sum()) if all_.sum() else np.nan
 
 
-def repeats(action: Int[np.ndarray, "N T A"], work: Int[np.ndarray, "N T M"], acts: Bool[np.ndarray, "N T"]) -> Bool[np.ndarray, "N T"]:
+def repeats(
+    action: Int[np.ndarray, "N T A"], work: Int[np.ndarray, "N T M"], acts: Bool[np.ndarray, "N T"]
+) -> Bool[np.ndarray, "N T"]:
     """Where an action was taken before in the same state of the work, so that it is known to be of no use."""
     same = lambda x: (x[:, :, None] == x[:, None]).all(-1)  # noqa: E731
     earlier = np.tril(np.ones((acts.shape[1],) * 2, bool), -1)
     return (same(action) & same(work) & acts[:, :, None] & acts[:, None] & earlier).any(2)
 
 
-def off_goal(task: Todo, action: Int[np.ndarray, "N T A"], wanted: Bool[np.ndarray, "N T M"]) -> Bool[np.ndarray, "N T"]:
+def off_goal(
+    task: Todo, action: Int[np.ndarray, "N T A"], wanted: Bool[np.ndarray, "N T M"]
+) -> Bool[np.ndarray, "N T"]:
     """Where the item worked on is none that the goal needs."""
     item = action[..., 0] - tokens.ENTITY
     is_item = (item >= 0) & (item < task.num_items)
-    return is_item & ~np.take_along_axis(wanted, np.clip(item, 0, task.num_items - 1)[..., None], -1)[..., 0]
+    return (
+        is_item
+        & ~np.take_along_axis(wanted, np.clip(item, 0, task.num_items - 1)[..., None], -1)[..., 0]
+    )
 
 
-def after_early_error(error: Bool[np.ndarray, "N T"], plays: Bool[np.ndarray, "N T"], success: Bool[np.ndarray, " N"]) -> float:
+def after_early_error(
+    error: Bool[np.ndarray, "N T"], plays: Bool[np.ndarray, "N T"], success: Bool[np.ndarray, " N"]
+) -> float:
     """How much likelier failure is after an error in an episode's first half; NaN if all episodes have one, or none has."""
     first_half = np.arange(plays.shape[1]) <= plays.sum(1, keepdims=True) // 2
     early = (error & plays & first_half).any(1)
-    return float((~success[early]).mean() - (~success[~early]).mean()) if 0 < early.sum() < len(early) else np.nan
+    return (
+        float((~success[early]).mean() - (~success[~early]).mean())
+        if 0 < early.sum() < len(early)
+        else np.nan
+    )

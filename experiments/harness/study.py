@@ -54,7 +54,10 @@ class Study:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             twice = isinstance(value, tuple) and len(set(value)) < len(value)
-            check(not twice, f"{field.name} names something twice: {_words(list(value)) if twice else ''}.")
+            check(
+                not twice,
+                f"{field.name} names something twice: {_words(list(value)) if twice else ''}.",
+            )
 
     def cells(self) -> list[Record]:
         """The columns that tell the cells apart."""
@@ -81,7 +84,9 @@ def run(default: Study, arguments: list[str]) -> int:
     """Measures what is missing, then prints, draws and judges."""
     study = from_flags(type(default), default, arguments)
     if study.quick:
-        study = from_flags(type(default), dataclasses.replace(default, quick=True, **default.tiny), arguments)
+        study = from_flags(
+            type(default), dataclasses.replace(default, quick=True, **default.tiny), arguments
+        )
     folder = Path(study.out or f"runs/{name(study)}{'_quick' * study.quick}")
     if study.quick:
         print("a smoke test: it shows that the study works; its numbers mean nothing")
@@ -101,16 +106,25 @@ def with_measured_flags(study: Study, folder: Path) -> Study:
 
     Raises: ConfigError if there are none, or some are missing.
     """
-    check((folder / "results.csv").exists(), f"There are no results in {folder}: leave out --no-measure.")
+    check(
+        (folder / "results.csv").exists(),
+        f"There are no results in {folder}: leave out --no-measure.",
+    )
     made = _read_provenance(folder)["settings"]
     gone = [k for k in made if k not in settings(study)]
     check(
-        not gone, f"{folder} was measured with {', '.join(gone)}, which {name(study)} no longer has: check out the commit in made_by.json."
+        not gone,
+        f"{folder} was measured with {', '.join(gone)}, which {name(study)} no longer has: check out the commit in made_by.json.",
     )
-    study = dataclasses.replace(study, **{k: tuple(v) if isinstance(v, list) else v for k, v in made.items()})
+    study = dataclasses.replace(
+        study, **{k: tuple(v) if isinstance(v, list) else v for k, v in made.items()}
+    )
     kept, cells = report.read_csv(folder / "results.csv"), study.cells()
     there = sum(bool(select(kept, **cell)) for cell in cells)
-    check(there == len(cells), f"{there} of {len(cells)} cells are measured in {folder}: the same command without --no-measure goes on.")
+    check(
+        there == len(cells),
+        f"{there} of {len(cells)} cells are measured in {folder}: the same command without --no-measure goes on.",
+    )
     return study
 
 
@@ -125,7 +139,9 @@ def name(study: Study) -> str:
 
 def settings(study: Study) -> Record:
     """The flags that decide what is measured."""
-    fields = {f.name: getattr(study, f.name) for f in dataclasses.fields(study) if f.name not in WHERE}
+    fields = {
+        f.name: getattr(study, f.name) for f in dataclasses.fields(study) if f.name not in WHERE
+    }
     return json.loads(json.dumps(fields))
 
 
@@ -139,7 +155,11 @@ def measure(study: Study, folder: Path) -> None:
     missing = [cell for cell in cells if not select(kept, **cell)]
     whole = Whole("cell", len(cells), len(cells) - len(missing))
     done = [cell for cell in cells if cell not in missing]
-    interrupt.on_interrupt(lambda: f"stopped; {len(done)} of {len(cells)} cells are kept in {folder}, and the same command goes on.")
+    interrupt.on_interrupt(
+        lambda: (
+            f"stopped; {len(done)} of {len(cells)} cells are kept in {folder}, and the same command goes on."
+        )
+    )
     with Line(name(study), whole, is_logged=False) as line:
         for cell in missing:
             whole.next()
@@ -154,7 +174,9 @@ def measure(study: Study, folder: Path) -> None:
             line.say(describe_cell(study, cell, found, seconds, whole), sys.stdout)
 
 
-def describe_cell(study: Study, cell: Record, found: list[Record], seconds: float, whole: Whole) -> str:
+def describe_cell(
+    study: Study, cell: Record, found: list[Record], seconds: float, whole: Whole
+) -> str:
     """Returns a line on the cell that was just measured."""
     words = ", ".join(f"{k} {v}" for k, v in cell.items())
     mean = np.mean([x for record in found if (x := record[study.headline]) == x] or [np.nan])
@@ -171,7 +193,10 @@ def _read_results(study: Study, folder: Path) -> tuple[list[Record], Record]:
     made = _read_provenance(folder) if path.exists() else {"settings": {}, "by": []}
     usual = settings(type(study)())  # a flag that came later had its default
     other = [k for k in wanted if made["settings"].get(k, usual[k]) != wanted[k]]
-    check(not other, f"{folder} was measured with other {', '.join(other)}: name another --out, or remove it.")
+    check(
+        not other,
+        f"{folder} was measured with other {', '.join(other)}: name another --out, or remove it.",
+    )
     return report.read_csv(folder / "results.csv"), made | {"by": made["by"] + [now]}
 
 
@@ -185,7 +210,11 @@ def _read_provenance(folder: Path) -> Record:
         made = json.loads(path.read_bytes())
     except ValueError:
         made = None
-    is_whole = isinstance(made, dict) and isinstance(made.get("settings"), dict) and isinstance(made.get("by"), list)
+    is_whole = (
+        isinstance(made, dict)
+        and isinstance(made.get("settings"), dict)
+        and isinstance(made.get("by"), list)
+    )
     check(is_whole, f"{path} is damaged; put it back from a copy, or name another --out.")
     return made
 
@@ -197,16 +226,24 @@ def show(study: Study, records: list[Record], folder: Path) -> None:
     print("\n".join(legend(study, lines)), end="\n\n")
     for file, figure in study.figures(records).items():
         figures.save(figure, folder / file)
-    verdicts = [{k: x for k, x in v._asdict().items() if k != "p"} for v in family_verdicts(study, records)]
+    verdicts = [
+        {k: x for k, x in v._asdict().items() if k != "p"} for v in family_verdicts(study, records)
+    ]
     for verdict in verdicts:
-        print(f"{verdict['outcome']}: {verdict['claim']}\n  rule: {verdict['rule']}\n  {verdict['evidence']}")
+        print(
+            f"{verdict['outcome']}: {verdict['claim']}\n  rule: {verdict['rule']}\n  {verdict['evidence']}"
+        )
     print("" if verdicts else NO_RULE)
     tables = [
         report.markdown(verdicts) if verdicts else NO_RULE,
         report.markdown(lines),
         "\n".join(f"- {line}" for line in legend(study, lines)),
     ]
-    report.write(folder / "table.md", "\n\n".join([f"# {name(study)}", study.claim, source(study, records, folder), *tables]) + "\n")
+    report.write(
+        folder / "table.md",
+        "\n\n".join([f"# {name(study)}", study.claim, source(study, records, folder), *tables])
+        + "\n",
+    )
     print(f"table.md, figures and results.csv are in {folder}")
 
 
@@ -217,16 +254,28 @@ def family_verdicts(study: Study, records: list[Record]) -> list[Verdict]:
 
 def legend(study: Study, lines: list[Record]) -> list[str]:
     """What the columns of the table are; of "a, b" either must be one."""
-    return [f"{what}: {meaning}" for what, meaning in study.legend.items() if what == "±" or {*what.split(", ")} & {*lines[0]}]
+    return [
+        f"{what}: {meaning}"
+        for what, meaning in study.legend.items()
+        if what == "±" or {*what.split(", ")} & {*lines[0]}
+    ]
 
 
 def source(study: Study, records: list[Record], folder: Path) -> str:
     """How the records were made: the command, how long it took, commits and versions."""
     made = _read_provenance(folder)
     default = settings(type(study)())
-    flags = [f"--{k.replace('_', '-')} {_words(v)}".strip() for k, v in made["settings"].items() if v != default.get(k)]
+    flags = [
+        f"--{k.replace('_', '-')} {_words(v)}".strip()
+        for k, v in made["settings"].items()
+        if v != default.get(k)
+    ]
     commits = sorted(
-        {str((by["git"] or {}).get("commit"))[:12] + " with changes" * bool((by["git"] or {}).get("dirty")) for by in made["by"]}
+        {
+            str((by["git"] or {}).get("commit"))[:12]
+            + " with changes" * bool((by["git"] or {}).get("dirty"))
+            for by in made["by"]
+        }
     )
     versions = made["by"][-1]["versions"]
     words = f"jax {versions['jax']} on {made['by'][-1]['devices']['kind']}, {made['by'][-1]['date'][:10]}"
@@ -240,4 +289,10 @@ def seconds(study: Study, records: list[Record]) -> float:
 
 
 def _words(value: Any) -> str:
-    return "" if value is True else " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return (
+        ""
+        if value is True
+        else " ".join(map(str, value))
+        if isinstance(value, list)
+        else str(value)
+    )

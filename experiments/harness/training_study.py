@@ -73,23 +73,49 @@ class Policies(NamedTuple):
 @cache
 def fresh(policy_config: Policy, seeds: int) -> Policies:
     """Untrained ones."""
-    params = [transformer.init(policy_config, jax.random.fold_in(jax.random.key(seed), INIT)) for seed in range(seeds)]
-    return Policies(jax.tree.map(lambda *x: np.stack(x), *jax.device_get(params)), 0, Budget.nothing(seeds))
+    params = [
+        transformer.init(policy_config, jax.random.fold_in(jax.random.key(seed), INIT))
+        for seed in range(seeds)
+    ]
+    return Policies(
+        jax.tree.map(lambda *x: np.stack(x), *jax.device_get(params)), 0, Budget.nothing(seeds)
+    )
 
 
-def clone_policies(task: Task, policy_config: Policy, seeds: int, updates: int, num_demos: int = 0, noise: float = 0.0) -> Policies:
+def clone_policies(
+    task: Task,
+    policy_config: Policy,
+    seeds: int,
+    updates: int,
+    num_demos: int = 0,
+    noise: float = 0.0,
+) -> Policies:
     """Those that cloned the expert's demonstrations, as in a run's warm start; `num_demos` 0: fresh ones in every update."""
-    return _clone(tuple(parts(task).items()), policy_config, seeds, updates, WarmStart(num_demos=num_demos, noise=noise))
+    return _clone(
+        tuple(parts(task).items()),
+        policy_config,
+        seeds,
+        updates,
+        WarmStart(num_demos=num_demos, noise=noise),
+    )
 
 
 @cache
 def _clone(tasks, policy_config, seeds, updates, warm_start):
     task = dict(tasks) if len(tasks) > 1 else tasks[0][1]
-    return train_policies(fresh(policy_config, seeds), task, policy_config, warm_start.algorithm, updates)[0]
+    return train_policies(
+        fresh(policy_config, seeds), task, policy_config, warm_start.algorithm, updates
+    )[0]
 
 
 def train_policies(
-    start: Policies, task: Task, policy_config: Policy, row: Algorithm, updates: int, problems: int = 0, every: int = 0
+    start: Policies,
+    task: Task,
+    policy_config: Policy,
+    row: Algorithm,
+    updates: int,
+    problems: int = 0,
+    every: int = 0,
 ) -> tuple[Policies, list[Rows]]:
     """What `updates` more of a row make of the policies, and the run's rows: of before, and of each update.
 
@@ -102,18 +128,29 @@ def train_policies(
     begin = parallel.place(start.params, parallel.choose(1)), start.drawn, start.spent
     result = train(run, on_progress=progress.show, begin=begin, evaluates=problems > 0)
     spent = Budget({name: result.last[name] for name in BUDGET})
-    return Policies(jax.device_get(result.state.params), int(result.state.drawn[0]), spent), result.entries
+    return Policies(
+        jax.device_get(result.state.params), int(result.state.drawn[0]), spent
+    ), result.entries
 
 
 def evaluate_policies(
-    policies: Policies, task: Environment, policy_config: Policy, problems: int, attempts: int = 1, temperature: float = 1.0
+    policies: Policies,
+    task: Environment,
+    policy_config: Policy,
+    problems: int,
+    attempts: int = 1,
+    temperature: float = 1.0,
 ) -> Rows:
     """Success, return, accuracy and so on of each seed, on unseen problems; `num_success`: of the attempts at each."""
     machine = Programs(_run(algorithms.RLOO, task, policy_config, 1, policies.seeds, problems))
-    return machine.evaluate(parallel.place(policies.params, machine.devices), attempts=attempts, temperature=temperature)
+    return machine.evaluate(
+        parallel.place(policies.params, machine.devices), attempts=attempts, temperature=temperature
+    )
 
 
-def play_test_episodes(policies: Policies, task: Environment, policy_config: Policy, problems: int) -> Trajectory:
+def play_test_episodes(
+    policies: Policies, task: Environment, policy_config: Policy, problems: int
+) -> Trajectory:
     """An episode at each of these unseen problems, with a leading axis of seeds, and with the task's states."""
     return jax.device_get(_play(task, policy_config, problems, _keys(policies), policies.params))
 
@@ -121,7 +158,15 @@ def play_test_episodes(policies: Policies, task: Environment, policy_config: Pol
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _play(task, policy_config, problems, keys, params):
     return jax.lax.map(
-        lambda x: rollout(task, Sampler(policy_config, x[1]), x[0], jnp.arange(problems), split="test", keep_states=True), (keys, params)
+        lambda x: rollout(
+            task,
+            Sampler(policy_config, x[1]),
+            x[0],
+            jnp.arange(problems),
+            split="test",
+            keep_states=True,
+        ),
+        (keys, params),
     )
 
 
@@ -134,16 +179,24 @@ def expert_log_probs(
 
     Args: noise: the share of actions that are random; read is still what the expert does behind them. Only for actions of one token.
     """
-    return jax.device_get(_expert_log_probs(policy_config, problems, task, Expert(noise=noise), _keys(policies), policies.params))
+    return jax.device_get(
+        _expert_log_probs(
+            policy_config, problems, task, Expert(noise=noise), _keys(policies), policies.params
+        )
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _expert_log_probs(policy_config, problems, task, author, keys, params):
     def one(x):
         shown = rollout(task, author, x[0], jnp.arange(problems), split="test")
-        token, valid, label, mask = (y[:, 0] for y in (*layout.tokens(shown), shown.label, shown.label_mask))
+        token, valid, label, mask = (
+            y[:, 0] for y in (*layout.tokens(shown), shown.label, shown.label_mask)
+        )
         logits, _ = transformer.apply(policy_config, x[1], task.spec, token, valid)
-        log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), label[..., None], axis=-1)[..., 0]
+        log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), label[..., None], axis=-1)[
+            ..., 0
+        ]
         return tuple(jnp.where(mask, y, 0.0) for y in (log_prob, loss_terms.entropy(logits)))
 
     return jax.lax.map(one, (keys, params))
@@ -151,18 +204,44 @@ def _expert_log_probs(policy_config, problems, task, author, keys, params):
 
 def _keys(policies: Policies):
     """Of each seed's evaluation."""
-    return jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), EVALUATE))(np.arange(policies.seeds))
+    return jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), EVALUATE))(
+        np.arange(policies.seeds)
+    )
 
 
 def records(columns: dict[str, Num[np.ndarray, " S"] | list]) -> list[Record]:
     """A record for each seed."""
     count = len(next(iter(columns.values())))
-    return [{"seed": s} | {name: np.asarray(x)[s].item() for name, x in columns.items()} for s in range(count)]
+    return [
+        {"seed": s} | {name: np.asarray(x)[s].item() for name, x in columns.items()}
+        for s in range(count)
+    ]
 
 
-def _run(row: Algorithm, task: Task, policy_config: Policy, updates: int, seeds: int, problems: int, every: int = 0) -> Run:
-    each = {"eval_every": every or updates, "checkpoint_every": updates, "chunk": _chunk(every or updates)}
-    return Run(task, row, policy_config, updates=updates, seeds=seeds, eval_episodes=problems, devices=1, **each)
+def _run(
+    row: Algorithm,
+    task: Task,
+    policy_config: Policy,
+    updates: int,
+    seeds: int,
+    problems: int,
+    every: int = 0,
+) -> Run:
+    each = {
+        "eval_every": every or updates,
+        "checkpoint_every": updates,
+        "chunk": _chunk(every or updates),
+    }
+    return Run(
+        task,
+        row,
+        policy_config,
+        updates=updates,
+        seeds=seeds,
+        eval_episodes=problems,
+        devices=1,
+        **each,
+    )
 
 
 def _chunk(updates: int) -> int:

@@ -15,18 +15,31 @@ def fit(rows: Rows, name: str, unknown: str) -> tuple[Rows, list[str]]:
 
     Raises: ConfigError with the unknown characters and what to do.
     """
-    check(unknown in get_args(Unknown), f"--unknown-characters is one of {', '.join(get_args(Unknown))}, not {unknown}.")
+    check(
+        unknown in get_args(Unknown),
+        f"--unknown-characters is one of {', '.join(get_args(Unknown))}, not {unknown}.",
+    )
     odd = {number: set("".join(pair).lower()) - set(CHARACTERS) for number, pair in rows.items()}
     bad = [number for number, found in odd.items() if found]
     if not bad:
         return rows, []
     shown = list_characters(Counter(c for found in odd.values() for c in sorted(found)))
     where = f"in {len(bad):,} of {len(rows):,} pairs (first in row {bad[0]})"
-    check(unknown != "refuse", _refusal(f"{name} has characters that no token stands for, {shown}, {where}.", min(odd[bad[0]])))
+    check(
+        unknown != "refuse",
+        _refusal(
+            f"{name} has characters that no token stands for, {shown}, {where}.", min(odd[bad[0]])
+        ),
+    )
     if unknown == "spell":
-        return {n: (spell(q), spell(a)) for n, (q, a) in rows.items()}, [f"{shown} are spelled as in URLs, {where}"]
+        return {n: (spell(q), spell(a)) for n, (q, a) in rows.items()}, [
+            f"{shown} are spelled as in URLs, {where}"
+        ]
     kept = {number: pair for number, pair in rows.items() if not odd[number]}
-    check(bool(kept), f"Every pair of {name} has characters that no token stands for ({shown}): add --unknown-characters spell instead.")
+    check(
+        bool(kept),
+        f"Every pair of {name} has characters that no token stands for ({shown}): add --unknown-characters spell instead.",
+    )
     return kept, [f"{len(bad):,} pairs with {shown} are left out"]
 
 
@@ -47,7 +60,11 @@ def list_characters(count: Counter) -> str:
 
 def visible(character: str) -> str:
     """Returns the character, or its code if it cannot be seen."""
-    return character if character.isprintable() and not character.isspace() else f"U+{ord(character):04X}"
+    return (
+        character
+        if character.isprintable() and not character.isspace()
+        else f"U+{ord(character):04X}"
+    )
 
 
 def spell(text: str) -> str:
@@ -57,4 +74,7 @@ def spell(text: str) -> str:
     'caf%c3%a9 5%25'
     """
     known = set(CHARACTERS) - {"%"}
-    return "".join(c if c in known else "".join(f"%{b:02x}" for b in c.encode("utf-8", "surrogatepass")) for c in text.lower())
+    return "".join(
+        c if c in known else "".join(f"%{b:02x}" for b in c.encode("utf-8", "surrogatepass"))
+        for c in text.lower()
+    )

@@ -24,13 +24,18 @@ def messages(name: str, size: int, first: int, step: int):
     for number in range(first, size, step):
         random.seed(number)
         row = dataset[number]
-        yield {"row": number} | {key: row[key] if isinstance(row[key], str) else None for key in ("question", "answer")}
+        yield {"row": number} | {
+            key: row[key] if isinstance(row[key], str) else None for key in ("question", "answer")
+        }
 
 
 def main() -> None:
     name, *numbers = sys.argv[1:]
     out = sys.stdout
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # some generators print
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):  # some generators print
         try:
             for message in messages(name, *map(int, numbers)):
                 print(json.dumps(message), file=out, flush=True)

@@ -33,7 +33,10 @@ def read(source: str) -> tuple[str, dict[int, tuple[str, str]]]:
     how = f"write {PREFIX}NAME or {PREFIX}NAME:SIZE, such as {PREFIX}chain_sum:500"
     check(form is not None, f"There is no {source}: {how}.")
     name, size = form[1], int(form[2] or SIZE)
-    check(1 <= size <= MOST, f"The size behind {PREFIX}{name}: is a whole number from 1 to {MOST:,}, not {form[2]}.")
+    check(
+        1 <= size <= MOST,
+        f"The size behind {PREFIX}{name}: is a whole number from 1 to {MOST:,}, not {form[2]}.",
+    )
     check(importlib.util.find_spec("reasoning_gym") is not None, INSTALL)
     return f"{PREFIX}{name}", draw(name, size)
 
@@ -43,14 +46,20 @@ def draw(name: str, size: int) -> dict[int, tuple[str, str]]:
 
     Raises: ConfigError with what the generator said, or if a question or an answer is no text.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     count = min(cores, -(-size // FEW))
     found = {}
     with ExitStack() as stack, _progress(name, size) as on_row:
-        processes = [stack.enter_context(_start(name, size, first, count)) for first in range(count)]
+        processes = [
+            stack.enter_context(_start(name, size, first, count)) for first in range(count)
+        ]
         with ThreadPoolExecutor(count) as pool:
             try:
-                for each in as_completed([pool.submit(_collect, name, process, on_row) for process in processes]):
+                for each in as_completed(
+                    [pool.submit(_collect, name, process, on_row) for process in processes]
+                ):
                     found |= each.result()
             finally:
                 for process in processes:
@@ -65,32 +74,45 @@ def _progress(name: str, size: int) -> Iterator[Callable[[], None]]:
     if not console.is_terminal:
         print(title, file=sys.stderr, flush=True)
     columns = TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         bar = progress.add_task(title, total=size)
         yield lambda: progress.advance(bar)
 
 
 def _start(name: str, size: int, first: int, step: int) -> subprocess.Popen:
     words = [sys.executable, "-P", str(WORKER), name, *map(str, (size, first, step))]
-    streams = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    streams = dict(
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     return subprocess.Popen(words, env=os.environ | {"PYTHONHASHSEED": "0"}, **streams)
 
 
-def _collect(name: str, process: subprocess.Popen, on_row: Callable[[], None]) -> dict[int, tuple[str, str]]:
+def _collect(
+    name: str, process: subprocess.Popen, on_row: Callable[[], None]
+) -> dict[int, tuple[str, str]]:
     """Returns what a process drew.
 
     Raises: ConfigError with what it said instead.
     """
     found = {}
     for message in map(json.loads, process.stdout):
-        check("known" not in message, f"reasoning-gym has no generator called {name}; choose one of: {message.get('known')}.")
+        check(
+            "known" not in message,
+            f"reasoning-gym has no generator called {name}; choose one of: {message.get('known')}.",
+        )
         why = f"cannot be drawn as it is by default ({message.get('error')})"
         check("error" not in message, f"reasoning-gym's {name} {why}; choose another generator.")
         number, pair = message["row"] + 1, (message["question"], message["answer"])
         check(
-            None not in pair, f"reasoning-gym's {name} has no single text as an answer (row {number} has none); choose another generator."
+            None not in pair,
+            f"reasoning-gym's {name} has no single text as an answer (row {number} has none); choose another generator.",
         )
         found[number] = pair
         on_row()
-    check(process.wait() == 0, f"A process that drew rows of reasoning-gym's {name} ended with code {process.returncode}.")
+    check(
+        process.wait() == 0,
+        f"A process that drew rows of reasoning-gym's {name} ended with code {process.returncode}.",
+    )
     return found

@@ -24,7 +24,13 @@ class Object(list):
     """The keys and values of a JSON object, in order, also those that stand there twice."""
 
 
-KINDS = {type(None): "null", bool: "true or false", Constant: "not a number", Object: "an object", list: "a list"}
+KINDS = {
+    type(None): "null",
+    bool: "true or false",
+    Constant: "not a number",
+    Object: "an object",
+    list: "a list",
+}
 
 
 def read(source: str) -> tuple[str, dict[int, tuple[str, str]]]:
@@ -44,9 +50,13 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise ConfigError(f"There is no file {path}; --data takes a file of JSON lines, or reasoning_gym:NAME.") from None
+        raise ConfigError(
+            f"There is no file {path}; --data takes a file of JSON lines, or reasoning_gym:NAME."
+        ) from None
     except OSError as error:
-        raise ConfigError(f"Cannot read {path}: {str(error.strerror).lower()}. --data takes a file of JSON lines.") from None
+        raise ConfigError(
+            f"Cannot read {path}: {str(error.strerror).lower()}. --data takes a file of JSON lines."
+        ) from None
 
 
 def _pair(line: bytes, path: Path, number: int) -> tuple[str, str]:
@@ -67,14 +77,24 @@ def _decode(line: bytes, path: Path, fail) -> str:
         check(b"\0" not in line, "zeros")
         return line.decode("utf-8")
     except ValueError:
-        guess = "utf-16" if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in line else "latin1"
+        guess = (
+            "utf-16"
+            if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in line
+            else "latin1"
+        )
         convert = f"iconv -f {guess} -t utf-8 {shlex.quote(str(path))} > converted.jsonl"
         fail(f"is not UTF-8; convert the file, if it is text, for example with: {convert}")
 
 
 def _parse(text: str, fail) -> Any:
     try:
-        return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=Constant, object_pairs_hook=Object)
+        return json.loads(
+            text,
+            parse_int=Number,
+            parse_float=Number,
+            parse_constant=Constant,
+            object_pairs_hook=Object,
+        )
     except json.JSONDecodeError as error:
         fail(f"is not JSON ({error.msg}, column {error.colno}); write one {ROW} a line.")
     except RecursionError:
@@ -83,9 +103,14 @@ def _parse(text: str, fail) -> Any:
 
 def _text(row: Object, key: str, fail) -> str:
     """Returns the text or number under a key of the row."""
-    values, keys = [value for name, value in row if name == key], list(dict.fromkeys(name for name, _ in row))
+    values, keys = (
+        [value for name, value in row if name == key],
+        list(dict.fromkeys(name for name, _ in row)),
+    )
     if not values:
-        fail(f'has no "{key}" (it has: {_short(", ".join(keys)) or "nothing"}); each row is an object such as {ROW}.')
+        fail(
+            f'has no "{key}" (it has: {_short(", ".join(keys)) or "nothing"}); each row is an object such as {ROW}.'
+        )
     if len(values) > 1:
         fail(f'says "{key}" {len(values)} times; leave one.')
     if not isinstance(values[0], str) or isinstance(values[0], Constant):
@@ -96,7 +121,11 @@ def _text(row: Object, key: str, fail) -> str:
 
 
 def _kind(value: Any) -> str:
-    return f"{value}" if isinstance(value, Constant) else KINDS.get(type(value), "a number" if isinstance(value, Number) else "a text")
+    return (
+        f"{value}"
+        if isinstance(value, Constant)
+        else KINDS.get(type(value), "a number" if isinstance(value, Number) else "a text")
+    )
 
 
 def _short(text: str) -> str:

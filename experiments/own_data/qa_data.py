@@ -26,7 +26,12 @@ def load(source: str, unknown: str = "refuse") -> Dataset:
     check_length(rows, name)
     task = Dataset(Pairs(rows.values()), name)
     train, test = splits(task, name)
-    print("; ".join([f"{name}: {train:,} pairs to train and {test:,} to test on", *notes, *remarks(rows)]), file=sys.stderr)
+    print(
+        "; ".join(
+            [f"{name}: {train:,} pairs to train and {test:,} to test on", *notes, *remarks(rows)]
+        ),
+        file=sys.stderr,
+    )
     return task
 
 
@@ -40,8 +45,15 @@ def check_length(rows: Rows, name: str) -> None:
     longest = f"the longest question has {question:,} characters (row {asked}) and the longest answer {answer:,} (row {answered})"
     most = layout.LIMIT - 3  # besides BOS, ACT and END
     is_drawn = name.startswith(generators.PREFIX)
-    how = "Ask for fewer rows, or another generator." if is_drawn else "Shorten them, or leave these rows out."
-    check(question + answer <= most, f"{name} is too long: {longest}, together {most:,} at most. {how}")
+    how = (
+        "Ask for fewer rows, or another generator."
+        if is_drawn
+        else "Shorten them, or leave these rows out."
+    )
+    check(
+        question + answer <= most,
+        f"{name} is too long: {longest}, together {most:,} at most. {how}",
+    )
 
 
 def splits(task: Dataset, name: str) -> tuple[int, int]:
@@ -52,7 +64,10 @@ def splits(task: Dataset, name: str) -> tuple[int, int]:
     test = int(problems.is_test(task.instances()).sum())
     train = len(task.pairs) - test
     which = "a hash of each pair decides which are held out, about one in four"
-    check(min(train, test) > 0, f"{name} has {train:,} pairs to train and {test:,} to test on ({which}): add pairs.")
+    check(
+        min(train, test) > 0,
+        f"{name} has {train:,} pairs to train and {test:,} to test on ({which}): add pairs.",
+    )
     return train, test
 
 
@@ -61,5 +76,7 @@ def remarks(rows: Rows) -> list[str]:
     lower = {(question.lower(), answer.lower()) for question, answer in rows.values()}
     several = sum(count > 1 for count in Counter(question for question, _ in lower).values())
     is_cased = any(text != text.lower() for pair in rows.values() for text in pair)
-    sentence = f"{several:,} questions stand there with several answers, each time another one is right"
+    sentence = (
+        f"{several:,} questions stand there with several answers, each time another one is right"
+    )
     return ["letters lose their case"] * is_cased + [sentence] * (several > 0)

@@ -41,7 +41,15 @@ from experiments.reports import report
 from experiments.reports.stats import Record
 
 BASE = algorithms.GRPO
-SIZES = {"problems", "attempts", "epochs", "minibatches", "refresh", "optimizer", "actor"}  # in which presets do not differ
+SIZES = {
+    "problems",
+    "attempts",
+    "epochs",
+    "minibatches",
+    "refresh",
+    "optimizer",
+    "actor",
+}  # in which presets do not differ
 COLUMNS = {
     "credit mean": "credit_mean", "std": "credit_std", "norm": "norm", "cosine": "cosine", "norm after": "moved_norm",
     "cosine after": "moved_cosine",
@@ -119,7 +127,11 @@ def measure(command: Command, task: Any) -> list[Record]:
     """A record per variant, all on the batch that one policy played."""
     policy_config, weights = warm(command, task)
     key, problem = jax.random.key(command.seed), jnp.arange(BASE.problems)
-    facts = dict(task=command.task, seed=command.seed, weights=sum(x.size for x in jax.tree.leaves(weights.learner)))
+    facts = dict(
+        task=command.task,
+        seed=command.seed,
+        weights=sum(x.size for x in jax.tree.leaves(weights.learner)),
+    )
     trajectory = on_one_device(play, policy_config, task)(weights, key, problem)
     facts |= dict(episodes=trajectory.success.size, success=float(trajectory.success.mean()))
 
@@ -129,14 +141,21 @@ def measure(command: Command, task: Any) -> list[Record]:
 
     here = jax.tree.map(lambda x: x[None], weights.learner)
     slope = jax.tree.map(lambda x: x[0], gradients(BASE, here)[1])
-    points = jax.tree.map(lambda *x: jnp.stack(x), weights.learner, step(weights.learner, slope, command.step))
+    points = jax.tree.map(
+        lambda *x: jnp.stack(x), weights.learner, step(weights.learner, slope, command.step)
+    )
     records, base = [], None
     for name, algorithm in variants().items():
         log, slope, loss = gradients(algorithm, points)
         if base is None:
             base, facts["gap"] = slope, float(loss["log_prob_gap"][1])
         records.append(
-            {"variant": name, **{k: float(log[k]) for k in ("credit_mean", "credit_std")}, **compare_gradients(slope, base), **facts}
+            {
+                "variant": name,
+                **{k: float(log[k]) for k in ("credit_mean", "credit_std")},
+                **compare_gradients(slope, base),
+                **facts,
+            }
         )
         print(", ".join(map(str, line(records[-1]).values())), flush=True)
     return records
@@ -144,13 +163,17 @@ def measure(command: Command, task: Any) -> list[Record]:
 
 def warm(command: Command, task: Any) -> tuple[Policy, experience.Weights]:
     """A policy that succeeds sometimes and has a critic; its reference is the clone that it began as."""
-    algorithm = dataclasses.replace(algorithms.PPO, kl=ReferenceKL(), optimizer=Adam(learning_rate=1e-3))
+    algorithm = dataclasses.replace(
+        algorithms.PPO, kl=ReferenceKL(), optimizer=Adam(learning_rate=1e-3)
+    )
     start = WarmStart(updates=command.warm_updates, learning_rate=3e-3)
     sizes = dict(updates=command.updates, eval_every=command.updates, seed=command.seed, devices=1)
     run = Run(task, algorithm, Policy(width=32, heads=2, mlp=64), warm_start=start, **sizes)
     with Line(command.task) as shown:
         state = train(run, on_progress=shown).state
-    params, reference = (jax.tree.map(lambda x: jnp.asarray(x)[0], tree) for tree in (state.params, state.reference))
+    params, reference = (
+        jax.tree.map(lambda x: jnp.asarray(x)[0], tree) for tree in (state.params, state.reference)
+    )
     return run.policy, experience.Weights(params, params, reference)
 
 
@@ -165,22 +188,39 @@ def play(policy_config: Policy, task: Any, weights: experience.Weights, key, pro
     return experience.collect(policy_config, task, curious, weights, key, problem, len(problem))[0]
 
 
-def slopes(setup: learner.Setup, task: Any, algorithm: Algorithm, weights: experience.Weights, points, trajectory, key, problem):
+def slopes(
+    setup: learner.Setup,
+    task: Any,
+    algorithm: Algorithm,
+    weights: experience.Weights,
+    points,
+    trajectory,
+    key,
+    problem,
+):
     """What the batch's credit is like, and the loss's gradient and diagnostics at each of the `points`."""
-    world = ValueContext(task, setup.policy, weights.learner, problem, jax.random.fold_in(key, VALUES))
+    world = ValueContext(
+        task, setup.policy, weights.learner, problem, jax.random.fold_in(key, VALUES)
+    )
     credited = algorithm.reward(trajectory)
     value, _ = algorithm.values(world, credited)
     kept = algorithm.selection(trajectory)
-    batch = experience.make_batch(algorithm, credited._replace(mask=credited.mask & kept[..., None, None]), value)
+    batch = experience.make_batch(
+        algorithm, credited._replace(mask=credited.mask & kept[..., None, None]), value
+    )
     log = experience.credit_metrics(algorithm, batch, value, credited)
-    return log, *jax.lax.map(lambda params: learner.gradient(setup, [task.spec], algorithm, params, [batch]), points)
+    return log, *jax.lax.map(
+        lambda params: learner.gradient(setup, [task.spec], algorithm, params, [batch]), points
+    )
 
 
 def without_critic_loss(algorithm: Algorithm) -> Algorithm:
     """The algorithm whose critic, if it has one, is not trained."""
     if not algorithm.values.learned:
         return algorithm
-    return dataclasses.replace(algorithm, values=dataclasses.replace(algorithm.values, coefficient=0.0))
+    return dataclasses.replace(
+        algorithm, values=dataclasses.replace(algorithm.values, coefficient=0.0)
+    )
 
 
 def step(params: Any, slope: Any, rate: float) -> Any:
@@ -193,16 +233,26 @@ def compare_gradients(slope: Any, base: Any) -> Record:
     """Norm of the gradient, and its cosine with the base's, at both points."""
 
     def dot(a, b):
-        return sum((x * y).sum(tuple(range(1, x.ndim))) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+        return sum(
+            (x * y).sum(tuple(range(1, x.ndim)))
+            for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
+        )
 
     norm, other = dot(slope, slope) ** 0.5, dot(base, base) ** 0.5
     cosine = dot(slope, base) / jnp.maximum(norm * other, 1e-12)
-    return {"norm": float(norm[0]), "cosine": float(cosine[0]), "moved_norm": float(norm[1]), "moved_cosine": float(cosine[1])}
+    return {
+        "norm": float(norm[0]),
+        "cosine": float(cosine[0]),
+        "moved_norm": float(norm[1]),
+        "moved_cosine": float(cosine[1]),
+    }
 
 
 def line(record: Record) -> Record:
     """A variant's line of the table."""
-    return {"": record["variant"]} | {name: f"{record[column]:.3f}" for name, column in COLUMNS.items()}
+    return {"": record["variant"]} | {
+        name: f"{record[column]:.3f}" for name, column in COLUMNS.items()
+    }
 
 
 def describe_part(part: Any) -> str:
@@ -213,14 +263,22 @@ def describe_part(part: Any) -> str:
     """
     if not dataclasses.is_dataclass(part):
         return str(part)
-    changed = [f"{f.name}={getattr(part, f.name)}" for f in dataclasses.fields(part) if getattr(part, f.name) != f.default]
+    changed = [
+        f"{f.name}={getattr(part, f.name)}"
+        for f in dataclasses.fields(part)
+        if getattr(part, f.name) != f.default
+    ]
     return snake_case(type(part).__name__) + (f"({', '.join(changed)})" if changed else "")
 
 
 def cells(algorithm: Algorithm, base: Algorithm = BASE) -> dict[str, str]:
     """What stands in each field in which the algorithm differs from the base, sizes aside."""
     names = [f.name for f in dataclasses.fields(algorithm) if f.name not in SIZES]
-    return {name: describe_part(getattr(algorithm, name)) for name in names if getattr(algorithm, name) != getattr(base, name)}
+    return {
+        name: describe_part(getattr(algorithm, name))
+        for name in names
+        if getattr(algorithm, name) != getattr(base, name)
+    }
 
 
 def differences(algorithm: Algorithm, base: Algorithm = BASE) -> list[str]:
@@ -233,8 +291,15 @@ def differences(algorithm: Algorithm, base: Algorithm = BASE) -> list[str]:
     for name, cell in cells(algorithm, base).items():
         part, other = getattr(algorithm, name), getattr(base, name)
         if dataclasses.is_dataclass(part) and type(part) is type(other):
-            fields = [f.name for f in dataclasses.fields(part) if getattr(part, f.name) != getattr(other, f.name)]
-            said += [f"{name}.{field} {getattr(part, field)}, not {getattr(other, field)}" for field in fields]
+            fields = [
+                f.name
+                for f in dataclasses.fields(part)
+                if getattr(part, f.name) != getattr(other, f.name)
+            ]
+            said += [
+                f"{name}.{field} {getattr(part, field)}, not {getattr(other, field)}"
+                for field in fields
+            ]
         else:
             said.append(f"{name} {cell}, not {describe_part(other)}")
     return said
@@ -243,21 +308,30 @@ def differences(algorithm: Algorithm, base: Algorithm = BASE) -> list[str]:
 def page(results: list[Record]) -> str:
     """The notes on all algorithms, as markdown."""
     abouts = "\n".join(f"- `{name}`: {preset.about}" for name, preset in TABLE.items())
-    credits, fields, numbers = (report.markdown(rows) for rows in (families(), matrix(), [line(record) for record in results]))
+    credits, fields, numbers = (
+        report.markdown(rows)
+        for rows in (families(), matrix(), [line(record) for record in results])
+    )
     measured = MEASURED.format(**results[0], command=command_of(results[0]))
-    return "\n".join([INTRODUCTION, credits, "\n## Presets\n", abouts, FIELDS, fields, "", measured, numbers, ""])
+    return "\n".join(
+        [INTRODUCTION, credits, "\n## Presets\n", abouts, FIELDS, fields, "", measured, numbers, ""]
+    )
 
 
 def command_of(record: Record) -> str:
     """The command that made the results."""
-    return "python -m experiments.pages.algorithms_page" + f" --task {record['task']}" * (record["task"] != Command.task)
+    return "python -m experiments.pages.algorithms_page" + f" --task {record['task']}" * (
+        record["task"] != Command.task
+    )
 
 
 def families() -> list[Record]:
     """The credits by the module that they stand in, each with the first sentence of its own words."""
     found = {}
     for name, cls in named(credit).items():
-        found.setdefault(cls.__module__, {})[name] = " ".join(inspect.getdoc(cls).split("\n\n")[0].split())
+        found.setdefault(cls.__module__, {})[name] = " ".join(
+            inspect.getdoc(cls).split("\n\n")[0].split()
+        )
     return [
         {"family": f"`{module.rpartition('.')[2]}`" if not i else "", "credit": f"`{name}`", "": about}
         for module in sorted(found) for i, (name, about) in enumerate(found[module].items())
@@ -267,9 +341,15 @@ def families() -> list[Record]:
 def matrix() -> list[Record]:
     """Every variant field by field."""
     each = {name: cells(algorithm) for name, algorithm in variants().items()}
-    columns = [f.name for f in dataclasses.fields(Algorithm) if any(f.name in x for x in each.values())]
+    columns = [
+        f.name for f in dataclasses.fields(Algorithm) if any(f.name in x for x in each.values())
+    ]
     first = {"": "grpo"} | {column: describe_part(getattr(BASE, column)) for column in columns}
-    return [first] + [{"": name} | {c: x.get(c, "") for c in columns} for name, x in each.items() if name != "grpo"]
+    return [first] + [
+        {"": name} | {c: x.get(c, "") for c in columns}
+        for name, x in each.items()
+        if name != "grpo"
+    ]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,15 @@ from agentic_rl.algorithms import REINFORCE, Algorithm, swap
 from agentic_rl.config import checked, named
 from agentic_rl.credit.anchors import Gigpo
 from agentic_rl.credit.gae import GAE, LengthAdaptiveGAE
-from agentic_rl.credit.group import BatchRelative, Centred, GroupRelative, LeaveOneOut, LeaveOneOutToGo, LengthWeighted, OptimalToken
+from agentic_rl.credit.group import (
+    BatchRelative,
+    Centred,
+    GroupRelative,
+    LeaveOneOut,
+    LeaveOneOutToGo,
+    LengthWeighted,
+    OptimalToken,
+)
 from agentic_rl.credit.process import ProcessAdvantage
 from agentic_rl.credit.returns import RewardToGo
 from agentic_rl.credit.supervised import AdvantageWeighted, SuccessOnly
@@ -31,14 +39,27 @@ from agentic_rl.losses.kl import ReferenceKL
 from agentic_rl.rewards import KlReward, Shaped
 from experiments.cli import console
 from experiments.cli.flags import from_flags
-from experiments.ground_truth.enumeration import AGGREGATIONS, BETA, DISCOUNT, EnumeratedValues, gradients, group_weight, update, world
+from experiments.ground_truth.enumeration import (
+    AGGREGATIONS,
+    BETA,
+    DISCOUNT,
+    EnumeratedValues,
+    gradients,
+    group_weight,
+    update,
+    world,
+)
 from experiments.reports import report
 from experiments.reports.stats import Record, distinct, select
 
 EXACT = 1e-8  # a relative error below is rounding
 MISTAKE = 0.5  # of a wrong value
 P, Q = 0.3, 0.5  # of the closed form on lengths
-OPTIONAL = {"rewards": "rewards", "beside": "with", "attempts": "attempts"}  # columns that a table shows if they tell lines apart
+OPTIONAL = {
+    "rewards": "rewards",
+    "beside": "with",
+    "attempts": "attempts",
+}  # columns that a table shows if they tell lines apart
 INTRODUCTION = """# Which estimators are unbiased, and for which objective
 
 Written by `python -m experiments.pages.bias_page`, with results/bias/bias.csv. Nothing here is sampled: a task of two problems, two turns and two
@@ -120,35 +141,74 @@ class Case(NamedTuple):
     objectives: tuple[str, ...] = ("J",)
 
 
-def algorithm_with(credited: Any, attempts: int = 2, mistake: float = 0.0, **parts: Any) -> Algorithm:
+def algorithm_with(
+    credited: Any, attempts: int = 2, mistake: float = 0.0, **parts: Any
+) -> Algorithm:
     """One step on a batch of all attempts at both problems."""
     sizes = dict(problems=2, attempts=attempts, minibatches=1)
-    return swap(REINFORCE, credit=credited, values=EnumeratedValues(mistake), **sizes | {"aggregation": "constant"} | parts)
+    return swap(
+        REINFORCE,
+        credit=credited,
+        values=EnumeratedValues(mistake),
+        **sizes | {"aggregation": "constant"} | parts,
+    )
 
 
 def cases() -> list[Case]:
     """All rows of all tables."""
     every = [cls() for cls in named(credit).values()]
     kinds = itertools.product(("turns", "outcome"), AGGREGATIONS, every)
-    defaults = [Case("defaults", rewards, algorithm_with(one, aggregation=how)) for rewards, how, one in kinds]
+    defaults = [
+        Case("defaults", rewards, algorithm_with(one, aggregation=how))
+        for rewards, how, one in kinds
+    ]
     return defaults + of_objectives() + of_attempts() + of_values() + of_steps() + of_kl()
 
 
 def of_objectives() -> list[Case]:
     """Credits whose own objective is not the expected return."""
     grpo = [
-        Case("objectives", "outcome", algorithm_with(GroupRelative(), g), ("J", "2 arcsin √p", f"Σ c(p) ∇p, G = {g}"))
+        Case(
+            "objectives",
+            "outcome",
+            algorithm_with(GroupRelative(), g),
+            ("J", "2 arcsin √p", f"Σ c(p) ∇p, G = {g}"),
+        )
         for g in (2, 3, 4, 8, 16)
     ]
-    weighted = [Case("objectives", "turns", algorithm_with(AdvantageWeighted(temperature=t))) for t in (0.2, 1.0, 5.0)]
-    discounted = Case("objectives", "turns", algorithm_with(RewardToGo(discount=DISCOUNT)), ("J", "J, discounted"))
-    return [Case("objectives", "turns", algorithm_with(SuccessOnly()), ("J", "P(success)")), discounted, *weighted, *grpo]
+    weighted = [
+        Case("objectives", "turns", algorithm_with(AdvantageWeighted(temperature=t)))
+        for t in (0.2, 1.0, 5.0)
+    ]
+    discounted = Case(
+        "objectives", "turns", algorithm_with(RewardToGo(discount=DISCOUNT)), ("J", "J, discounted")
+    )
+    return [
+        Case("objectives", "turns", algorithm_with(SuccessOnly()), ("J", "P(success)")),
+        discounted,
+        *weighted,
+        *grpo,
+    ]
 
 
 def of_attempts() -> list[Case]:
     """Whether a bias goes away with more attempts; what looks at the whole batch is enumerated up to 4."""
-    groups = [Centred(), LeaveOneOut(), LeaveOneOutToGo(), LengthWeighted(), OptimalToken(), Gigpo(discount=1.0), GroupRelative()]
-    batch = [BatchRelative(), Centred(whiten=True), RewardToGo(whiten=True), GAE(), GAE(lambda_=1.0)]
+    groups = [
+        Centred(),
+        LeaveOneOut(),
+        LeaveOneOutToGo(),
+        LengthWeighted(),
+        OptimalToken(),
+        Gigpo(discount=1.0),
+        GroupRelative(),
+    ]
+    batch = [
+        BatchRelative(),
+        Centred(whiten=True),
+        RewardToGo(whiten=True),
+        GAE(),
+        GAE(lambda_=1.0),
+    ]
     return [
         Case("attempts", "outcome", algorithm_with(one, g))
         for ones, gs in ((groups, (2, 4, 8)), (batch, (2, 4)))
@@ -160,28 +220,51 @@ def of_attempts() -> list[Case]:
 def of_values() -> list[Case]:
     """Right and wrong values, nothing whitened."""
     plain = dict(whiten=False)
-    token = [GAE(lambda_=x, **plain) for x in (0.0, 0.95, 1.0)] + [LengthAdaptiveGAE(alpha=a, **plain) for a in (0.05, 0.5)]
+    token = [GAE(lambda_=x, **plain) for x in (0.0, 0.95, 1.0)] + [
+        LengthAdaptiveGAE(alpha=a, **plain) for a in (0.05, 0.5)
+    ]
     turn = [TurnGAE(lambda_=x, **plain) for x in (0.0, 0.95, 1.0)]
-    both = [BiLevelGAE(lambda_=x, turn_discount=y, **plain) for x, y in ((0.95, 1.0), (1.0, 1.0), (0.95, 0.95))]
-    return [Case("values", "turns", algorithm_with(one, mistake=wrong)) for one in token + turn + both for wrong in (0.0, MISTAKE)]
+    both = [
+        BiLevelGAE(lambda_=x, turn_discount=y, **plain)
+        for x, y in ((0.95, 1.0), (1.0, 1.0), (0.95, 0.95))
+    ]
+    return [
+        Case("values", "turns", algorithm_with(one, mistake=wrong))
+        for one in token + turn + both
+        for wrong in (0.0, MISTAKE)
+    ]
 
 
 def of_steps() -> list[Case]:
     """Credits and rewards that tell steps apart."""
-    anchored = [Gigpo(), Gigpo(omega=0.0), Gigpo(omega=0.0, baseline="turns"), Gigpo(discount=1.0), Gigpo(scale="mean_std")]
+    anchored = [
+        Gigpo(),
+        Gigpo(omega=0.0),
+        Gigpo(omega=0.0, baseline="turns"),
+        Gigpo(discount=1.0),
+        Gigpo(scale="mean_std"),
+    ]
     plain = [*anchored, ProcessAdvantage(), ProcessAdvantage(alpha=0.1), GroupRelative()]
     shaped = [
-        algorithm_with(one, reward=Shaped(discount=x)) for x in (1.0, DISCOUNT) for one in (RewardToGo(), LeaveOneOut(), GroupRelative())
+        algorithm_with(one, reward=Shaped(discount=x))
+        for x in (1.0, DISCOUNT)
+        for one in (RewardToGo(), LeaveOneOut(), GroupRelative())
     ]
     return [Case("steps", "turns", x) for x in [*map(algorithm_with, plain), *shaped]]
 
 
 def of_kl() -> list[Case]:
     """The KL from a reference, in the reward and as a term of the loss."""
-    reward = [algorithm_with(one, reward=KlReward(BETA, how)) for one in (RewardToGo(), LeaveOneOut()) for how in ("k1", "k2", "k3")]
+    reward = [
+        algorithm_with(one, reward=KlReward(BETA, how))
+        for one in (RewardToGo(), LeaveOneOut())
+        for how in ("k1", "k2", "k3")
+    ]
     loss = [algorithm_with(RewardToGo(), kl=ReferenceKL(BETA, how)) for how in ("k1", "k2", "k3")]
     fixed = ("J", "J − β KL", "J − β KL, visits fixed", "J − β KL(ref‖π), visits fixed")
-    return [Case("kl", "turns", x, fixed[1:2]) for x in reward] + [Case("kl", "turns", x, fixed) for x in loss]
+    return [Case("kl", "turns", x, fixed[1:2]) for x in reward] + [
+        Case("kl", "turns", x, fixed) for x in loss
+    ]
 
 
 def measure(case: Case) -> list[Record]:
@@ -190,9 +273,17 @@ def measure(case: Case) -> list[Record]:
     beside = [describe(part) for part in (row.reward, row.kl) if fields(part)]
     if row.credit.reads_value:
         beside.append(f"value off by {row.values.mistake}" if row.values.mistake else "exact value")
-    about = dict(table=case.table, rewards=case.rewards, credit=describe(row.credit), beside=", ".join(beside))
+    about = dict(
+        table=case.table,
+        rewards=case.rewards,
+        credit=describe(row.credit),
+        beside=", ".join(beside),
+    )
     about |= dict(attempts=row.attempts, aggregation=row.aggregation)
-    return [about | {"objective": name} | compare(found, gradients(case.rewards)[name]) for name in case.objectives]
+    return [
+        about | {"objective": name} | compare(found, gradients(case.rewards)[name])
+        for name in case.objectives
+    ]
 
 
 def describe(part: Any) -> str:
@@ -201,7 +292,11 @@ def describe(part: Any) -> str:
     >>> describe(GAE(lambda_=0.5))
     'GAE(lambda=0.5)'
     """
-    changed = [f"{f.name.rstrip('_')}={getattr(part, f.name)}" for f in fields(part) if getattr(part, f.name) != f.default]
+    changed = [
+        f"{f.name.rstrip('_')}={getattr(part, f.name)}"
+        for f in fields(part)
+        if getattr(part, f.name) != f.default
+    ]
     return type(part).__name__ + (f"({', '.join(changed)})" if changed else "")
 
 
@@ -215,11 +310,15 @@ def compare(found: Float[np.ndarray, " W"], truth: Float[np.ndarray, " W"]) -> R
     if size < EXACT * length:
         return dict(error=1.0, direction=1.0, cosine=0.0, verdict="nothing")
     cosine = found @ truth / size / length
-    error, direction = (np.linalg.norm(x - truth) / length for x in (found, cosine * length / size * found))
+    error, direction = (
+        np.linalg.norm(x - truth) / length for x in (found, cosine * length / size * found)
+    )
     factor = f"a factor of {size / length:.3g}" if cosine > 0 else "biased"
     verdict = "unbiased" if error < EXACT else factor if direction < EXACT else "biased"
     numbers = dict(error=error, direction=direction, cosine=cosine)
-    return {name: 0.0 if abs(x) < EXACT else float(f"{x:.6g}") for name, x in numbers.items()} | {"verdict": verdict}
+    return {name: 0.0 if abs(x) < EXACT else float(f"{x:.6g}") for name, x in numbers.items()} | {
+        "verdict": verdict
+    }
 
 
 def drift(aggregation: str, attempts: int, p: float, q: float, decision: int, right: bool) -> float:
@@ -227,8 +326,12 @@ def drift(aggregation: str, attempts: int, p: float, q: float, decision: int, ri
 
     `decision` is 1 if the choice counts among the tokens of its episode.
     """
-    together = attempts if aggregation == "token_mean" else 1  # episodes whose lengths are in the denominator
-    count = np.arange(together, together + 2000)  # their tokens after the choice: all but one of each are WAIT
+    together = (
+        attempts if aggregation == "token_mean" else 1
+    )  # episodes whose lengths are in the denominator
+    count = np.arange(
+        together, together + 2000
+    )  # their tokens after the choice: all but one of each are WAIT
     chance = scipy.stats.nbinom.pmf(count - together, together, 1 - q)
     weight = 1.0 if aggregation == "constant" else 1 / (count + decision * together)
     score = (chance * weight * (count * (1 - q) - together)).sum()
@@ -238,14 +341,19 @@ def drift(aggregation: str, attempts: int, p: float, q: float, decision: int, ri
 def page(records: list[Record]) -> str:
     """Everything as markdown."""
     parts = [INTRODUCTION, "## Every credit as it comes", ""]
-    for rewards, title in (("turns", "Rewards in every turn"), ("outcome", "1 for success at the end")):
+    for rewards, title in (
+        ("turns", "Rewards in every turn"),
+        ("outcome", "1 for success at the end"),
+    ):
         plain = select(records, table="defaults", rewards=rewards, aggregation="constant")
         parts += [f"{title}:", "", report.markdown(lines(plain)), ""]
     every = by_aggregation(select(records, table="defaults"))
     parts += ["The error of direction, by rewards and aggregation:", "", report.markdown(every), ""]
     for name, words in SECTIONS.items():
         parts += [words, report.markdown(lines(select(records, table=name))), ""]
-    return "\n".join([*parts, FACTOR, report.markdown(factors()), "", LENGTH, report.markdown(drifts()), ""])
+    return "\n".join(
+        [*parts, FACTOR, report.markdown(factors()), "", LENGTH, report.markdown(drifts()), ""]
+    )
 
 
 def lines(records: list[Record]) -> list[Record]:
@@ -260,9 +368,14 @@ def lines(records: list[Record]) -> list[Record]:
 
 def by_aggregation(records: list[Record]) -> list[Record]:
     """The error of direction, a column for each kind of rewards and aggregation."""
-    found = {(r["credit"], f"{r['rewards']}: {r['aggregation']}"): short(r["direction"]) for r in records}
+    found = {
+        (r["credit"], f"{r['rewards']}: {r['aggregation']}"): short(r["direction"]) for r in records
+    }
     credits, columns = (list(dict.fromkeys(names)) for names in zip(*found))
-    return [{"credit": f"`{one}`"} | {column: found[one, column] for column in columns} for one in credits]
+    return [
+        {"credit": f"`{one}`"} | {column: found[one, column] for column in columns}
+        for one in credits
+    ]
 
 
 def short(x: float) -> str:
@@ -280,7 +393,10 @@ def factors() -> list[Record]:
     weights = {str(g): [group_weight(g, p) for p in chances] for g in (2, 3, 4, 8, 16, 64)}
     weights |= {"∞": [1 / math.sqrt(p * (1 - p)) for p in chances]}
     columns = [f"c({p})" for p in chances] + ["c(0.01) / c(0.5)"]
-    return [{"attempts": g} | {name: f"{x:.2f}" for name, x in zip(columns, [*c, c[0] / c[-1]])} for g, c in weights.items()]
+    return [
+        {"attempts": g} | {name: f"{x:.2f}" for name, x in zip(columns, [*c, c[0] / c[-1]])}
+        for g, c in weights.items()
+    ]
 
 
 def drifts() -> list[Record]:
@@ -288,8 +404,14 @@ def drifts() -> list[Record]:
     told, found = itertools.product((0, 1), (2, 8, 32), (False, True)), []
     for decision, attempts, right in told:
         push = {how: drift(how, attempts, P, Q, decision, right) for how in AGGREGATIONS}
-        about = {"the choice is": ("no token", "a token")[decision], "attempts": attempts, "the episode went": ("wrong", "right")[right]}
-        found.append(about | {how: f"{x:+.3f}" if abs(x) > EXACT else "0" for how, x in push.items()})
+        about = {
+            "the choice is": ("no token", "a token")[decision],
+            "attempts": attempts,
+            "the episode went": ("wrong", "right")[right],
+        }
+        found.append(
+            about | {how: f"{x:+.3f}" if abs(x) > EXACT else "0" for how, x in push.items()}
+        )
     return found
 
 

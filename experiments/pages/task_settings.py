@@ -46,7 +46,9 @@ class Setting(NamedTuple):
 def run(task: Any, setting: Setting, seed: int, episodes: int, eval_every: int = EVERY) -> Run:
     """Returns the run of this setting and seed."""
     grpo = swap(algorithms.GRPO, optimizer=Adam(learning_rate=setting.learning_rate))
-    sizes = dict(updates=setting.updates, seed=seed, eval_every=eval_every, eval_episodes=episodes, devices=1)
+    sizes = dict(
+        updates=setting.updates, seed=seed, eval_every=eval_every, eval_episodes=episodes, devices=1
+    )
     return Run(task, grpo, warm_start=WarmStart(setting.warm_updates, setting.num_demos), **sizes)
 
 
@@ -78,14 +80,22 @@ def cloning(name: str, task: Any, seed: int, num_demos: int, episodes: int) -> l
     )
     found = success_curve(cloned)
     ends = next((step for step, success in found if success >= ENOUGH), LONGEST)
-    return [record(name, seed, Setting(step, num_demos, 0.0, 0), success) for step, success in found if step <= ends]
+    return [
+        record(name, seed, Setting(step, num_demos, 0.0, 0), success)
+        for step, success in found
+        if step <= ends
+    ]
 
 
 def curve(known: list[Record], num_demos: int) -> list[float]:
     """Returns the success of the slowest held-out seed after each `EVERY` updates of cloning; one that stopped keeps its last."""
     clones = [select(known, seed=seed, num_demos=num_demos, updates=0) for seed in HELD_OUT]
     length = max(map(len, clones))
-    return [min(c[min(i, len(c) - 1)]["success"] for c in clones) for i in range(length)] if all(clones) else []
+    return (
+        [min(c[min(i, len(c) - 1)]["success"] for c in clones) for i in range(length)]
+        if all(clones)
+        else []
+    )
 
 
 def is_enough(successes: list[float]) -> bool:
@@ -93,7 +103,9 @@ def is_enough(successes: list[float]) -> bool:
     return bool(successes) and successes[-1] >= ENOUGH
 
 
-def reinforcing(name: str, task: Any, begin: "Start", rates: list[float], seed: int, episodes: int) -> Iterator[list[Record]]:
+def reinforcing(
+    name: str, task: Any, begin: "Start", rates: list[float], seed: int, episodes: int
+) -> Iterator[list[Record]]:
     """Yields, for each rate, GRPO's success at each evaluation; all rates start from one clone."""
     length = LENGTH if begin.success >= ENOUGH else 2 * LENGTH
     settings = [Setting(begin.warm_updates, begin.num_demos, rate, length) for rate in rates]
@@ -102,12 +114,19 @@ def reinforcing(name: str, task: Any, begin: "Start", rates: list[float], seed: 
     clone = warm_start(first, Programs(first, report.phase), report)
     for setting in settings:
         result = train(run(task, setting, seed, episodes), on_progress=progress.show, begin=clone)
-        yield [record(name, seed, setting._replace(updates=step), success) for step, success in success_curve(result)]
+        yield [
+            record(name, seed, setting._replace(updates=step), success)
+            for step, success in success_curve(result)
+        ]
 
 
 def success_curve(result: Result) -> list[tuple[int, float]]:
     """Returns (updates, success) of each evaluation behind the first update."""
-    return [(row["step"], float(np.mean(row["eval_success"]))) for row in result.entries[1:] if "eval_success" in row]
+    return [
+        (row["step"], float(np.mean(row["eval_success"])))
+        for row in result.entries[1:]
+        if "eval_success" in row
+    ]
 
 
 def record(name: str, seed: int, setting: Setting, success: float) -> Record:
@@ -130,16 +149,30 @@ class Start(NamedTuple):
 
 def start(known: list[Record]) -> Start:
     """Returns how to clone: until the slowest held-out seed had enough, or else to where it succeeded most."""
-    found = [Start(y, EVERY * (i + 1), num_demos) for num_demos in (0, FEW) for i, y in enumerate(curve(known, num_demos))]
-    return next((each for each in found if each.success >= ENOUGH), max(found, key=lambda each: each.success))
+    found = [
+        Start(y, EVERY * (i + 1), num_demos)
+        for num_demos in (0, FEW)
+        for i, y in enumerate(curve(known, num_demos))
+    ]
+    return next(
+        (each for each in found if each.success >= ENOUGH),
+        max(found, key=lambda each: each.success),
+    )
 
 
 def choose(known: list[Record], name: str) -> Setting | None:
     """Returns the setting that the rule chooses for a task; None while runs are missing."""
     trained = [r for r in select(known, task=name) if r["updates"]]
     cells = {setting_of(r) for r in trained}
-    if not {(r["seed"], r["learning_rate"]) for r in trained} >= {(seed, rate) for seed in HELD_OUT for rate in RATES}:
+    if not {(r["seed"], r["learning_rate"]) for r in trained} >= {
+        (seed, rate) for seed in HELD_OUT for rate in RATES
+    }:
         return None
-    means = {cell: np.mean([r["success"] for r in select(trained, **cell._asdict())]) for cell in cells}
+    means = {
+        cell: np.mean([r["success"] for r in select(trained, **cell._asdict())]) for cell in cells
+    }
     best = max(means.values())
-    return min((cell for cell in cells if means[cell] >= best - TIE), key=lambda cell: (cell.updates, cell.learning_rate))
+    return min(
+        (cell for cell in cells if means[cell] >= best - TIE),
+        key=lambda cell: (cell.updates, cell.learning_rate),
+    )

@@ -41,7 +41,13 @@ from experiments.reports.stats import Record, distinct, interval, select
 from experiments.train import Command as Train
 
 PLAYERS = {"random": Random(), "expert": Expert()}
-WHO = {"random": "random", "expert": "expert", "sft": "SFT", "grpo": "SFT, then GRPO", "default": "`train grpo`"}
+WHO = {
+    "random": "random",
+    "expert": "expert",
+    "sft": "SFT",
+    "grpo": "SFT, then GRPO",
+    "default": "`train grpo`",
+}
 NO_TRAINING = Setting(0, 0, 0.0, 0)
 STALE = "†"
 INTRODUCTION = """# Tasks
@@ -113,7 +119,11 @@ class Command:
 def main(arguments: list[str]) -> int:
     command, known = from_flags(Command, Command(), arguments), named(envs)
     console.check_checkout(command.out, command.page)
-    chosen = sorted(known) if command.measure == "all" else [name for name in command.measure.split(",") if name]
+    chosen = (
+        sorted(known)
+        if command.measure == "all"
+        else [name for name in command.measure.split(",") if name]
+    )
     tasks = {name: look_up("task", name, known)() for name in chosen}
     book = Book.read(Path(command.out))
     if tasks:
@@ -129,8 +139,15 @@ def main(arguments: list[str]) -> int:
 def measure(command: Command, tasks: dict[str, Any], book: "Book") -> None:
     """Adds to the book what it lacks about these tasks."""
     whole = Whole("part", 2 * len(tasks))
-    interrupt.on_interrupt(lambda: f"stopped in {whole.place}; what is measured is kept in {command.out}, and the same command goes on.")
-    for measurement in (measure_chosen, measure_default):  # the chosen settings of all tasks come first
+    interrupt.on_interrupt(
+        lambda: (
+            f"stopped in {whole.place}; what is measured is kept in {command.out}, and the same command goes on."
+        )
+    )
+    for measurement in (
+        measure_chosen,
+        measure_default,
+    ):  # the chosen settings of all tasks come first
         for name, task in tasks.items():
             whole.next()
             with Line(name, whole, is_logged=False):
@@ -149,7 +166,13 @@ class Book:
     @classmethod
     def read(cls, folder: Path) -> "Book":
         """Returns what the files hold, if they are there."""
-        return cls(folder, *(report.read_csv(path) if path.exists() else [] for path in (folder / "search.csv", folder / "results.csv")))
+        return cls(
+            folder,
+            *(
+                report.read_csv(path) if path.exists() else []
+                for path in (folder / "search.csv", folder / "results.csv")
+            ),
+        )
 
     def add_search(self, records: list[Record]) -> None:
         """Keeps what one run of the search measured."""
@@ -158,13 +181,17 @@ class Book:
 
     def add(self, name: str, who: str, seed: int, setting: Setting, success: float) -> None:
         """Keeps a measurement; as soon as there are as many with a new setting as with an old one, the old ones go."""
-        self.measured.append({"task": name, "who": who, "seed": seed, **setting._asdict(), "success": float(success)})
+        self.measured.append(
+            {"task": name, "who": who, "seed": seed, **setting._asdict(), "success": float(success)}
+        )
         now, old = self.cell(name, who, setting)
         self.measured = [r for r in self.measured if r not in old or len(now) < len(old)]
         self.measured.sort(key=lambda r: (r["task"], list(WHO).index(r["who"])))
         report.write_csv(self.folder / "results.csv", self.measured)
 
-    def cell(self, name: str, who: str, setting: Setting | None) -> tuple[list[Record], list[Record]]:
+    def cell(
+        self, name: str, who: str, setting: Setting | None
+    ) -> tuple[list[Record], list[Record]]:
         """Returns what was measured with this setting, and with others."""
         both = select(self.measured, task=name, who=who)
         now = [r for r in both if setting_of(r) == setting]
@@ -190,7 +217,12 @@ def setting_now(name: str, who: str, book: Book) -> Setting | None:
 def newcomer(name: str) -> tuple[Run, Setting]:
     """Returns the run of `train grpo <task>` without other flags, and its setting."""
     run = parse(Train, ["grpo", name]).run
-    return run, Setting(run.warm_start.updates, run.warm_start.num_demos, run.algorithm.optimizer.learning_rate, run.updates)
+    return run, Setting(
+        run.warm_start.updates,
+        run.warm_start.num_demos,
+        run.algorithm.optimizer.learning_rate,
+        run.updates,
+    )
 
 
 def measure_chosen(command: Command, name: str, task: Any, book: Book) -> None:
@@ -228,7 +260,9 @@ def before_and_after(run: Run) -> tuple[float, float]:
 
 def success(task: Any, actor: Any, seed: int, episodes: int) -> float:
     """Returns how often an actor without a network succeeds on unseen problems."""
-    play = jax.jit(lambda key: rollout(task, actor, key, jnp.arange(episodes), split="test").success.mean())
+    play = jax.jit(
+        lambda key: rollout(task, actor, key, jnp.arange(episodes), split="test").success.mean()
+    )
     return float(play(jax.random.key(seed)))
 
 
@@ -237,20 +271,40 @@ def page(tasks: dict[str, type], book: Book) -> str:
     lines = [line(name, cls(), book) for name, cls in sorted(tasks.items())]
     stale = OUTDATED if any(STALE in cell for line in lines for cell in line.values()) else ""
     notes = [note(name, cls) for name, cls in sorted(tasks.items())]
-    return "\n".join([INTRODUCTION + stale, report.markdown(lines), falls(book.searched), repeats(book.searched), *notes])
+    return "\n".join(
+        [
+            INTRODUCTION + stale,
+            report.markdown(lines),
+            falls(book.searched),
+            repeats(book.searched),
+            *notes,
+        ]
+    )
 
 
 def falls(searched: list[Record]) -> str:
     """Returns why GRPO can fall behind its clone, with the success at each rate in the tasks that were searched; else nothing."""
-    done = [name for name in sorted(distinct(searched, "task")) if task_settings.choose(searched, name)]
-    table = report.markdown([ends(name, select(searched, task=name)) for name in done]) if done else ""
+    done = [
+        name for name in sorted(distinct(searched, "task")) if task_settings.choose(searched, name)
+    ]
+    table = (
+        report.markdown([ends(name, select(searched, task=name)) for name in done]) if done else ""
+    )
     return FALLS.format(length=task_settings.LENGTH, table=table) if done else ""
 
 
 def repeats(searched: list[Record]) -> str:
     """Returns what cloning a few demonstrations again and again came to, where that was tried; else nothing."""
-    tried = [name for name in sorted(distinct(searched, "task")) if select(searched, task=name, num_demos=task_settings.FEW, updates=0)]
-    table = report.markdown([clones(select(searched, updates=0, task=name)) for name in tried]) if tried else ""
+    tried = [
+        name
+        for name in sorted(distinct(searched, "task"))
+        if select(searched, task=name, num_demos=task_settings.FEW, updates=0)
+    ]
+    table = (
+        report.markdown([clones(select(searched, updates=0, task=name)) for name in tried])
+        if tried
+        else ""
+    )
     return REPEATS.format(few=task_settings.FEW, table=table) if tried else ""
 
 
@@ -258,7 +312,10 @@ def clones(searched: list[Record]) -> Record:
     """Returns a task's mean success over the held-out seeds, and after how many updates, for each number of demonstrations."""
     found = {"task": searched[0]["task"]}
     for num_demos, words in ((0, "fresh"), (task_settings.FEW, f"{task_settings.FEW} repeated")):
-        last = [select(searched, seed=seed, num_demos=num_demos)[-1] for seed in distinct(select(searched, num_demos=num_demos), "seed")]
+        last = [
+            select(searched, seed=seed, num_demos=num_demos)[-1]
+            for seed in distinct(select(searched, num_demos=num_demos), "seed")
+        ]
         updates = max(r["warm_updates"] for r in last)
         found |= {words: f"{np.mean([r['success'] for r in last]):.3f} after {updates} updates"}
     return found
@@ -267,10 +324,20 @@ def clones(searched: list[Record]) -> Record:
 def ends(name: str, searched: list[Record]) -> Record:
     """Returns a task's mean success over the held-out seeds: where cloning stopped, and at the end of GRPO at each rate."""
     num_demos = task_settings.start(searched).num_demos
-    clones = [select(searched, seed=seed, num_demos=num_demos, updates=0)[-1] for seed in task_settings.HELD_OUT]
-    trained = {rate: select(searched, learning_rate=rate, updates=task_settings.LENGTH) for rate in task_settings.RATES}
-    found = {"clone": clones} | {f"GRPO at {words_of_rate(rate)}": records for rate, records in trained.items()}
-    return {"task": name} | {what: f"{np.mean([r['success'] for r in records]):.3f}" for what, records in found.items()}
+    clones = [
+        select(searched, seed=seed, num_demos=num_demos, updates=0)[-1]
+        for seed in task_settings.HELD_OUT
+    ]
+    trained = {
+        rate: select(searched, learning_rate=rate, updates=task_settings.LENGTH)
+        for rate in task_settings.RATES
+    }
+    found = {"clone": clones} | {
+        f"GRPO at {words_of_rate(rate)}": records for rate, records in trained.items()
+    }
+    return {"task": name} | {
+        what: f"{np.mean([r['success'] for r in records]):.3f}" for what, records in found.items()
+    }
 
 
 def line(name: str, task: Any, book: Book) -> Record:
@@ -279,8 +346,15 @@ def line(name: str, task: Any, book: Book) -> Record:
     shape = f"{spec.prompt_length} + {spec.num_turns} x ({spec.observation_length} + {spec.action_length})"
     shown = {who: cell_to_show(name, who, book) for who in WHO}
     trained = shown["grpo"][0]
-    cells = {WHO[who]: interval([r["success"] for r in records]) + mark if records else "–" for who, (records, mark) in shown.items()}
-    return {"task": f"[{name}](#{name})", "tokens": shape, "setting": words(setting_of(trained[0])) if trained else "–"} | cells
+    cells = {
+        WHO[who]: interval([r["success"] for r in records]) + mark if records else "–"
+        for who, (records, mark) in shown.items()
+    }
+    return {
+        "task": f"[{name}](#{name})",
+        "tokens": shape,
+        "setting": words(setting_of(trained[0])) if trained else "–",
+    } | cells
 
 
 def cell_to_show(name: str, who: str, book: Book) -> tuple[list[Record], str]:
@@ -311,7 +385,9 @@ def words_of_rate(rate: float) -> str:
 def note(name: str, cls: type) -> str:
     """What a task isolates, an episode, its rules and its knobs."""
     module = inspect.getmodule(cls)
-    about, rules = (text.partition(">>>")[0].strip() for text in (module.__doc__, inspect.getdoc(cls)))
+    about, rules = (
+        text.partition(">>>")[0].strip() for text in (module.__doc__, inspect.getdoc(cls))
+    )
     spec = cls().spec
     tokens = f"{spec.context_length} tokens: {spec.prompt_length} of prompt, then {spec.num_turns} turn{'s' * (spec.num_turns > 1)} of"
     tokens += f" {spec.observation_length} observed and up to {spec.action_length} written."
@@ -321,7 +397,11 @@ def note(name: str, cls: type) -> str:
 
 def episodes(module: ModuleType, cls: type) -> str:
     """The task's literal episodes, from the docstrings of its module and its own."""
-    examples = [e for text in (module.__doc__, cls.__doc__) for e in doctest.DocTestParser().get_examples(text)]
+    examples = [
+        e
+        for text in (module.__doc__, cls.__doc__)
+        for e in doctest.DocTestParser().get_examples(text)
+    ]
     return "\n".join(e.want for e in examples if e.want and f"{cls.__name__}(" in e.source)
 
 
@@ -331,8 +411,14 @@ def fields(cls: type) -> list[Record]:
     found = {}
     for field in dataclasses.fields(cls):
         comment = re.search(rf"^    {field.name}: .*?  # (.*)$", source, re.MULTILINE)
-        default = f"{len(field.default)} pairs" if isinstance(field.default, tuple) else field.default
-        found[field.name] = {"knob": f"`{field.name}`", "default": default, "": comment.group(1) if comment else ""}
+        default = (
+            f"{len(field.default)} pairs" if isinstance(field.default, tuple) else field.default
+        )
+        found[field.name] = {
+            "knob": f"`{field.name}`",
+            "default": default,
+            "": comment.group(1) if comment else "",
+        }
     return list(found.values())
 
 

@@ -20,7 +20,9 @@ def answer(results: list[Record]) -> list[str]:
 def greedy(results: list[Record]) -> str:
     """Returns why the likeliest actions may succeed where sampled ones do not, with the warm start as the example."""
     modes, tasks = ("sampled", "greedy"), distinct(results, "task")
-    ends = {task: [_mean(results, task, "warm_start", mode=mode) for mode in modes] for task in tasks}
+    ends = {
+        task: [_mean(results, task, "warm_start", mode=mode) for mode in modes] for task in tasks
+    }
     task = max(tasks, key=lambda name: ends[name][1] - ends[name][0])
     sampled, likeliest = ends[task]
     some = select(results, task=task, row="warm_start", horizon=1, mode="sampled")
@@ -37,8 +39,17 @@ def greedy(results: list[Record]) -> str:
     )
 
 
-def _mean(results: list[Record], task: str, row: str, horizon: int = 1, mode: str = "sampled", column: str = "success") -> float:
-    return float(scores(select(results, task=task, row=row, horizon=horizon, mode=mode), column).mean())
+def _mean(
+    results: list[Record],
+    task: str,
+    row: str,
+    horizon: int = 1,
+    mode: str = "sampled",
+    column: str = "success",
+) -> float:
+    return float(
+        scores(select(results, task=task, row=row, horizon=horizon, mode=mode), column).mean()
+    )
 
 
 def _list(parts: list[str]) -> str:
@@ -53,7 +64,9 @@ def _cloning(results: list[Record], longest: int) -> str:
     each = []
     for task in distinct(results, "task"):
         trained, longer = _mean(results, task, "sft"), _mean(results, task, "sft", longest)
-        each.append(f"{trained:.0%} of the episodes on {words(task)} ({longer:.0%} at {longest} times the length)")
+        each.append(
+            f"{trained:.0%} of the episodes on {words(task)} ({longer:.0%} at {longest} times the length)"
+        )
     return f"Cloning a few fixed demonstrations (SFT) succeeds in {_list(each)}."
 
 
@@ -72,7 +85,10 @@ def _labels(results: list[Record]) -> str:
     ends, more = [], []
     for task in distinct(results, "task"):
         ends.append(f"{_mean(results, task, 'dagger'):.0%}")
-        more.append(_mean(results, task, "dagger", column="expert_labels") - _mean(results, task, "sft", column="expert_labels"))
+        more.append(
+            _mean(results, task, "dagger", column="expert_labels")
+            - _mean(results, task, "sft", column="expert_labels")
+        )
     respectively = ", in the same order" * (len(ends) > 1)
     said = f"The expert's labels on the learner's own episodes (DAgger) bring {_list(ends)}{respectively}"
     return f"{said}, and cost at least {min(more):,.0f} labels more."

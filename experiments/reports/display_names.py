@@ -56,5 +56,11 @@ def task_name(task: Any) -> str:
         return " + ".join(task_name(part) for part in parts(task).values())
     if hasattr(task, "title"):
         return task.title
-    knobs = {f.name: getattr(task, f.name) for f in dataclasses.fields(task) if getattr(task, f.name) != f.default}
-    return snake_case(type(task).__name__) + (f"({', '.join(f'{k}={v}' for k, v in knobs.items())})" if knobs else "")
+    knobs = {
+        f.name: getattr(task, f.name)
+        for f in dataclasses.fields(task)
+        if getattr(task, f.name) != f.default
+    }
+    return snake_case(type(task).__name__) + (
+        f"({', '.join(f'{k}={v}' for k, v in knobs.items())})" if knobs else ""
+    )

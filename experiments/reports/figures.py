@@ -27,7 +27,9 @@ from agentic_rl.records import atomic_files
 from experiments.reports.display_names import words
 from experiments.reports.stats import t_interval
 
-Kind = Literal["number", "share", "cosine", "ratio"]  # what a quantity is: its interval and its axis follow from that
+Kind = Literal[
+    "number", "share", "cosine", "ratio"
+]  # what a quantity is: its interval and its axis follow from that
 Ends = Float[np.ndarray, " points"]
 
 WIDTH = 6.5  # inches: a page's text width
@@ -49,7 +51,11 @@ def styles(names: Sequence[str]) -> dict[str, dict]:
     """Returns the colour, marker and line style of each name, distinct for the first 8 beside `warm_start`."""
     found = {}
     for i, name in enumerate(n for n in names if n != "warm_start"):
-        found[name] = {"color": COLORS[i % 8], "marker": MARKERS[i % 9], "linestyle": LINES[(i + i // 8) % 4]}
+        found[name] = {
+            "color": COLORS[i % 8],
+            "marker": MARKERS[i % 9],
+            "linestyle": LINES[(i + i // 8) % 4],
+        }
     return found | {"warm_start": {"color": "black", "marker": "*", "linestyle": ":"}}
 
 
@@ -62,7 +68,9 @@ def page(lines: int, columns: int, height: float, **how: Any) -> tuple[Figure, n
 # Intervals
 
 
-def interval(each: Sequence[Real[np.ndarray, " seeds"]], kind: Kind = "number") -> tuple[Ends, Ends, Ends]:
+def interval(
+    each: Sequence[Real[np.ndarray, " seeds"]], kind: Kind = "number"
+) -> tuple[Ends, Ends, Ends]:
     """Returns the mean over seeds at each point, and the ends of Student's 95% interval; seeds without a number are left out.
 
     The interval of a share or a cosine is cut where the quantity ends, so that it stays an interval of at least 95%. That of a ratio
@@ -106,7 +114,9 @@ def bars(
     mean, low, high = interval(each, kind)
     ends = np.maximum([mean - low, high - mean], 0.0)
     aside = (place[0] - (place[1] - 1) / 2) * STEP / 72
-    moved = panel.transData + ScaledTranslation(0 if across else aside, -aside if across else 0, panel.figure.dpi_scale_trans)
+    moved = panel.transData + ScaledTranslation(
+        0 if across else aside, -aside if across else 0, panel.figure.dpi_scale_trans
+    )
     data = dict(x=mean, y=at, xerr=ends) if across else dict(x=at, y=mean, yerr=ends)
     _make_room(panel, place[1] * STEP / 2 + 4, across)
     for artist in panel.errorbar(**data, capsize=2, elinewidth=1, **look).get_children():
@@ -116,7 +126,11 @@ def bars(
 def _make_room(panel: Axes, points: float, across: bool) -> None:
     """Widens the margins of the axis along which bars are moved, so that none leaves the panel."""
     grid = panel.get_subplotspec().get_gridspec()
-    inches = panel.figure.get_figheight() / grid.nrows if across else panel.figure.get_figwidth() / grid.ncols
+    inches = (
+        panel.figure.get_figheight() / grid.nrows
+        if across
+        else panel.figure.get_figwidth() / grid.ncols
+    )
     share = min(points / 72 / (0.75 * inches), 0.3)
     panel.margins(**{"y" if across else "x": share / (1 - 2 * share)})
 
@@ -135,7 +149,11 @@ def fit(panels: Iterable[Axes], kind: Kind = "number") -> None:
         least, most = BOUNDS[kind]
         margin = 0.03 * (most - least)
         wide = kind == "share" and high - low > (most - least) / 2
-        low, high = (least - margin, most + margin) if wide else (max(low, least - margin), min(high, most + margin))
+        low, high = (
+            (least - margin, most + margin)
+            if wide
+            else (max(low, least - margin), min(high, most + margin))
+        )
     for panel in panels:
         panel.set_ylim(low, high)
 
@@ -177,17 +195,39 @@ def interval_legend(seeds: int, shape: Literal["band", "bar"] = "bar", mean: str
     label = f"{mean}95% interval over {seeds} seeds"
     if shape == "band":
         return Patch(facecolor=GREY, alpha=2 * SHADE, linewidth=0, label=label)
-    return Line2D([], [], color=GREY, marker="|", markersize=11, markeredgewidth=1.5, linestyle="", label=label)
+    return Line2D(
+        [],
+        [],
+        color=GREY,
+        marker="|",
+        markersize=11,
+        markeredgewidth=1.5,
+        linestyle="",
+        label=label,
+    )
 
 
 def legend(figure: Figure, handles: Sequence[Artist], above: bool = False) -> Figure:
     """Adds a legend below the panels, or above them, in as many columns as the figure is wide, and makes the figure higher by its lines."""
-    widths = [TextPath((0, 0), handle.get_label(), size=STYLE["legend.fontsize"]).get_extents().width / 72 + 0.65 for handle in handles]
-    fitting = [n for n in range(1, len(handles) + 1) if _width(widths, n) <= figure.get_figwidth() - 0.2]
+    widths = [
+        TextPath((0, 0), handle.get_label(), size=STYLE["legend.fontsize"]).get_extents().width / 72
+        + 0.65
+        for handle in handles
+    ]
+    fitting = [
+        n for n in range(1, len(handles) + 1) if _width(widths, n) <= figure.get_figwidth() - 0.2
+    ]
     columns = max(fitting, default=1)
     figure.set_figheight(figure.get_figheight() + 0.21 * -(-len(handles) // columns) + 0.1)
     where = f"outside {'upper' if above else 'lower'} center"
-    figure.legend(handles=handles, loc=where, ncols=columns, frameon=False, handlelength=2.6, columnspacing=1.2)
+    figure.legend(
+        handles=handles,
+        loc=where,
+        ncols=columns,
+        frameon=False,
+        handlelength=2.6,
+        columnspacing=1.2,
+    )
     return figure
 
 

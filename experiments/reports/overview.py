@@ -15,14 +15,20 @@ from experiments.reports.figures import STYLE, legend, page
 from experiments.reports.report import Markup
 from experiments.reports.stats import Record, distinct, select
 
-COLORS = {"supported": "#009E73", "falsified": "#D55E00", "inconclusive": "#BBBBBB"}  # in this order, everywhere
+COLORS = {
+    "supported": "#009E73",
+    "falsified": "#D55E00",
+    "inconclusive": "#BBBBBB",
+}  # in this order, everywhere
 DEFINITIONS = (
     "A claim is supported or falsified if its rule decides so, also after Holm's correction for all rules of its study; "
     "inconclusive says that the numbers leave both open, not that there is no effect."
 )
 
 
-def by_outcome(verdicts: Iterable[Any], outcome: Callable[[Any], str] = itemgetter("verdict")) -> list[Any]:
+def by_outcome(
+    verdicts: Iterable[Any], outcome: Callable[[Any], str] = itemgetter("verdict")
+) -> list[Any]:
     """Returns the verdicts (by default records) with what is decided first: supported, falsified, inconclusive."""
     return sorted(verdicts, key=lambda verdict: list(COLORS).index(outcome(verdict)))
 
@@ -49,10 +55,15 @@ def count_verdicts(lines: list[Record]) -> str:
 def summarize_verdicts(lines: list[Record]) -> str:
     """Returns a sentence on where most claims hold, and where one is falsified."""
     counts = {study: count(select(lines, study=study)) for study in distinct(lines, "study")}
-    share = {study: n["supported"] / sum(n.values()) for study, n in counts.items() if n["supported"]}
+    share = {
+        study: n["supported"] / sum(n.values()) for study, n in counts.items() if n["supported"]
+    }
     most = sorted(share, key=lambda study: (-share[study], -counts[study]["supported"]))[:3]
     wrong = [study for study, n in counts.items() if n["falsified"]]
-    held = ", ".join(f"{words(study)} ({counts[study]['supported']} of {sum(counts[study].values())})" for study in most)
+    held = ", ".join(
+        f"{words(study)} ({counts[study]['supported']} of {sum(counts[study].values())})"
+        for study in most
+    )
     said = f"Claims hold most often in {held}." if most else "No claim is supported."
     return f"{said} {'Some are falsified in ' + ', '.join(map(words, wrong)) if wrong else 'None is falsified'}."
 
@@ -64,8 +75,12 @@ def verdict_list(lines: list[Record], links: dict[str, str] | None = None) -> Ma
     """
     n = {"all": len(lines)} | count(lines)
     choices = "".join(_choice(kind, number) for kind, number in n.items())
-    boxes = "\n".join(_box(line, (links or {}).get(line.get("study", ""), "")) for line in by_outcome(lines))
-    return Markup(f'<div class="judged"><fieldset><legend>Show</legend>{choices}</fieldset>\n{boxes}</div>')
+    boxes = "\n".join(
+        _box(line, (links or {}).get(line.get("study", ""), "")) for line in by_outcome(lines)
+    )
+    return Markup(
+        f'<div class="judged"><fieldset><legend>Show</legend>{choices}</fieldset>\n{boxes}</div>'
+    )
 
 
 def _choice(kind: str, number: int) -> str:
@@ -76,7 +91,11 @@ def _choice(kind: str, number: int) -> str:
 def _box(line: Record, link: str) -> str:
     name = escape(words(line["study"])) if "study" in line else ""
     study = f'<a href="#{link}">{name}</a>: ' if link else f"{name}: " * bool(name)
-    more = "".join(f"<p>{label}{escape(line[key])}</p>" for key, label in (("evidence", ""), ("rule", "Rule: ")) if key in line)
+    more = "".join(
+        f"<p>{label}{escape(line[key])}</p>"
+        for key, label in (("evidence", ""), ("rule", "Rule: "))
+        if key in line
+    )
     kind = escape(line["verdict"])
     return f'<div class="verdict {kind}"><p><strong>{kind}</strong> {study}{escape(line["claim"])}</p>{more}</div>'
 
@@ -85,14 +104,29 @@ def _box(line: Record, link: str) -> str:
 def figure(lines: list[Record]) -> Figure:
     """How many verdicts of each kind each study came to, a bar each, the study with the most that is decided on top."""
     counts = {study: count(select(lines, study=study)) for study in distinct(lines, "study")}
-    order = sorted(counts, key=lambda study: (-counts[study]["supported"], -counts[study]["falsified"], counts[study]["inconclusive"]))
+    order = sorted(
+        counts,
+        key=lambda study: (
+            -counts[study]["supported"],
+            -counts[study]["falsified"],
+            counts[study]["inconclusive"],
+        ),
+    )
     drawn, panels = page(1, 1, height=0.2 * len(order) + 0.8)
     panel, left = panels[0][0], np.zeros(len(order))
     for kind, color in COLORS.items():
         width = np.array([counts[study][kind] for study in order])
         panel.barh(range(len(order)), width, left=left, color=color, height=0.75)
         for y in np.flatnonzero(width):
-            panel.text(left[y] + width[y] / 2, y, width[y], ha="center", va="center", fontsize=8, color="black")
+            panel.text(
+                left[y] + width[y] / 2,
+                y,
+                width[y],
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="black",
+            )
         left = left + width
     panel.set_yticks(range(len(order)), [words(study) for study in order])
     panel.set(xlabel="claims", ylim=(len(order) - 0.4, -0.6))

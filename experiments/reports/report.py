@@ -70,7 +70,9 @@ class Section(NamedTuple):
     parts: list[Part]
 
 
-def outcome(low: float, high: float, threshold: float = 0.0) -> Literal["supported", "falsified", "inconclusive"]:
+def outcome(
+    low: float, high: float, threshold: float = 0.0
+) -> Literal["supported", "falsified", "inconclusive"]:
     """The outcome of the rule "the quantity is above `threshold`", by its interval; NaN is inconclusive."""
     return "supported" if low > threshold else "falsified" if high < threshold else "inconclusive"
 
@@ -88,7 +90,9 @@ def _summary(row: str, results: list[Record]) -> Record:
     for name, (column, horizon, form) in COLUMNS.items():
         value, low, high = estimate(scores(select(results, horizon=horizon), column))
         same_count = low == high and form.startswith(",")
-        cells[name] = f"{value:{form}}" if same_count else f"{value:{form}} [{low:{form}}, {high:{form}}]"
+        cells[name] = (
+            f"{value:{form}}" if same_count else f"{value:{form}} [{low:{form}}, {high:{form}}]"
+        )
     return {"row": row} | cells
 
 
@@ -103,16 +107,23 @@ def text(rows: list[Record]) -> str:
     """The rows as aligned columns for a terminal."""
     lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def markdown(rows: list[Record]) -> str:
     """The rows as a GitHub table."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
 
 
-def html(title: str, provenance: dict[str, Any], sections: list[Section], answer: Sequence[Part] = ()) -> str:
+def html(
+    title: str, provenance: dict[str, Any], sections: list[Section], answer: Sequence[Part] = ()
+) -> str:
     """Returns one page that needs no other file: the answer, contents, sections, and how it was made.
 
     It fits a phone, where tables scroll sideways.
@@ -122,10 +133,21 @@ def html(title: str, provenance: dict[str, Any], sections: list[Section], answer
     missing = [name for name in PROVENANCE if not provenance.get(name)]
     if missing:
         raise ValueError(f"A report must state its {', '.join(missing)}.")
-    made = "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in provenance.items()) + "</dl>"
-    bodies = [(s.heading, "\n".join(map(_part, s.parts))) for s in sections] + [("How this was made", made)]
-    contents = "".join(f'<li><a href="#s{i}">{escape(heading)}</a></li>' for i, (heading, _) in enumerate(bodies))
-    body = "\n".join(f'<section id="s{i}"><h2>{escape(heading)}</h2>\n{part}</section>' for i, (heading, part) in enumerate(bodies))
+    made = (
+        "<dl>"
+        + "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in provenance.items())
+        + "</dl>"
+    )
+    bodies = [(s.heading, "\n".join(map(_part, s.parts))) for s in sections] + [
+        ("How this was made", made)
+    ]
+    contents = "".join(
+        f'<li><a href="#s{i}">{escape(heading)}</a></li>' for i, (heading, _) in enumerate(bodies)
+    )
+    body = "\n".join(
+        f'<section id="s{i}"><h2>{escape(heading)}</h2>\n{part}</section>'
+        for i, (heading, part) in enumerate(bodies)
+    )
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
     first = f'<div class="answer">{"".join(map(_part, answer))}</div>\n' if answer else ""
     page = f"<h1>{escape(title)}</h1>\n{first}<nav><ol>{contents}</ol></nav>\n{body}"
@@ -148,7 +170,9 @@ def _part(part: Part) -> str:
             head = "".join(f'<th scope="col">{escape(column)}</th>' for column in first)
             lines = "".join("<tr>" + "".join(map(_td, row.values())) + "</tr>" for row in part)
             return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
-    raise ValueError(f"A section holds paragraphs, tables with at least one row, Pictures and Verdicts, not {part!r}.")
+    raise ValueError(
+        f"A section holds paragraphs, tables with at least one row, Pictures and Verdicts, not {part!r}."
+    )
 
 
 def _td(value: Any) -> str:
@@ -179,10 +203,14 @@ def write_csv(path: Path, records: list[Record]) -> None:
 
 
 def _cell(record: Record, column: str) -> str:
-    value = getattr(record[column], "item", lambda: record[column])()  # NumPy and JAX scalars become Python's
+    value = getattr(
+        record[column], "item", lambda: record[column]
+    )()  # NumPy and JAX scalars become Python's
     written = value if isinstance(value, str) else repr(value)
     if repr(_number(written)) != repr(value):
-        raise ValueError(f"The {column} {value!r} would not read back from CSV as itself; use a number, or a text that is not one.")
+        raise ValueError(
+            f"The {column} {value!r} would not read back from CSV as itself; use a number, or a text that is not one."
+        )
     return written
 
 
@@ -198,4 +226,7 @@ def _number(cell: str) -> int | float | str:
 def read_csv(path: Path) -> list[Record]:
     """The records that `write_csv` wrote: whole numbers as int, others as float, the rest as str."""
     with path.open(encoding="utf-8", newline="") as file:
-        return [{column: _number(cell) for column, cell in record.items()} for record in csv.DictReader(file)]
+        return [
+            {column: _number(cell) for column, cell in record.items()}
+            for record in csv.DictReader(file)
+        ]

@@ -28,7 +28,11 @@ MEANING = {
 
 def lines(found: Record) -> list[Record]:
     """Returns a line for each measure: its name, its value with the standard error if there is one, and what it is."""
-    return [{"measure": name, "value": value(found, name), "": meaning} for name, meaning in MEANING.items() if name in found]
+    return [
+        {"measure": name, "value": value(found, name), "": meaning}
+        for name, meaning in MEANING.items()
+        if name in found
+    ]
 
 
 def value(found: Record, name: str) -> str:

@@ -49,7 +49,9 @@ def scores(records: list[Record], column: str) -> Float[np.ndarray, "tasks seeds
     found = {(r["task"], r["seed"]): float(r[column]) for r in records}
     tasks, seeds = distinct(records, "task"), sorted(distinct(records, "seed"))
     if not records or len(records) != len(found) or len(found) != len(tasks) * len(seeds):
-        raise ValueError(f"{column} needs one record for each of tasks {tasks} and seeds {seeds}, but there are {len(records)} records.")
+        raise ValueError(
+            f"{column} needs one record for each of tasks {tasks} and seeds {seeds}, but there are {len(records)} records."
+        )
     return np.array([[found[task, seed] for seed in seeds] for task in tasks])
 
 
@@ -64,7 +66,9 @@ def iqm(scores: Real[np.ndarray, "..."], axis: int | None = None) -> Any:
     Raises: ValueError if a score is NaN, since sorting would cut it away as if it were the best one.
     """
     if np.isnan(scores).any():
-        raise ValueError("A score is NaN; give a failed run its last finite score and report how many failed.")
+        raise ValueError(
+            "A score is NaN; give a failed run its last finite score and report how many failed."
+        )
     return scipy.stats.trim_mean(scores, 0.25, axis=axis)
 
 
@@ -100,7 +104,11 @@ def t_interval(sample: Real[np.ndarray, "seeds *shape"]) -> tuple[Values, Values
     x̄ ± t₀.₉₇₅(n−1) · s/√n, which for 1, 2, 3, 4, 5 is 3 ± 2.776 · 0.7071.
     """
     n, mean = len(sample), sample.mean(axis=0)
-    half = scipy.stats.t.ppf(0.975, n - 1) * scipy.stats.sem(sample, axis=0) if n > 1 else np.full_like(mean, np.nan, dtype=float)
+    half = (
+        scipy.stats.t.ppf(0.975, n - 1) * scipy.stats.sem(sample, axis=0)
+        if n > 1
+        else np.full_like(mean, np.nan, dtype=float)
+    )
     return mean, mean - half, mean + half
 
 
@@ -149,9 +157,13 @@ def sign_flip(difference: Real[np.ndarray, " seeds"]) -> float:
     Raises: ValueError above 20 seeds, where 2ⁿ is too many to enumerate.
     """
     if len(difference) > 20:
-        raise ValueError(f"An exact sign-flip test of {len(difference)} seeds has too many assignments; use paired_t.")
+        raise ValueError(
+            f"An exact sign-flip test of {len(difference)} seeds has too many assignments; use paired_t."
+        )
     exact = {"permutation_type": "samples", "n_resamples": np.inf, "batch": 4096}
-    return float(scipy.stats.permutation_test((difference,), np.mean, vectorized=True, **exact).pvalue)
+    return float(
+        scipy.stats.permutation_test((difference,), np.mean, vectorized=True, **exact).pvalue
+    )
 
 
 def holm(p_values: Real[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:

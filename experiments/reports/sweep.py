@@ -14,7 +14,12 @@ from experiments.reports import figures
 from experiments.reports.stats import Record, distinct, select, t_interval
 
 FLOOR = -20.0  # dB: in means, trends and figures, of a signal too weak to be seen
-SCALES = {"log": dict(value="log", base=2), "logit": dict(value="logit"), "linear": dict(value="linear"), "even": dict(value="linear")}
+SCALES = {
+    "log": dict(value="log", base=2),
+    "logit": dict(value="logit"),
+    "linear": dict(value="linear"),
+    "even": dict(value="linear"),
+}
 KINDS: dict[str, figures.Kind] = {  # what the columns of the records are, where they are not just numbers
     "success": "share", "learned": "share", "shown": "share", "shifted": "share", "clipped": "share", "share": "share",
     "expected_cosine": "cosine",
@@ -29,17 +34,24 @@ def by_seed(records: list[Record], column: str, **where) -> Float[np.ndarray, " 
     """
     some, seeds = select(records, **where), sorted(distinct(records, "seed"))
     if sorted(r["seed"] for r in some) != seeds:
-        raise ValueError(f"{column} needs one record for each of seeds {seeds} where {where}, but there are {len(some)}.")
+        raise ValueError(
+            f"{column} needs one record for each of seeds {seeds} where {where}, but there are {len(some)}."
+        )
     found = np.array([select(some, seed=seed)[0][column] for seed in seeds], float)
     return np.maximum(found, FLOOR) if column.endswith("snr") else found
 
 
-def table(records: list[Record], x: str, columns: Mapping[str, str], lines: str = "estimator") -> list[Record]:
+def table(
+    records: list[Record], x: str, columns: Mapping[str, str], lines: str = "estimator"
+) -> list[Record]:
     """Means over seeds and half of Student's 95% interval; `columns`: of the records, and the format of each."""
     found = []
     for at in distinct(records, x):
         for name in distinct(select(records, **{x: at}), lines):
-            cells = {column: cell(by_seed(records, column, **{x: at, lines: name}), how) for column, how in columns.items()}
+            cells = {
+                column: cell(by_seed(records, column, **{x: at, lines: name}), how)
+                for column, how in columns.items()
+            }
             found.append({x: at, lines: name} | {k.replace("_", " "): v for k, v in cells.items()})
     return found
 
@@ -73,25 +85,59 @@ def figure(
     drawn, axes = figures.page(1, len(panels), height=2.6)
     shape = "bar" if len(at) <= FEW else "band"
     for panel, (column, what) in zip(axes[0], panels.items(), strict=True):
-        there = [name for name in names if any(np.isfinite(r[column]) for r in select(records, **{lines: name}))]
+        there = [
+            name
+            for name in names
+            if any(np.isfinite(r[column]) for r in select(records, **{lines: name}))
+        ]
         for i, name in enumerate(there):
-            _line(panel, select(records, **{lines: name}), x, column, at if scale == "even" else [], style[name], (i, len(there)), shape)
+            _line(
+                panel,
+                select(records, **{lines: name}),
+                x,
+                column,
+                at if scale == "even" else [],
+                style[name],
+                (i, len(there)),
+                shape,
+            )
         if column.endswith("snr"):
             panel.axhline(FLOOR, color=figures.GREY, linewidth=0.8, linestyle=":")
         panel.set_xscale(**SCALES[scale])
-        figures.ticks(panel, range(len(at)) if scale == "even" else at, [figures.number(v) for v in at])
+        figures.ticks(
+            panel, range(len(at)) if scale == "even" else at, [figures.number(v) for v in at]
+        )
         panel.set(title=what, xlabel=label or x.replace("_", " "))
         figures.fit([panel], KINDS.get(column, "number"))
     if same:
         figures.fit(axes[0], KINDS.get(next(iter(panels)), "number"))
     if title:
         drawn.suptitle(title, fontsize=11)
-    floor = [Line2D([], [], color=figures.GREY, linestyle=":", label=f"{FLOOR:g} dB: no signal seen".replace("-", "−"))]
+    floor = [
+        Line2D(
+            [],
+            [],
+            color=figures.GREY,
+            linestyle=":",
+            label=f"{FLOOR:g} dB: no signal seen".replace("-", "−"),
+        )
+    ]
     handles = [*figures.entries(style), *floor * any(column.endswith("snr") for column in panels)]
-    return figures.legend(drawn, [*handles, figures.interval_legend(len(distinct(records, "seed")), shape)])
+    return figures.legend(
+        drawn, [*handles, figures.interval_legend(len(distinct(records, "seed")), shape)]
+    )
 
 
-def _line(panel: Axes, own: list[Record], x: str, column: str, even: list, look: dict, place: tuple[int, int], shape: str) -> None:
+def _line(
+    panel: Axes,
+    own: list[Record],
+    x: str,
+    column: str,
+    even: list,
+    look: dict,
+    place: tuple[int, int],
+    shape: str,
+) -> None:
     """One estimator's line; bars of several stand side by side."""
     at = sorted(distinct(own, x))
     each = [by_seed(own, column, **{x: value}) for value in at]
@@ -104,5 +150,7 @@ def _line(panel: Axes, own: list[Record], x: str, column: str, even: list, look:
 
 def same_limits(drawn: Iterable[Figure], panels: Iterable[str]) -> None:
     """Gives each column's panel the same limits in all figures of these panels."""
-    for column, same in zip(panels, zip(*(figure.axes for figure in drawn), strict=True), strict=True):
+    for column, same in zip(
+        panels, zip(*(figure.axes for figure in drawn), strict=True), strict=True
+    ):
         figures.fit(same, KINDS.get(column, "number"))

@@ -38,7 +38,11 @@ from experiments.reports.stats import Record, distinct, select, t_interval
 from experiments.reports.verdicts import above_zero
 
 LOOPS = ("babyagi", "autogpt")
-SCAFFOLDS = {"once": "asked once for a list", "babyagi": "BabyAGI's loop", "autogpt": "AutoGPT's loop"}  # in words
+SCAFFOLDS = {
+    "once": "asked once for a list",
+    "babyagi": "BabyAGI's loop",
+    "autogpt": "AutoGPT's loop",
+}  # in words
 GOOD = 0.9  # share of right lists and answers
 SUPERVISED, MORE, RL = "supervised", "more supervision", "then RL"
 
@@ -64,7 +68,9 @@ class AgentsOf2023(training_study.TrainingStudy):
         "success": "the whole goal is done: once: the list is right as it stands",
         "single tasks": "share of single questions answered as the expert does",
     } | MODES  # fmt: skip
-    tiny: ClassVar[dict[str, Any]] = dict(steps=(1, 2), items=2, supervised_updates=1, updates=1, problems=16, seeds=2)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        steps=(1, 2), items=2, supervised_updates=1, updates=1, problems=16, seeds=2
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -76,17 +82,25 @@ class AgentsOf2023(training_study.TrainingStudy):
         return replace(super().policy_config, context="history")
 
     def cells(self) -> list[Record]:
-        return [dict(steps=steps, model=model) for steps in self.steps for model in (SUPERVISED, MORE, RL)]
+        return [
+            dict(steps=steps, model=model)
+            for steps in self.steps
+            for model in (SUPERVISED, MORE, RL)
+        ]
 
     def records(self, cell: Record) -> list[Record]:
         task = Todo(num_items=self.items, steps=cell["steps"])
         policies = self.policies(task, cell["model"])
-        single = training_study.evaluate_policies(policies, Question(task), self.policy_config, self.problems)["success"]
+        single = training_study.evaluate_policies(
+            policies, Question(task), self.policy_config, self.problems
+        )["success"]
         found = []
         for scaffold, (wrapped, context) in scaffolds(task).items():
             size = replace(self.policy_config, context=context)
             played = training_study.play_test_episodes(policies, wrapped, size, self.problems)
-            columns = {"success": played.success.mean((1, 2)), "single tasks": single} | modes(task, played)
+            columns = {"success": played.success.mean((1, 2)), "single tasks": single} | modes(
+                task, played
+            )
             found += [{"scaffold": scaffold} | record for record in training_study.records(columns)]
         return found
 
@@ -94,18 +108,32 @@ class AgentsOf2023(training_study.TrainingStudy):
         """Of all seeds."""
         mixture = {"goal": task, "question": Question(task)}
         supervision = WarmStart(num_demos=self.demos).algorithm
-        base = training_study.clone_policies(mixture, self.policy_config, self.seeds, self.supervised_updates, self.demos)
+        base = training_study.clone_policies(
+            mixture, self.policy_config, self.seeds, self.supervised_updates, self.demos
+        )
         if model == SUPERVISED:
             return base
         further = (mixture, supervision) if model == MORE else (task, algorithms.GRPO)
-        return training_study.train_policies(base, further[0], self.policy_config, further[1], self.updates)[0]
+        return training_study.train_policies(
+            base, further[0], self.policy_config, further[1], self.updates
+        )[0]
 
     def lines(self, records: list[Record]) -> list[Record]:
         found = []
-        for steps, model, scaffold in dict.fromkeys((r["steps"], r["model"], r["scaffold"]) for r in records):
+        for steps, model, scaffold in dict.fromkeys(
+            (r["steps"], r["model"], r["scaffold"]) for r in records
+        ):
             own = select(records, steps=steps, model=model, scaffold=scaffold)
-            head = {"steps": steps, "model": model, "scaffold": scaffold, "success": sweep.cell(sweep.by_seed(own, "success"), ".2f")}
-            rest = {name: sweep.cell(sweep.by_seed(own, name), ".2f") for name in ("single tasks", *MODES)}
+            head = {
+                "steps": steps,
+                "model": model,
+                "scaffold": scaffold,
+                "success": sweep.cell(sweep.by_seed(own, "success"), ".2f"),
+            }
+            rest = {
+                name: sweep.cell(sweep.by_seed(own, name), ".2f")
+                for name in ("single tasks", *MODES)
+            }
             found.append(head | rest)
         return found
 
@@ -115,12 +143,18 @@ class AgentsOf2023(training_study.TrainingStudy):
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         short, long = min(self.steps), max(self.steps)
-        at = lambda model, scaffold, steps=long: sweep.by_seed(records, "success", model=model, scaffold=scaffold, steps=steps)  # noqa: E731
+        at = lambda model, scaffold, steps=long: sweep.by_seed(
+            records, "success", model=model, scaffold=scaffold, steps=steps
+        )  # noqa: E731
         judged = [good_at_parts(records)]
         for loop in LOOPS:
             claim = f"In {loop}, the supervised model loses the thread over many steps"
             judged.append(
-                above_zero(claim, f"success at {short} minus at {long} turns an item", at(SUPERVISED, loop, short) - at(SUPERVISED, loop))
+                above_zero(
+                    claim,
+                    f"success at {short} minus at {long} turns an item",
+                    at(SUPERVISED, loop, short) - at(SUPERVISED, loop),
+                )
             )
         claim, what = (
             "RL on outcomes adds what more supervision does not",
@@ -129,13 +163,19 @@ class AgentsOf2023(training_study.TrainingStudy):
         judged.append(above_zero(claim, what, at(RL, "autogpt") - at(MORE, "autogpt")))
         best = np.maximum(*(at(SUPERVISED, loop) for loop in LOOPS))
         what = f"at {long} turns an item, RL in AutoGPT's loop minus the supervised model in the better loop of each seed"
-        judged.append(above_zero("It was the training, not the scaffold", what, at(RL, "autogpt") - best))
+        judged.append(
+            above_zero("It was the training, not the scaffold", what, at(RL, "autogpt") - best)
+        )
         return judged
 
 
 def scaffolds(task: Todo) -> dict[str, tuple[Environment, str]]:
     """By name, and what context the policy has there."""
-    return {"once": (Once(task), "history"), "babyagi": (BabyAGI(task), "markov"), "autogpt": (task, "history")}
+    return {
+        "once": (Once(task), "history"),
+        "babyagi": (BabyAGI(task), "markov"),
+        "autogpt": (task, "history"),
+    }
 
 
 def good_at_parts(records: list[Record]) -> Verdict:
@@ -148,9 +188,19 @@ def good_at_parts(records: list[Record]) -> Verdict:
         for what, column in (("lists", "success"), ("single tasks", "single tasks"))
     }
     found = {outcome(low, high, threshold=GOOD) for _, low, high in each.values()}
-    said = "falsified" if "falsified" in found else "supported" if found == {"supported"} else "inconclusive"
-    evidence = "; ".join(f"{what} {mean:.2f} [{low:.2f}, {high:.2f}]" for what, (mean, low, high) in each.items())
-    return Verdict("The supervised model writes good lists and does single tasks", rule, said, f"{evidence}.")
+    said = (
+        "falsified"
+        if "falsified" in found
+        else "supported"
+        if found == {"supported"}
+        else "inconclusive"
+    )
+    evidence = "; ".join(
+        f"{what} {mean:.2f} [{low:.2f}, {high:.2f}]" for what, (mean, low, high) in each.items()
+    )
+    return Verdict(
+        "The supervised model writes good lists and does single tasks", rule, said, f"{evidence}."
+    )
 
 
 @matplotlib.rc_context(figures.STYLE)
@@ -164,21 +214,29 @@ def successes(records: list[Record]) -> Figure:
         steps = sorted(distinct(own, "steps"))
         for i, model in enumerate(distinct(own, "model")):
             each = [sweep.by_seed(own, "success", model=model, steps=n) for n in steps]
-            figures.bars(panel, steps, each, looks[model], "share", (i, len(distinct(own, "model"))))
+            figures.bars(
+                panel, steps, each, looks[model], "share", (i, len(distinct(own, "model")))
+            )
         panel.set_xscale("log", base=2)
         figures.ticks(panel, steps)
         panel.set_title(SCAFFOLDS[scaffold])
     figures.fit(panels[0], "share")
     panels[0][0].set_ylabel("success at the whole goal")
     panels[0][1].set_xlabel("turns of work for each item")
-    return figures.legend(figure, [*figures.entries(looks), figures.interval_legend(len(distinct(records, "seed")))])
+    return figures.legend(
+        figure, [*figures.entries(looks), figures.interval_legend(len(distinct(records, "seed")))]
+    )
 
 
 @matplotlib.rc_context(figures.STYLE)
 def failures(records: list[Record]) -> Figure:
     """Each failure mode at the longest goals: a marker for each run in a loop, with Student's 95% interval."""
     steps = max(distinct(records, "steps"))
-    runs = [run for run in dict.fromkeys((r["model"], r["scaffold"]) for r in records) if run[1] in LOOPS]
+    runs = [
+        run
+        for run in dict.fromkeys((r["model"], r["scaffold"]) for r in records)
+        if run[1] in LOOPS
+    ]
     looks = {name: figures.styles(runs)[name] | {"linestyle": "none"} for name in runs}
     first, *shares = MODES  # the first is no share
     figure, panels = figures.page(1, 2, height=2.6, width_ratios=(1, len(shares)))
@@ -186,13 +244,22 @@ def failures(records: list[Record]) -> Figure:
         for i, (model, scaffold) in enumerate(runs):
             own = select(records, model=model, scaffold=scaffold, steps=steps)
             places = range(len(some))
-            figures.bars(panel, places, [sweep.by_seed(own, mode) for mode in some], looks[model, scaffold], kind, (i, len(runs)))
+            figures.bars(
+                panel,
+                places,
+                [sweep.by_seed(own, mode) for mode in some],
+                looks[model, scaffold],
+                kind,
+                (i, len(runs)),
+            )
         figures.ticks(panel, range(len(some)), [mode.replace(" ", "\n") for mode in some])
         figures.fit([panel], kind)
     panels[0][0].set(ylabel="new items per item finished", xlim=(-0.6, 0.6), ylim=(0, None))
     panels[0][1].set(ylabel="share", title=f"How goals fail, {steps} turns of work an item")
     handles = figures.entries(looks, label=lambda run: f"{run[0]}, {SCAFFOLDS[run[1]]}")
-    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))])
+    return figures.legend(
+        figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))]
+    )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,11 @@ from experiments.reports.report import Verdict
 from experiments.reports.stats import Record, distinct, select
 from experiments.reports.verdicts import above_zero, near_zero
 
-ARMS = {"cloning": "exact", "RL, reward for all": "exact", "RL, reward for each": "share"}  # and the task's reward
+ARMS = {
+    "cloning": "exact",
+    "RL, reward for all": "exact",
+    "RL, reward for each": "share",
+}  # and the task's reward
 CLONING, WHOLE, EACH = ARMS
 SIZE = Policy(width=32, layers=1, heads=2, mlp=64, context="markov")
 TARGET = 0.95  # success that counts as having learned it
@@ -81,31 +85,53 @@ class BitsPerEpisode(training_study.TrainingStudy):
         "bits an episode": "log2(M) / episodes",
         "learned": "runs that got there",
     }
-    tiny: ClassVar[dict[str, Any]] = dict(digits=(1,), bases=(2, 4), updates=2, patience=1, problems=16, seeds=2)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        digits=(1,), bases=(2, 4), updates=2, patience=1, problems=16, seeds=2
+    )
 
     def __post_init__(self):
         super().__post_init__()
-        check(len({b**d for d in self.digits for b in self.bases}) >= 2, "An exponent needs two numbers of answers or more.")
+        check(
+            len({b**d for d in self.digits for b in self.bases}) >= 2,
+            "An exponent needs two numbers of answers or more.",
+        )
 
     @property
     def policy_config(self) -> Policy:
         return training_study.TINY if self.quick else SIZE
 
     def cells(self) -> list[Record]:
-        return [dict(base=b, digits=d, arm=arm) for b in self.bases for d in self.digits for arm in ARMS]
+        return [
+            dict(base=b, digits=d, arm=arm) for b in self.bases for d in self.digits for arm in ARMS
+        ]
 
     def records(self, cell: Record) -> list[Record]:
         task = partial(Memorize, num_digits=cell["digits"], base=cell["base"], num_problems=1)
         answers = cell["base"] ** cell["digits"]
-        start = novices(replace(task(), num_problems=16), self.policy_config, self.seeds, CLONE if not self.quick else 1)
+        start = novices(
+            replace(task(), num_problems=16),
+            self.policy_config,
+            self.seeds,
+            CLONE if not self.quick else 1,
+        )
         every, updates = self.schedule(answers if cell["arm"] != CLONING else 0)
         row = self.row(cell["arm"])
         _, rows = training_study.train_policies(
-            start, task(reward=ARMS[cell["arm"]]), self.policy_config, row, updates, self.problems, every
+            start,
+            task(reward=ARMS[cell["arm"]]),
+            self.policy_config,
+            row,
+            updates,
+            self.problems,
+            every,
         )
         steps, reached = first(rows)
         return training_study.records(
-            {"answers": np.full(self.seeds, answers), "episodes": self.episodes * steps, "learned": reached.astype(int)}
+            {
+                "answers": np.full(self.seeds, answers),
+                "episodes": self.episodes * steps,
+                "learned": reached.astype(int),
+            }
         )
 
     def schedule(self, answers: int) -> tuple[int, int]:
@@ -127,7 +153,12 @@ class BitsPerEpisode(training_study.TrainingStudy):
             own = select(records, **cell)
             taken, bits = sweep.by_seed(own, "episodes"), np.log2(own[0]["answers"])
             line = (
-                {"M": own[0]["answers"]} | cell | {"episodes": sweep.cell(taken, ".0f"), "bits an episode": sweep.cell(bits / taken, ".2g")}
+                {"M": own[0]["answers"]}
+                | cell
+                | {
+                    "episodes": sweep.cell(taken, ".0f"),
+                    "bits an episode": sweep.cell(bits / taken, ".2g"),
+                }
             )
             found.append(line | {"learned": f"{sum(r['learned'] for r in own)} of {len(own)}"})
         return found
@@ -138,12 +169,22 @@ class BitsPerEpisode(training_study.TrainingStudy):
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         power = {arm: exponent(select(records, arm=arm)) for arm in ARMS}
         claims = [
-            near_zero("With a reward for the whole answer, episodes grow as the number of answers", OVER, power[WHOLE] - 1, margin=0.25),
-            above_zero("With a reward for each digit they grow slower", UNDER, power[WHOLE] - power[EACH]),
-            near_zero("Demonstrations tell answers of any length alike", FLAT, power[CLONING], margin=0.25),
+            near_zero(
+                "With a reward for the whole answer, episodes grow as the number of answers",
+                OVER,
+                power[WHOLE] - 1,
+                margin=0.25,
+            ),
+            above_zero(
+                "With a reward for each digit they grow slower", UNDER, power[WHOLE] - power[EACH]
+            ),
+            near_zero(
+                "Demonstrations tell answers of any length alike", FLAT, power[CLONING], margin=0.25
+            ),
         ]
         return [
-            require_learning(verdict, records, some) for verdict, some in zip(claims, ((WHOLE,), (WHOLE, EACH), (CLONING,)), strict=True)
+            require_learning(verdict, records, some)
+            for verdict, some in zip(claims, ((WHOLE,), (WHOLE, EACH), (CLONING,)), strict=True)
         ]
 
 
@@ -156,11 +197,17 @@ FLAT = "the exponent of cloning"
 def novices(task: Memorize, policy_config: Policy, seeds: int, updates: int) -> Policies:
     """Clones that know all problems but the first."""
     return training_study.train_policies(
-        training_study.fresh(policy_config, seeds), task, policy_config, swap(WarmStart().algorithm, actor=Others()), updates
+        training_study.fresh(policy_config, seeds),
+        task,
+        policy_config,
+        swap(WarmStart().algorithm, actor=Others()),
+        updates,
     )[0]
 
 
-def first(rows: list[training_study.Rows]) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"]]:
+def first(
+    rows: list[training_study.Rows],
+) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"]]:
     """At which update an evaluation found TARGET, or else the last one; and whether one did."""
     rows = [row for row in rows if "eval_success" in row]
     there = np.array([row["eval_success"] for row in rows]) >= TARGET
@@ -173,7 +220,11 @@ def exponent(records: list[Record]) -> Float[np.ndarray, " seeds"]:
     fits = []
     for seed in sorted(distinct(records, "seed")):
         own = select(records, seed=seed)
-        fits.append(np.polyfit(np.log([r["answers"] for r in own]), np.log([r["episodes"] for r in own]), 1)[0])
+        fits.append(
+            np.polyfit(
+                np.log([r["answers"] for r in own]), np.log([r["episodes"] for r in own]), 1
+            )[0]
+        )
     return np.array(fits)
 
 
@@ -183,7 +234,9 @@ def require_learning(verdict: Verdict, records: list[Record], some: tuple[str, .
     rule = f"{verdict.rule} Inconclusive if more than {MISSED:.0%} of the runs of an arm did not learn it."
     least = min(np.mean([r["learned"] for r in select(records, arm=arm)]) for arm in some)
     said = verdict.outcome if least >= 1 - MISSED else "inconclusive"
-    evidence = f"{verdict.evidence} {len(ends) - sum(ends):.0f} of {len(ends)} runs did not learn it."
+    evidence = (
+        f"{verdict.evidence} {len(ends) - sum(ends):.0f} of {len(ends)} runs did not learn it."
+    )
     return verdict._replace(rule=rule, outcome=said, evidence=evidence)
 
 
@@ -198,21 +251,46 @@ def plot_results(records: list[Record]) -> Figure:
         own = select(records, arm=arm, base=base)
         answers = np.array(sorted(distinct(own, "answers")))
         taken = [sweep.by_seed(own, "episodes", answers=m) for m in answers]
-        look = looks[arm] | {"markerfacecolor": looks[arm]["color"] if base == max(bases) else "white"}
+        look = looks[arm] | {
+            "markerfacecolor": looks[arm]["color"] if base == max(bases) else "white"
+        }
         figures.bars(left, answers, taken, look, "ratio", (i, len(runs)))
-        figures.bars(right, answers, [np.log2(m) / x for m, x in zip(answers, taken)], look, "ratio", (i, len(runs)))
+        figures.bars(
+            right,
+            answers,
+            [np.log2(m) / x for m, x in zip(answers, taken)],
+            look,
+            "ratio",
+            (i, len(runs)),
+        )
     answers = np.array(sorted(distinct(records, "answers")))
     left.plot(answers, answers, color=figures.GREY, linestyle=":", linewidth=1)
-    for panel, label in ((left, f"episodes until {TARGET:.0%} success"), (right, "bits an episode")):
+    for panel, label in (
+        (left, f"episodes until {TARGET:.0%} success"),
+        (right, "bits an episode"),
+    ):
         figures.log_scale(panel)
         panel.set_xscale("log", base=2)
         figures.ticks(panel, answers)
         panel.set(xlabel="possible answers M", ylabel=label)
-    handles = [*figures.entries(looks), Line2D([], [], color=figures.GREY, linestyle=":", label="M episodes")]
+    handles = [
+        *figures.entries(looks),
+        Line2D([], [], color=figures.GREY, linestyle=":", label="M episodes"),
+    ]
     for base in bases:
-        filled = dict(color=figures.GREY, markerfacecolor=figures.GREY if base == max(bases) else "white")
-        handles.append(Line2D([], [], marker="o", linestyle="", label=f"digits with {base} values", **filled))
-    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")), mean="geometric mean, ")])
+        filled = dict(
+            color=figures.GREY, markerfacecolor=figures.GREY if base == max(bases) else "white"
+        )
+        handles.append(
+            Line2D([], [], marker="o", linestyle="", label=f"digits with {base} values", **filled)
+        )
+    return figures.legend(
+        figure,
+        [
+            *handles,
+            figures.interval_legend(len(distinct(records, "seed")), mean="geometric mean, "),
+        ],
+    )
 
 
 if __name__ == "__main__":

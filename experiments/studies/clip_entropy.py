@@ -33,7 +33,11 @@ from experiments.reports.stats import Record, distinct, select
 from experiments.reports.verdicts import above_zero
 
 NONE = np.inf  # no clip
-SIDES = {"low": (True, False), "high": (False, True), "both": (True, True)}  # where the ratio is clipped: below, above
+SIDES = {
+    "low": (True, False),
+    "high": (False, True),
+    "both": (True, True),
+}  # where the ratio is clipped: below, above
 IN_WORDS = {"low": "below only", "high": "above only", "both": "below and above"}
 CLONE = 400  # updates of cloning; after 60 the favoured mode was chosen a tenth of the time
 
@@ -67,7 +71,10 @@ class ClipEntropy(training_study.TrainingStudy):
 
     def __post_init__(self):
         super().__post_init__()
-        check(1 / self.modes < self.favoured, f"favoured must be above chance ({1 / self.modes:.2f}), not {self.favoured}.")
+        check(
+            1 / self.modes < self.favoured,
+            f"favoured must be above chance ({1 / self.modes:.2f}), not {self.favoured}.",
+        )
         check(bool(self.levels), "Name levels, one or more.")
         check(bool(self.learning_rates), "Name learning_rates, one or more.")
 
@@ -77,80 +84,170 @@ class ClipEntropy(training_study.TrainingStudy):
 
     def cells(self) -> list[Record]:
         clips = [("none", NONE)] + [(side, level) for side in SIDES for level in self.levels]
-        return [dict(learning_rate=rate, side=side, level=level) for rate in self.learning_rates for side, level in clips]
+        return [
+            dict(learning_rate=rate, side=side, level=level)
+            for rate in self.learning_rates
+            for side, level in clips
+        ]
 
     def records(self, cell: Record) -> list[Record]:
-        task, noise = NoisyVerifier(self.modes, 0.5, 0.5), (1 - self.favoured) * self.modes / (self.modes - 1)
-        start = training_study.clone_policies(task, self.policy_config, self.seeds, CLONE if not self.quick else 1, noise=noise)
-        after, rows = training_study.train_policies(start, task, self.policy_config, self.row(**cell), self.updates)
-        before, now = (
-            training_study.expert_log_probs(p, task, self.policy_config, self.problems)[1].mean((1, 2, 3)) for p in (start, after)
+        task, noise = (
+            NoisyVerifier(self.modes, 0.5, 0.5),
+            (1 - self.favoured) * self.modes / (self.modes - 1),
         )
-        cut = {side: np.mean([r[f"clip_fraction_{side}"] for r in rows[1:]], axis=0) for side in ("low", "high")}
-        return training_study.records({"entropy": before, "change": now - before, "clipped_low": cut["low"], "clipped_high": cut["high"]})
+        start = training_study.clone_policies(
+            task, self.policy_config, self.seeds, CLONE if not self.quick else 1, noise=noise
+        )
+        after, rows = training_study.train_policies(
+            start, task, self.policy_config, self.row(**cell), self.updates
+        )
+        before, now = (
+            training_study.expert_log_probs(p, task, self.policy_config, self.problems)[1].mean(
+                (1, 2, 3)
+            )
+            for p in (start, after)
+        )
+        cut = {
+            side: np.mean([r[f"clip_fraction_{side}"] for r in rows[1:]], axis=0)
+            for side in ("low", "high")
+        }
+        return training_study.records(
+            {
+                "entropy": before,
+                "change": now - before,
+                "clipped_low": cut["low"],
+                "clipped_high": cut["high"],
+            }
+        )
 
     def row(self, learning_rate: float, side: str, level: float) -> Algorithm:
         """GRPO with several steps on a batch, and a clip on these sides."""
         low, high = (level if clips else NONE for clips in SIDES.get(side, (False, False)))
         steps = dict(problems=8, attempts=8, epochs=self.epochs, minibatches=4)
-        return swap(algorithms.GRPO, surrogate=ClippedRatio(low, high), optimizer=Adam(learning_rate=learning_rate), **steps)
+        return swap(
+            algorithms.GRPO,
+            surrogate=ClippedRatio(low, high),
+            optimizer=Adam(learning_rate=learning_rate),
+            **steps,
+        )
 
     def lines(self, records: list[Record]) -> list[Record]:
-        formats, found = {"entropy": ".2f", "change": "+.3f", "clipped_low": ".3f", "clipped_high": ".3f"}, []
+        formats, found = (
+            {"entropy": ".2f", "change": "+.3f", "clipped_low": ".3f", "clipped_high": ".3f"},
+            [],
+        )
         for cell in self.cells():
             own = select(records, **cell)
-            columns = {k.replace("_", " "): sweep.cell(sweep.by_seed(own, k), how) for k, how in formats.items()}
-            found.append(cell | columns | {"beside none": sweep.cell(beside(records, **cell), "+.3f")})
+            columns = {
+                k.replace("_", " "): sweep.cell(sweep.by_seed(own, k), how)
+                for k, how in formats.items()
+            }
+            found.append(
+                cell | columns | {"beside none": sweep.cell(beside(records, **cell), "+.3f")}
+            )
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         return {"clip_entropy": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
-        gap, plain = {side: overall(records, side) for side in SIDES}, overall(records, "both", control=False)
-        alone = np.mean([sweep.by_seed(records, "change", side="none", learning_rate=r) for r in self.learning_rates], axis=0)
+        gap, plain = (
+            {side: overall(records, side) for side in SIDES},
+            overall(records, "both", control=False),
+        )
+        alone = np.mean(
+            [
+                sweep.by_seed(records, "change", side="none", learning_rate=r)
+                for r in self.learning_rates
+            ],
+            axis=0,
+        )
         return [
-            above_zero("Clip-low raises entropy", WHAT.format("with clip-low minus that without a clip"), gap["low"]),
-            above_zero("Clip-high lowers entropy", WHAT.format("without a clip minus that with clip-high"), -gap["high"]),
-            above_zero("With both alike clip-high dominates", WHAT.format("without a clip minus that with both"), -gap["both"]),
-            above_zero("With both alike entropy falls under random rewards", WHAT.format("with both, times -1"), -plain),
-            above_zero("Without a clip it falls, too", WHAT.format("without a clip, times -1"), -alone),
+            above_zero(
+                "Clip-low raises entropy",
+                WHAT.format("with clip-low minus that without a clip"),
+                gap["low"],
+            ),
+            above_zero(
+                "Clip-high lowers entropy",
+                WHAT.format("without a clip minus that with clip-high"),
+                -gap["high"],
+            ),
+            above_zero(
+                "With both alike clip-high dominates",
+                WHAT.format("without a clip minus that with both"),
+                -gap["both"],
+            ),
+            above_zero(
+                "With both alike entropy falls under random rewards",
+                WHAT.format("with both, times -1"),
+                -plain,
+            ),
+            above_zero(
+                "Without a clip it falls, too", WHAT.format("without a clip, times -1"), -alone
+            ),
         ]
 
 
 WHAT = "the change of entropy {}, a mean over levels and learning rates"
 
 
-def beside(records: list[Record], side: str, level: float, learning_rate: float) -> Float[np.ndarray, " seeds"]:
+def beside(
+    records: list[Record], side: str, level: float, learning_rate: float
+) -> Float[np.ndarray, " seeds"]:
     """The change minus that without a clip."""
     own, without = dict(side=side, level=level), dict(side="none")
-    change = [sweep.by_seed(records, "change", learning_rate=learning_rate, **where) for where in (own, without)]
+    change = [
+        sweep.by_seed(records, "change", learning_rate=learning_rate, **where)
+        for where in (own, without)
+    ]
     return change[0] - change[1]
 
 
 def overall(records: list[Record], side: str, control: bool = True) -> Float[np.ndarray, " seeds"]:
     """The change with the ratio clipped on this side, a mean over levels and learning rates; minus the control's, or as it is."""
     some = select(records, side=side)
-    cells = [dict(side=side, level=x, learning_rate=r) for x in distinct(some, "level") for r in distinct(some, "learning_rate")]
-    return np.mean([beside(records, **cell) if control else sweep.by_seed(records, "change", **cell) for cell in cells], axis=0)
+    cells = [
+        dict(side=side, level=x, learning_rate=r)
+        for x in distinct(some, "level")
+        for r in distinct(some, "learning_rate")
+    ]
+    return np.mean(
+        [
+            beside(records, **cell) if control else sweep.by_seed(records, "change", **cell)
+            for cell in cells
+        ],
+        axis=0,
+    )
 
 
 @matplotlib.rc_context(figures.STYLE)
 def plot_results(records: list[Record]) -> Figure:
     """The change of entropy beside the control against the clip's level, a panel for each learning rate."""
-    rates, looks = distinct(records, "learning_rate"), {side: figures.styles(list(SIDES))[side] for side in SIDES}
+    rates, looks = (
+        distinct(records, "learning_rate"),
+        {side: figures.styles(list(SIDES))[side] for side in SIDES},
+    )
     figure, panels = figures.page(1, len(rates), height=2.5, sharey=True)
     for panel, rate in zip(panels[0], rates, strict=True):
         for i, side in enumerate(SIDES):
             levels = sorted(distinct(select(records, side=side), "level"))
-            figures.bars(panel, levels, [beside(records, side, x, rate) for x in levels], looks[side], place=(i, len(SIDES)))
+            figures.bars(
+                panel,
+                levels,
+                [beside(records, side, x, rate) for x in levels],
+                looks[side],
+                place=(i, len(SIDES)),
+            )
         panel.axhline(0, color=figures.GREY, linewidth=0.8)
         panel.set_xscale("log", base=2)
         figures.ticks(panel, levels)
         panel.set(title=f"learning rate {rate:g}", xlabel="level of the clip")
     panels[0][0].set_ylabel("change of entropy (nats),\nminus that without a clip")
     handles = figures.entries(looks, label=lambda side: f"clipped {IN_WORDS[side]}")
-    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))])
+    return figures.legend(
+        figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))]
+    )
 
 
 if __name__ == "__main__":

@@ -72,7 +72,14 @@ class Composition(training_study.TrainingStudy):
         NEW: "two functions, in pairs that training never shows",
     } | ARMS
     tiny: ClassVar[dict[str, Any]] = dict(
-        arms=(BASE, "rl_1", "rl_2", "rft_2"), depths=(1, 2), judged_at=2, clone_updates=1, few=1, updates=1, problems=64, seeds=2
+        arms=(BASE, "rl_1", "rl_2", "rft_2"),
+        depths=(1, 2),
+        judged_at=2,
+        clone_updates=1,
+        few=1,
+        updates=1,
+        problems=64,
+        seeds=2,
     )
 
     def __post_init__(self):
@@ -80,7 +87,8 @@ class Composition(training_study.TrainingStudy):
         for name in self.arms:
             look_up("arm", name, ARMS)
         check(
-            {BASE, "rl_1", "rl_2", "rft_2"} <= set(self.arms), f"The claim compares rl_2 with rl_1, rft_2 and {BASE}: leave them in --arms."
+            {BASE, "rl_1", "rl_2", "rft_2"} <= set(self.arms),
+            f"The claim compares rl_2 with rl_1, rft_2 and {BASE}: leave them in --arms.",
         )
         check(self.judged_at in self.depths, f"judged_at ({self.judged_at}) must be one of depths.")
 
@@ -88,16 +96,28 @@ class Composition(training_study.TrainingStudy):
         return [dict(arm=arm) for arm in self.arms]
 
     def records(self, cell: Record) -> list[Record]:
-        policies = base(self.task(1), self.task(2), self.policy_config, self.seeds, self.clone_updates, self.few)
+        policies = base(
+            self.task(1), self.task(2), self.policy_config, self.seeds, self.clone_updates, self.few
+        )
         if cell["arm"] != BASE:
             kind, depth = cell["arm"].split("_")
-            policies = training_study.train_policies(policies, self.task(int(depth)), self.policy_config, self.row(kind), self.updates)[0]
-        tasks = {depth: self.task(depth) for depth in self.depths} | {NEW: self.task(2).other_rule()}
+            policies = training_study.train_policies(
+                policies, self.task(int(depth)), self.policy_config, self.row(kind), self.updates
+            )[0]
+        tasks = {depth: self.task(depth) for depth in self.depths} | {
+            NEW: self.task(2).other_rule()
+        }
         success = {
-            name: training_study.evaluate_policies(policies, task, self.policy_config, self.problems)["success"]
+            name: training_study.evaluate_policies(
+                policies, task, self.policy_config, self.problems
+            )["success"]
             for name, task in tasks.items()
         }
-        return [{"depth": name} | record for name, x in success.items() for record in training_study.records({"success": x})]
+        return [
+            {"depth": name} | record
+            for name, x in success.items()
+            for record in training_study.records({"success": x})
+        ]
 
     def task(self, depth: int) -> Compose:
         """With a line for each function."""
@@ -112,32 +132,75 @@ class Composition(training_study.TrainingStudy):
         for name in distinct(records, "arm"):
             own = select(records, arm=name)
             found.append(
-                {"arm": name} | {column_title(d): sweep.cell(sweep.by_seed(own, "success", depth=d), ".2f") for d in distinct(own, "depth")}
+                {"arm": name}
+                | {
+                    column_title(d): sweep.cell(sweep.by_seed(own, "success", depth=d), ".2f")
+                    for d in distinct(own, "depth")
+                }
             )
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         panels = {"gain": "success, minus that of the clones they began from"}
         return {
-            "composition": sweep.figure(gain_on_known_pairs(records), "depth", panels, "arm", label="functions of a problem", scale="even")
+            "composition": sweep.figure(
+                gain_on_known_pairs(records),
+                "depth",
+                panels,
+                "arm",
+                label="functions of a problem",
+                scale="even",
+            )
         }
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
-        end = {arm: sweep.by_seed(select(records, arm=arm), "success", depth=self.judged_at) for arm in self.arms}
+        end = {
+            arm: sweep.by_seed(select(records, arm=arm), "success", depth=self.judged_at)
+            for arm in self.arms
+        }
         return [
-            gains("RL on two functions brings what its base could not do", end["rl_2"], end[BASE], f"rl_2 minus {BASE}"),
-            gains("RL on single functions brings less", end["rl_2"], end["rl_1"], "rl_2 minus rl_1"),
-            gains("Cloning one's own successes brings less", end["rl_2"], end["rft_2"] + MARGIN, f"rl_2 minus rft_2, less {MARGIN}"),
-            *([gains("RL brings more than demonstrations", end["rl_2"], end["sft_2"], "rl_2 minus sft_2")] if "sft_2" in end else []),
+            gains(
+                "RL on two functions brings what its base could not do",
+                end["rl_2"],
+                end[BASE],
+                f"rl_2 minus {BASE}",
+            ),
+            gains(
+                "RL on single functions brings less", end["rl_2"], end["rl_1"], "rl_2 minus rl_1"
+            ),
+            gains(
+                "Cloning one's own successes brings less",
+                end["rl_2"],
+                end["rft_2"] + MARGIN,
+                f"rl_2 minus rft_2, less {MARGIN}",
+            ),
+            *(
+                [
+                    gains(
+                        "RL brings more than demonstrations",
+                        end["rl_2"],
+                        end["sft_2"],
+                        "rl_2 minus sft_2",
+                    )
+                ]
+                if "sft_2" in end
+                else []
+            ),
         ]
 
 
 @cache
-def base(one: Compose, two: Compose, policy_config: Policy, seeds: int, updates: int, few: int) -> Policies:
+def base(
+    one: Compose, two: Compose, policy_config: Policy, seeds: int, updates: int, few: int
+) -> Policies:
     """Clones of one task, then a little of both."""
     policies = training_study.clone_policies(one, policy_config, seeds, updates)
     return training_study.train_policies(
-        policies, {"one": one, "two": two}, policy_config, swap(algorithms.SFT, optimizer=replace(training_study.CLONING, warmup=0)), few
+        policies,
+        {"one": one, "two": two},
+        policy_config,
+        swap(algorithms.SFT, optimizer=replace(training_study.CLONING, warmup=0)),
+        few,
     )[0]
 
 
@@ -145,7 +208,9 @@ def gain_on_known_pairs(records: list[Record]) -> list[Record]:
     """Success on known pairs minus that of the base, seed by seed: clones differ more than what arms make of them."""
     known = [r for r in records if r["depth"] != NEW]
     began = {(r["depth"], r["seed"]): r["success"] for r in known if r["arm"] == BASE}
-    return [r | {"gain": r["success"] - began[r["depth"], r["seed"]]} for r in known if r["arm"] != BASE]
+    return [
+        r | {"gain": r["success"] - began[r["depth"], r["seed"]]} for r in known if r["arm"] != BASE
+    ]
 
 
 def column_title(depth: str | int) -> str:
@@ -153,7 +218,9 @@ def column_title(depth: str | int) -> str:
     return depth if depth == NEW else f"depth {depth}"
 
 
-def gains(claim: str, one: Float[np.ndarray, " seeds"], other: Float[np.ndarray, " seeds"], what: str) -> Verdict:
+def gains(
+    claim: str, one: Float[np.ndarray, " seeds"], other: Float[np.ndarray, " seeds"], what: str
+) -> Verdict:
     """Of success at the depth of the rules."""
     return above_zero(claim, f"success at the depth judged, {what}", one - other)
 

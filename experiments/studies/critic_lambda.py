@@ -57,7 +57,9 @@ class CriticLambda(credit_study.CreditStudy):
         "spoils long tasks where lambda is below 1. Predicted: with exact values the smallest lambda is best, with wrong ones a larger; "
         "fitting the value head first helps PPO at a long delay."
     )
-    tiny: ClassVar[dict[str, Any]] = dict(delays=(1,), lambdas=(0.0, 1.0), seeds=2, replicates=4, problems=2, attempts=2, updates=1)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        delays=(1,), lambdas=(0.0, 1.0), seeds=2, replicates=4, problems=2, attempts=2, updates=1
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -78,37 +80,63 @@ class CriticLambda(credit_study.CreditStudy):
                 found.append({"lambda": lambda_} | record)
         learns = self.updates and cell["delay"] == max(self.delays)
         learned = (
-            taught(task, bed.policy_config, bed.params, self.updates, seed) if learns else dict.fromkeys(("fitted", "not fitted"), np.nan)
+            taught(task, bed.policy_config, bed.params, self.updates, seed)
+            if learns
+            else dict.fromkeys(("fitted", "not fitted"), np.nan)
         )
         return [record | {f"success, {k}": v for k, v in learned.items()} for record in found]
 
     def lines(self, records: list[Record]) -> list[Record]:
         columns = {BEST: ".2f", "cosine_bias": ".2f", "snr": "+.1f", "gain": ".2f"}
-        each = {delay: sweep.table(select(records, delay=delay), "lambda", columns) for delay in distinct(records, "delay")}
+        each = {
+            delay: sweep.table(select(records, delay=delay), "lambda", columns)
+            for delay in distinct(records, "delay")
+        }
         return [{"delay": delay} | line for delay, lines in each.items() for line in lines]
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        panels = {BEST: "cosine of a batch's gradient\nwith the true one", "gain": "gain of a step, of the\ntrue gradient's"}
+        panels = {
+            BEST: "cosine of a batch's gradient\nwith the true one",
+            "gain": "gain of a step, of the\ntrue gradient's",
+        }
         found = {}
         for delay in distinct(records, "delay"):
             own = select(records, delay=delay)
-            found[f"critic_lambda_{delay}"] = sweep.figure(own, "lambda", panels, title=f"delay of {delay} turns", scale="even")
+            found[f"critic_lambda_{delay}"] = sweep.figure(
+                own, "lambda", panels, title=f"delay of {delay} turns", scale="even"
+            )
         sweep.same_limits(found.values(), panels)
         return found
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         delay, low, high = max(self.delays), min(self.lambdas), max(self.lambdas)
-        some, what = select(records, delay=delay), f"the mean cosine at lambda {high:g} minus that at {low:g}, delay {delay}"
-        loss, fall = -rise(some, EXACT, low, high), f"the mean cosine at lambda {low:g} minus that at {high:g}, delay {delay}"
-        found = [above_zero("With exact values a small lambda is best", f"With exact values, {fall}", loss)]
+        some, what = (
+            select(records, delay=delay),
+            f"the mean cosine at lambda {high:g} minus that at {low:g}, delay {delay}",
+        )
+        loss, fall = (
+            -rise(some, EXACT, low, high),
+            f"the mean cosine at lambda {low:g} minus that at {high:g}, delay {delay}",
+        )
+        found = [
+            above_zero(
+                "With exact values a small lambda is best", f"With exact values, {fall}", loss
+            )
+        ]
         for name in (SHRUNK, NOISY, FITTED):
             more = rise(some, name, low, high) - rise(some, EXACT, low, high)
             found.append(
-                above_zero(f"Values that are {name} ask for a larger lambda", f"By how much more than with exact values: {what}", more)
+                above_zero(
+                    f"Values that are {name} ask for a larger lambda",
+                    f"By how much more than with exact values: {what}",
+                    more,
+                )
             )
         if self.updates:
             at = {"estimator": EXACT, "lambda": low}
-            after, before = (sweep.by_seed(some, f"success, {k}", **at) for k in ("fitted", "not fitted"))
+            after, before = (
+                sweep.by_seed(some, f"success, {k}", **at) for k in ("fitted", "not fitted")
+            )
             rule = f"PPO's success after {self.updates} updates at a delay of {delay}, value head fitted beforehand minus not"
             found.append(above_zero("Fitting the value head first helps PPO", rule, after - before))
         return found
@@ -124,7 +152,9 @@ class Wrong(Exact):
 
     def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         value, spent = super().__call__(world, trajectory)
-        draw = jax.vmap(lambda anchor: jax.random.normal(jax.random.fold_in(jax.random.key(self.seed), anchor)))
+        draw = jax.vmap(
+            lambda anchor: jax.random.normal(jax.random.fold_in(jax.random.key(self.seed), anchor))
+        )
         error = draw(trajectory.anchor.ravel()).reshape(trajectory.anchor.shape)[..., None]
         before = jnp.where(trajectory.mask, self.shrink * value.before + self.noise * error, 0.0)
         return from_state_values(before, token_rewards(trajectory), trajectory.mask, 1.0), spent
@@ -132,23 +162,41 @@ class Wrong(Exact):
 
 def sources(capacity: int, seed: int) -> dict[str, Any]:
     """Values by name."""
-    return {EXACT: Exact(capacity), SHRUNK: Wrong(capacity, shrink=0.5), NOISY: Wrong(capacity, noise=0.2, seed=seed), FITTED: Critic()}
+    return {
+        EXACT: Exact(capacity),
+        SHRUNK: Wrong(capacity, shrink=0.5),
+        NOISY: Wrong(capacity, noise=0.2, seed=seed),
+        FITTED: Critic(),
+    }
 
 
 def rise(records: list[Record], name: str, low: float, high: float) -> Float[np.ndarray, " seeds"]:
     """The mean cosine at the larger lambda minus that at the smaller, for each seed."""
-    above, below = (sweep.by_seed(records, BEST, estimator=name, **{"lambda": x}) for x in (high, low))
+    above, below = (
+        sweep.by_seed(records, BEST, estimator=name, **{"lambda": x}) for x in (high, low)
+    )
     return above - below
 
 
-def taught(task: KeyDoor, policy_config: transformer.Policy, params: transformer.Params, updates: int, seed: int) -> dict[str, float]:
+def taught(
+    task: KeyDoor,
+    policy_config: transformer.Policy,
+    params: transformer.Params,
+    updates: int,
+    seed: int,
+) -> dict[str, float]:
     """PPO's success, from a value head that was fitted to rewards to go, and from one that knows nothing."""
     blank = params | {"value_head": jax.tree.map(jnp.zeros_like, params["value_head"])}
     after = {
-        name: cloned_policies.train_further(task, policy_config, algorithms.PPO, start, updates, seed)
+        name: cloned_policies.train_further(
+            task, policy_config, algorithms.PPO, start, updates, seed
+        )
         for name, start in (("fitted", params), ("not fitted", blank))
     }
-    return {name: cloned_policies.measure_success(task, policy_config, weights, seed) for name, weights in after.items()}
+    return {
+        name: cloned_policies.measure_success(task, policy_config, weights, seed)
+        for name, weights in after.items()
+    }
 
 
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ class DelayedReward(credit_study.CreditStudy):
         "key snr": "the snr of the gradient of the pick and the door alone",
         "before, learned": "success on unseen problems, before and after learning",
     }
-    tiny: ClassVar[dict[str, Any]] = dict(delays=(1, 2), seeds=2, replicates=4, problems=2, attempts=2, updates=1)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        delays=(1, 2), seeds=2, replicates=4, problems=2, attempts=2, updates=1
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -73,14 +75,38 @@ class DelayedReward(credit_study.CreditStudy):
     def records(self, cell: Record) -> list[Record]:
         task, seed = KeyDoor(delay=cell["delay"]), cell["seed"]
         bed = self.bed(task, (self.level,), self.level, seed)
-        rows, start, found = estimators(bed.capacity), cloned_policies.measure_success(task, bed.policy_config, bed.params, seed), []
+        rows, start, found = (
+            estimators(bed.capacity),
+            cloned_policies.measure_success(task, bed.policy_config, bed.params, seed),
+            [],
+        )
         for name, row in rows.items():
-            credit, steps = testbed.credits(bed, testbed.algorithm_with(bed, row.credit, row.values))
-            key = quality.snr(quality.compact(testbed.gradients(bed, credit * bed.is_key), bed.true)[0])
+            credit, steps = testbed.credits(
+                bed, testbed.algorithm_with(bed, row.credit, row.values)
+            )
+            key = quality.snr(
+                quality.compact(testbed.gradients(bed, credit * bed.is_key), bed.true)[0]
+            )
             learns = name in LEARNERS and self.updates
-            params = cloned_policies.train_further(task, bed.policy_config, row, bed.params, self.updates, seed) if learns else None
-            learned = cloned_policies.measure_success(task, bed.policy_config, params, seed) if learns else np.nan
-            facts = {"estimator": name, "success": credit_study.success(bed), "before": start, "learned": learned, "key_snr": key}
+            params = (
+                cloned_policies.train_further(
+                    task, bed.policy_config, row, bed.params, self.updates, seed
+                )
+                if learns
+                else None
+            )
+            learned = (
+                cloned_policies.measure_success(task, bed.policy_config, params, seed)
+                if learns
+                else np.nan
+            )
+            facts = {
+                "estimator": name,
+                "success": credit_study.success(bed),
+                "before": start,
+                "learned": learned,
+                "key_snr": key,
+            }
             found.append(facts | testbed.measures(bed, credit, steps))
         return found
 
@@ -92,23 +118,54 @@ class DelayedReward(credit_study.CreditStudy):
         return sweep.table(records, "delay", columns)
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        panels = {"snr": "signal to noise, dB", "key_snr": "the same of the pick\nand the door alone"}
-        drawn = {"delayed_reward": sweep.figure(records, "delay", panels, label="delay, turns", same=True)}
+        panels = {
+            "snr": "signal to noise, dB",
+            "key_snr": "the same of the pick\nand the door alone",
+        }
+        drawn = {
+            "delayed_reward": sweep.figure(
+                records, "delay", panels, label="delay, turns", same=True
+            )
+        }
         taught = [r for r in records if r["estimator"] in LEARNERS]
         title = {"learned": f"success after {self.updates} updates"}
-        return drawn | ({"delayed_learning": sweep.figure(taught, "delay", title, label="delay, turns")} if self.updates else {})
+        return drawn | (
+            {"delayed_learning": sweep.figure(taught, "delay", title, label="delay, turns")}
+            if self.updates
+            else {}
+        )
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         fall, flat = slope(records, RLOO), slope(records, ORACLE)
         what = "in decibels of the SNR of the pick and the door per doubling of the delay, a least-squares slope for each seed"
         found = [
-            above_zero("RLOO's signal drowns as the reward comes later", f"What RLOO loses {what}", -fall, unseen(records, RLOO)),
-            near_zero("The true advantage's signal does not", f"What the oracle gains {what}", flat, FLAT, unseen(records, ORACLE)),
+            above_zero(
+                "RLOO's signal drowns as the reward comes later",
+                f"What RLOO loses {what}",
+                -fall,
+                unseen(records, RLOO),
+            ),
+            near_zero(
+                "The true advantage's signal does not",
+                f"What the oracle gains {what}",
+                flat,
+                FLAT,
+                unseen(records, ORACLE),
+            ),
         ]
         if self.updates:
-            gap = {d: learned(records, ORACLE, d) - learned(records, RLOO, d) for d in (min(self.delays), max(self.delays))}
+            gap = {
+                d: learned(records, ORACLE, d) - learned(records, RLOO, d)
+                for d in (min(self.delays), max(self.delays))
+            }
             what = "The oracle's success minus RLOO's after learning, at the longest delay minus that at the shortest"
-            found.append(above_zero("Fine credit helps learning more, the later the reward", what, gap[max(gap)] - gap[min(gap)]))
+            found.append(
+                above_zero(
+                    "Fine credit helps learning more, the later the reward",
+                    what,
+                    gap[max(gap)] - gap[min(gap)],
+                )
+            )
         return found
 
 
@@ -119,7 +176,10 @@ def estimators(capacity: int) -> dict[str, Algorithm]:
         "leave_one_out": (LeaveOneOut(), NoValue()), "leave_one_out_to_go": (LeaveOneOutToGo(), NoValue()), "gigpo": (Gigpo(), NoValue()),
         "gae": (GAE(), Critic()), "oracle": (difference, exact),
     }  # fmt: skip
-    return {name: swap(algorithms.ORACLE, credit=credit, values=values) for name, (credit, values) in rows.items()}
+    return {
+        name: swap(algorithms.ORACLE, credit=credit, values=values)
+        for name, (credit, values) in rows.items()
+    }
 
 
 def slope(records: list[Record], estimator: str) -> Float[np.ndarray, " seeds"]:
@@ -134,7 +194,9 @@ def unseen(records: list[Record], estimator: str) -> str:
     """How often no signal was seen."""
     some = select(records, estimator=estimator)
     count = sum(r[SIGNAL] <= sweep.FLOOR for r in some)
-    return f"No signal was seen, and {sweep.FLOOR:g} dB taken for it, in {count} of {len(some)} cells"
+    return (
+        f"No signal was seen, and {sweep.FLOOR:g} dB taken for it, in {count} of {len(some)} cells"
+    )
 
 
 def learned(records: list[Record], estimator: str, delay: int) -> Float[np.ndarray, " seeds"]:

@@ -79,11 +79,22 @@ class Rules(OneTurn):
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         chosen, old, word, salt = (jax.random.fold_in(key, i) for i in range(4))
-        rule = jnp.where(jax.random.bernoulli(chosen, self.new), OLD, jax.random.randint(old, (), 0, OLD))
-        return self._begin(State(rule, jax.random.randint(word, (), 0, WORDS), jax.random.randint(salt, (), 0, 2**16), jnp.int32(0)))
+        rule = jnp.where(
+            jax.random.bernoulli(chosen, self.new), OLD, jax.random.randint(old, (), 0, OLD)
+        )
+        return self._begin(
+            State(
+                rule,
+                jax.random.randint(word, (), 0, WORDS),
+                jax.random.randint(salt, (), 0, 2**16),
+                jnp.int32(0),
+            )
+        )
 
     def prompt(self, state: State) -> Int[Array, " P"]:
-        return jnp.stack([jnp.int32(tokens.BOS), tokens.VERB + state.rule, tokens.entity(state.word)])
+        return jnp.stack(
+            [jnp.int32(tokens.BOS), tokens.VERB + state.rule, tokens.entity(state.word)]
+        )
 
     def _right(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " A"]:
         number = action - tokens.VALUE
@@ -149,15 +160,25 @@ class Forgetting(training_study.TrainingStudy):
         "drop": "of success under the old rules, exact",
         "divergence": "KL(old ‖ new) under the new rule, in nats, exact",
     }
-    tiny: ClassVar[dict[str, Any]] = dict(arms=QUICK, learning_rates=(1e-3, 2e-3), clone_updates=1, updates=1, seeds=2)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        arms=QUICK, learning_rates=(1e-3, 2e-3), clone_updates=1, updates=1, seeds=2
+    )
 
     def __post_init__(self):
         super().__post_init__()
         for name in self.arms:
             look_up("arm", name, ARMS)
-        check({"sft", "rloo"} <= set(self.arms), "arms are compared with sft and rloo: leave them in.")
-        check(len(self.learning_rates) >= 2, "learning_rates are two or more: arms are compared at the same success, between them.")
-        check(self.known < self.matched, f"known ({self.known}) must be below matched ({self.matched}).")
+        check(
+            {"sft", "rloo"} <= set(self.arms), "arms are compared with sft and rloo: leave them in."
+        )
+        check(
+            len(self.learning_rates) >= 2,
+            "learning_rates are two or more: arms are compared at the same success, between them.",
+        )
+        check(
+            self.known < self.matched,
+            f"known ({self.known}) must be below matched ({self.matched}).",
+        )
 
     @property
     def policy_config(self) -> Policy:
@@ -168,8 +189,14 @@ class Forgetting(training_study.TrainingStudy):
 
     def records(self, cell: Record) -> list[Record]:
         old = clone_old_rules(self.policy_config, self.seeds, self.clone_updates, self.known)
-        new, _ = training_study.train_policies(old, Rules(), self.policy_config, self.row(cell["arm"], cell["rate"]), self.updates)
-        return training_study.records(measure_forgetting(log_probs(old, self.policy_config), log_probs(new, self.policy_config)))
+        new, _ = training_study.train_policies(
+            old, Rules(), self.policy_config, self.row(cell["arm"], cell["rate"]), self.updates
+        )
+        return training_study.records(
+            measure_forgetting(
+                log_probs(old, self.policy_config), log_probs(new, self.policy_config)
+            )
+        )
 
     def row(self, arm: str, rate: float) -> Algorithm:
         """Of an arm; a policy that is renewed after the last update is the old one."""
@@ -181,7 +208,12 @@ class Forgetting(training_study.TrainingStudy):
         return swap(algorithms.RLOO, kl=ReferenceKL(self.kl if arm == "rloo_kl" else 0.0), **how)
 
     def lines(self, records: list[Record]) -> list[Record]:
-        return sweep.table(records, "rate", {"began": ".2f", "success": ".3f", "drop": ".3f", "divergence": ".2f"}, lines="arm")
+        return sweep.table(
+            records,
+            "rate",
+            {"began": ".2f", "success": ".3f", "drop": ".3f", "divergence": ".2f"},
+            lines="arm",
+        )
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         return {"forgetting": plot_results(records, self.matched)}
@@ -197,7 +229,11 @@ class Forgetting(training_study.TrainingStudy):
         for claim, more, less in (case for case in cases if set(case[1:]) <= set(self.arms)):
             difference = loss(records, more, self.matched) - loss(records, less, self.matched)
             there = difference[~np.isnan(difference)]
-            missing = f"{len(difference) - len(there)} seeds of {more} or {less} do not reach it." if len(there) < len(difference) else ""
+            missing = (
+                f"{len(difference) - len(there)} seeds of {more} or {less} do not reach it."
+                if len(there) < len(difference)
+                else ""
+            )
             found.append(above_zero(claim, f"{at}: {more} minus {less}", there, missing))
         return found
 
@@ -205,10 +241,19 @@ class Forgetting(training_study.TrainingStudy):
 @cache
 def clone_old_rules(policy_config: Policy, seeds: int, updates: int, known: float) -> Policies:
     """Those that know the old rules, and are often right under the new one."""
-    row = swap(algorithms.SFT, actor=Teacher(habit=1.0, right=known), optimizer=training_study.CLONING, minibatches=1)
-    return training_study.train_policies(training_study.fresh(policy_config, seeds), Rules(new=1 / (OLD + 1)), policy_config, row, updates)[
-        0
-    ]
+    row = swap(
+        algorithms.SFT,
+        actor=Teacher(habit=1.0, right=known),
+        optimizer=training_study.CLONING,
+        minibatches=1,
+    )
+    return training_study.train_policies(
+        training_study.fresh(policy_config, seeds),
+        Rules(new=1 / (OLD + 1)),
+        policy_config,
+        row,
+        updates,
+    )[0]
 
 
 def log_probs(policies: Policies, policy_config: Policy) -> Float[np.ndarray, "S rules words V"]:
@@ -219,10 +264,15 @@ def log_probs(policies: Policies, policy_config: Policy) -> Float[np.ndarray, "S
 @partial(jax.jit, static_argnums=0)
 def _log_probs(size, params):
     task, (rule, word) = Rules(), np.divmod(np.arange((OLD + 1) * WORDS), WORDS)
-    token = np.stack([np.full_like(rule, x) for x in (tokens.BOS, 0, 0, tokens.ACT, tokens.PAD)], axis=1)
+    token = np.stack(
+        [np.full_like(rule, x) for x in (tokens.BOS, 0, 0, tokens.ACT, tokens.PAD)], axis=1
+    )
     token[:, 1], token[:, 2] = tokens.VERB + rule, tokens.ENTITY + word
     token = jnp.asarray(token)
-    logits = jax.lax.map(lambda p: transformer.apply(size, p, task.spec, token, jnp.ones_like(token, bool))[0], params)
+    logits = jax.lax.map(
+        lambda p: transformer.apply(size, p, task.spec, token, jnp.ones_like(token, bool))[0],
+        params,
+    )
     return jax.nn.log_softmax(logits).reshape(-1, OLD + 1, WORDS, tokens.VOCABULARY)
 
 
@@ -231,21 +281,42 @@ def measure_forgetting(
 ) -> dict[str, Float[np.ndarray, " S"]]:
     """Success under the new rule, the drop under the old ones, and KL(old ‖ new) under the new one: means over all words."""
     known = answers()[:OLD, :, None] + tokens.VALUE
-    before, after = (np.exp(np.take_along_axis(x[:, :OLD], known[None], axis=-1)).mean((1, 2, 3)) for x in (old, new))
+    before, after = (
+        np.exp(np.take_along_axis(x[:, :OLD], known[None], axis=-1)).mean((1, 2, 3))
+        for x in (old, new)
+    )
     fits = np.arange(WORDS)[:, None] % 2 == np.arange(WORDS) % 2
-    began, success = (np.where(fits, np.exp(x[:, OLD, :, tokens.VALUE : tokens.VALUE + WORDS]), 0).sum(-1).mean(-1) for x in (old, new))
+    began, success = (
+        np.where(fits, np.exp(x[:, OLD, :, tokens.VALUE : tokens.VALUE + WORDS]), 0)
+        .sum(-1)
+        .mean(-1)
+        for x in (old, new)
+    )
     divergence = (np.exp(old[:, OLD]) * (old[:, OLD] - new[:, OLD])).sum(-1).mean(-1)
-    return {"began": began, "success": success, "knew": before, "drop": before - after, "divergence": divergence}
+    return {
+        "began": began,
+        "success": success,
+        "knew": before,
+        "drop": before - after,
+        "divergence": divergence,
+    }
 
 
-def loss(records: list[Record], arm: str, matched: float, by: str = "success") -> Float[np.ndarray, " seeds"]:
+def loss(
+    records: list[Record], arm: str, matched: float, by: str = "success"
+) -> Float[np.ndarray, " seeds"]:
     """The drop of an arm where its success, or its divergence, is `matched`, between its learning rates and the start.
 
     NaN for seeds that never reach it.
     """
     own = [select(records, arm=arm, seed=seed) for seed in sorted(distinct(records, "seed"))]
     start = [some[0]["began"] if by == "success" else 0.0 for some in own]
-    return np.array([_between([(x, 0.0), *((r[by], r["drop"]) for r in some)], matched) for x, some in zip(start, own, strict=True)])
+    return np.array(
+        [
+            _between([(x, 0.0), *((r[by], r["drop"]) for r in some)], matched)
+            for x, some in zip(start, own, strict=True)
+        ]
+    )
 
 
 def _between(points: list[tuple[float, float]], at: float) -> float:
@@ -278,11 +349,13 @@ def judge_single_curve(records: list[Record]) -> Verdict:
         f"seeds lies above {CURVE}; falsified if it lies below {NO_CURVE}."
     )
     far = {arm: loss(records, arm, FAR, by="divergence") for arm in distinct(records, "arm")}
-    words = ", ".join(f"{np.nanmean(x):.2f} by {arm}" for arm, x in far.items() if np.isfinite(x).any())
-    evidence = (
-        f"{mean:.2f} [{low:.2f}, {high:.2f}] over {len(found)} seeds. At a divergence of {FAR} the drop is {words or 'not measured'}."
+    words = ", ".join(
+        f"{np.nanmean(x):.2f} by {arm}" for arm, x in far.items() if np.isfinite(x).any()
     )
-    return Verdict("The divergence on the new task foretells what is forgotten", rule, kind, evidence)
+    evidence = f"{mean:.2f} [{low:.2f}, {high:.2f}] over {len(found)} seeds. At a divergence of {FAR} the drop is {words or 'not measured'}."
+    return Verdict(
+        "The divergence on the new task foretells what is forgotten", rule, kind, evidence
+    )
 
 
 @matplotlib.rc_context(figures.STYLE)
@@ -294,7 +367,9 @@ def plot_results(records: list[Record], matched: float) -> Figure:
     for line, column in zip(panels, ("divergence", "success"), strict=True):
         for panel, arm in zip(line, arms_, strict=True):
             points(panel, [r for r in records if r["arm"] != arm], column, "#cccccc", ".")
-            points(panel, select(records, arm=arm), column, figures.styles(arms_)[arm]["color"], "o")
+            points(
+                panel, select(records, arm=arm), column, figures.styles(arms_)[arm]["color"], "o"
+            )
     for panel, arm in zip(panels[0], arms_, strict=True):
         panel.set_title(TITLES[arm], fontsize=9)
         figures.log_scale(panel, "x")
@@ -303,13 +378,18 @@ def plot_results(records: list[Record], matched: float) -> Figure:
         panel.axvline(matched, color=figures.GREY, linewidth=0.8, linestyle="--")
     figures.fit(panels.flat, "share")
     panels[0][len(arms_) // 2].set_xlabel("KL(old ‖ new) under the new rule, nats (log scale)")
-    panels[1][len(arms_) // 2].set_xlabel("success under the new rule (dashed: where arms are compared)")
+    panels[1][len(arms_) // 2].set_xlabel(
+        "success under the new rule (dashed: where arms are compared)"
+    )
     figure.supylabel("drop of success under the old rules")
     handles = [Line2D([], [], linestyle="", marker=m, color=c, label=s) for m, c, s in POINTS]
     return figures.legend(figure, handles)
 
 
-POINTS = (("o", "black", "one seed at one learning rate"), (".", "#cccccc", "the other ways to learn"))
+POINTS = (
+    ("o", "black", "one seed at one learning rate"),
+    (".", "#cccccc", "the other ways to learn"),
+)
 TITLES = {
     "sft": "SFT", "oracle_sft": "SFT, old policy's\nright answers", "rft": "RFT, own\nright answers", "rloo": "RLOO",
     "rloo_kl": "RLOO, KL to\nthe old policy",
@@ -319,7 +399,14 @@ TITLES = {
 def points(panel: Axes, records: list[Record], column: str, color: str, marker: str) -> None:
     """The drops of these records."""
     x, y = ([r[name] for r in records] for name in (column, "drop"))
-    panel.plot(x, y, marker, color=color, markersize=3.5, markerfacecolor="none" if marker == "o" else color)
+    panel.plot(
+        x,
+        y,
+        marker,
+        color=color,
+        markersize=3.5,
+        markerfacecolor="none" if marker == "o" else color,
+    )
 
 
 if __name__ == "__main__":

@@ -40,7 +40,10 @@ EPISODES = 256  # of a batch, but for the forks'
 FORKS = 2  # of every state
 TURNS = 6  # of every episode, whatever is done
 TASKS = {"key_door": KeyDoor(delay=TURNS - 2), "chain_pit": ChainPit(num_turns=TURNS, mode="drift")}
-NOISE = {"key_door": 0.7, "chain_pit": 0.4}  # of the demonstrations, so that the clones succeed now and then
+NOISE = {
+    "key_door": 0.7,
+    "chain_pit": 0.4,
+}  # of the demonstrations, so that the clones succeed now and then
 OUTCOME, STATES, CRITIC, VINE = "rloo", "gigpo", "critic", "forks"
 FINE = (STATES, CRITIC, VINE)
 MARGIN = 0.05  # of success, within which outcomes are enough
@@ -65,7 +68,9 @@ class GroupSize(training_study.TrainingStudy):
         "attempts": "at each problem, of 256 episodes a batch; forks: of 32",
         "env steps": "of the RL",
     }
-    tiny: ClassVar[dict[str, Any]] = dict(tasks=("key_door",), attempts=(2,), clone_updates=1, updates=1, problems=64, seeds=2)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        tasks=("key_door",), attempts=(2,), clone_updates=1, updates=1, problems=64, seeds=2
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -75,23 +80,48 @@ class GroupSize(training_study.TrainingStudy):
         check(bool(self.attempts) and fits, f"attempts are divisors of {EPISODES}, one or more.")
 
     def cells(self) -> list[Record]:
-        credits = [(credit, g) for credit in (OUTCOME, STATES) for g in self.attempts] + [(CRITIC, 1), (VINE, 1)]
-        return [dict(task=task, credit=credit, attempts=g) for task in self.tasks for credit, g in credits]
+        credits = [(credit, g) for credit in (OUTCOME, STATES) for g in self.attempts] + [
+            (CRITIC, 1),
+            (VINE, 1),
+        ]
+        return [
+            dict(task=task, credit=credit, attempts=g)
+            for task in self.tasks
+            for credit, g in credits
+        ]
 
     def records(self, cell: Record) -> list[Record]:
         task = TASKS[cell["task"]]
-        start = training_study.clone_policies(task, self.policy_config, self.seeds, self.clone_updates, noise=NOISE[cell["task"]])
-        chosen = swap(algorithm_for(cell["credit"], cell["attempts"]), optimizer=Adam(learning_rate=self.learning_rate))
-        policies, rows = training_study.train_policies(start, task, self.policy_config, chosen, self.updates, self.problems)
+        start = training_study.clone_policies(
+            task, self.policy_config, self.seeds, self.clone_updates, noise=NOISE[cell["task"]]
+        )
+        chosen = swap(
+            algorithm_for(cell["credit"], cell["attempts"]),
+            optimizer=Adam(learning_rate=self.learning_rate),
+        )
+        policies, rows = training_study.train_policies(
+            start, task, self.policy_config, chosen, self.updates, self.problems
+        )
         steps = np.subtract(policies.spent["env_steps"], start.spent["env_steps"])
-        return training_study.records({"began": rows[0]["eval_success"], "success": rows[-1]["eval_success"], "env_steps": steps})
+        return training_study.records(
+            {
+                "began": rows[0]["eval_success"],
+                "success": rows[-1]["eval_success"],
+                "env_steps": steps,
+            }
+        )
 
     def lines(self, records: list[Record]) -> list[Record]:
         found = []
         for cell in self.cells():
             own = select(records, **cell)
-            success = {name: sweep.cell(sweep.by_seed(own, column), ".2f") for name, column in (("start", "began"), ("success", "success"))}
-            found.append(cell | success | {"env steps": f"{np.mean(sweep.by_seed(own, 'env_steps')):,.0f}"})
+            success = {
+                name: sweep.cell(sweep.by_seed(own, column), ".2f")
+                for name, column in (("start", "began"), ("success", "success"))
+            }
+            found.append(
+                cell | success | {"env steps": f"{np.mean(sweep.by_seed(own, 'env_steps')):,.0f}"}
+            )
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
@@ -103,9 +133,18 @@ class GroupSize(training_study.TrainingStudy):
             own = select(records, task=task)
             judged.append(enough(own, task))
             if len(self.attempts) > 1:
-                least, most = (sweep.by_seed(own, "success", credit=OUTCOME, attempts=f(self.attempts)) for f in (min, max))
+                least, most = (
+                    sweep.by_seed(own, "success", credit=OUTCOME, attempts=f(self.attempts))
+                    for f in (min, max)
+                )
                 what = f"RLOO's success with {max(self.attempts)} attempts at a problem minus that with {min(self.attempts)}"
-                judged.append(above_zero(f"On {task}, larger groups learn more from as many episodes", what, most - least))
+                judged.append(
+                    above_zero(
+                        f"On {task}, larger groups learn more from as many episodes",
+                        what,
+                        most - least,
+                    )
+                )
         return judged
 
 
@@ -116,36 +155,54 @@ def algorithm_for(credit: str, attempts: int) -> Algorithm:
         OUTCOME: {}, STATES: dict(credit=Gigpo()), CRITIC: dict(credit=TurnGAE(whiten=False), values=Critic()),
         VINE: dict(credit=step, values=Forks(FORKS), problems=EPISODES // (1 + FORKS * (TURNS + 1) // 2)),
     }  # fmt: skip
-    return swap(RLOO, **dict(problems=EPISODES // attempts, attempts=attempts, minibatches=1) | parts[credit])
+    return swap(
+        RLOO,
+        **dict(problems=EPISODES // attempts, attempts=attempts, minibatches=1) | parts[credit],
+    )
 
 
-def best(records: list[Record], credits: tuple[str, ...]) -> tuple[str, Float[np.ndarray, " seeds"]]:
+def best(
+    records: list[Record], credits: tuple[str, ...]
+) -> tuple[str, Float[np.ndarray, " seeds"]]:
     """The arm with the highest mean success of those with such a credit: what it is, and its success."""
     arms_ = dict.fromkeys((r["credit"], r["attempts"]) for r in records if r["credit"] in credits)
-    each = {f"{c}, {g} attempts" if g > 1 else c: sweep.by_seed(records, "success", credit=c, attempts=g) for c, g in arms_}
+    each = {
+        f"{c}, {g} attempts" if g > 1 else c: sweep.by_seed(
+            records, "success", credit=c, attempts=g
+        )
+        for c, g in arms_
+    }
     return max(each.items(), key=lambda item: item[1].mean())
 
 
 def enough(records: list[Record], task: str) -> Verdict:
     """Whether outcomes tie or beat fine credit."""
     (plain, ours), (fine, theirs) = best(records, (OUTCOME,)), best(records, FINE)
-    what = (
-        f"{MARGIN} of success plus that of RLOO minus that of fine credit ({', '.join(FINE)}), each at its best arm by the mean over seeds"
-    )
+    what = f"{MARGIN} of success plus that of RLOO minus that of fine credit ({', '.join(FINE)}), each at its best arm by the mean over seeds"
     more = f"{plain} minus {fine}: {np.mean(ours - theirs):+.3f}."
-    verdict = above_zero(f"On {task}, credit by outcomes alone is enough", what, MARGIN + ours - theirs, more)
+    verdict = above_zero(
+        f"On {task}, credit by outcomes alone is enough", what, MARGIN + ours - theirs, more
+    )
     room = 1 - ours.mean()
     rule = f"{verdict.rule} Inconclusive if RLOO leaves less room than that below 1."
     if room >= MARGIN:
         return verdict._replace(rule=rule)
-    return verdict._replace(rule=rule, outcome="inconclusive", evidence=f"{verdict.evidence} The room is {room:.3f}.", p=None)
+    return verdict._replace(
+        rule=rule,
+        outcome="inconclusive",
+        evidence=f"{verdict.evidence} The room is {room:.3f}.",
+        p=None,
+    )
 
 
 @matplotlib.rc_context(figures.STYLE)
 def plot_results(records: list[Record]) -> Figure:
     """Success against the attempts at a problem, a panel for each task; what has no groups is a level."""
     tasks, credits = distinct(records, "task"), distinct(records, "credit")
-    groups, looks = sorted(set(distinct(records, "attempts")) - {1}), {c: figures.styles(credits)[c] for c in credits}
+    groups, looks = (
+        sorted(set(distinct(records, "attempts")) - {1}),
+        {c: figures.styles(credits)[c] for c in credits},
+    )
     figure, panels = figures.page(1, len(tasks), height=2.8, sharey=True)
     for panel, task in zip(panels[0], tasks, strict=True):
         for i, credit in enumerate(credits):
@@ -158,7 +215,9 @@ def plot_results(records: list[Record]) -> Figure:
         panel.set(title=words(task), xlabel="attempts at a problem")
     figures.fit(panels[0], "share")
     panels[0][0].set_ylabel("success (not from 0)")
-    return figures.legend(figure, [*figures.entries(looks), figures.interval_legend(len(distinct(records, "seed")))])
+    return figures.legend(
+        figure, [*figures.entries(looks), figures.interval_legend(len(distinct(records, "seed")))]
+    )
 
 
 if __name__ == "__main__":

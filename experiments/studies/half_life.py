@@ -53,7 +53,9 @@ class HalfLife(training_study.TrainingStudy):
 
     contexts: tuple[str, ...] = tuple(CONTEXTS)
     turns: Annotated[int, Range(3)] = 24  # of an episode, in training too
-    target: Annotated[float, Range(0, below=1)] = 0.9  # accuracy at hard problems at which cloning ends, for each seed
+    target: Annotated[float, Range(0, below=1)] = (
+        0.9  # accuracy at hard problems at which cloning ends, for each seed
+    )
     updates: Count = 800  # of cloning at most, on 64 easy and 64 hard demonstrations each
     demos: Count = 128  # of easy problems, and as many of hard ones; seen again and again
     problems: Count = 2048  # unseen easy ones, and as many hard ones
@@ -73,44 +75,70 @@ class HalfLife(training_study.TrainingStudy):
         "AIC gain": "Akaike's criterion of the law with k = 1 minus that of the Weibull law; above 0 the latter is better",
         "after": "log of the rate of errors after an episode's first one over the rate until then",
     }
-    tiny: ClassVar[dict[str, Any]] = dict(turns=6, target=0.0, updates=10, demos=8, problems=64, seeds=2)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        turns=6, target=0.0, updates=10, demos=8, problems=64, seeds=2
+    )
 
     def __post_init__(self):
         super().__post_init__()
         for name in self.contexts:
             look_up("context", name, CONTEXTS)
         check(len(self.contexts) >= 1, "Name a context: markov, history, or both.")
-        check(self.updates % LEG == 0, f"updates must be a multiple of {LEG}, the accuracy being measured as often, not {self.updates}.")
+        check(
+            self.updates % LEG == 0,
+            f"updates must be a multiple of {LEG}, the accuracy being measured as often, not {self.updates}.",
+        )
 
     def cells(self) -> list[Record]:
         return [dict(context=context) for context in self.contexts]
 
     def records(self, cell: Record) -> list[Record]:
         size = replace(self.policy_config, context=cell["context"])
-        tasks = {name: RunningSum(num_turns=self.turns, numbers_per_turn=n) for name, n in zip(ALONE, (1, 2), strict=True)}
+        tasks = {
+            name: RunningSum(num_turns=self.turns, numbers_per_turn=n)
+            for name, n in zip(ALONE, (1, 2), strict=True)
+        }
         policies = self.clones(size, tasks)
         right = {
-            name: np.asarray(agrees(training_study.play_test_episodes(policies, task, size, self.problems)))[:, :, 0]
+            name: np.asarray(
+                agrees(training_study.play_test_episodes(policies, task, size, self.problems))
+            )[:, :, 0]
             for name, task in tasks.items()
         }
         right[BOTH] = np.concatenate([right[name] for name in ALONE], axis=1)
-        return [{"seed": s, "difficulty": name} | measure_survival(x[s]) for name, x in right.items() for s in range(self.seeds)]
+        return [
+            {"seed": s, "difficulty": name} | measure_survival(x[s])
+            for name, x in right.items()
+            for s in range(self.seeds)
+        ]
 
     def clones(self, policy_config: Policy, tasks: Task) -> Policies:
         """Those of each seed that first come to the target.
 
         Raises: ConfigError if a seed does not.
         """
-        row = swap(WarmStart(num_demos=self.demos).algorithm, optimizer=replace(training_study.CLONING, warmup=0), problems=128)
+        row = swap(
+            WarmStart(num_demos=self.demos).algorithm,
+            optimizer=replace(training_study.CLONING, warmup=0),
+            problems=128,
+        )
         policies, there = training_study.fresh(policy_config, self.seeds), {}
         for _ in range(self.updates // LEG):
             policies = training_study.train_policies(policies, tasks, policy_config, row, LEG)[0]
-            accuracies = training_study.evaluate_policies(policies, tasks["hard"], policy_config, problems=256)["per_turn_accuracy"]
+            accuracies = training_study.evaluate_policies(
+                policies, tasks["hard"], policy_config, problems=256
+            )["per_turn_accuracy"]
             for seed, accuracy in enumerate(accuracies):
                 if accuracy >= self.target:
-                    there.setdefault(seed, jax.tree.map(lambda x, seed=seed: x[seed], policies.params))
+                    there.setdefault(
+                        seed, jax.tree.map(lambda x, seed=seed: x[seed], policies.params)
+                    )
             if len(there) == self.seeds:
-                return policies._replace(params=jax.tree.map(lambda *x: np.stack(x), *[there[seed] for seed in range(self.seeds)]))
+                return policies._replace(
+                    params=jax.tree.map(
+                        lambda *x: np.stack(x), *[there[seed] for seed in range(self.seeds)]
+                    )
+                )
         missing = [float(accuracies[seed]) for seed in range(self.seeds) if seed not in there]
         raise ConfigError(
             f"{len(missing)} of {self.seeds} seeds did not come to an accuracy of {self.target} in {self.updates} updates (the worst ended "
@@ -118,8 +146,18 @@ class HalfLife(training_study.TrainingStudy):
         )
 
     def lines(self, records: list[Record]) -> list[Record]:
-        columns = {"accuracy": ".3f", "k": ".2f", "T50": ".1f", "T80": ".1f", "AIC gain": "+.1f", "after": "+.2f"}
-        contexts = {name: sweep.table(select(records, context=name), "difficulty", columns, lines="context") for name in self.contexts}
+        columns = {
+            "accuracy": ".3f",
+            "k": ".2f",
+            "T50": ".1f",
+            "T80": ".1f",
+            "AIC gain": "+.1f",
+            "after": "+.2f",
+        }
+        contexts = {
+            name: sweep.table(select(records, context=name), "difficulty", columns, lines="context")
+            for name in self.contexts
+        }
         return [{"context": name} | line for name, lines in contexts.items() for line in lines]
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
@@ -130,27 +168,47 @@ class HalfLife(training_study.TrainingStudy):
         judged = []
         if "markov" in self.contexts:
             claim = "Among problems that are equally hard, an agent that sees its own turn fails at a constant rate"
-            judged.append(near_zero(claim, "markov: k of easy and of hard problems, on average, minus 1", shape["markov"] - 1, margin=0.1))
+            judged.append(
+                near_zero(
+                    claim,
+                    "markov: k of easy and of hard problems, on average, minus 1",
+                    shape["markov"] - 1,
+                    margin=0.1,
+                )
+            )
         for name in self.contexts:
             mixed = sweep.by_seed(records, "k", context=name, difficulty=BOTH)
             claim = f"Mixing easy and hard problems alone lowers k where the agent sees {CONTEXTS[name]}"
-            judged.append(above_zero(claim, f"{name}: that average minus k of mixed problems", shape[name] - mixed))
+            judged.append(
+                above_zero(
+                    claim, f"{name}: that average minus k of mixed problems", shape[name] - mixed
+                )
+            )
         if len(self.contexts) == 2:
             claim = "An agent that sees all that it did before fails at a rate that rises"
-            judged.append(above_zero(claim, "history: k of easy and of hard problems, on average, minus 1", shape["history"] - 1))
-            what = (
-                "log of the rate of errors after the first one over that until then, easy and hard on average, in history minus in markov"
+            judged.append(
+                above_zero(
+                    claim,
+                    "history: k of easy and of hard problems, on average, minus 1",
+                    shape["history"] - 1,
+                )
             )
+            what = "log of the rate of errors after the first one over that until then, easy and hard on average, in history minus in markov"
             more = {name: clustering(records, name) for name in ALONE}
             words = ", ".join(f"{x.mean():+.2f} in {name} ones" for name, x in more.items())
             claim = "There, errors come in clusters, in problems that are equally hard"
-            judged.append(above_zero(claim, what, np.mean(list(more.values()), axis=0), f"It is {words}."))
+            judged.append(
+                above_zero(claim, what, np.mean(list(more.values()), axis=0), f"It is {words}.")
+            )
         return judged
 
 
 def clustering(records: list[Record], difficulty: str) -> Float[np.ndarray, " seeds"]:
     """How much more errors follow the first one in history than in markov."""
-    history, markov = (sweep.by_seed(records, "after", context=name, difficulty=difficulty) for name in ("history", "markov"))
+    history, markov = (
+        sweep.by_seed(records, "after", context=name, difficulty=difficulty)
+        for name in ("history", "markov")
+    )
     return history - markov
 
 
@@ -182,7 +240,9 @@ class Law(NamedTuple):
         log(exp(−a) − exp(−b)) = −a + log(1 − exp(a − b)), for turns that begin at a and end at b.
         """
         hazard = self.hazard(len(died))
-        return float(died @ (-hazard[:-1] + np.log(-np.expm1(-np.diff(hazard)))) - alive * hazard[-1])
+        return float(
+            died @ (-hazard[:-1] + np.log(-np.expm1(-np.diff(hazard)))) - alive * hazard[-1]
+        )
 
 
 def constant(died: Int[np.ndarray, " turns"], alive: int) -> Law:
@@ -198,25 +258,42 @@ def weibull(died: Int[np.ndarray, " turns"], alive: int) -> Law:
     def loss(log):
         return -Law(*np.exp(log)).log_likelihood(died, alive) / (died.sum() + alive)
 
-    return Law(*map(float, np.exp(scipy.optimize.minimize(loss, np.log(constant(died, alive)), method="Nelder-Mead").x)))
+    return Law(
+        *map(
+            float,
+            np.exp(
+                scipy.optimize.minimize(loss, np.log(constant(died, alive)), method="Nelder-Mead").x
+            ),
+        )
+    )
 
 
 def measure_survival(right: Bool[np.ndarray, "episodes turns"]) -> dict[str, float]:
     """What the table shows, and at some turns the share of episodes without an error so far; NaN where errors at two turns or more lack."""
     whole = np.logical_and.accumulate(right, axis=1)
-    fresh = np.concatenate([np.ones_like(whole[:, :1]), whole[:, :-1]], axis=1)  # no error before this turn
+    fresh = np.concatenate(
+        [np.ones_like(whole[:, :1]), whole[:, :-1]], axis=1
+    )  # no error before this turn
     died, alive, turns = (fresh & ~right).sum(0), int(whole[:, -1].sum()), right.shape[1]
     rate, later = died.sum() / fresh.sum(), (~right)[~fresh]
     found = {"accuracy": 1 - rate, "after": np.log(later.mean() / rate) if later.any() else np.nan}
     found |= {f"alive {t}": whole[:, t - 1].mean() for t in marks(turns)}
     laws = (weibull(died, alive), constant(died, alive)) if (died > 0).sum() > 1 else ()
-    return {name: float(x) for name, x in (found | (shape(*laws, died, alive) if laws else UNKNOWN)).items()}
+    return {
+        name: float(x)
+        for name, x in (found | (shape(*laws, died, alive) if laws else UNKNOWN)).items()
+    }
 
 
 def shape(law: Law, plain: Law, died: Int[np.ndarray, " turns"], alive: int) -> dict[str, float]:
     """Of the likeliest law, and what it gains over the one with k = 1, for one more parameter."""
     gain = 2 * (law.log_likelihood(died, alive) - plain.log_likelihood(died, alive)) - 2
-    return {"k": law.k, "T50": law.lifetime(0.5, len(died)), "T80": law.lifetime(0.8, len(died)), "AIC gain": gain}
+    return {
+        "k": law.k,
+        "T50": law.lifetime(0.5, len(died)),
+        "T80": law.lifetime(0.8, len(died)),
+        "AIC gain": gain,
+    }
 
 
 UNKNOWN = dict.fromkeys(("k", "T50", "T80", "AIC gain"), np.nan)
@@ -238,7 +315,10 @@ def marks(turns: int) -> list[int]:
 def plot_results(records: list[Record]) -> Figure:
     """Survival in each context, geometric means over seeds, measured (marks) and by the fitted laws (lines); and k of each."""
     contexts = distinct(records, "context")
-    looks = {name: figures.styles(distinct(records, "difficulty"))[name] for name in distinct(records, "difficulty")}
+    looks = {
+        name: figures.styles(distinct(records, "difficulty"))[name]
+        for name in distinct(records, "difficulty")
+    }
     figure, panels = figures.page(1, len(contexts) + 1, height=2.7)
     *alive, last = panels[0]
     for panel, context in zip(alive, contexts, strict=True):
@@ -252,8 +332,18 @@ def plot_results(records: list[Record]) -> Figure:
     alive[0].set_ylabel("episodes without an error")
     shapes(last, records, looks)
     parts = (("o", "", "measured, geometric mean"), ("", "-", "fitted law"))
-    grey = [Line2D([], [], color=figures.GREY, marker=m, linestyle=line, label=label) for m, line, label in parts]
-    return figures.legend(figure, [*figures.entries(looks), *grey, figures.interval_legend(len(distinct(records, "seed")), mean="k: ")])
+    grey = [
+        Line2D([], [], color=figures.GREY, marker=m, linestyle=line, label=label)
+        for m, line, label in parts
+    ]
+    return figures.legend(
+        figure,
+        [
+            *figures.entries(looks),
+            *grey,
+            figures.interval_legend(len(distinct(records, "seed")), mean="k: "),
+        ],
+    )
 
 
 def survival(panel: Axes, records: list[Record], look: dict) -> None:
@@ -261,7 +351,14 @@ def survival(panel: Axes, records: list[Record], look: dict) -> None:
     turns = np.array([int(name.split()[1]) for name in records[0] if name.startswith("alive")])
     log = np.array([[math.log(max(r[f"alive {t}"], 1e-9)) for t in turns] for r in records])
     law = np.array([[math.log(0.5) * (t / r["T50"]) ** r["k"] for t in turns] for r in records])
-    panel.plot(turns, np.exp(log.mean(0)), label=records[0]["difficulty"], color=look["color"], marker=look["marker"], linestyle="")
+    panel.plot(
+        turns,
+        np.exp(log.mean(0)),
+        label=records[0]["difficulty"],
+        color=look["color"],
+        marker=look["marker"],
+        linestyle="",
+    )
     panel.plot(turns, np.exp(law.mean(0)), color=look["color"], linestyle=look["linestyle"])
 
 
@@ -272,9 +369,17 @@ def shapes(panel: Axes, records: list[Record], style: dict[str, dict]) -> None:
         k = sweep.by_seed(records, "k", context=context, difficulty=name)
         figures.bars(panel, [y], [k], style[name] | {"linestyle": ""}, across=True)
     panel.axvline(1, color="black", linewidth=0.8)
-    panel.set(title="k of the Weibull law", xlabel="< 1: the rate falls", ylim=(len(names) - 0.4, -0.6))
-    shown = {context: [y for y, (one, _) in enumerate(names) if one == context] for context, _ in names}
-    panel.set_yticks([np.mean(places) for places in shown.values()], [f"sees\n{textwrap.fill(CONTEXTS[c], 10)}" for c in shown], fontsize=8)
+    panel.set(
+        title="k of the Weibull law", xlabel="< 1: the rate falls", ylim=(len(names) - 0.4, -0.6)
+    )
+    shown = {
+        context: [y for y, (one, _) in enumerate(names) if one == context] for context, _ in names
+    }
+    panel.set_yticks(
+        [np.mean(places) for places in shown.values()],
+        [f"sees\n{textwrap.fill(CONTEXTS[c], 10)}" for c in shown],
+        fontsize=8,
+    )
     panel.grid(axis="y", visible=False)
 
 

@@ -68,7 +68,13 @@ class Horizon(training_study.TrainingStudy):
         "slope": f"of log regret against log horizon, where an episode has less than {EARLY} errors",
     }
     tiny: ClassVar[dict[str, Any]] = dict(
-        cases=("drift", "terminal"), horizons=(4, 8), clone_updates=1, updates=1, rl_updates=1, problems=64, seeds=2
+        cases=("drift", "terminal"),
+        horizons=(4, 8),
+        clone_updates=1,
+        updates=1,
+        rl_updates=1,
+        problems=64,
+        seeds=2,
     )
 
     def __post_init__(self):
@@ -80,34 +86,56 @@ class Horizon(training_study.TrainingStudy):
             replace(TASKS[name], num_turns=min(self.horizons))  # refuses what is too short for it
 
     def cells(self) -> list[Record]:
-        return [dict(case=case, arm=arm) for case in self.cases for arm in (("sft",) if case == "terminal" else ("sft", "dagger", "rloo"))]
+        return [
+            dict(case=case, arm=arm)
+            for case in self.cases
+            for arm in (("sft",) if case == "terminal" else ("sft", "dagger", "rloo"))
+        ]
 
     def records(self, cell: Record) -> list[Record]:
         task = replace(TASKS[cell["case"]], num_turns=TRAINED)
         policies = self.policies(task, cell["arm"])
-        judge = partial(training_study.evaluate_policies, policies, policy_config=self.policy_config, problems=self.problems)
+        judge = partial(
+            training_study.evaluate_policies,
+            policies,
+            policy_config=self.policy_config,
+            problems=self.problems,
+        )
         errors, found = 1 - judge(task)["per_turn_accuracy"], []
         for turns in self.horizons:
             at = replace(task, num_turns=turns)
             found += [
-                {"horizon": turns} | r for r in training_study.records({"regret": at.bounds()[1] - judge(at)["return"], "error": errors})
+                {"horizon": turns} | r
+                for r in training_study.records(
+                    {"regret": at.bounds()[1] - judge(at)["return"], "error": errors}
+                )
             ]
         return found
 
     def policies(self, task: ChainPit, arm: str) -> Policies:
         """Of an arm: what it makes of the clone."""
-        clone = training_study.clone_policies(task, self.policy_config, self.seeds, self.clone_updates)
+        clone = training_study.clone_policies(
+            task, self.policy_config, self.seeds, self.clone_updates
+        )
         row = algorithms.by_name()[arm]
         row = row if arm == "rloo" else swap(row, optimizer=training_study.CLONING)
-        return training_study.train_policies(clone, task, self.policy_config, row, self.rl_updates if arm == "rloo" else self.updates)[0]
+        return training_study.train_policies(
+            clone, task, self.policy_config, row, self.rl_updates if arm == "rloo" else self.updates
+        )[0]
 
     def lines(self, records: list[Record]) -> list[Record]:
         found = []
         for case, arm in pairs(records):
             own = select(records, case=case, arm=arm)
-            regret = {f"T = {t}": sweep.cell(sweep.by_seed(own, "regret", horizon=t), ".3g") for t in self.horizons}
+            regret = {
+                f"T = {t}": sweep.cell(sweep.by_seed(own, "regret", horizon=t), ".3g")
+                for t in self.horizons
+            }
             errors = sweep.cell(100 * error(own), ".2f")
-            found.append({"case": case, "arm": arm, "error": errors, "slope": sweep.cell(slope(own), ".2f")} | regret)
+            found.append(
+                {"case": case, "arm": arm, "error": errors, "slope": sweep.cell(slope(own), ".2f")}
+                | regret
+            )
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
@@ -118,20 +146,38 @@ class Horizon(training_study.TrainingStudy):
         if "drift" in self.cases:
             claim = "Cloning's regret grows with the square of the horizon where every turn costs"
             judged.append(
-                above_zero(claim, "the slope of cloning in drift, minus 1.5", slope(select(records, case="drift", arm="sft")) - 1.5)
+                above_zero(
+                    claim,
+                    "the slope of cloning in drift, minus 1.5",
+                    slope(select(records, case="drift", arm="sft")) - 1.5,
+                )
             )
             claim = "Where nothing leads back, DAgger loses as much as cloning"
-            judged.append(near_zero(claim, LOSS.format("drift"), log_ratio(records, "drift"), margin=0.25))
+            judged.append(
+                near_zero(claim, LOSS.format("drift"), log_ratio(records, "drift"), margin=0.25)
+            )
         if "terminal" in self.cases:
             claim = "It grows with the horizon itself where only the end is paid"
             judged.append(
-                above_zero(claim, "1.3 minus the slope of cloning in terminal", 1.3 - slope(select(records, case="terminal", arm="sft")))
+                above_zero(
+                    claim,
+                    "1.3 minus the slope of cloning in terminal",
+                    1.3 - slope(select(records, case="terminal", arm="sft")),
+                )
             )
         if "unseen_recover" in self.cases:
             claim = "Where no demonstration shows the way back, DAgger loses less than cloning"
-            judged.append(above_zero(claim, LOSS.format("unseen_recover"), log_ratio(records, "unseen_recover")))
-            gap = slope(select(records, case="unseen_recover", arm="sft")) - slope(select(records, case="unseen_recover", arm="rloo"))
-            claim = "RL makes the regret's growth shallower where no demonstration shows the way back"
+            judged.append(
+                above_zero(
+                    claim, LOSS.format("unseen_recover"), log_ratio(records, "unseen_recover")
+                )
+            )
+            gap = slope(select(records, case="unseen_recover", arm="sft")) - slope(
+                select(records, case="unseen_recover", arm="rloo")
+            )
+            claim = (
+                "RL makes the regret's growth shallower where no demonstration shows the way back"
+            )
             judged.append(above_zero(claim, "the clone's slope minus that after RL", gap))
         return judged
 
@@ -157,7 +203,9 @@ def slope(records: list[Record]) -> Float[np.ndarray, " seeds"]:
         own = [select(records, seed=seed, horizon=t)[0] for t in turns]
         regret, early = np.array([r["regret"] for r in own]), turns * own[0]["error"] < EARLY
         fits = early.sum() >= 2 and (regret[early] > 0).all()
-        found.append(np.polyfit(np.log(turns[early]), np.log(regret[early]), 1)[0] if fits else np.nan)
+        found.append(
+            np.polyfit(np.log(turns[early]), np.log(regret[early]), 1)[0] if fits else np.nan
+        )
     return np.array(found)
 
 
@@ -165,7 +213,9 @@ def log_ratio(records: list[Record], case: str) -> Float[np.ndarray, " seeds"]:
     """Of the regret for each error, cloning's over DAgger's."""
     most = max(distinct(records, "horizon"))
     own = {arm: select(records, case=case, arm=arm) for arm in ("sft", "dagger")}
-    loss = {arm: sweep.by_seed(some, "regret", horizon=most) / error(some) for arm, some in own.items()}
+    loss = {
+        arm: sweep.by_seed(some, "regret", horizon=most) / error(some) for arm, some in own.items()
+    }
     return np.log(loss["sft"] / loss["dagger"])
 
 
@@ -189,7 +239,10 @@ def plot_results(records: list[Record]) -> Figure:
         figures.ticks(panel, turns)
         panel.set(title=words(case), xlabel="turns")
     panels[0][0].set_ylabel("regret / error of a turn")
-    growth = [Line2D([], [], color=figures.GREY, linestyle=line, label=label) for line, label in ((":", "T"), ("--", "T²/2"))]
+    growth = [
+        Line2D([], [], color=figures.GREY, linestyle=line, label=label)
+        for line, label in ((":", "T"), ("--", "T²/2"))
+    ]
     seeds = figures.interval_legend(len(distinct(records, "seed")), mean="geometric mean, ")
     return figures.legend(figure, [*figures.entries(looks), *growth, seeds])
 

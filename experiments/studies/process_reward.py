@@ -37,7 +37,13 @@ from experiments.reports.stats import Record, distinct, log_odds, select
 from experiments.reports.verdicts import above_zero
 
 SUM, LAKE = RunningSum(modulus=8), FrozenLake(size=3, num_turns=10)
-OUTCOME, PROCESS, MISJUDGED, PLACE, PROGRESS = "outcome", "process", "misjudged", "place", "progress"
+OUTCOME, PROCESS, MISJUDGED, PLACE, PROGRESS = (
+    "outcome",
+    "process",
+    "misjudged",
+    "place",
+    "progress",
+)
 MARGIN = 0.05  # of success, within which shaping does no harm
 
 
@@ -65,33 +71,62 @@ class ProcessReward(training_study.TrainingStudy):
         "length": "turns of an episode",
         "labels": "of steps, that were asked for",
     }
-    tiny: ClassVar[dict[str, Any]] = dict(horizons=(2, 4), clone_updates=1, updates=1, problems=64, seeds=2)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        horizons=(2, 4), clone_updates=1, updates=1, problems=64, seeds=2
+    )
 
     def __post_init__(self):
         super().__post_init__()
         check(len(self.horizons) >= 2, "horizons are two numbers of turns or more.")
-        check(1 / SUM.modulus < self.accuracy, f"accuracy must be above chance, not {self.accuracy}.")
+        check(
+            1 / SUM.modulus < self.accuracy, f"accuracy must be above chance, not {self.accuracy}."
+        )
 
     def cells(self) -> list[Record]:
-        steps = [dict(task="running_sum", turns=t, reward=r) for t in self.horizons for r in (OUTCOME, PROCESS, MISJUDGED)]
-        return steps + [dict(task="frozen_lake", turns=LAKE.num_turns, reward=r) for r in (OUTCOME, PLACE, PROGRESS)]
+        steps = [
+            dict(task="running_sum", turns=t, reward=r)
+            for t in self.horizons
+            for r in (OUTCOME, PROCESS, MISJUDGED)
+        ]
+        return steps + [
+            dict(task="frozen_lake", turns=LAKE.num_turns, reward=r)
+            for r in (OUTCOME, PLACE, PROGRESS)
+        ]
 
     def records(self, cell: Record) -> list[Record]:
         task, noise = self.task(cell["task"])
-        start = training_study.clone_policies(task, self.policy_config, self.seeds, self.clone_updates, noise=noise)
+        start = training_study.clone_policies(
+            task, self.policy_config, self.seeds, self.clone_updates, noise=noise
+        )
         task = replace(task, num_turns=cell["turns"])
         policies, rows = training_study.train_policies(
-            start, task, self.policy_config, self.row(cell["reward"], cell["turns"]), self.updates, self.problems
+            start,
+            task,
+            self.policy_config,
+            self.row(cell["reward"], cell["turns"]),
+            self.updates,
+            self.problems,
         )
         labels = np.subtract(policies.spent["expert_labels"], start.spent["expert_labels"])
-        success, accuracy, length = (rows[-1][f"eval_{name}"] for name in ("success", "per_turn_accuracy", "turns"))
+        success, accuracy, length = (
+            rows[-1][f"eval_{name}"] for name in ("success", "per_turn_accuracy", "turns")
+        )
         skill = log_odds(np.array(accuracy), self.problems)
-        found = {"began": rows[0]["eval_success"], "success": success, "accuracy": accuracy, "log_odds": skill}
+        found = {
+            "began": rows[0]["eval_success"],
+            "success": success,
+            "accuracy": accuracy,
+            "log_odds": skill,
+        }
         return training_study.records(found | {"length": length, "labels": labels})
 
     def task(self, name: str) -> tuple[Environment, float]:
         """It, and the noise of its demonstrations."""
-        return (SUM, (1 - self.accuracy) / (1 - 1 / SUM.modulus)) if name == "running_sum" else (LAKE, self.lake_noise)
+        return (
+            (SUM, (1 - self.accuracy) / (1 - 1 / SUM.modulus))
+            if name == "running_sum"
+            else (LAKE, self.lake_noise)
+        )
 
     def row(self, name: str, turns: int) -> Algorithm:
         """On-policy; each turn is credited with what comes after it, minus what the other attempts got from there on."""
@@ -99,13 +134,31 @@ class ProcessReward(training_study.TrainingStudy):
             OUTCOME: rewards.Outcome(), PROCESS: Judged(1 / turns), MISJUDGED: Judged(1 / turns, self.errors), PLACE: Place(),
             PROGRESS: rewards.Shaped(),
         }[name]  # fmt: skip
-        return swap(RLOO, credit=LeaveOneOutToGo(), reward=reward, minibatches=1, optimizer=Adam(learning_rate=self.learning_rate))
+        return swap(
+            RLOO,
+            credit=LeaveOneOutToGo(),
+            reward=reward,
+            minibatches=1,
+            optimizer=Adam(learning_rate=self.learning_rate),
+        )
 
     def lines(self, records: list[Record]) -> list[Record]:
-        formats, found = {"began": ".2f", "success": ".2f", "accuracy": ".3f", "length": ".1f", "labels": ",.0f"}, []
+        formats, found = (
+            {
+                "began": ".2f",
+                "success": ".2f",
+                "accuracy": ".3f",
+                "length": ".1f",
+                "labels": ",.0f",
+            },
+            [],
+        )
         for cell in self.cells():
             own = select(records, **cell)
-            found.append(cell | {name: sweep.cell(sweep.by_seed(own, name), how) for name, how in formats.items()})
+            found.append(
+                cell
+                | {name: sweep.cell(sweep.by_seed(own, name), how) for name, how in formats.items()}
+            )
         return found
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
@@ -113,15 +166,36 @@ class ProcessReward(training_study.TrainingStudy):
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         most, own = max(self.horizons), select(records, task="running_sum")
-        at_most, lake = f"at {most} turns, success by {{}} rewards minus that by outcomes", select(records, task="frozen_lake")
-        success = {name: sweep.by_seed(lake, "success", reward=name) for name in (OUTCOME, PLACE, PROGRESS)}
-        longer = sweep.by_seed(lake, "length", reward=PLACE) - sweep.by_seed(lake, "length", reward=OUTCOME)
+        at_most, lake = (
+            f"at {most} turns, success by {{}} rewards minus that by outcomes",
+            select(records, task="frozen_lake"),
+        )
+        success = {
+            name: sweep.by_seed(lake, "success", reward=name) for name in (OUTCOME, PLACE, PROGRESS)
+        }
+        longer = sweep.by_seed(lake, "length", reward=PLACE) - sweep.by_seed(
+            lake, "length", reward=OUTCOME
+        )
         grows = "the slope against log2 of the horizon of the gain by process rewards in {}"
         return [
-            above_zero("Process rewards beat outcomes", at_most.format("process"), gain(own, PROCESS, most)),
-            above_zero("The gain in success grows with the horizon", grows.format("success"), slope(own, "success")),
-            above_zero("The gain in the skill of a step grows, too", grows.format("log odds of a right answer"), slope(own, "log_odds")),
-            above_zero(f"They beat them even with {self.errors:.0%} misjudged", at_most.format("misjudged"), gain(own, MISJUDGED, most)),
+            above_zero(
+                "Process rewards beat outcomes", at_most.format("process"), gain(own, PROCESS, most)
+            ),
+            above_zero(
+                "The gain in success grows with the horizon",
+                grows.format("success"),
+                slope(own, "success"),
+            ),
+            above_zero(
+                "The gain in the skill of a step grows, too",
+                grows.format("log odds of a right answer"),
+                slope(own, "log_odds"),
+            ),
+            above_zero(
+                f"They beat them even with {self.errors:.0%} misjudged",
+                at_most.format("misjudged"),
+                gain(own, MISJUDGED, most),
+            ),
             above_zero(
                 "To be paid for one's place is hacked",
                 "On the lake, success by outcomes minus that by place",
@@ -144,11 +218,15 @@ class Judged(rewards.Process):
 
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """With a reward for each turn that is judged right."""
-        right = (metrics.agrees(trajectory) ^ misjudged_turns(trajectory, self.errors)) & trajectory.mask.any(-1)
+        right = (
+            metrics.agrees(trajectory) ^ misjudged_turns(trajectory, self.errors)
+        ) & trajectory.mask.any(-1)
         return trajectory._replace(reward=trajectory.reward + self.weight * right)
 
 
-def misjudged_turns(trajectory: Trajectory, errors: Float[Array, ""] | float) -> Bool[Array, "N G T"]:
+def misjudged_turns(
+    trajectory: Trajectory, errors: Float[Array, ""] | float
+) -> Bool[Array, "N G T"]:
     """Which turns are, by a number drawn for what was observed and answered."""
 
     def draw(said):
@@ -157,7 +235,12 @@ def misjudged_turns(trajectory: Trajectory, errors: Float[Array, ""] | float) ->
             key = jax.random.fold_in(key, token)
         return jax.random.uniform(key)
 
-    return jnp.apply_along_axis(draw, -1, jnp.concatenate([trajectory.observation, trajectory.action], axis=-1)) < errors
+    return (
+        jnp.apply_along_axis(
+            draw, -1, jnp.concatenate([trajectory.observation, trajectory.action], axis=-1)
+        )
+        < errors
+    )
 
 
 @config
@@ -173,7 +256,9 @@ class Place(rewards.Outcome):
         return trajectory._replace(reward=trajectory.reward + self.weight * after)
 
 
-def gain(records: list[Record], reward: str, turns: int, column: str = "success") -> Float[np.ndarray, " seeds"]:
+def gain(
+    records: list[Record], reward: str, turns: int, column: str = "success"
+) -> Float[np.ndarray, " seeds"]:
     """By a reward over outcomes."""
     own = select(records, turns=turns)
     return sweep.by_seed(own, column, reward=reward) - sweep.by_seed(own, column, reward=OUTCOME)
@@ -198,20 +283,33 @@ def plot_results(records: list[Record]) -> Figure:
     for panel, (column, title) in zip(gains, TITLES.items(), strict=True):
         panel.axhline(0, color=figures.GREY, linewidth=1)
         for i, name in enumerate((PROCESS, MISJUDGED)):
-            figures.bars(panel, turns, [gain(own, name, t, column) for t in turns], looks[name], place=(i, 2))
+            figures.bars(
+                panel, turns, [gain(own, name, t, column) for t in turns], looks[name], place=(i, 2)
+            )
         panel.set_xscale("log", base=2)
         figures.ticks(panel, turns)
         panel.set(xlabel="turns of running sum", title=title)
     for r in (r for name in rewards_ for r in select(records, task="frozen_lake", reward=name)):
-        nested = {"linestyle": "", "markerfacecolor": "none", "markersize": 9 if r["reward"] == OUTCOME else 5}
+        nested = {
+            "linestyle": "",
+            "markerfacecolor": "none",
+            "markersize": 9 if r["reward"] == OUTCOME else 5,
+        }
         lake.plot(r["length"], r["success"], **looks[r["reward"]] | nested)
-    lake.set(xlabel="turns of an episode", title="success on the\nfrozen lake, each seed", xlim=(0, None))
+    lake.set(
+        xlabel="turns of an episode", title="success on the\nfrozen lake, each seed", xlim=(0, None)
+    )
     figures.fit([lake], "share")
     handles = figures.entries(looks, label=lambda name: IN_WORDS[name])
-    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))])
+    return figures.legend(
+        figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))]
+    )
 
 
-TITLES = {"success": "gain in success\nover the outcome's", "log_odds": "gain in log odds\nof a right answer"}
+TITLES = {
+    "success": "gain in success\nover the outcome's",
+    "log_odds": "gain in log odds\nof a right answer",
+}
 IN_WORDS = {
     OUTCOME: "outcome", PROCESS: "outcome and right steps", MISJUDGED: "the same, steps misjudged", PLACE: "outcome and place",
     PROGRESS: "outcome and progress",

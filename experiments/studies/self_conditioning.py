@@ -65,8 +65,15 @@ class SelfConditioning(training_study.TrainingStudy):
     """Does an agent err more often where it sees errors that it made before, and what cures it? Replaces answers by wrong ones."""
 
     agents: tuple[str, ...] = tuple(AGENTS)
-    rates: tuple[Annotated[float, Range(0, 0.9)], ...] = (0.0, 0.1, 0.25, 0.5)  # of answers that are wrong
-    turns: Annotated[int, Range(4, why="to have a last quarter")] = 16  # of an episode, in training too
+    rates: tuple[Annotated[float, Range(0, 0.9)], ...] = (
+        0.0,
+        0.1,
+        0.25,
+        0.5,
+    )  # of answers that are wrong
+    turns: Annotated[int, Range(4, why="to have a last quarter")] = (
+        16  # of an episode, in training too
+    )
     noise: Fraction = 0.5  # of careless authors
     clone_updates: Count = 50  # at first, of all agents, on 64 demonstrations without an error
     updates: Count = 40  # of each step after that, on 128 episodes
@@ -83,7 +90,13 @@ class SelfConditioning(training_study.TrainingStudy):
         "wrong": "share of the answers in view that are wrong; below it the chance of a right one in the last quarter of an episode",
     } | AGENTS
     tiny: ClassVar[dict[str, Any]] = dict(
-        agents=("mixed", "rloo", "markov"), rates=(0.0, 0.5), turns=4, clone_updates=1, updates=1, problems=64, seeds=2
+        agents=("mixed", "rloo", "markov"),
+        rates=(0.0, 0.5),
+        turns=4,
+        clone_updates=1,
+        updates=1,
+        problems=64,
+        seeds=2,
     )
 
     def __post_init__(self):
@@ -100,7 +113,10 @@ class SelfConditioning(training_study.TrainingStudy):
         task = RunningSum(num_turns=self.turns, feedback=name not in ("unmarked", "markov"))
         size = replace(self.policy_config, context="markov" if name == "markov" else "history")
         policies = self.policies(name, task, size)
-        late = [answers(policies, task, size, self.problems, rate)[:, -(self.turns // 4) :].mean(1) for rate in self.rates]
+        late = [
+            answers(policies, task, size, self.problems, rate)[:, -(self.turns // 4) :].mean(1)
+            for rate in self.rates
+        ]
         return [
             {"rate": rate} | r
             for rate, accuracy in zip(self.rates, late, strict=True)
@@ -112,18 +128,25 @@ class SelfConditioning(training_study.TrainingStudy):
         if name in ("mixed", "unmarked", "markov"):
             return clone_mixed_authors(self, task, policy_config)
         start = (
-            training_study.clone_policies(task, policy_config, self.seeds, self.clone_updates, num_demos=64)
+            training_study.clone_policies(
+                task, policy_config, self.seeds, self.clone_updates, num_demos=64
+            )
             if name == "careful"
             else clone_mixed_authors(self, task, policy_config)
         )
         paid = replace(task, reward="per_turn") if name == "rloo" else task
-        return training_study.train_policies(start, paid, policy_config, algorithm_for(name, self.noise), self.updates)[0]
+        return training_study.train_policies(
+            start, paid, policy_config, algorithm_for(name, self.noise), self.updates
+        )[0]
 
     def lines(self, records: list[Record]) -> list[Record]:
         found = []
         for name in distinct(records, "agent"):
             own = select(records, agent=name)
-            wrong = {f"{rate:g} wrong": sweep.cell(sweep.by_seed(own, "accuracy", rate=rate), ".3f") for rate in self.rates}
+            wrong = {
+                f"{rate:g} wrong": sweep.cell(sweep.by_seed(own, "accuracy", rate=rate), ".3f")
+                for rate in self.rates
+            }
             found.append({"agent": name, "slope": sweep.cell(slope(own), "+.3f")} | wrong)
         return found
 
@@ -134,9 +157,20 @@ class SelfConditioning(training_study.TrainingStudy):
         slopes = {name: slope(select(records, agent=name)) for name in self.agents}
         judged = [falls(name, slopes[name]) for name in ("careful", "mixed") if name in slopes]
         if "mixed" in slopes:
-            judged += [leaves(name, slopes["mixed"], slopes[name]) for name in ("sft", *CURES, "unmarked") if name in slopes]
+            judged += [
+                leaves(name, slopes["mixed"], slopes[name])
+                for name in ("sft", *CURES, "unmarked")
+                if name in slopes
+            ]
         if "markov" in slopes:
-            judged.append(near_zero("What is not seen does not count", "markov's slope", slopes["markov"], margin=LEAST))
+            judged.append(
+                near_zero(
+                    "What is not seen does not count",
+                    "markov's slope",
+                    slopes["markov"],
+                    margin=LEAST,
+                )
+            )
         return judged
 
 
@@ -151,13 +185,21 @@ def algorithm_for(name: str, noise: float) -> Algorithm:
 
 
 @cache
-def clone_mixed_authors(asked: SelfConditioning, task: RunningSum, policy_config: Policy) -> Policies:
+def clone_mixed_authors(
+    asked: SelfConditioning, task: RunningSum, policy_config: Policy
+) -> Policies:
     """Clones of careful and of careless authors."""
-    start = training_study.clone_policies(task, policy_config, asked.seeds, asked.clone_updates, num_demos=64)
-    return training_study.train_policies(start, task, policy_config, algorithm_for("mixed", asked.noise), asked.updates)[0]
+    start = training_study.clone_policies(
+        task, policy_config, asked.seeds, asked.clone_updates, num_demos=64
+    )
+    return training_study.train_policies(
+        start, task, policy_config, algorithm_for("mixed", asked.noise), asked.updates
+    )[0]
 
 
-def answers(policies: Policies, task: RunningSum, policy_config: Policy, count: int, rate: float) -> Float[np.ndarray, "seeds turns"]:
+def answers(
+    policies: Policies, task: RunningSum, policy_config: Policy, count: int, rate: float
+) -> Float[np.ndarray, "seeds turns"]:
     """The chance of a right answer at each turn behind answers of which `rate` are wrong, a mean over `count` unseen problems."""
     noise = rate * task.modulus / (task.modulus - 1)  # a random answer may be the right one
     log_prob, _ = training_study.expert_log_probs(policies, task, policy_config, count, noise)
@@ -170,15 +212,21 @@ def answers(policies: Policies, task: RunningSum, policy_config: Policy, count: 
 def slope(records: list[Record]) -> Float[np.ndarray, " seeds"]:
     """Of one agent's accuracy against the share of wrong answers, by least squares."""
     rates = sorted(distinct(records, "rate"))
-    return np.polyfit(rates, np.array([sweep.by_seed(records, "accuracy", rate=rate) for rate in rates]), 1)[0]
+    return np.polyfit(
+        rates, np.array([sweep.by_seed(records, "accuracy", rate=rate) for rate in rates]), 1
+    )[0]
 
 
 def falls(name: str, own: Float[np.ndarray, " seeds"]) -> Verdict:
     claim = f"{name}: an agent that {AGENTS[name]} answers worse, the more errors it sees"
-    return above_zero(claim, f"minus {name}'s slope, less the {LEAST} from which on it counts", -own - LEAST)
+    return above_zero(
+        claim, f"minus {name}'s slope, less the {LEAST} from which on it counts", -own - LEAST
+    )
 
 
-def leaves(name: str, before: Float[np.ndarray, " seeds"], after: Float[np.ndarray, " seeds"]) -> Verdict:
+def leaves(
+    name: str, before: Float[np.ndarray, " seeds"], after: Float[np.ndarray, " seeds"]
+) -> Verdict:
     """That it leaves more than half of the slope of mixed, or less."""
     more = name == "sft"
     claim = f"{name} ({AGENTS[name]}) has {'more' if more else 'less'} than half of that"
@@ -191,7 +239,10 @@ def plot_results(records: list[Record]) -> Figure:
     """Accuracy against the share of wrong answers in view: of what was cloned, and of what came after mixed."""
     names = distinct(records, "agent")
     looks = {name: look for name, look in figures.styles(list(AGENTS)).items() if name in names}
-    parts = {"what was cloned": ("careful", "mixed", "unmarked", "markov"), "what came after mixed authors": ("mixed", "sft", *CURES)}
+    parts = {
+        "what was cloned": ("careful", "mixed", "unmarked", "markov"),
+        "what came after mixed authors": ("mixed", "sft", *CURES),
+    }
     figure, panels = figures.page(1, 2, height=2.8, sharey=True)
     for panel, (title, shown) in zip(panels[0], parts.items(), strict=True):
         for i, name in enumerate(there := [n for n in names if n in shown]):
@@ -203,7 +254,9 @@ def plot_results(records: list[Record]) -> Figure:
         panel.set(title=title, xlabel="share of wrong answers in view")
     panels[0][0].set(ylabel="chance of a right answer", ylim=(-0.03, 1.03))
     handles = figures.entries(looks, label=IN_WORDS.get)
-    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))])
+    return figures.legend(
+        figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))]
+    )
 
 
 IN_WORDS = {

@@ -54,7 +54,9 @@ class StateRecurrence(study.Study):
 
     tasks: tuple[str, ...] = tuple(TASKS)
     level: Inside = 0.5  # success of the policies
-    replicates: Annotated[int, Range(2, why="to tell signal from noise")] = 32  # independent batches of each policy
+    replicates: Annotated[int, Range(2, why="to tell signal from noise")] = (
+        32  # independent batches of each policy
+    )
     problems: Count = 2  # of a batch
     attempts: tuple[Several, ...] = (2, 8)  # at a problem
 
@@ -68,7 +70,9 @@ class StateRecurrence(study.Study):
         "coverage": "share of turns that recur among the turns of all attempts at a problem",
         "gain over centred": "in expected cosine",
     }
-    tiny: ClassVar[dict[str, Any]] = dict(tasks=("hidden key_door",), attempts=(2, 4), seeds=2, replicates=4)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        tasks=("hidden key_door",), attempts=(2, 4), seeds=2, replicates=4
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -78,11 +82,18 @@ class StateRecurrence(study.Study):
             look_up("task", name, TASKS)
 
     def cells(self) -> list[Record]:
-        return [dict(task=task, seed=seed, attempts=g) for task in self.tasks for seed in range(self.seeds) for g in self.attempts]
+        return [
+            dict(task=task, seed=seed, attempts=g)
+            for task in self.tasks
+            for seed in range(self.seeds)
+            for g in self.attempts
+        ]
 
     def records(self, cell: Record) -> list[Record]:
         shape = (self.replicates, self.problems, cell["attempts"])
-        bed = credit_study.make_testbed(TASKS[cell["task"]], (self.level,), self.level, cell["seed"], shape)
+        bed = credit_study.make_testbed(
+            TASKS[cell["task"]], (self.level,), self.level, cell["seed"], shape
+        )
         rows = {"centred": swap(REINFORCE, credit=Centred())}
         rows |= {same: swap(REINFORCE, credit=AnchoredGigpo(same=same)) for same in get_args(Same)}
         found = credit_study.score_estimators(bed, rows)
@@ -93,7 +104,12 @@ class StateRecurrence(study.Study):
         return found
 
     def lines(self, records: list[Record]) -> list[Record]:
-        columns = {"coverage": ".2f", "expected_cosine": ".2f", "gain_over_centred": "+.3f", "snr": "+.1f"}
+        columns = {
+            "coverage": ".2f",
+            "expected_cosine": ".2f",
+            "gain_over_centred": "+.3f",
+            "snr": "+.1f",
+        }
         places = [(task, g) for task in self.tasks for g in self.attempts]
         return [
             {"task": task, "attempts": g} | line for task, g in places
@@ -104,14 +120,24 @@ class StateRecurrence(study.Study):
         return {"state_recurrence": plot_results([r for r in records if r["same"] != "centred"])}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
-        what = (
-            "Spearman's correlation of gain and coverage over numbers of attempts, by state and by history, in each task; mean over tasks"
-        )
-        found = [above_zero("GiGPO gains as states recur", f"{what}, one for each seed", trend(records, self.tasks))]
+        what = "Spearman's correlation of gain and coverage over numbers of attempts, by state and by history, in each task; mean over tasks"
+        found = [
+            above_zero(
+                "GiGPO gains as states recur",
+                f"{what}, one for each seed",
+                trend(records, self.tasks),
+            )
+        ]
         if "hidden key_door" in self.tasks:
-            state, seen = (gain(records, "hidden key_door", same) for same in ("state", "seen at that turn"))
+            state, seen = (
+                gain(records, "hidden key_door", same) for same in ("state", "seen at that turn")
+            )
             what = "Where the keys in hand are hidden, the gain of comparing by state minus that by what is seen, mean over attempts"
-            found.append(above_zero("Comparing by what hides a part of the state gains less", what, state - seen))
+            found.append(
+                above_zero(
+                    "Comparing by what hides a part of the state gains less", what, state - seen
+                )
+            )
         return found
 
 
@@ -133,7 +159,9 @@ def anchor(trajectory: Trajectory, same: Same) -> Int[Array, "N G T"]:
     if same == "seen":
         return seen
     if same == "seen at that turn":
-        return _hash_rows(jnp.stack([seen, jnp.broadcast_to(jnp.arange(seen.shape[-1]), seen.shape)], axis=-1))
+        return _hash_rows(
+            jnp.stack([seen, jnp.broadcast_to(jnp.arange(seen.shape[-1]), seen.shape)], axis=-1)
+        )
     did = jnp.roll(_hash_rows(trajectory.action), 1, axis=-1).at[..., 0].set(0)
     told = jnp.moveaxis(jnp.stack([seen, did], axis=-1), 2, 0)
 
@@ -174,38 +202,59 @@ def trend(records: list[Record], tasks: tuple[str, ...]) -> Float[np.ndarray, " 
         x, y = ([r[k] for r in some] for k in ("coverage", "gain_over_centred"))
         return scipy.stats.spearmanr(x, y).statistic if np.ptp(x) > 0 and np.ptp(y) > 0 else 0.0
 
-    return np.array([np.mean([of(task, seed) for task in tasks]) for seed in sorted(distinct(records, "seed"))])
+    return np.array(
+        [np.mean([of(task, seed) for task in tasks]) for seed in sorted(distinct(records, "seed"))]
+    )
 
 
 def gain(records: list[Record], task: str, same: str) -> Float[np.ndarray, " seeds"]:
     """Over centred returns; mean over numbers of attempts."""
     some = select(records, task=task, same=same)
-    return np.mean([sweep.by_seed(some, "gain_over_centred", attempts=g) for g in distinct(some, "attempts")], axis=0)
+    return np.mean(
+        [sweep.by_seed(some, "gain_over_centred", attempts=g) for g in distinct(some, "attempts")],
+        axis=0,
+    )
 
 
 @matplotlib.rc_context(figures.STYLE)
 def plot_results(records: list[Record]) -> Figure:
     """What is gained against coverage: a panel for each task, a line for each anchor through its numbers of attempts."""
     tasks, names = distinct(records, "task"), distinct(records, "same")
-    nested = {name: dict(markersize=10 - 2.2 * i, markerfacecolor="none") for i, name in enumerate(names)}  # where several are at one place
+    nested = {
+        name: dict(markersize=10 - 2.2 * i, markerfacecolor="none") for i, name in enumerate(names)
+    }  # where several are at one place
     looks = {name: figures.styles(names)[name] | nested[name] for name in names}
     figure, panels = figures.page(-(-len(tasks) // 2), min(len(tasks), 2), height=2.1, sharey=True)
     for panel, task in zip(panels.flat, tasks, strict=False):
         for name in names:
             some = select(records, task=task, same=name)
-            x, y = ([sweep.by_seed(some, k, attempts=g) for g in distinct(some, "attempts")] for k in ("coverage", "gain_over_centred"))
+            x, y = (
+                [sweep.by_seed(some, k, attempts=g) for g in distinct(some, "attempts")]
+                for k in ("coverage", "gain_over_centred")
+            )
             figures.bars(panel, np.mean(x, axis=1), y, looks[name])
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set(title=words(task), xlim=(-0.03, 1.03))
     for panel in panels.flat[len(tasks) :]:
         panel.set_visible(False)
     figure.supxlabel("coverage: share of turns that recur")
-    figure.supylabel("gain in cosine\nover centred returns" if len(tasks) < 3 else "gain in cosine over centred returns")
+    figure.supylabel(
+        "gain in cosine\nover centred returns"
+        if len(tasks) < 3
+        else "gain in cosine over centred returns"
+    )
     handles = figures.entries(looks, label=lambda name: IN_WORDS.get(name, name))
-    return figures.legend(figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))], above=True)
+    return figures.legend(
+        figure, [*handles, figures.interval_legend(len(distinct(records, "seed")))], above=True
+    )
 
 
-IN_WORDS = {"state": "same state", "seen at that turn": "same view at that turn", "seen": "same view", "history": "same history"}
+IN_WORDS = {
+    "state": "same state",
+    "seen at that turn": "same view at that turn",
+    "seen": "same view",
+    "history": "same history",
+}
 
 
 if __name__ == "__main__":

@@ -50,7 +50,9 @@ class SuccessCrossover(credit_study.CreditStudy):
         "Our own: the worth of fine credit depends on how often the policy succeeds. Predicted, after a tabular pilot: the true advantage "
         "beats rewarding successes alone where they are rare, and loses to it where they are common."
     )
-    tiny: ClassVar[dict[str, Any]] = dict(tasks=("chain_pit",), levels=(0.2, 0.8), seeds=2, replicates=4, problems=2, attempts=2)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        tasks=("chain_pit",), levels=(0.2, 0.8), seeds=2, replicates=4, problems=2, attempts=2
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -60,7 +62,12 @@ class SuccessCrossover(credit_study.CreditStudy):
             look_up("task", name, named(envs))
 
     def cells(self) -> list[Record]:
-        return [dict(task=task, seed=seed, level=level) for task in self.tasks for seed in range(self.seeds) for level in self.levels]
+        return [
+            dict(task=task, seed=seed, level=level)
+            for task in self.tasks
+            for seed in range(self.seeds)
+            for level in self.levels
+        ]
 
     def records(self, cell: Record) -> list[Record]:
         bed = self.bed(named(envs)[cell["task"]](), self.levels, cell["level"], cell["seed"])
@@ -68,14 +75,21 @@ class SuccessCrossover(credit_study.CreditStudy):
 
     def lines(self, records: list[Record]) -> list[Record]:
         columns = {"success": ".2f", COLUMN: ".2f", "snr": "+.1f", "gain": ".2f", "harm": ".2f"}
-        tasks = {task: sweep.table(select(records, task=task), "level", columns) for task in self.tasks}
+        tasks = {
+            task: sweep.table(select(records, task=task), "level", columns) for task in self.tasks
+        }
         return [{"task": task} | line for task, lines in tasks.items() for line in lines]
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        panels = {COLUMN: "cosine of a batch's gradient\nwith the true one", "gain": "gain of a step, of the\ntrue gradient's (cut at −3)"}
+        panels = {
+            COLUMN: "cosine of a batch's gradient\nwith the true one",
+            "gain": "gain of a step, of the\ntrue gradient's (cut at −3)",
+        }
         look, found = dict(label="success of the policy, as asked for", scale="even"), {}
         for task in self.tasks:
-            found[f"success_crossover_{task}"] = sweep.figure(select(records, task=task), "level", panels, title=words(task), **look)
+            found[f"success_crossover_{task}"] = sweep.figure(
+                select(records, task=task), "level", panels, title=words(task), **look
+            )
         sweep.same_limits(found.values(), panels)
         for drawn in found.values():
             drawn.axes[1].set_ylim(*GAINS)
@@ -92,13 +106,19 @@ def estimators(capacity: int) -> dict[str, Algorithm]:
         "success_only": (SuccessOnly(), NoValue()), "leave_one_out": (LeaveOneOut(), NoValue()), "gigpo": (Gigpo(), NoValue()),
         "oracle": (difference, Exact(capacity)),
     }  # fmt: skip
-    return {name: swap(REINFORCE, credit=credit, values=values) for name, (credit, values) in rows.items()}
+    return {
+        name: swap(REINFORCE, credit=credit, values=values)
+        for name, (credit, values) in rows.items()
+    }
 
 
 def gaps(records: list[Record]) -> Float[np.ndarray, "seeds levels"]:
     """The oracle's mean cosine minus that of rewarding successes alone."""
     levels = sorted(distinct(records, "level"))
-    fine, plain = ([sweep.by_seed(records, COLUMN, estimator=name, level=at) for at in levels] for name in (FINE, PLAIN))
+    fine, plain = (
+        [sweep.by_seed(records, COLUMN, estimator=name, level=at) for at in levels]
+        for name in (FINE, PLAIN)
+    )
     return np.array(fine).T - np.array(plain).T
 
 
@@ -111,9 +131,23 @@ def crossing(records: list[Record], task: str) -> Verdict:
     gap, levels = gaps(records), sorted(distinct(records, "level"))
     mean, low, high = t_interval(gap)
     sign = np.where(low > 0, 1, np.where(high < 0, -1, 0))
-    said = "supported" if (sign[0], sign[-1]) == (1, -1) else "falsified" if sign[0] == sign[-1] != 0 else "inconclusive"
-    numbers = "; ".join(f"at {at:g} {m:+.2f} [{a:+.2f}, {b:+.2f}]" for at, m, a, b in zip(levels, mean, low, high, strict=True))
-    return Verdict(f"On {task}, fine credit wins where success is rare and loses where it is common", rule, said, f"{numbers}.")
+    said = (
+        "supported"
+        if (sign[0], sign[-1]) == (1, -1)
+        else "falsified"
+        if sign[0] == sign[-1] != 0
+        else "inconclusive"
+    )
+    numbers = "; ".join(
+        f"at {at:g} {m:+.2f} [{a:+.2f}, {b:+.2f}]"
+        for at, m, a, b in zip(levels, mean, low, high, strict=True)
+    )
+    return Verdict(
+        f"On {task}, fine credit wins where success is rare and loses where it is common",
+        rule,
+        said,
+        f"{numbers}.",
+    )
 
 
 if __name__ == "__main__":

@@ -44,7 +44,10 @@ from experiments.reports.verdicts import above_zero
 GUESS = tokens.value(0)
 FORMATS, HOPS = ("merged format", "turn format"), ("merged hop", "turn hop")
 OUTCOME, ARMS = "outcome", ("outcome", *FORMATS, *HOPS)
-NEVER, ALWAYS = 0.05, 0.95  # shares of the episodes, below and above which the tool counts as lost, and as always in use
+NEVER, ALWAYS = (
+    0.05,
+    0.95,
+)  # shares of the episodes, below and above which the tool counts as lost, and as always in use
 
 
 @config
@@ -60,10 +63,20 @@ class Familiar(ToolChase):
         pick, other, known = (jax.random.fold_in(key, i) for i in range(3))
         asked = jax.random.randint(pick, (1,), 0, self.num_entries)
         answer = jax.random.randint(other, (self.num_entries,), 1, VALUES)
-        answer = jnp.where(jax.random.bernoulli(known, self.familiar, (self.num_entries,)), 0, answer)
+        answer = jnp.where(
+            jax.random.bernoulli(known, self.familiar, (self.num_entries,)), 0, answer
+        )
         shown = jnp.stack([jnp.int32(tokens.OBS), jnp.int32(tokens.EMPTY), tokens.entity(asked[0])])
         never = jnp.zeros(self.num_entries, bool), jnp.bool_(False)
-        state = State(tokens.value(answer), asked, jnp.int32(0), jnp.zeros(self.num_turns, bool), jnp.int32(0), *never, shown)
+        state = State(
+            tokens.value(answer),
+            asked,
+            jnp.int32(0),
+            jnp.zeros(self.num_turns, bool),
+            jnp.int32(0),
+            *never,
+            shown,
+        )
         return state, TimeStep(shown, jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
 
 
@@ -76,7 +89,11 @@ class Hasty(Expert):
     def act(self, task: Familiar, key: PRNGKeyArray, state: State) -> Int[Array, " A"]:
         """The demonstrated action."""
         guesses = (state.turn == 0) & (jax.random.uniform(jax.random.fold_in(key, 2)) < self.haste)
-        return jnp.where(guesses, jnp.array([tokens.ANSWER, GUESS, tokens.END, tokens.PAD]), super().act(task, key, state))
+        return jnp.where(
+            guesses,
+            jnp.array([tokens.ANSWER, GUESS, tokens.END, tokens.PAD]),
+            super().act(task, key, state),
+        )
 
 
 @config
@@ -104,7 +121,9 @@ class TurnReward(training_study.TrainingStudy):
     """Do rewards for the call itself keep an agent calling its tool? Compares outcomes alone with sums and with credit by turn."""
 
     familiar: tuple[Probability, ...] = (0.1, 0.3, 0.5)  # the chance of a guess
-    turn_reward_weight: Positive = 0.2  # what a call earns that passes the verifier; a right answer earns 1
+    turn_reward_weight: Positive = (
+        0.2  # what a call earns that passes the verifier; a right answer earns 1
+    )
     haste: Probability = 0.5  # share of the demonstrations that guess
     noise: Probability = 0.1  # share of the other demonstrated actions that are random
     clone_updates: Count = 500  # of cloning; so few that a third of their calls bring a right answer (on pilot seeds), between the chances
@@ -125,7 +144,9 @@ class TurnReward(training_study.TrainingStudy):
         "success": "right answers at all problems",
         "reading": "right answers behind a call that asked for the right key",
     }
-    tiny: ClassVar[dict[str, Any]] = dict(familiar=(0.3,), clone_updates=1, updates=1, problems=64, seeds=2)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        familiar=(0.3,), clone_updates=1, updates=1, problems=64, seeds=2
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -140,38 +161,72 @@ class TurnReward(training_study.TrainingStudy):
 
     def records(self, cell: Record) -> list[Record]:
         task = Familiar(familiar=cell["familiar"])
-        start = clone_both_habits(self.policy_config, self.seeds, self.clone_updates, Hasty(noise=self.noise, haste=self.haste))
-        policies, _ = training_study.train_policies(start, task, self.policy_config, self.row(cell["arm"]), self.updates)
+        start = clone_both_habits(
+            self.policy_config,
+            self.seeds,
+            self.clone_updates,
+            Hasty(noise=self.noise, haste=self.haste),
+        )
+        policies, _ = training_study.train_policies(
+            start, task, self.policy_config, self.row(cell["arm"]), self.updates
+        )
         before, after = (
-            measure_tool_use(training_study.play_test_episodes(x, task, self.policy_config, self.problems)) for x in (start, policies)
+            measure_tool_use(
+                training_study.play_test_episodes(x, task, self.policy_config, self.problems)
+            )
+            for x in (start, policies)
         )
         return training_study.records({"began": before["use"]} | after)
 
     def row(self, arm: str) -> Algorithm:
         """On-policy; what a call earns is credited as the arm says."""
         how, _, what = arm.partition(" ")
-        credit = CallCredit(**({what: self.turn_reward_weight} if what else {}), past=float(how != "turn"))
-        return swap(RLOO, credit=credit, minibatches=1, optimizer=Adam(learning_rate=self.learning_rate))
+        credit = CallCredit(
+            **({what: self.turn_reward_weight} if what else {}), past=float(how != "turn")
+        )
+        return swap(
+            RLOO, credit=credit, minibatches=1, optimizer=Adam(learning_rate=self.learning_rate)
+        )
 
     def lines(self, records: list[Record]) -> list[Record]:
-        return sweep.table(records, "familiar", dict.fromkeys(("began", "use", "success", "reading"), ".2f"), lines="arm")
+        return sweep.table(
+            records,
+            "familiar",
+            dict.fromkeys(("began", "use", "success", "reading"), ".2f"),
+            lines="arm",
+        )
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         return {"turn_reward": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
-        merged, turn = (np.mean([mean(records, f"{how} {what}") for what in ("format", "hop")], axis=0) for how in ("merged", "turn"))
+        merged, turn = (
+            np.mean([mean(records, f"{how} {what}") for what in ("format", "hop")], axis=0)
+            for how in ("merged", "turn")
+        )
         use = {what: mean(records, f"turn {what}", "use") for what in ("format", "hop")}
-        always, each = np.mean(list(use.values()), axis=0), ", ".join(f"{x.mean():.2f} by {what}" for what, x in use.items())
+        always, each = (
+            np.mean(list(use.values()), axis=0),
+            ", ".join(f"{x.mean():.2f} by {what}" for what, x in use.items()),
+        )
         return [
             lost(records),
             above_zero(
-                "Rewards of turns keep the tool in use", f"Its use {OVER}, by turn, minus {ALWAYS}", always - ALWAYS, f"Its use is {each}."
+                "Rewards of turns keep the tool in use",
+                f"Its use {OVER}, by turn, minus {ALWAYS}",
+                always - ALWAYS,
+                f"Its use is {each}.",
             ),
             above_zero(
-                "They bring more right answers than outcomes", f"Success {OVER}, by turn minus by outcomes", turn - mean(records, OUTCOME)
+                "They bring more right answers than outcomes",
+                f"Success {OVER}, by turn minus by outcomes",
+                turn - mean(records, OUTCOME),
             ),
-            above_zero("It matters that they are credited by turn", f"Success {OVER}, by turn minus merged", turn - merged),
+            above_zero(
+                "It matters that they are credited by turn",
+                f"Success {OVER}, by turn minus merged",
+                turn - merged,
+            ),
         ]
 
 
@@ -182,13 +237,20 @@ OVER = "on average over the chances of a guess"
 def clone_both_habits(policy_config: Policy, seeds: int, updates: int, actor: Hasty) -> Policies:
     """Those that cloned both habits, where a guess is right by mere chance."""
     row = swap(SFT, actor=actor, optimizer=training_study.CLONING)
-    return training_study.train_policies(training_study.fresh(policy_config, seeds), Familiar(), policy_config, row, updates)[0]
+    return training_study.train_policies(
+        training_study.fresh(policy_config, seeds), Familiar(), policy_config, row, updates
+    )[0]
 
 
 def is_call(trajectory: Trajectory) -> Bool[Array, "N G T"]:
     """Which turns are a call in the right form."""
     verb, key, end = (trajectory.action[..., i] for i in range(3))
-    return (verb == tokens.LOOKUP) & (key >= tokens.ENTITY) & (key < tokens.ENTITY + Familiar().num_entries) & (end == tokens.END)
+    return (
+        (verb == tokens.LOOKUP)
+        & (key >= tokens.ENTITY)
+        & (key < tokens.ENTITY + Familiar().num_entries)
+        & (end == tokens.END)
+    )
 
 
 def measure_tool_use(played: Trajectory) -> dict[str, Float[np.ndarray, " S"]]:
@@ -202,7 +264,13 @@ def measure_tool_use(played: Trajectory) -> dict[str, Float[np.ndarray, " S"]]:
 
 def mean(records: list[Record], arm: str, column: str = "success") -> Float[np.ndarray, " seeds"]:
     """Of each seed over the chances of a guess."""
-    return np.mean([sweep.by_seed(records, column, arm=arm, familiar=chance) for chance in distinct(records, "familiar")], axis=0)
+    return np.mean(
+        [
+            sweep.by_seed(records, column, arm=arm, familiar=chance)
+            for chance in distinct(records, "familiar")
+        ],
+        axis=0,
+    )
 
 
 def lost(records: list[Record]) -> Verdict:
@@ -210,39 +278,67 @@ def lost(records: list[Record]) -> Verdict:
     chance = max(distinct(records, "familiar"))
     use = sweep.by_seed(records, "use", arm=OUTCOME, familiar=chance)
     gone, count = int((use < NEVER).sum()), len(use)
-    kind = "falsified" if (use > ALWAYS).all() else "supported" if 2 * gone >= count else "inconclusive"
+    kind = (
+        "falsified"
+        if (use > ALWAYS).all()
+        else "supported"
+        if 2 * gone >= count
+        else "inconclusive"
+    )
     rule = (
         f"After RL on outcomes, where a guess is right with probability {chance:g}, at least half of the seeds use the tool in less than "
         f"{NEVER:.0%} of their episodes; falsified if every seed uses it in more than {ALWAYS:.0%}."
     )
     return Verdict(
-        "Outcomes alone often end without the tool", rule, kind, f"{gone} of {count} seeds lost it, the least use is {use.min():.1%}."
+        "Outcomes alone often end without the tool",
+        rule,
+        kind,
+        f"{gone} of {count} seeds lost it, the least use is {use.min():.1%}.",
     )
 
 
 @matplotlib.rc_context(figures.STYLE)
 def plot_results(records: list[Record]) -> Figure:
     """Use of the tool, and success beyond that by outcomes, against the chance of a guess: each seed, and means."""
-    chances, looks = distinct(records, "familiar"), {arm: figures.styles(ARMS)[arm] | {"linestyle": ""} for arm in ARMS}
+    chances, looks = (
+        distinct(records, "familiar"),
+        {arm: figures.styles(ARMS)[arm] | {"linestyle": ""} for arm in ARMS},
+    )
     figure, panels = figures.page(1, 2, height=2.8)
     place = np.arange(len(chances))
     for panel, column in zip(panels[0], ("use", "success"), strict=True):
         for i, arm in enumerate(ARMS):
-            each = np.array([sweep.by_seed(records, column, arm=arm, familiar=chance) for chance in chances])
+            each = np.array(
+                [sweep.by_seed(records, column, arm=arm, familiar=chance) for chance in chances]
+            )
             if column == "success":
-                each = each - np.array([sweep.by_seed(records, column, arm=OUTCOME, familiar=chance) for chance in chances])
+                each = each - np.array(
+                    [
+                        sweep.by_seed(records, column, arm=OUTCOME, familiar=chance)
+                        for chance in chances
+                    ]
+                )
             x = place + 0.16 * (i - 2)
             panel.plot(x, each, **looks[arm], alpha=0.6)
             panel.hlines(each.mean(1), x - 0.07, x + 0.07, color=looks[arm]["color"], linewidth=2)
         figures.ticks(panel, place, [figures.number(chance) for chance in chances])
         panel.set(xlabel="chance that a guess is right", title=TITLES[column])
     figures.fit([panels[0][0]], "share")
-    mean = Line2D([], [], color="black", linewidth=2, label=f"mean over {len(distinct(records, 'seed'))} seeds")
+    mean = Line2D(
+        [],
+        [],
+        color="black",
+        linewidth=2,
+        label=f"mean over {len(distinct(records, 'seed'))} seeds",
+    )
     handles = figures.entries(looks, label=IN_WORDS.get)
     return figures.legend(figure, [*handles, mean])
 
 
-TITLES = {"use": "share of episodes\nthat call the tool", "success": "right answers, minus those\nwith outcomes alone"}
+TITLES = {
+    "use": "share of episodes\nthat call the tool",
+    "success": "right answers, minus those\nwith outcomes alone",
+}
 IN_WORDS = {
     OUTCOME: "outcomes alone", "merged format": "call's form, merged", "turn format": "call's form, by turn",
     "merged hop": "expert's call, merged", "turn hop": "expert's call, by turn",

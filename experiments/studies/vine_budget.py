@@ -58,7 +58,9 @@ class VineBudget(credit_study.CreditStudy):
         "signal to noise": "of a batch's gradient, as a ratio; below 0 where noise hides it",
         "per step": "the same, that RLOO's number of environment steps would buy",
     }
-    tiny: ClassVar[dict[str, Any]] = dict(tasks=("key_door",), counts=(1, 4), seeds=2, replicates=4, problems=2, attempts=2)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        tasks=("key_door",), counts=(1, 4), seeds=2, replicates=4, problems=2, attempts=2
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -74,10 +76,18 @@ class VineBudget(credit_study.CreditStudy):
         bed = self.bed(named(envs)[cell["task"]](), (self.level,), self.level, cell["seed"])
         true, _ = testbed.values(bed, Exact(bed.capacity))
         plain = testbed.score(bed, testbed.algorithm_with(bed, LeaveOneOut()))
-        found = [{"estimator": RLOO, "forks": 0, "value_error": np.nan, "right_order": np.nan} | plain]
+        found = [
+            {"estimator": RLOO, "forks": 0, "value_error": np.nan, "right_order": np.nan} | plain
+        ]
         for name, source in sources(self.counts).items():
-            found.append({"estimator": name, "forks": getattr(source, "count", 0)} | score_values(bed, source, true))
-        return [r | {"per_step": r["signal_to_noise"] * plain["env_steps"] / r["env_steps"]} for r in found]
+            found.append(
+                {"estimator": name, "forks": getattr(source, "count", 0)}
+                | score_values(bed, source, true)
+            )
+        return [
+            r | {"per_step": r["signal_to_noise"] * plain["env_steps"] / r["env_steps"]}
+            for r in found
+        ]
 
     def lines(self, records: list[Record]) -> list[Record]:
         columns = {
@@ -90,7 +100,11 @@ class VineBudget(credit_study.CreditStudy):
         return {"vine_budget": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
-        return [verdict for task in self.tasks for verdict in verdicts(select(records, task=task), task, self.counts)]
+        return [
+            verdict
+            for task in self.tasks
+            for verdict in verdicts(select(records, task=task), task, self.counts)
+        ]
 
 
 def sources(counts: tuple[int, ...]) -> dict[str, Any]:
@@ -111,7 +125,9 @@ def score_values(bed: testbed.Testbed, source: Any, true: Value) -> Record:
     value, steps = testbed.values(bed, source)
     order = quality.right_order(value.after, true.after, goes_on(bed), bed.state, bed.spread)
     error = float(np.abs(value.before - true.before)[bed.mask].mean())
-    return {"value_error": error, "right_order": order} | testbed.measures(bed, np.where(bed.mask, value.after - value.before, 0.0), steps)
+    return {"value_error": error, "right_order": order} | testbed.measures(
+        bed, np.where(bed.mask, value.after - value.before, 0.0), steps
+    )
 
 
 def verdicts(records: list[Record], task: str, counts: tuple[int, ...]) -> list[Verdict]:
@@ -129,10 +145,16 @@ def verdicts(records: list[Record], task: str, counts: tuple[int, ...]) -> list[
         if k in counts:
             gap = of(fork(k), "signal_to_noise") - of(RLOO, "signal_to_noise")
             what = (
-                f"Signal over noise per update, {fork(k)} minus RLOO" if sign > 0 else f"Signal over noise per update, RLOO minus {fork(k)}"
+                f"Signal over noise per update, {fork(k)} minus RLOO"
+                if sign > 0
+                else f"Signal over noise per update, RLOO minus {fork(k)}"
             )
             found.append(
-                above_zero(f"On {task}, {fork(k)} {'have' if k > 1 else 'has'} {more} signal per update than RLOO", what, sign * gap)
+                above_zero(
+                    f"On {task}, {fork(k)} {'have' if k > 1 else 'has'} {more} signal per update than RLOO",
+                    what,
+                    sign * gap,
+                )
             )
     middle = counts[len(counts) // 2]
     gap = of(fork(middle), "per_step") - of(RLOO, "per_step")
@@ -149,7 +171,14 @@ def plot_results(records: list[Record]) -> Figure:
         for i, task in enumerate(tasks):
             some = select(records, task=task)
             counts = sorted({r["forks"] for r in some} - {0})
-            figures.bars(panel, counts, [sweep.by_seed(some, column, forks=k) for k in counts], looks[task], kind, (i, len(tasks)))
+            figures.bars(
+                panel,
+                counts,
+                [sweep.by_seed(some, column, forks=k) for k in counts],
+                looks[task],
+                kind,
+                (i, len(tasks)),
+            )
             level = figures.interval([sweep.by_seed(some, column, estimator=other)], kind)[0]
             panel.axhline(level, color=looks[task]["color"], linestyle=":")
         panel.set_xscale("log", base=2)

@@ -44,7 +44,12 @@ CLIPPED = ("clip_fraction_low", "clip_fraction_high")
 class WarmStart(training_study.TrainingStudy):
     """Does RL need PPO's machinery, or only if it starts from scratch? Compares three rows from four starts."""
 
-    levels: tuple[Annotated[float, Range(0, below=1)], ...] = (SCRATCH, 0.1, 0.5, 0.9)  # success of the policies at the start; 0: untrained
+    levels: tuple[Annotated[float, Range(0, below=1)], ...] = (
+        SCRATCH,
+        0.1,
+        0.5,
+        0.9,
+    )  # success of the policies at the start; 0: untrained
     learning_rates: tuple[Positive, ...] = (3e-4, 1e-3)  # each row is judged at the better one
     clone_updates: Count = 80  # of cloning
     updates: Count = 40
@@ -60,12 +65,22 @@ class WarmStart(training_study.TrainingStudy):
         "log odds": "of a right answer, at the end",
         "clipped": "share of the tokens whose gradient PPO's clip cuts off, mean over all updates",
     }
-    tiny: ClassVar[dict[str, Any]] = dict(levels=(SCRATCH, 0.5), learning_rates=(1e-3,), clone_updates=1, updates=1, problems=64, seeds=2)
+    tiny: ClassVar[dict[str, Any]] = dict(
+        levels=(SCRATCH, 0.5),
+        learning_rates=(1e-3,),
+        clone_updates=1,
+        updates=1,
+        problems=64,
+        seeds=2,
+    )
 
     def __post_init__(self):
         super().__post_init__()
         ends = SCRATCH in self.levels and WARM <= max(self.levels) < 1 and min(self.levels) >= 0
-        check(ends, f"levels are success rates below 1; {SCRATCH:g} (untrained) and one of {WARM} or more must be among them.")
+        check(
+            ends,
+            f"levels are success rates below 1; {SCRATCH:g} (untrained) and one of {WARM} or more must be among them.",
+        )
         check(len(self.learning_rates) >= 1, "Name learning_rates, one or more.")
 
     @property
@@ -74,26 +89,54 @@ class WarmStart(training_study.TrainingStudy):
         return replace(super().policy_config, context="history")
 
     def cells(self) -> list[Record]:
-        return [dict(start=level, row=row, rate=rate) for level in self.levels for row in ROWS for rate in self.learning_rates]
+        return [
+            dict(start=level, row=row, rate=rate)
+            for level in self.levels
+            for row in ROWS
+            for rate in self.learning_rates
+        ]
 
     def records(self, cell: Record) -> list[Record]:
-        row = swap(algorithms.by_name()[cell["row"]], epochs=self.epochs, optimizer=Adam(learning_rate=cell["rate"]))
-        rows = training_study.train_policies(self.start(cell["start"]), TASK, self.policy_config, row, self.updates, self.problems)[1]
-        clipped = (
-            [np.mean([r[name] for r in rows[1:]], axis=0) for name in CLIPPED] if cell["row"] == "ppo" else [np.full(self.seeds, np.nan)]
+        row = swap(
+            algorithms.by_name()[cell["row"]],
+            epochs=self.epochs,
+            optimizer=Adam(learning_rate=cell["rate"]),
         )
-        began, ended = (log_odds(np.array(r["eval_return"]), self.problems * TASK.num_turns) for r in (rows[0], rows[-1]))
-        return training_study.records({"success": rows[-1]["eval_success"], "began": began, "log_odds": ended, "clipped": sum(clipped)})
+        rows = training_study.train_policies(
+            self.start(cell["start"]), TASK, self.policy_config, row, self.updates, self.problems
+        )[1]
+        clipped = (
+            [np.mean([r[name] for r in rows[1:]], axis=0) for name in CLIPPED]
+            if cell["row"] == "ppo"
+            else [np.full(self.seeds, np.nan)]
+        )
+        began, ended = (
+            log_odds(np.array(r["eval_return"]), self.problems * TASK.num_turns)
+            for r in (rows[0], rows[-1])
+        )
+        return training_study.records(
+            {
+                "success": rows[-1]["eval_success"],
+                "began": began,
+                "log_odds": ended,
+                "clipped": sum(clipped),
+            }
+        )
 
     def start(self, level: float) -> Policies:
         """Untrained ones, or clones of an expert that succeeds so often."""
         if level == SCRATCH:
             return training_study.fresh(self.policy_config, self.seeds)
-        return training_study.clone_policies(TASK, self.policy_config, self.seeds, self.clone_updates, noise=noise(level))
+        return training_study.clone_policies(
+            TASK, self.policy_config, self.seeds, self.clone_updates, noise=noise(level)
+        )
 
     def lines(self, records: list[Record]) -> list[Record]:
         columns = {"success": ".2f", "log_odds": "+.2f", "clipped": ".4f"}
-        each = {rate: sweep.table(select(records, rate=rate), "start", columns, lines="row") for rate in self.learning_rates}
+        each = {
+            rate: sweep.table(select(records, rate=rate), "start", columns, lines="row")
+            for rate in self.learning_rates
+        }
         return [{"learning rate": rate} | line for rate, lines in each.items() for line in lines]
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
@@ -103,24 +146,50 @@ class WarmStart(training_study.TrainingStudy):
             "clipped": "share of tokens that\nPPO's clip cuts off",
         }
         drawn = [
-            r | {"lead": x} for level in self.levels for row in ROWS for r, x in zip(better(records, level, row), lead(records, level, row))
+            r | {"lead": x}
+            for level in self.levels
+            for row in ROWS
+            for r, x in zip(better(records, level, row), lead(records, level, row))
         ]
-        return {"warm_start": sweep.figure(drawn, "start", panels, lines="row", label="success at the start", scale="even")}
+        return {
+            "warm_start": sweep.figure(
+                drawn, "start", panels, lines="row", label="success at the start", scale="even"
+            )
+        }
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         warm = [level for level in self.levels if level >= WARM]
         ahead = np.mean([lead(records, level) for level in warm], axis=0)
-        clipped = np.mean([sweep.by_seed(better(records, level, "ppo"), "clipped") for level in warm], axis=0)
-        fewer, what = np.mean([self.fewer(records, rate) for rate in self.learning_rates], axis=0), f"PPO's lead over RLOO {SCALE}"
-        each = ", ".join(f"{self.fewer(records, rate).mean():+.4f} at {rate:g}" for rate in self.learning_rates)
+        clipped = np.mean(
+            [sweep.by_seed(better(records, level, "ppo"), "clipped") for level in warm], axis=0
+        )
+        fewer, what = (
+            np.mean([self.fewer(records, rate) for rate in self.learning_rates], axis=0),
+            f"PPO's lead over RLOO {SCALE}",
+        )
+        each = ", ".join(
+            f"{self.fewer(records, rate).mean():+.4f} at {rate:g}" for rate in self.learning_rates
+        )
         return [
-            above_zero("From scratch PPO learns more than RLOO", f"{what}, from scratch", lead(records, SCRATCH)),
-            above_zero("From a warm start RLOO learns more than PPO", f"RLOO's lead over PPO {SCALE}, {MEAN}", -ahead),
             above_zero(
-                "PPO's lead shrinks as the start gets better", f"{what}: minus its slope against those of the start", -slope(records)
+                "From scratch PPO learns more than RLOO",
+                f"{what}, from scratch",
+                lead(records, SCRATCH),
             ),
             above_zero(
-                "From a warm start the clip is hardly ever active", f"{RARE} minus PPO's share of clipped tokens, {MEAN}", RARE - clipped
+                "From a warm start RLOO learns more than PPO",
+                f"RLOO's lead over PPO {SCALE}, {MEAN}",
+                -ahead,
+            ),
+            above_zero(
+                "PPO's lead shrinks as the start gets better",
+                f"{what}: minus its slope against those of the start",
+                -slope(records),
+            ),
+            above_zero(
+                "From a warm start the clip is hardly ever active",
+                f"{RARE} minus PPO's share of clipped tokens, {MEAN}",
+                RARE - clipped,
             ),
             above_zero(
                 "The clip is less active from a warm start",
@@ -132,8 +201,13 @@ class WarmStart(training_study.TrainingStudy):
 
     def fewer(self, records: list[Record], rate: float) -> Float[np.ndarray, " seeds"]:
         """Tokens that PPO's clip cuts off from a warm start than from scratch, as shares."""
-        share = {level: sweep.by_seed(records, "clipped", row="ppo", rate=rate, start=level) for level in self.levels}
-        return share[SCRATCH] - np.mean([share[level] for level in self.levels if level >= WARM], axis=0)
+        share = {
+            level: sweep.by_seed(records, "clipped", row="ppo", rate=rate, start=level)
+            for level in self.levels
+        }
+        return share[SCRATCH] - np.mean(
+            [share[level] for level in self.levels if level >= WARM], axis=0
+        )
 
 
 SCALE = "in log odds of a right answer, each at its better learning rate by the mean over seeds"
@@ -149,7 +223,10 @@ def noise(level: float) -> float:
 def better(records: list[Record], level: float, row: str) -> list[Record]:
     """Those of the learning rate with the higher mean log odds."""
     own = select(records, start=level, row=row)
-    return max((select(own, rate=rate) for rate in distinct(own, "rate")), key=lambda some: np.mean([r["log_odds"] for r in some]))
+    return max(
+        (select(own, rate=rate) for rate in distinct(own, "rate")),
+        key=lambda some: np.mean([r["log_odds"] for r in some]),
+    )
 
 
 def lead(records: list[Record], level: float, row: str = "ppo") -> Float[np.ndarray, " seeds"]:

@@ -48,9 +48,15 @@ INSTEAD = {
     "selection.max_rounds": [1],
     "refresh": [2],
 }
-SAVES_MEMORY = {"values.capacity", "values.chunk"}  # what promises to change nothing; tests/test_exact.py holds it to that
+SAVES_MEMORY = {
+    "values.capacity",
+    "values.chunk",
+}  # what promises to change nothing; tests/test_exact.py holds it to that
 NAMES = {"name"}  # what a table calls it
-MAY_REFUSE = {"refresh", "attempts"}  # a lag where nobody samples, attempts where all would be alike
+MAY_REFUSE = {
+    "refresh",
+    "attempts",
+}  # a lag where nobody samples, attempts where all would be alike
 # Where to begin with a task; what is silent there is tried in its other modes, which takes longer.
 LOUD = {
     "sort_digits": dict(answer_length=8), "chain_pit": dict(mode="demoed_recover"), "running_sum": dict(reward="per_turn"),
@@ -76,9 +82,11 @@ def alternatives(path: str, field: Field, value: Any) -> list[Any]:
         return [not value]
     if isinstance(value, tuple):
         return [type(value)(value[: len(value) // 2])]
-    return {int: lambda: [value + 1, value * 2, value + 8], float: lambda: [value * 0.5, value + 0.1], str: lambda: ["other"]}[
-        kind(field.type)
-    ]()
+    return {
+        int: lambda: [value + 1, value * 2, value + 8],
+        float: lambda: [value * 0.5, value + 0.1],
+        str: lambda: ["other"],
+    }[kind(field.type)]()
 
 
 def changed(value: Any, path: str, new: Any) -> Any | None:
@@ -103,21 +111,40 @@ def differ(a: Any, b: Any) -> bool:
     """Do two outcomes differ by more than rounding?"""
     if jax.tree.map(jnp.shape, a) != jax.tree.map(jnp.shape, b):
         return True
-    return any(not np.allclose(x, y, rtol=0, atol=1e-5) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+    return any(
+        not np.allclose(x, y, rtol=0, atol=1e-5)
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
+    )
 
 
-def silent(outcome: Callable[[Any], Any], base: Any, *more: Any, only: Callable = lambda field: True) -> list[str]:
+def silent(
+    outcome: Callable[[Any], Any], base: Any, *more: Any, only: Callable = lambda field: True
+) -> list[str]:
     """A sentence for each field of `base` that changes no outcome, be it of `base` or of the configs in `more`.
 
     A row may refuse all other options of a switch: then its flag is not silent. A number that it refuses altogether should not be there.
     """
     said = []
     for path, field, value in leaves(base):
-        tried = [(b, other) for b in (base, *more) for _, other in others(b, path)] if only(field) else []
-        refused = not only(field) or not tried and (get_origin(field.type) is Literal or path in MAY_REFUSE)
-        if not refused and path not in SAVES_MEMORY | NAMES and not any(differ(outcome(b), outcome(other)) for b, other in tried):
+        tried = (
+            [(b, other) for b in (base, *more) for _, other in others(b, path)]
+            if only(field)
+            else []
+        )
+        refused = (
+            not only(field)
+            or not tried
+            and (get_origin(field.type) is Literal or path in MAY_REFUSE)
+        )
+        if (
+            not refused
+            and path not in SAVES_MEMORY | NAMES
+            and not any(differ(outcome(b), outcome(other)) for b, other in tried)
+        ):
             name = f"{type(base).__name__}.{path}"
-            said.append(f"{name} changes nothing: remove it, or tell tests/test_fields.py a value at which it does (not {value}).")
+            said.append(
+                f"{name} changes nothing: remove it, or tell tests/test_fields.py a value at which it does (not {value})."
+            )
     return said
 
 
@@ -143,8 +170,18 @@ def adversarial(row: Algorithm) -> Algorithm:
     """The row on a small batch of ragged episodes, with steps so large that the policy that acted is soon another one."""
     actor = Expert(noise=0.3) if isinstance(row.actor, Expert) else row.actor
     fast = replace(row.optimizer, learning_rate=0.05, warmup=1, max_grad_norm=1e3)
-    sizes = (8, 2) if row.selection.max_rounds > 1 else (4, 4)  # some of many pairs fare alike, and are drawn again
-    return replace(row, actor=actor, optimizer=fast, problems=sizes[0], attempts=sizes[1], epochs=2, minibatches=2)
+    sizes = (
+        (8, 2) if row.selection.max_rounds > 1 else (4, 4)
+    )  # some of many pairs fare alike, and are drawn again
+    return replace(
+        row,
+        actor=actor,
+        optimizer=fast,
+        problems=sizes[0],
+        attempts=sizes[1],
+        epochs=2,
+        minibatches=2,
+    )
 
 
 @cache
@@ -158,9 +195,16 @@ def update(setup: learner.Setup) -> Callable:
 @cache
 def weights_after_update(algorithm: Algorithm) -> transformer.Params:
     """An update in the middle of a run. Configs that differ in floats alone share one compiled program."""
-    setup = learner.setup(replace(SIZE, context="markov") if isinstance(algorithm.values, Exact) else SIZE, algorithm, 8, 0)
+    setup = learner.setup(
+        replace(SIZE, context="markov") if isinstance(algorithm.values, Exact) else SIZE,
+        algorithm,
+        8,
+        0,
+    )
     state = learner.init(algorithm, babbler(SIZE))._replace(step=jnp.int32(3))
-    others = {name: babbler(SIZE, seed=7) for name in ("actor", "reference") if getattr(state, name)}
+    others = {
+        name: babbler(SIZE, seed=7) for name in ("actor", "reference") if getattr(state, name)
+    }
     state = state._replace(**others)  # policies that differ from the learner's
     return update(setup)(jnp.arange(1), algorithm, state)
 
@@ -173,10 +217,18 @@ def is_float(field: Field) -> bool:
 def swapped() -> Iterator[tuple[str, Algorithm]]:
     """A row for each part that no row and no preset has, by the flag that puts it there."""
     for flag, package in PARTS.items():
-        bases = [ROWS[name] for name in ("reinforce" if flag == "reward" else "grpo", "ppo")]  # shaping is nothing to a group's returns
+        bases = [
+            ROWS[name] for name in ("reinforce" if flag == "reward" else "grpo", "ppo")
+        ]  # shaping is nothing to a group's returns
         had = {type(getattr(row, flag)) for row in (ROWS | presets.PRESETS).values()}
-        for name, part in [(name, part) for name, part in config.named(package).items() if part not in had]:
-            fits = (row for base in bases if (row := changed(replace(base, attempts=4, problems=4), flag, part())) is not None)
+        for name, part in [
+            (name, part) for name, part in config.named(package).items() if part not in had
+        ]:
+            fits = (
+                row
+                for base in bases
+                if (row := changed(replace(base, attempts=4, problems=4), flag, part())) is not None
+            )
             yield f"--{flag} {name}", next(fits)
 
 
@@ -191,7 +243,9 @@ def forget_programs():
 ROWS = algorithms.by_name()
 ALL = ROWS | presets.PRESETS | dict(swapped())
 KINDS = {"grpo", "--reward shaped"}
-some_rows = pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in KINDS)) for n in ALL])
+some_rows = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in KINDS)) for n in ALL]
+)
 
 
 @some_rows
@@ -203,13 +257,18 @@ def test_every_number_of_a_row_changes_the_update(name):
 @pytest.mark.slow  # each value of each field is another program
 @pytest.mark.parametrize("name", ALL)
 def test_every_other_field_of_a_row_changes_the_update(name):
-    said = silent(weights_after_update, adversarial(ALL[name]), only=lambda field: not is_float(field))
+    said = silent(
+        weights_after_update, adversarial(ALL[name]), only=lambda field: not is_float(field)
+    )
     assert not said, said
 
 
 def changes_a_number(task: Any, other: Any) -> bool:
     """Do two configs differ in a number, rather than in a mode or switch?"""
-    return any(kind(f.type) in (int, float) and getattr(task, f.name) != getattr(other, f.name) for f in fields(task))
+    return any(
+        kind(f.type) in (int, float) and getattr(task, f.name) != getattr(other, f.name)
+        for f in fields(task)
+    )
 
 
 @cache
@@ -223,7 +282,9 @@ def trajectory(task: Any) -> Any:
 @pytest.mark.parametrize("name", config.named(agentic_rl.envs))
 def test_every_field_of_a_task_changes_its_episodes(name):
     task = config.named(agentic_rl.envs)[name](**LOUD.get(name, {}))
-    modes = sorted((other for _, other in others(task)), key=lambda other: changes_a_number(task, other))
+    modes = sorted(
+        (other for _, other in others(task)), key=lambda other: changes_a_number(task, other)
+    )
     said = silent(trajectory, task, *modes)
     assert not said, said
 
@@ -233,7 +294,9 @@ def predictions(policy_config: Policy) -> Any:
     """Logits and values of random transcripts."""
     token = jax.random.randint(jax.random.key(1), (4, TASK.spec.context_length), 0, 64)
     sharp = jax.tree.map(lambda x: 5 * x, babbler(policy_config))  # fresh weights hardly attend
-    return jax.jit(lambda params: transformer.apply(policy_config, params, TASK.spec, token, token > 4))(sharp)
+    return jax.jit(
+        lambda params: transformer.apply(policy_config, params, TASK.spec, token, token > 4)
+    )(sharp)
 
 
 @pytest.mark.slow
@@ -245,13 +308,21 @@ def test_every_field_of_the_policy_changes_its_predictions_except_remat():
 def test_remat_recomputes():
     def is_recomputed(size):
         token = jnp.ones((1, TASK.spec.context_length), int)
-        return "remat" in str(jax.make_jaxpr(lambda p: transformer.apply(size, p, TASK.spec, token, token > 0))(babbler(size)))
+        return "remat" in str(
+            jax.make_jaxpr(lambda p: transformer.apply(size, p, TASK.spec, token, token > 0))(
+                babbler(size)
+            )
+        )
 
     assert is_recomputed(replace(SIZE, remat=True)) and not is_recomputed(SIZE)
 
 
 def test_every_field_of_the_warm_start_is_used():
-    rows = {path: other.algorithm for path, other in others(WarmStart(noise=0.2)) if path not in ("updates", "checkpoint")}
+    rows = {
+        path: other.algorithm
+        for path, other in others(WarmStart(noise=0.2))
+        if path not in ("updates", "checkpoint")
+    }
     assert set(rows) == {"num_demos", "noise", "learning_rate"}
     assert all(row != WarmStart(noise=0.2).algorithm for row in rows.values())
 
@@ -279,7 +350,9 @@ def outcome(run: Run) -> tuple[Any, dict[str, Any]]:
 
 def test_every_field_of_a_run_is_known_here():
     names = {f.name for f in fields(Run) if not is_dataclass(getattr(RUN, f.name))}
-    assert names == EXACT.keys() | ROUNDED.keys() | COUNTED, "Say in tests/test_fields.py what the new field of Run may change."
+    assert names == EXACT.keys() | ROUNDED.keys() | COUNTED, (
+        "Say in tests/test_fields.py what the new field of Run may change."
+    )
 
 
 @pytest.mark.slow
@@ -293,6 +366,12 @@ def test_launcher_chunk_checkpoints_and_a_directory_change_no_bit(tmp_path, chun
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [ROUNDED, *(pytest.param({n: ROUNDED[n]}, marks=pytest.mark.slow) for n in ROUNDED)], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [ROUNDED, *(pytest.param({n: ROUNDED[n]}, marks=pytest.mark.slow) for n in ROUNDED)],
+    ids=str,
+)
 def test_devices_micro_batches_and_seeds_at_once_change_rounding_only(changes):
-    chex.assert_trees_all_close(outcome(RUN)[0], outcome(replace(RUN, **changes))[0], rtol=0, atol=1e-5)
+    chex.assert_trees_all_close(
+        outcome(RUN)[0], outcome(replace(RUN, **changes))[0], rtol=0, atol=1e-5
+    )

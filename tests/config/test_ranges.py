@@ -25,9 +25,19 @@ from experiments import train
 
 def dataclasses_of(package) -> list[type]:
     """All frozen dataclasses that the modules of a package define."""
-    modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
-    members = [cls for module in modules for _, cls in inspect.getmembers(module, inspect.isclass) if cls.__module__ == module.__name__]
-    found = [cls for cls in dict.fromkeys(members) if dataclasses.is_dataclass(cls) and cls is not Range]
+    modules = [
+        importlib.import_module(m.name)
+        for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
+    members = [
+        cls
+        for module in modules
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if cls.__module__ == module.__name__
+    ]
+    found = [
+        cls for cls in dict.fromkeys(members) if dataclasses.is_dataclass(cls) and cls is not Range
+    ]
     return [cls for cls in found if cls.__dataclass_params__.frozen]  # others are no configs
 
 
@@ -50,20 +60,42 @@ def outside(field: dataclasses.Field) -> list[float]:
 
 
 def test_every_number_declares_its_range():
-    undeclared = [f"{cls.__name__}.{field.name}" for cls, field in NUMBERS if declared_range(field.type) is None]
-    assert len(NUMBERS) > 200 and not undeclared, f"Give them a type of agentic_rl/config/ranges.py: {undeclared}"
+    undeclared = [
+        f"{cls.__name__}.{field.name}"
+        for cls, field in NUMBERS
+        if declared_range(field.type) is None
+    ]
+    assert len(NUMBERS) > 200 and not undeclared, (
+        f"Give them a type of agentic_rl/config/ranges.py: {undeclared}"
+    )
 
 
 def test_every_default_is_in_its_range_and_nan_is_in_none():
     for cls, field in NUMBERS:
         default, within = field.default, declared_range(field.type)
-        values = default if isinstance(default, tuple) else () if default is dataclasses.MISSING else (default,)
-        assert all(x in within for x in values) and nan not in within, f"{cls.__name__}.{field.name}"
+        values = (
+            default
+            if isinstance(default, tuple)
+            else ()
+            if default is dataclasses.MISSING
+            else (default,)
+        )
+        assert all(x in within for x in values) and nan not in within, (
+            f"{cls.__name__}.{field.name}"
+        )
 
 
-@pytest.mark.parametrize("cls", dict.fromkeys(cls for cls, _ in NUMBERS), ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+@pytest.mark.parametrize(
+    "cls",
+    dict.fromkeys(cls for cls, _ in NUMBERS),
+    ids=lambda cls: f"{cls.__module__}.{cls.__name__}",
+)
 def test_what_lies_outside_is_refused_by_the_name_of_its_field(cls):
-    required = {f.name: REQUIRED.get(f.name) for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
+    required = {
+        f.name: REQUIRED.get(f.name)
+        for f in dataclasses.fields(cls)
+        if f.default is dataclasses.MISSING
+    }
     for field in [field for owner, field in NUMBERS if owner is cls]:
         assert outside(field)
         for x in outside(field):
@@ -77,12 +109,18 @@ def paths(value, prefix: str = "") -> list[tuple[str, dataclasses.Field]]:
     found = []
     for field in dataclasses.fields(value):
         inner, flag = getattr(value, field.name), re.sub(r"_(?=\w)", "-", f"{prefix}{field.name}")
-        found += paths(inner, f"{flag}.") if dataclasses.is_dataclass(inner) else [(flag, field)] * bool(number(field.type))
+        found += (
+            paths(inner, f"{flag}.")
+            if dataclasses.is_dataclass(inner)
+            else [(flag, field)] * bool(number(field.type))
+        )
     return found
 
 
 @pytest.mark.slow
-def test_every_number_of_a_run_is_refused_by_its_flag_before_anything_is_made(tmp_path, monkeypatch):
+def test_every_number_of_a_run_is_refused_by_its_flag_before_anything_is_made(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     names = "ppo", "todo"
     run = Run(named(envs)[names[1]](), getattr(algorithms, names[0].upper()))
@@ -91,7 +129,10 @@ def test_every_number_of_a_run_is_refused_by_its_flag_before_anything_is_made(tm
         x = outside(field)[0]
         with pytest.raises(ConfigError) as refused:
             train.main([*names, f"--{flag}={x}"])
-        assert str(refused.value).startswith(f"--{flag} must be ") and str(refused.value).count(".\n") == 0
+        assert (
+            str(refused.value).startswith(f"--{flag} must be ")
+            and str(refused.value).count(".\n") == 0
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -135,13 +176,17 @@ class Sample:
 
 
 def test_compiled_programs_sweep_over_values_without_checks():
-    sweep = jax.vmap(lambda rate: dataclasses.replace(Sample(), rate=rate).rate * 2)(jnp.array([1.0, -1.0]))
+    sweep = jax.vmap(lambda rate: dataclasses.replace(Sample(), rate=rate).rate * 2)(
+        jnp.array([1.0, -1.0])
+    )
     assert sweep.tolist() == [2.0, -2.0]
 
 
 def test_declared_ranges_leave_floats_data_and_whole_numbers_static():
     leaves, structure = jax.tree.flatten(Sample())
-    assert leaves == [1.0, 0.5] and structure == jax.tree.structure(Sample(rate=2.0)) != jax.tree.structure(Sample(count=2))
+    assert leaves == [1.0, 0.5] and structure == jax.tree.structure(
+        Sample(rate=2.0)
+    ) != jax.tree.structure(Sample(count=2))
 
 
 def test_a_fraction_where_a_whole_number_belongs_is_refused():

@@ -15,13 +15,28 @@ from experiments.cli import console, flags
 HEAD = "from agentic_rl.config import config\nfrom agentic_rl.credit.group import Group\n\n\n"
 GOOD = HEAD + "@config\nclass AboveMedian(Group):\n    scale: float = 1.0\n"
 BROKEN = {
-    "no import": ("@config\nclass AboveMedian(Group):\n    pass\n", "NameError in line 1: name 'config' is not defined."),
-    "no syntax": (HEAD + "class AboveMedian(Group)\n    pass\n", "SyntaxError in line 5: expected ':'."),
-    "a package that is not there": ("import nothing_there\n" + GOOD, "ModuleNotFoundError in line 1: No module named 'nothing_there'."),
-    "types that are strings": ("from __future__ import annotations\n" + GOOD, "TypeError in line 6: The types of AboveMedian's fields are"),
+    "no import": (
+        "@config\nclass AboveMedian(Group):\n    pass\n",
+        "NameError in line 1: name 'config' is not defined.",
+    ),
+    "no syntax": (
+        HEAD + "class AboveMedian(Group)\n    pass\n",
+        "SyntaxError in line 5: expected ':'.",
+    ),
+    "a package that is not there": (
+        "import nothing_there\n" + GOOD,
+        "ModuleNotFoundError in line 1: No module named 'nothing_there'.",
+    ),
+    "types that are strings": (
+        "from __future__ import annotations\n" + GOOD,
+        "TypeError in line 6: The types of AboveMedian's fields are",
+    ),
     "a program that ends": ("import sys\nsys.exit(3)\n" + GOOD, "SystemExit in line 2: 3."),
     "an error without words": ("assert 1 == 2\n" + GOOD, "AssertionError in line 1."),
-    "an error elsewhere": ("import json\njson.loads('x')\n" + GOOD, "JSONDecodeError in line 2: Expecting value"),
+    "an error elsewhere": (
+        "import json\njson.loads('x')\n" + GOOD,
+        "JSONDecodeError in line 2: Expecting value",
+    ),
     "no text": (b"\xff\xfe\x00 class AboveMedian", "SyntaxError"),
 }
 
@@ -53,55 +68,93 @@ def test_a_broken_file_is_left_out_in_a_sentence_and_the_others_stay(put, what):
     with pytest.warns(LeftOut) as warned:
         found = named(credit)
     (sentence,) = {str(w.message) for w in warned}
-    assert sentence.startswith(f"agentic_rl/credit/median.py is left out: {said}") and sentence.endswith(".") and "\n" not in sentence
+    assert (
+        sentence.startswith(f"agentic_rl/credit/median.py is left out: {said}")
+        and sentence.endswith(".")
+        and "\n" not in sentence
+    )
     assert found == before
 
 
 @pytest.mark.parametrize("name", ["median", "above_median"])
 def test_asking_for_what_a_broken_file_would_define_says_why_it_is_left_out(put, name):
     put(credit, "median.py", BROKEN["no import"][0])
-    with pytest.warns(LeftOut), pytest.raises(ConfigError, match=f"no credit called {name}, because .*median.py is left out: NameError in"):
+    with (
+        pytest.warns(LeftOut),
+        pytest.raises(
+            ConfigError,
+            match=f"no credit called {name}, because .*median.py is left out: NameError in",
+        ),
+    ):
         flags.parse(train.Command, ["grpo", "running_sum", "--credit", name])
 
 
 def test_a_file_without_faults_becomes_a_choice(put):
     put(credit, "median.py", GOOD)
-    assert flags.parse(train.Command, ["grpo", "running_sum", "--credit", "above_median"]).run.algorithm.credit.scale == 1.0
+    assert (
+        flags.parse(
+            train.Command, ["grpo", "running_sum", "--credit", "above_median"]
+        ).run.algorithm.credit.scale
+        == 1.0
+    )
 
 
 def test_a_name_that_two_files_define_stands_for_neither(put):
     for file in ("median.py", "median_copy.py"):
         put(credit, file, GOOD)
-    with pytest.warns(LeftOut, match="above_median is left out: agentic_rl/credit/median.py and .*/median_copy.py both define it; rename"):
+    with pytest.warns(
+        LeftOut,
+        match="above_median is left out: agentic_rl/credit/median.py and .*/median_copy.py both define it; rename",
+    ):
         found = named(credit)
-    assert "above_median" not in found and "both define it" in found.left_out["above_median"] and "leave_one_out" in found
+    assert (
+        "above_median" not in found
+        and "both define it" in found.left_out["above_median"]
+        and "leave_one_out" in found
+    )
 
 
 def test_a_class_that_cannot_be_made_without_arguments_is_left_out(put):
     put(credit, "median.py", GOOD.replace(" = 1.0", ""))
-    with pytest.warns(LeftOut, match="AboveMedian in agentic_rl/credit/median.py is left out: give its field scale a default."):
+    with pytest.warns(
+        LeftOut,
+        match="AboveMedian in agentic_rl/credit/median.py is left out: give its field scale a default.",
+    ):
         assert "above_median" not in named(credit)
 
 
-@pytest.mark.parametrize("package, file", [(envs, "maze.py"), (values, "guess.py"), (experiments, "my_study.py")])
+@pytest.mark.parametrize(
+    "package, file", [(envs, "maze.py"), (values, "guess.py"), (experiments, "my_study.py")]
+)
 def test_every_folder_that_is_a_registry_holds_when_a_file_breaks(put, package, file):
     def found():
         return reproduce.studies() if package is experiments else named(package)
 
     before = set(found())
     put(package, file, "nonsense(\n")
-    with pytest.warns(LeftOut, match=f"{package.__name__.replace('.', '/')}/{file} is left out: SyntaxError in line 1"):
+    with pytest.warns(
+        LeftOut,
+        match=f"{package.__name__.replace('.', '/')}/{file} is left out: SyntaxError in line 1",
+    ):
         assert set(found()) == before
 
 
 def test_a_study_that_is_broken_or_cannot_be_made_is_named_when_asked_for(put):
     put(experiments, "my_study.py", "nonsense(\n")
-    lines = (
-        "import dataclasses\nfrom experiments.harness.study import Study\n\n\n@dataclasses.dataclass(frozen=True)\nclass Other(Study):\n"
+    lines = "import dataclasses\nfrom experiments.harness.study import Study\n\n\n@dataclasses.dataclass(frozen=True)\nclass Other(Study):\n"
+    put(
+        experiments,
+        "other.py",
+        lines + "    def __post_init__(self):\n        raise KeyError('x')\n",
     )
-    put(experiments, "other.py", lines + "    def __post_init__(self):\n        raise KeyError('x')\n")
     for name in ("my_study", "other"):
-        with pytest.warns(LeftOut), pytest.raises(ConfigError, match=f"no study called {name}, because experiments/{name}.py is left out"):
+        with (
+            pytest.warns(LeftOut),
+            pytest.raises(
+                ConfigError,
+                match=f"no study called {name}, because experiments/{name}.py is left out",
+            ),
+        ):
             reproduce.main(["--only", name])
 
 
@@ -111,14 +164,17 @@ def test_a_run_of_a_class_whose_file_is_broken_now_says_so(put):
     del sys.modules["agentic_rl.credit.median"]
     put(credit, "median.py", BROKEN["no import"][0] + "# of another length than before\n")
     with pytest.raises(
-        ConfigError, match="names a class of agentic_rl.credit.median, but agentic_rl/credit/median.py is left out: NameError"
+        ConfigError,
+        match="names a class of agentic_rl.credit.median, but agentic_rl/credit/median.py is left out: NameError",
     ):
         from_json(stored)
 
 
 def test_the_command_line_shows_it_as_one_plain_line(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["program"])
-    monkeypatch.setattr(console.warnings, "showwarning", console.warnings.showwarning)  # put back afterwards
+    monkeypatch.setattr(
+        console.warnings, "showwarning", console.warnings.showwarning
+    )  # put back afterwards
 
     def program(arguments):
         for category in (LeftOut, RuntimeWarning):

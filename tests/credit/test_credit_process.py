@@ -22,4 +22,10 @@ def test_process_advantage_adds_what_the_expert_would_call_progress_to_leave_one
 
 def test_process_advantage_with_alpha_0_is_leave_one_out():
     same(ProcessAdvantage(alpha=0.0), LeaveOneOut())
-    assert np.abs(credited(ProcessAdvantage(alpha=1.0), trajectory()) - credited(LeaveOneOut(), trajectory())).max() > 0.1
+    assert (
+        np.abs(
+            credited(ProcessAdvantage(alpha=1.0), trajectory())
+            - credited(LeaveOneOut(), trajectory())
+        ).max()
+        > 0.1
+    )

@@ -11,7 +11,11 @@ from tests.credits import agrees, credited, to_go
 
 @pytest.mark.parametrize("discount", [0.9, 1.0])
 def test_reward_to_go_is_what_this_and_later_tokens_earned_discounted_by_turns(discount):
-    agrees(RewardToGo(discount=discount), trajectory(), lambda i, places, gain: to_go(places, gain, discount))
+    agrees(
+        RewardToGo(discount=discount),
+        trajectory(),
+        lambda i, places, gain: to_go(places, gain, discount),
+    )
 
 
 def test_episode_return_is_all_that_was_earned_whenever():

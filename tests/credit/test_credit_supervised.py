@@ -3,7 +3,12 @@
 import numpy as np
 
 from agentic_rl.credit.returns import EpisodeReturn, RewardToGo
-from agentic_rl.credit.supervised import AdvantageWeighted, Imitation, OutcomeConditioned, SuccessOnly
+from agentic_rl.credit.supervised import (
+    AdvantageWeighted,
+    Imitation,
+    OutcomeConditioned,
+    SuccessOnly,
+)
 from tests.batches import close, terminal, trajectory
 from tests.credits import agrees, credited, same, to_go, value_of
 
@@ -34,7 +39,13 @@ def test_advantage_weighted_is_the_bounded_exponential_of_what_went_better_than_
         return [min(np.exp(x / 0.5), 3.0) for x in better]
 
     agrees(AdvantageWeighted(temperature=0.5, most=3.0), made, expected, value)
-    assert 0.1 < (credited(AdvantageWeighted(temperature=0.5, most=3.0), made, value)[made.mask] == 3.0).mean() < 0.9
+    assert (
+        0.1
+        < (
+            credited(AdvantageWeighted(temperature=0.5, most=3.0), made, value)[made.mask] == 3.0
+        ).mean()
+        < 0.9
+    )
 
 
 def test_advantage_weighted_is_imitation_at_a_high_temperature():

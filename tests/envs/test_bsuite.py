@@ -32,7 +32,9 @@ def theirs(env, params, actions, seed=0):
         return state, (before, jnp.float32(reward), done)
 
     start = env.reset_env(jax.random.key(seed), params)[1]
-    return jax.lax.scan(step, start, (jax.random.split(jax.random.key(seed), len(actions)), actions))[1]
+    return jax.lax.scan(
+        step, start, (jax.random.split(jax.random.key(seed), len(actions)), actions)
+    )[1]
 
 
 @pytest.mark.parametrize("delay", [0, 3, 10])
@@ -49,7 +51,10 @@ def test_an_umbrella_is_a_key_first_choice_and_last_reward_and_the_end_coincide(
         umbrellas = rng.integers(2, size=length)  # after the first it makes no difference
         key = state.key[0] if umbrellas[0] == need else tokens.WAIT
         actions = jnp.array([key, *rng.choice(task.spec.choices, length - 2), tokens.OPEN])
-        key_door, (_, reward, done) = ours(task, state, actions), theirs(env, params, jnp.array(umbrellas), problem)
+        key_door, (_, reward, done) = (
+            ours(task, state, actions),
+            theirs(env, params, jnp.array(umbrellas), problem),
+        )
         assert (key_door.done == done).all() and done.tolist() == [False] * (length - 1) + [True]
         assert key_door.reward[-1] == (reward[-1] + 1) / 2 == (umbrellas[0] == need)
         assert (key_door.reward[:-1] == 0).all() and (abs(reward[:-1]) == 1).all()
@@ -62,7 +67,10 @@ def test_the_clock_of_the_conveyor_is_the_umbrella_chains_in_eighths():
     state, first = task.reset(jax.random.key(0))
     actions = jnp.full(16, tokens.WAIT)
     before, _, _ = theirs(env, params, jnp.zeros(16, int))
-    clock = jnp.append(first.observation[-1], ours(task, state, actions).observation[:-1, -1]) - tokens.VALUE
+    clock = (
+        jnp.append(first.observation[-1], ours(task, state, actions).observation[:-1, -1])
+        - tokens.VALUE
+    )
     assert clock.tolist() == np.floor(8 * (1 - before[:, 2])).tolist()
 
 
@@ -73,7 +81,9 @@ def test_rain_on_the_way_has_the_mean_and_deviation_of_noisy_apples():
     state = task.reset(jax.random.key(0))[0]
     state = state._replace(cell=jnp.where(state.cell == tokens.EMPTY, tokens.LEFT, state.cell))
     step = jax.jit(lambda s, xs: task.step(xs[0], s, xs[1][None]))
-    apples = jax.lax.scan(step, state, (jax.random.split(jax.random.key(1), 402), state.cell))[1].reward[1:-1]
+    apples = jax.lax.scan(step, state, (jax.random.split(jax.random.key(1), 402), state.cell))[
+        1
+    ].reward[1:-1]
     rain = theirs(env, params, jnp.zeros(402, int))[1][1:-1]
     for noise in (apples, rain):
         assert abs(noise.mean()) < 4 / np.sqrt(400) and abs(noise.std() - 1) < 0.15
@@ -86,7 +96,9 @@ def test_an_arm_of_the_discounting_chain_is_a_key_whose_door_is_as_far_away(arm,
     task = KeyDoor(delay=pays_at - 2, apple_reward=0.0)
     env, params = gymnax.make("DiscountingChain-bsuite")
     state, _ = task.reset(jax.random.key(arm))
-    key_door = ours(task, state, jnp.array([state.key[0], *[tokens.WAIT] * task.delay, tokens.OPEN]))
+    key_door = ours(
+        task, state, jnp.array([state.key[0], *[tokens.WAIT] * task.delay, tokens.OPEN])
+    )
     chosen = jnp.full(pays_at, ARMS - 1).at[0].set(arm)
     _, reward, _ = theirs(env, params, chosen)
     assert key_door.reward.tolist() == reward.tolist() == [0.0] * (pays_at - 1) + [1.0]

@@ -47,13 +47,17 @@ def test_every_function_does_what_its_name_says(length):
     string = np.random.default_rng(0).integers(0, 8, (50, length))
     task = Compose(length=length)
     apply = jax.jit(jax.vmap(jax.vmap(task._apply, (None, 0)), (0, None)))
-    assert np.array(apply(jnp.arange(16), jnp.array(string))).tolist() == [[PYTHON[name](x) for x in string.tolist()] for name in NAMES]
+    assert np.array(apply(jnp.arange(16), jnp.array(string))).tolist() == [
+        [PYTHON[name](x) for x in string.tolist()] for name in NAMES
+    ]
 
 
 @pytest.mark.parametrize("length", [4, 5, 6, 7, 8])
 def test_from_length_four_on_all_sixteen_differ_and_none_is_the_identity(length):
     string = jnp.array(np.random.default_rng(0).integers(0, 8, (50, length)))
-    images = jax.vmap(lambda f: jax.vmap(lambda x: Compose(length=length)._apply(f, x))(string))(jnp.arange(16))
+    images = jax.vmap(lambda f: jax.vmap(lambda x: Compose(length=length)._apply(f, x))(string))(
+        jnp.arange(16)
+    )
     assert len({image.tobytes() for image in np.array([*images, string])}) == 17
 
 
@@ -73,7 +77,9 @@ def test_one_answer_is_right():
     """So the expert's action, teacher-forced, holds the probability of success."""
     task = Compose(length=2)
     answers = tokens.value(jnp.array(list(product(range(8), repeat=2))))
-    reward = jax.jit(jax.vmap(lambda s: jax.vmap(lambda a: task.step(KEY, s, a)[1].reward)(answers)))(problems(task))
+    reward = jax.jit(
+        jax.vmap(lambda s: jax.vmap(lambda a: task.step(KEY, s, a)[1].reward)(answers))
+    )(problems(task))
     assert (reward.sum(axis=1) == 1).all() and task.chance() == 1 / 64
     assert (answers[reward.argmax(axis=1)] == jax.vmap(task.expert)(problems(task))).all()
 
@@ -88,10 +94,16 @@ def test_pairs_held_out_are_a_quarter_and_the_two_rules_share_none():
 def test_only_the_last_scratch_line_counts_and_an_illegal_one_leaves_the_line_as_it_was():
     task = Compose(depth=3, scratch=True)
     state = first = task.reset(KEY)[0]
-    wrong, illegal = tokens.value((state.string[1] + 1) % 8), jnp.array([tokens.END, *[tokens.PAD] * 3])
+    wrong, illegal = (
+        tokens.value((state.string[1] + 1) % 8),
+        jnp.array([tokens.END, *[tokens.PAD] * 3]),
+    )
     for action, line in ((wrong, wrong), (illegal, wrong)):
         state, step = task.step(KEY, state, action)
-        assert step.observation.tolist() == [tokens.entity(first.function[state.turn]), *line.tolist()]
+        assert step.observation.tolist() == [
+            tokens.entity(first.function[state.turn]),
+            *line.tolist(),
+        ]
         assert step.reward == 0 and not step.done and task.potential(state) == 1
     assert task.step(KEY, state, task.expert(state))[1].success
     assert not task.step(KEY, state, wrong)[1].success
@@ -102,16 +114,23 @@ def test_scratch_lines_are_one_function_each():
     state = task.reset(KEY)[0]
     assert task.spec.num_turns == 3 and (state.line == state.string[0]).all()
     for t in range(3):
-        assert (task.expert(state) == tokens.value(task._apply(state.function[t], state.line))).all()
+        assert (
+            task.expert(state) == tokens.value(task._apply(state.function[t], state.line))
+        ).all()
         state, step = task.step(KEY, state, task.expert(state))
     assert step.success
 
 
 def test_longer_multiplies_the_depth():
-    assert Compose(depth=3).longer(2).spec == Compose(depth=6).spec and Compose(depth=3, scratch=True).longer(2).spec.num_turns == 6
+    assert (
+        Compose(depth=3).longer(2).spec == Compose(depth=6).spec
+        and Compose(depth=3, scratch=True).longer(2).spec.num_turns == 6
+    )
 
 
-@pytest.mark.parametrize("knobs", [dict(depth=0), dict(length=1), dict(length=9), dict(depth=1, held_out=True)])
+@pytest.mark.parametrize(
+    "knobs", [dict(depth=0), dict(length=1), dict(length=9), dict(depth=1, held_out=True)]
+)
 def test_a_knob_out_of_range_is_refused(knobs):
     knob = next(iter(knobs))
     with pytest.raises(ConfigError, match=rf"{knob} .*not {knobs[knob]}\.$"):

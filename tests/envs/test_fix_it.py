@@ -14,7 +14,9 @@ from agentic_rl.config import ConfigError
 from agentic_rl.envs.fix_it import FixIt, State
 
 KEY = jax.random.key(0)
-CHECK, SUBMIT, IDLE = ([verb, tokens.END, tokens.PAD] for verb in (tokens.CHECK, tokens.SUBMIT, tokens.WAIT))
+CHECK, SUBMIT, IDLE = (
+    [verb, tokens.END, tokens.PAD] for verb in (tokens.CHECK, tokens.SUBMIT, tokens.WAIT)
+)
 
 
 def write(digit):
@@ -44,21 +46,34 @@ def search(length, slip, check_cost):
         if left == 0:
             return 0.0
         options = [best(left - 1, written, known, found, wrong, belief)]
-        options += [sum(p for slips, p in belief if first_bad(slips) is None) if written == length else 0.0]
+        options += [
+            sum(p for slips, p in belief if first_bad(slips) is None) if written == length else 0.0
+        ]
         if written < length:
-            options += [best(left - 1, written + 1, known, found, put(written, w), belief) for w in (False, True)]
+            options += [
+                best(left - 1, written + 1, known, found, put(written, w), belief)
+                for w in (False, True)
+            ]
         if found:
             mended = tuple(((*slips[:known], False, *slips[known + 1 :]), p) for slips, p in belief)
-            options += [best(left - 1, written, known + (not w), w, put(known, w), mended) for w in (False, True)]
+            options += [
+                best(left - 1, written, known + (not w), w, put(known, w), mended)
+                for w in (False, True)
+            ]
         told = {first_bad(slips) for slips, _ in belief}
         split = {i: tuple((slips, p) for slips, p in belief if first_bad(slips) == i) for i in told}
-        looks = [best(left - 1, written, written if i is None else i, i is not None, wrong, b) for i, b in split.items()]
+        looks = [
+            best(left - 1, written, written if i is None else i, i is not None, wrong, b)
+            for i, b in split.items()
+        ]
         options += [sum(looks) - check_cost * sum(p for _, p in belief)]
         found_out[left, written, known, found, wrong, belief] = max(options)
         return max(options)
 
     masks = product((False, True), repeat=length)
-    belief = tuple((m, p) for m in masks if (p := slip ** sum(m) * (1 - slip) ** (length - sum(m))) > 0)
+    belief = tuple(
+        (m, p) for m in masks if (p := slip ** sum(m) * (1 - slip) ** (length - sum(m))) > 0
+    )
     best(3 * length + 1, 0, 0, False, (False,) * length, belief)
     return found_out
 
@@ -73,19 +88,31 @@ def unchecked(**knobs):
 
 def compare(length, slip, check_cost):
     """For everything that may be known: the best expected return, and the expert's by its potential and by its episodes."""
-    task, known = unchecked(num_digits=length, slip=slip, check_cost=check_cost), search(length, slip, check_cost)
+    task, known = (
+        unchecked(num_digits=length, slip=slip, check_cost=check_cost),
+        search(length, slip, check_cost),
+    )
     rows = [(i, *k[:5], slips, p) for i, k in enumerate(known) for slips, p in k[5]]
-    index, left, written, right, found, wrong, slips, p = (np.array(column) for column in zip(*rows))
+    index, left, written, right, found, wrong, slips, p = (
+        np.array(column) for column in zip(*rows)
+    )
     start, turn = np.full_like(left, 3), task.spec.num_turns - left
-    states = State(start, start, slips, wrong, *(x.astype(np.int32) for x in (written, right)), found, turn)
+    states = State(
+        start, start, slips, wrong, *(x.astype(np.int32) for x in (written, right)), found, turn
+    )
 
     def episode(state):
         def turn(carry, _):
             state, done = carry
             after, step = task.step(KEY, state, task.expert(state))
-            return (jax.tree.map(lambda x, y: jnp.where(done, x, y), state, after), done | step.done), jnp.where(done, 0, step.reward)
+            return (
+                jax.tree.map(lambda x, y: jnp.where(done, x, y), state, after),
+                done | step.done,
+            ), jnp.where(done, 0, step.reward)
 
-        return task.potential(state), jax.lax.scan(turn, (state, jnp.bool_(False)), length=task.spec.num_turns)[1].sum()
+        return task.potential(state), jax.lax.scan(
+            turn, (state, jnp.bool_(False)), length=task.spec.num_turns
+        )[1].sum()
 
     states = State(*(jnp.asarray(x, jnp.int32 if x.dtype == np.int64 else x.dtype) for x in states))
     returns = jax.jit(jax.vmap(episode))(states)
@@ -94,9 +121,20 @@ def compare(length, slip, check_cost):
 
 @pytest.mark.parametrize(
     "length, slip, check_cost",
-    [(1, 0.15, 0.02), (2, 0.15, 0.02), (3, 0.15, 0.02), (3, 0.4, 0.3), (3, 0.05, 0.05), (3, 0.6, 0.16), (3, 0.0, 0.1), (3, 0.3, 0.0)],
+    [
+        (1, 0.15, 0.02),
+        (2, 0.15, 0.02),
+        (3, 0.15, 0.02),
+        (3, 0.4, 0.3),
+        (3, 0.05, 0.05),
+        (3, 0.6, 0.16),
+        (3, 0.0, 0.1),
+        (3, 0.3, 0.0),
+    ],
 )
-def test_nothing_that_does_not_see_slips_beats_the_expert_whatever_was_done_before(length, slip, check_cost):
+def test_nothing_that_does_not_see_slips_beats_the_expert_whatever_was_done_before(
+    length, slip, check_cost
+):
     """In expectation over the slips that what is known leaves possible; the costs go up to where the task refuses them."""
     FixIt(num_digits=length, slip=slip, check_cost=check_cost)
     best, potential, episode = compare(length, slip, check_cost)
@@ -121,7 +159,9 @@ def start(task, *slips):
     """An episode from 3 in steps of 3, whose writes slip at the given places."""
     state, _ = task.reset(KEY)
     three = jnp.int32(3)
-    return state._replace(start=three, stride=three, slip=jnp.isin(jnp.arange(task.num_digits), jnp.array(slips, int)))
+    return state._replace(
+        start=three, stride=three, slip=jnp.isin(jnp.arange(task.num_digits), jnp.array(slips, int))
+    )
 
 
 def play(task, state, *actions):
@@ -141,7 +181,11 @@ def test_check_names_the_first_wrong_place_and_only_that_one_can_be_fixed():
     task = FixIt()
     state, rewards = play(task, start(task, 1, 3), write(3), write(6), write(9), write(2), CHECK)
     assert (seen(task, state), rewards[-1]) == ("FAIL DONE n1", -0.02)
-    assert seen(task, play(task, state, fix(3, 2))[0]) == seen(task, play(task, state, fix(1, 5))[0]) == "FAIL DONE n1"
+    assert (
+        seen(task, play(task, state, fix(3, 2))[0])
+        == seen(task, play(task, state, fix(1, 5))[0])
+        == "FAIL DONE n1"
+    )
     state, rewards = play(task, state, fix(1, 6), fix(3, 2), CHECK, fix(3, 2), SUBMIT)
     assert (seen(task, state), rewards) == ("OK DONE DONE", [0, 0, -0.02, 0, 1])
 
@@ -150,8 +194,12 @@ def test_a_slip_is_not_seen_without_a_check():
     task = FixIt()
     digits = [write(d) for d in (3, 6, 9, 2)]
     slipped, clean = (play(task, start(task, *slips), *digits)[0] for slips in ([2], []))
-    assert (task._observe(slipped) == task._observe(clean)).all() and (task.expert(slipped) == task.expert(clean)).all()
-    assert task.anchor(slipped) == task.anchor(clean) and task.potential(slipped) < task.potential(clean)
+    assert (task._observe(slipped) == task._observe(clean)).all() and (
+        task.expert(slipped) == task.expert(clean)
+    ).all()
+    assert task.anchor(slipped) == task.anchor(clean) and task.potential(slipped) < task.potential(
+        clean
+    )
     assert [play(task, state, SUBMIT)[1] for state in (slipped, clean)] == [[0], [1]]
 
 
@@ -164,7 +212,13 @@ def test_a_wrong_digit_is_found_like_a_slip_and_an_early_submit_fails():
 
 def test_what_is_not_legal_costs_a_turn_and_nothing_else():
     task = FixIt()
-    for action in (IDLE, fix(0, 3), [tokens.CHECK, tokens.CHECK, tokens.PAD], write(12), [tokens.value(3), tokens.PAD, tokens.PAD]):
+    for action in (
+        IDLE,
+        fix(0, 3),
+        [tokens.CHECK, tokens.CHECK, tokens.PAD],
+        write(12),
+        [tokens.value(3), tokens.PAD, tokens.PAD],
+    ):
         state, rewards = play(task, start(task), action)
         assert rewards == [0] and (seen(task, state), int(state.turn)) == ("OK n0 n0", 1)
 
@@ -184,7 +238,9 @@ def test_where_nothing_slips_demonstrations_hold_neither_check_nor_fix():
             action = task.expert(state)
             return task.step(KEY, state, action)[0], action[0]
 
-        said = jax.jit(jax.vmap(lambda key: jax.lax.scan(turn, task.reset(key)[0], length=8)[1]))(jax.random.split(KEY, 64))
+        said = jax.jit(jax.vmap(lambda key: jax.lax.scan(turn, task.reset(key)[0], length=8)[1]))(
+            jax.random.split(KEY, 64)
+        )
         assert set(np.unique(said).tolist()) & {tokens.CHECK, tokens.FIX} == verbs
 
 
@@ -201,7 +257,14 @@ def test_longer_writes_more_digits_up_to_sixteen():
 
 @pytest.mark.parametrize(
     "knob, value",
-    [("num_digits", 0), ("num_digits", 17), ("modulus", 17), ("slip", 1.0), ("check_cost", -0.1), ("check_cost", 0.16)],
+    [
+        ("num_digits", 0),
+        ("num_digits", 17),
+        ("modulus", 17),
+        ("slip", 1.0),
+        ("check_cost", -0.1),
+        ("check_cost", 0.16),
+    ],
 )
 def test_a_knob_out_of_range_is_refused(knob, value):
     with pytest.raises(ConfigError, match=rf"{knob} .*not {value:g}\.$"):

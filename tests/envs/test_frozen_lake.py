@@ -42,7 +42,12 @@ def steps_to_goal(hole, size):
     while queue:
         row, column = divmod(cell := queue.popleft(), size)
         for r, c in ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)):
-            if 0 <= r < size and 0 <= c < size and not hole[r * size + c] and r * size + c not in distance:
+            if (
+                0 <= r < size
+                and 0 <= c < size
+                and not hole[r * size + c]
+                and r * size + c not in distance
+            ):
                 distance[r * size + c] = distance[cell] + 1
                 queue.append(r * size + c)
     return distance
@@ -50,7 +55,11 @@ def steps_to_goal(hole, size):
 
 @pytest.mark.parametrize("slippery", [False, True])
 def test_moves_lead_where_gymnasiums_do_as_often(slippery):
-    P = pytest.importorskip("gymnasium").make("FrozenLake-v1", desc=CLASSIC, is_slippery=slippery).unwrapped.P
+    P = (
+        pytest.importorskip("gymnasium")
+        .make("FrozenLake-v1", desc=CLASSIC, is_slippery=slippery)
+        .unwrapped.P
+    )
     task = FrozenLake(slip=2 / 3 if slippery else 0.0)
     begin = lake(task, CLASSIC)
     keys = jax.random.split(KEY, 1500)
@@ -58,7 +67,9 @@ def test_moves_lead_where_gymnasiums_do_as_often(slippery):
     def outcome(cell, move):
         return jax.vmap(lambda key: task.step(key, begin._replace(cell=cell), move[None]))(keys)
 
-    cells, moves = (x.ravel() for x in jnp.meshgrid(jnp.arange(16), jnp.array(grid.MOVES), indexing="ij"))
+    cells, moves = (
+        x.ravel() for x in jnp.meshgrid(jnp.arange(16), jnp.array(grid.MOVES), indexing="ij")
+    )
     after, said = jax.device_get(jax.jit(jax.vmap(outcome))(cells, moves))
     for i, (cell, move) in enumerate((c, m) for c in range(16) for m in range(4)):
         if "".join(CLASSIC)[cell] in "HG":
@@ -69,17 +80,32 @@ def test_moves_lead_where_gymnasiums_do_as_often(slippery):
             reward_and_end[to] = (reward, end)
         ours = np.bincount(after.cell[i], minlength=16) / len(keys)
         assert (np.abs(ours - theirs) < 5 * np.sqrt(theirs * (1 - theirs) / len(keys)) + 1e-6).all()
-        assert all(reward_and_end[c] == (r, d) for c, r, d in zip(after.cell[i], said.reward[i], said.done[i]))
+        assert all(
+            reward_and_end[c] == (r, d)
+            for c, r, d in zip(after.cell[i], said.reward[i], said.done[i])
+        )
 
 
 @pytest.mark.parametrize("slippery", [False, True])
 def test_values_are_those_of_gymnasiums_transitions_for_every_cell_and_number_of_turns(slippery):
-    P = pytest.importorskip("gymnasium").make("FrozenLake-v1", desc=CLASSIC, is_slippery=slippery).unwrapped.P
+    P = (
+        pytest.importorskip("gymnasium")
+        .make("FrozenLake-v1", desc=CLASSIC, is_slippery=slippery)
+        .unwrapped.P
+    )
     task = FrozenLake(num_turns=30, slip=2 / 3 if slippery else 0.0)
     value = np.zeros(16)
     for ours in np.asarray(lake(task, CLASSIC).plan.value):
         np.testing.assert_allclose(ours, value, atol=1e-5)
-        value = np.array([max(sum(p * (r + value[s] * (not end)) for p, s, r, end in P[c][m]) for m in range(4)) for c in range(16)])
+        value = np.array(
+            [
+                max(
+                    sum(p * (r + value[s] * (not end)) for p, s, r, end in P[c][m])
+                    for m in range(4)
+                )
+                for c in range(16)
+            ]
+        )
 
 
 @pytest.mark.parametrize("hole", [0.2, 0.6, 1.0])
@@ -97,7 +123,9 @@ def test_holes_are_as_frequent_as_stated_where_they_are_too_few_to_close_the_way
 
 def test_the_expert_takes_a_shortest_way_from_every_cell_even_when_turns_are_too_few():
     task = FrozenLake(hole=0.35)
-    for state in (jax.tree.map(lambda x, i=i: x[i], jax.device_get(resets(task, 50))) for i in range(50)):
+    for state in (
+        jax.tree.map(lambda x, i=i: x[i], jax.device_get(resets(task, 50))) for i in range(50)
+    ):
         distance = steps_to_goal(state.hole, 4)
         for cell in set(distance) - {15}:
             for left in range(1, task.num_turns + 1):
@@ -108,12 +136,16 @@ def test_the_expert_takes_a_shortest_way_from_every_cell_even_when_turns_are_too
 
 def test_a_decision_is_key_where_a_move_can_drown_or_waste_the_last_spare_turn():
     is_key = np.asarray(lake(FrozenLake(num_turns=8), CLASSIC).plan.is_key)
-    assert not is_key[8, 0] and is_key[6, 0] and is_key[8, 4] and not is_key[5, 0] and not is_key[8, 5]
+    assert (
+        not is_key[8, 0] and is_key[6, 0] and is_key[8, 4] and not is_key[5, 0] and not is_key[8, 5]
+    )
 
 
 def test_a_hole_ends_the_episode_the_border_holds_and_other_tokens_lose_a_turn():
     task = FrozenLake()
-    walked = walk(task, lake(task, CLASSIC), tokens.LEFT, tokens.WAIT, tokens.DOWN, tokens.RIGHT, tokens.LEFT)
+    walked = walk(
+        task, lake(task, CLASSIC), tokens.LEFT, tokens.WAIT, tokens.DOWN, tokens.RIGHT, tokens.LEFT
+    )
     assert walked == [(0, 0, False), (0, 0, False), (4, 0, False), (5, 0, True), (5, 0, True)]
     moves = [tokens.RIGHT, tokens.RIGHT, tokens.DOWN, tokens.DOWN, tokens.DOWN, tokens.RIGHT]
     assert walk(task, lake(task, CLASSIC), *moves)[-1] == (15, 1, True)
@@ -126,7 +158,9 @@ def test_an_observation_shows_the_place_and_what_each_move_leads_to():
     assert tokens.text(FrozenLake(around=False)._observe(place)) == "OBS v2 v0"
 
 
-@pytest.mark.parametrize("knob, value", [("size", 1), ("size", 17), ("num_turns", 5), ("hole", 1.5), ("slip", -0.1)])
+@pytest.mark.parametrize(
+    "knob, value", [("size", 1), ("size", 17), ("num_turns", 5), ("hole", 1.5), ("slip", -0.1)]
+)
 def test_a_knob_out_of_range_is_refused(knob, value):
     with pytest.raises(ConfigError, match=rf"{knob} .*not {value}\.$"):
         FrozenLake(**{knob: value})

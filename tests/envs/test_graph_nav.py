@@ -25,7 +25,10 @@ def problems(task, count):
     prompts, states = jax.device_get((jax.jit(jax.vmap(task.prompt))(states), states))
     for i, prompt in enumerate(prompts):
         names = [t - tokens.ENTITY if t != tokens.EMPTY else None for t in prompt[1:].tolist()]
-        rows, pits = np.array(names[1 : 1 + 4 * task.num_nodes]).reshape(-1, 4), names[1 + 4 * task.num_nodes :]
+        rows, pits = (
+            np.array(names[1 : 1 + 4 * task.num_nodes]).reshape(-1, 4),
+            names[1 + 4 * task.num_nodes :],
+        )
         graph = networkx.Graph((a, b) for a, row in enumerate(rows) for b in row if b is not None)
         assert set(graph) == set(range(task.num_nodes)) and max(dict(graph.degree).values()) <= 4
         graph.remove_nodes_from(pits)
@@ -44,7 +47,9 @@ def walk(task, state, *actions):
 def square(task, pit=False):
     """0 - 1 - 2 - 3 - 0, from 0 to 2; node 1 may be a pit."""
     neighbour = jnp.array([[1, 3, 0, 0], [0, 2, 1, 1], [1, 3, 2, 2], [0, 2, 3, 3]])
-    return jax.jit(task._begin)(neighbour, jnp.array([False, pit, False, False]), jnp.int32(0), jnp.int32(2))
+    return jax.jit(task._begin)(
+        neighbour, jnp.array([False, pit, False, False]), jnp.int32(0), jnp.int32(2)
+    )
 
 
 V0, V1, V2, V3 = tokens.value(np.arange(4))
@@ -64,8 +69,12 @@ def test_values_and_the_experts_ways_are_those_of_shortest_paths_from_every_node
     for state, graph, goal in problems(task, 50):
         distance = networkx.shortest_path_length(graph, target=goal)
         for node in set(graph) - {goal}:
-            assert state.plan.value[:, node].tolist() == [distance[node] <= left for left in range(task.num_turns + 1)]
-            after = {state.neighbour[node, move] for move in state.plan.move[distance[node] :, node]}
+            assert state.plan.value[:, node].tolist() == [
+                distance[node] <= left for left in range(task.num_turns + 1)
+            ]
+            after = {
+                state.neighbour[node, move] for move in state.plan.move[distance[node] :, node]
+            }
             assert {distance[int(n)] for n in after} == {distance[node] - 1}
 
 
@@ -100,7 +109,9 @@ def test_relative_slots_are_counted_from_the_one_taken_last():
     assert task.relative and task.other_rule() == SQUARE
     assert walk(task, square(task), V1, V0)[-1] == (2, 1, 1, True)  # slot 1, then slot 1 + 0
     assert walk(task, square(task), V1, V3)[-1] == (0, 0, 0, False)  # slot 1, then slot (1 + 3) % 4
-    assert task.expert(square(task)._replace(node=jnp.int32(3), heading=jnp.int32(3))) == V2  # to slot 1
+    assert (
+        task.expert(square(task)._replace(node=jnp.int32(3), heading=jnp.int32(3))) == V2
+    )  # to slot 1
 
 
 def test_potentials_are_the_experts_mean_returns_where_moves_slip():
@@ -113,14 +124,29 @@ def test_potentials_are_the_experts_mean_returns_where_moves_slip():
             state, said = task.step(key, state, task.expert(state))
             return (state, done | said.done, total + said.reward * ~done), None
 
-        return jax.lax.scan(turn, (state, jnp.bool_(False), 0.0), jax.random.split(key, task.num_turns))[0][2]
+        return jax.lax.scan(
+            turn, (state, jnp.bool_(False), 0.0), jax.random.split(key, task.num_turns)
+        )[0][2]
 
-    returns, value = np.asarray(jax.jit(jax.vmap(total))(jax.random.split(KEY, 8192))), float(task.potential(state))
-    assert 0.2 < value < 0.99 and abs(returns.mean() - value) < 4 * np.sqrt(value * (1 - value) / 8192)
+    returns, value = (
+        np.asarray(jax.jit(jax.vmap(total))(jax.random.split(KEY, 8192))),
+        float(task.potential(state)),
+    )
+    assert 0.2 < value < 0.99 and abs(returns.mean() - value) < 4 * np.sqrt(
+        value * (1 - value) / 8192
+    )
 
 
 @pytest.mark.parametrize(
-    "knob, value", [("num_nodes", 17), ("num_turns", 6), ("num_loops", -1), ("num_pits", 5), ("num_rooms", 5), ("slip", 2.0)]
+    "knob, value",
+    [
+        ("num_nodes", 17),
+        ("num_turns", 6),
+        ("num_loops", -1),
+        ("num_pits", 5),
+        ("num_rooms", 5),
+        ("slip", 2.0),
+    ],
 )
 def test_a_knob_out_of_range_is_refused(knob, value):
     with pytest.raises(ConfigError, match=rf"{knob} .*not {value:g}\.$"):

@@ -27,7 +27,11 @@ def distances(num_disks, goal):
     found, layer = {}, {(goal,) * num_disks}
     while layer:
         found |= dict.fromkeys(layer, len(set(found.values())))
-        layer = {after(p, *move) for p in layer for move in permutations(range(3), 2)} - set(found) - {None}
+        layer = (
+            {after(p, *move) for p in layer for move in permutations(range(3), 2)}
+            - set(found)
+            - {None}
+        )
     return found
 
 
@@ -49,21 +53,30 @@ def test_the_expert_takes_a_shortest_way_from_every_position(goal):
         positions, state = states(task, goal)
         moves = np.asarray(jax.vmap(task.expert)(state)) - tokens.VALUE
         assert jax.vmap(task._plan)(state)[0].tolist() == [distance[p] for p in positions]
-        assert all(distance[after(p, *m)] == distance[p] - 1 for p, m in zip(positions, moves.tolist()) if distance[p])
+        assert all(
+            distance[after(p, *m)] == distance[p] - 1
+            for p, m in zip(positions, moves.tolist())
+            if distance[p]
+        )
 
 
 def test_a_stacked_start_takes_two_to_the_disks_less_one():
     for num_disks in range(1, 11):
         task = Hanoi(num_disks=num_disks, slack=0, stacked=True)
         state = task.reset(KEY)[0]
-        assert task._plan(state)[0] == 2**num_disks - 1 == task.spec.num_turns and task.potential(state) == 1
+        assert (
+            task._plan(state)[0] == 2**num_disks - 1 == task.spec.num_turns
+            and task.potential(state) == 1
+        )
 
 
 def test_every_move_obeys_the_rules_and_others_change_nothing():
     task = Hanoi(num_disks=3)
     positions, state = states(task, 0)
     for source, target in product(range(4), repeat=2):
-        moved, said = jax.jit(jax.vmap(lambda s, m=move(source, target): task.step(KEY, s, m)))(state)
+        moved, said = jax.jit(jax.vmap(lambda s, m=move(source, target): task.step(KEY, s, m)))(
+            state
+        )
         legal = max(source, target) < 3 and source != target
         expected = [(legal and any(p) and after(p, source, target)) or p for p in positions]
         assert list(map(tuple, moved.peg.tolist())) == expected
@@ -91,7 +104,9 @@ def test_starts_are_all_positions_but_the_goals_or_the_stacked_ones(stacked, cou
 
 def test_a_turn_is_drawn_peg_by_peg_from_the_bottom_up():
     observation = tokens.value(np.array([0, 2, 0]))
-    text = Hanoi().render_turn(np.array([tokens.OBS, *observation]), np.array([tokens.value(0), tokens.value(1)]))
+    text = Hanoi().render_turn(
+        np.array([tokens.OBS, *observation]), np.array([tokens.value(0), tokens.value(1)])
+    )
     assert text == "peg 0: 3 1, peg 1: -, peg 2: 2 -> 0 to 1"
 
 

@@ -19,12 +19,18 @@ def outcomes(task, problem, actions, seed=0):
     """Reward and success of each action at the given problem."""
     state = task.reset(jax.random.key(0))[0]._replace(problem=jnp.int32(problem))
     keys = jax.random.split(jax.random.key(seed), len(actions))
-    step = jax.jit(jax.vmap(lambda key, action: task.step(key, state, action)[1]))(keys, jnp.array(actions))
+    step = jax.jit(jax.vmap(lambda key, action: task.step(key, state, action)[1]))(
+        keys, jnp.array(actions)
+    )
     return np.asarray(step.reward), np.asarray(step.success)
 
 
 def random_episodes(task, problems=2048):
-    return jax.device_get(jax.jit(lambda key: rollout(task, actors.Random(), key, jnp.arange(problems)))(jax.random.key(0)))
+    return jax.device_get(
+        jax.jit(lambda key: rollout(task, actors.Random(), key, jnp.arange(problems)))(
+            jax.random.key(0)
+        )
+    )
 
 
 def test_the_first_choice_decides_however_long_one_waits_or_names_the_right_side_later():
@@ -38,7 +44,9 @@ def test_the_first_choice_decides_however_long_one_waits_or_names_the_right_side
             now, timestep = step(jax.random.key(0), now, jnp.array([word]))
             rewards.append(float(timestep.reward))
             assert timestep.done == (len(rewards) == len(words))
-        assert rewards == [0.0] * (len(words) - 1) + [float(choice == state.side)] and timestep.success == (choice == state.side)
+        assert rewards == [0.0] * (len(words) - 1) + [
+            float(choice == state.side)
+        ] and timestep.success == (choice == state.side)
 
 
 def test_the_length_of_a_random_episode_tells_nothing_of_its_success():
@@ -47,7 +55,9 @@ def test_the_length_of_a_random_episode_tells_nothing_of_its_success():
     length, success = episodes.mask.sum(axis=(1, 2, 3)), episodes.success[:, 0]
     for outcome in (True, False):
         mean = length[success == outcome].mean()
-        assert abs(mean - (1 + sum(0.75**k for k in range(7)))) < 4 * length.std() / np.sqrt((success == outcome).sum())
+        assert abs(mean - (1 + sum(0.75**k for k in range(7)))) < 4 * length.std() / np.sqrt(
+            (success == outcome).sum()
+        )
 
 
 def test_two_prompts_succeed_as_often_as_their_arms_say():
@@ -60,18 +70,30 @@ def test_two_prompts_succeed_as_often_as_their_arms_say():
 def test_the_expected_weight_of_a_prompt_under_grpo_is_the_closed_form():
     """At 2 attempts the deviation is 0 or 1/2, so that E[std] / (p (1 - p)) is 1 at every p: groups of two have no such bias."""
     task = TwoPrompt(num_choices=4, easy=2, hard=1)
-    episodes = jax.device_get(jax.jit(lambda k: rollout(task, actors.Random(), k, jnp.arange(4096), attempts=2))(jax.random.key(0)))
+    episodes = jax.device_get(
+        jax.jit(lambda k: rollout(task, actors.Random(), k, jnp.arange(4096), attempts=2))(
+            jax.random.key(0)
+        )
+    )
     for problem, p in ((0, 2 / 4), (1, 1 / 4)):
-        std = episodes.reward[:, :, 0][episodes.prompt[:, 0, 1] == tokens.entity(problem)].std(axis=1)
+        std = episodes.reward[:, :, 0][episodes.prompt[:, 0, 1] == tokens.entity(problem)].std(
+            axis=1
+        )
         assert abs(std.mean() - p * (1 - p)) < 4 * std.std() / np.sqrt(len(std))
 
 
 def test_answers_are_the_same_for_ever_and_differ_between_problems():
     task = Memorize(num_digits=8)
-    answers = [task.expert(task.reset(jax.random.key(seed))[0]._replace(problem=jnp.int32(3))).tolist() for seed in (0, 1)]
+    answers = [
+        task.expert(task.reset(jax.random.key(seed))[0]._replace(problem=jnp.int32(3))).tolist()
+        for seed in (0, 1)
+    ]
     assert answers[0] == answers[1]
     state = task.reset(jax.random.key(0))[0]
-    assert len({tuple(task.expert(state._replace(problem=jnp.int32(i))).tolist()) for i in range(16)}) == 16
+    assert (
+        len({tuple(task.expert(state._replace(problem=jnp.int32(i))).tolist()) for i in range(16)})
+        == 16
+    )
 
 
 def test_a_share_of_the_digits_earns_a_share_of_the_reward_and_no_success():
@@ -87,12 +109,16 @@ def test_the_verifier_errs_at_the_stated_rates_and_success_is_the_truth(true, fa
     task = NoisyVerifier(num_modes=3, true_positive=true, false_positive=false)
     for arm, rate, right in ((2, true, True), (1, false, False), (9, false, False)):
         reward, success = outcomes(task, 0, [[ARM(arm)]] * 4096)
-        assert (success == right).all() and abs(reward.mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / 4096)
+        assert (success == right).all() and abs(reward.mean() - rate) < 4 * np.sqrt(
+            rate * (1 - rate) / 4096
+        )
     state = task.reset(jax.random.key(0))[0]
     assert np.isclose(task.potential(state), true) and task.is_key(state) == (true > false)
 
 
-@pytest.mark.parametrize("task, prompts", [(WaitChain(), 2), (TwoPrompt(), 2), (Memorize(), 16), (NoisyVerifier(), 4)])
+@pytest.mark.parametrize(
+    "task, prompts", [(WaitChain(), 2), (TwoPrompt(), 2), (Memorize(), 16), (NoisyVerifier(), 4)]
+)
 def test_both_splits_hold_every_prompt(task, prompts):
     for split in ("train", "test"):
         draw = jax.jit(jax.vmap(lambda key: task.prompt(problems.draw(task, split, key)[0])))
@@ -100,7 +126,10 @@ def test_both_splits_hold_every_prompt(task, prompts):
 
 
 def test_longer_multiplies_what_there_is_to_multiply():
-    assert (WaitChain(num_turns=3).longer(2).num_turns, Memorize(num_digits=3).longer(2).num_digits) == (6, 6)
+    assert (
+        WaitChain(num_turns=3).longer(2).num_turns,
+        Memorize(num_digits=3).longer(2).num_digits,
+    ) == (6, 6)
     assert TwoPrompt().longer(2) == TwoPrompt() and NoisyVerifier().longer(2) == NoisyVerifier()
 
 

@@ -26,8 +26,15 @@ def after_merge(number, i, operation, j, rule="plain"):
     """The numbers after a merge, None if it is not legal; by hand."""
     if i == j or max(i, j) >= len(number):
         return None
-    a, b = (Fraction(min(n - FACE, 10) if rule == "face10" else n - FACE) if n > FACE else Fraction(n) for n in (number[i], number[j]))
-    sign = {"+": "-", "-": "+"}.get(SIGN[operation], SIGN[operation]) if rule == "op_swap" else SIGN[operation]
+    a, b = (
+        Fraction(min(n - FACE, 10) if rule == "face10" else n - FACE) if n > FACE else Fraction(n)
+        for n in (number[i], number[j])
+    )
+    sign = (
+        {"+": "-", "-": "+"}.get(SIGN[operation], SIGN[operation])
+        if rule == "op_swap"
+        else SIGN[operation]
+    )
     if sign == "/" and b == 0:
         return None
     result = {"+": a + b, "-": a - b, "*": a * b}[sign] if sign != "/" else a / b
@@ -44,22 +51,35 @@ def fewest_turns(stack, target, rule):
         if any(s[-1] == (target,) for s in layer):
             return turns
         seen |= layer
-        merges = {(*s, after_merge(s[-1], i, o, j, rule)) for s in layer for i, j in permutations(range(len(s[-1])), 2) for o in SIGN}
-        layer = ({s for s in merges if s[-1] is not None} | {s[:-1] for s in layer if len(s) > 1}) - seen
+        merges = {
+            (*s, after_merge(s[-1], i, o, j, rule))
+            for s in layer
+            for i, j in permutations(range(len(s[-1])), 2)
+            for o in SIGN
+        }
+        layer = (
+            {s for s in merges if s[-1] is not None} | {s[:-1] for s in layer if len(s) > 1}
+        ) - seen
         turns += 1
     return None
 
 
 @cache
 def steps(task):
-    return jax.jit(task.step), jax.jit(lambda s: (task.expert(s), task.potential(s), task.is_key(s)))
+    return jax.jit(task.step), jax.jit(
+        lambda s: (task.expert(s), task.potential(s), task.is_key(s))
+    )
 
 
 def start(task, cards, target):
     """The state in which an episode with these cards and this target begins."""
     state = task.reset(KEY)[0]
     cards, target = jnp.array(cards), jnp.int32(target)
-    return state._replace(number=state.number.at[0].set(cards), target=target, best=state.best.at[0].set(task._search(cards, target)))
+    return state._replace(
+        number=state.number.at[0].set(cards),
+        target=target,
+        best=state.best.at[0].set(task._search(cards, target)),
+    )
 
 
 def play(task, state, *actions):
@@ -79,7 +99,12 @@ def random_walk(task, problem, rng):
     stack = (numbers(state),)
     for _ in range(rng.integers(task.spec.num_turns)):
         pairs = list(permutations(range(len(stack[-1])), 2))
-        legal = [(m, merge(*m)) for i, j in pairs for o in SIGN if after_merge(stack[-1], *(m := (i, o, j)), task.rule)]
+        legal = [
+            (m, merge(*m))
+            for i, j in pairs
+            for o in SIGN
+            if after_merge(stack[-1], *(m := (i, o, j)), task.rule)
+        ]
         if len(stack) > 1 and (not legal or rng.random() < 0.3):
             stack, action = stack[:-1], TAKE_BACK
         else:
@@ -90,7 +115,13 @@ def random_walk(task, problem, rng):
         yield state, stack
 
 
-@pytest.mark.parametrize("rule", ["op_swap", *(pytest.param(r, marks=pytest.mark.slow) for r in ("plain", "face10", "face_rank"))])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "op_swap",
+        *(pytest.param(r, marks=pytest.mark.slow) for r in ("plain", "face10", "face_rank")),
+    ],
+)
 def test_potential_and_expert_are_those_of_an_independent_search_on_and_off_the_path(rule):
     task, rng, dead_ends = Points(num_turns=6, rule=rule), np.random.default_rng(0), 0
     for problem in range(15):
@@ -99,8 +130,15 @@ def test_potential_and_expert_are_those_of_an_independent_search_on_and_off_the_
             fewest = fewest_turns(stack, int(state.target), rule)
             assert potential == (fewest <= task.spec.num_turns - int(state.turn))
             after, step = play(task, state, action)
-            stack = tuple(tuple(n for n in row if n >= 0) for row in np.array(after.number).tolist()[: int(after.depth) + 1])
-            assert step.success if fewest == 1 else fewest_turns(stack, int(state.target), rule) == fewest - 1
+            stack = tuple(
+                tuple(n for n in row if n >= 0)
+                for row in np.array(after.number).tolist()[: int(after.depth) + 1]
+            )
+            assert (
+                step.success
+                if fewest == 1
+                else fewest_turns(stack, int(state.target), rule) == fewest - 1
+            )
             dead_ends += int(state.best[state.depth]) == UNDO
     assert dead_ends >= 5
 
@@ -118,7 +156,11 @@ def test_four_cards_are_searched_as_well():
 def test_an_expression_is_right_where_reasoning_gym_says_so():
     """500 ways to merge three cards, written as expressions, half of them on the target."""
     countdown = pytest.importorskip("reasoning_gym.games.countdown")
-    scorer, task, rng = countdown.CountdownDataset(countdown.CountdownConfig(size=1)), Points(), np.random.default_rng(0)
+    scorer, task, rng = (
+        countdown.CountdownDataset(countdown.CountdownConfig(size=1)),
+        Points(),
+        np.random.default_rng(0),
+    )
     actions, cards, targets, expressions = [], [], [], []
     while len(actions) < 500:
         card = number = tuple(rng.integers(1, 11, 3).tolist())
@@ -132,7 +174,10 @@ def test_an_expression_is_right_where_reasoning_gym_says_so():
             del words[max(i, j)]
             played, number = [*played, merge(i, operation, j)], after
         actions, cards = [*actions, [*played, GIVE_IN]], [*cards, card]
-        targets, expressions = [*targets, number[0] + int(rng.choice([0, rng.integers(1, 9)]))], [*expressions, words[0]]
+        targets, expressions = (
+            [*targets, number[0] + int(rng.choice([0, rng.integers(1, 9)]))],
+            [*expressions, words[0]],
+        )
 
     def reward(card, target, action):
         state, _ = task.reset(KEY)
@@ -142,8 +187,13 @@ def test_an_expression_is_right_where_reasoning_gym_says_so():
         return step.reward
 
     rewards = jax.jit(jax.vmap(reward))(jnp.array(cards), jnp.array(targets), jnp.array(actions))
-    entries = [{"metadata": {"numbers": list(card), "target": target}} for card, target in zip(cards, targets)]
-    scores = [scorer.score_answer(expression, entry) for expression, entry in zip(expressions, entries)]
+    entries = [
+        {"metadata": {"numbers": list(card), "target": target}}
+        for card, target in zip(cards, targets)
+    ]
+    scores = [
+        scorer.score_answer(expression, entry) for expression, entry in zip(expressions, entries)
+    ]
     assert (np.array(rewards) == (np.array(scores) == 1)).all() and 0.4 < np.mean(rewards) < 0.6
 
 
@@ -165,7 +215,9 @@ def test_an_expression_is_right_where_reasoning_gym_says_so():
         ("face_rank", [FACE + 13, 3, 2], merge(0, tokens.PLUS, 1), (16, 2)),
     ],
 )
-def test_the_result_takes_the_first_place_and_what_is_not_legal_changes_nothing(rule, cards, action, result):
+def test_the_result_takes_the_first_place_and_what_is_not_legal_changes_nothing(
+    rule, cards, action, result
+):
     task = Points(rule=rule)
     state, step = play(task, start(task, cards, 24), action)
     assert numbers(state) == (result or tuple(cards)) and state.turn == 1
@@ -176,22 +228,32 @@ def test_undo_takes_back_one_merge_after_the_other():
     task = Points()
     first, second = merge(0, tokens.PLUS, 1), merge(1, tokens.TIMES, 0)
     seen = [
-        numbers(play(task, start(task, [1, 2, 3], 9), *actions)[0]) for actions in ([first, second, *[TAKE_BACK] * n] for n in range(3))
+        numbers(play(task, start(task, [1, 2, 3], 9), *actions)[0])
+        for actions in ([first, second, *[TAKE_BACK] * n] for n in range(3))
     ]
     assert seen == [(9,), (3, 3), (1, 2, 3)]
 
 
 def test_submit_ends_the_episode_and_only_the_target_alone_is_success():
     task, first = Points(), merge(0, tokens.PLUS, 1)
-    ways = [first, merge(0, tokens.TIMES, 1), GIVE_IN], [first, merge(0, tokens.PLUS, 1), GIVE_IN], [first, GIVE_IN], [GIVE_IN]
+    ways = (
+        [first, merge(0, tokens.TIMES, 1), GIVE_IN],
+        [first, merge(0, tokens.PLUS, 1), GIVE_IN],
+        [first, GIVE_IN],
+        [GIVE_IN],
+    )
     last = [play(task, start(task, [1, 2, 3], 9), *way) for way in ways]
-    assert [(bool(step.done), float(step.reward)) for _, step in last] == [(True, 1.0)] + [(True, 0.0)] * 3
+    assert [(bool(step.done), float(step.reward)) for _, step in last] == [(True, 1.0)] + [
+        (True, 0.0)
+    ] * 3
     assert all(task.potential(state) == 0 for state, _ in last)
 
 
 def test_on_the_target_the_choice_matters_only_in_haste():
     task = Points(num_turns=6)
-    state, _ = play(task, start(task, [1, 2, 3], 9), merge(0, tokens.PLUS, 1), merge(0, tokens.TIMES, 1))
+    state, _ = play(
+        task, start(task, [1, 2, 3], 9), merge(0, tokens.PLUS, 1), merge(0, tokens.TIMES, 1)
+    )
     is_key = [bool(steps(task)[1](state._replace(turn=jnp.int32(turn)))[2]) for turn in range(2, 7)]
     assert is_key == [False, False, True, True, False] and state.best[state.depth] == SUBMIT
 
@@ -201,20 +263,38 @@ def test_a_face_card_is_shown_by_its_rank_and_a_number_by_its_digits():
     number = jnp.array([FACE + 11, 11, 9])
     observation = play(task, start(task, number, 24), TAKE_BACK)[1].observation
     assert tokens.text(observation) == "ERR v0 v11 v1 v1 v0 v9"
-    assert task.render_turn(np.array(observation), np.array(merge(0, tokens.PLUS, 2))) == "illegal; J 11 9 -> J + 9"
+    assert (
+        task.render_turn(np.array(observation), np.array(merge(0, tokens.PLUS, 2)))
+        == "illegal; J 11 9 -> J + 9"
+    )
 
 
 def test_face_cards_are_drawn_only_where_a_rule_says_what_they_count():
-    for rule, most in (("plain", 10), ("op_swap", 10), ("face10", FACE + 13), ("face_rank", FACE + 13)):
-        drawn = jax.jit(jax.vmap(lambda key: Points(rule=rule).reset(key)[0].number[0]))(jax.random.split(KEY, 200))
+    for rule, most in (
+        ("plain", 10),
+        ("op_swap", 10),
+        ("face10", FACE + 13),
+        ("face_rank", FACE + 13),
+    ):
+        drawn = jax.jit(jax.vmap(lambda key: Points(rule=rule).reset(key)[0].number[0]))(
+            jax.random.split(KEY, 200)
+        )
         assert (drawn.min(), drawn.max()) == (1, most)
 
 
 def test_the_other_rule_is_told_in_the_prompt_and_longer_gives_more_turns():
     rules = ("plain", "op_swap", "face10", "face_rank")
-    assert [Points(rule=rule).other_rule().rule for rule in rules] == ["op_swap", "plain", "face_rank", "face10"]
+    assert [Points(rule=rule).other_rule().rule for rule in rules] == [
+        "op_swap",
+        "plain",
+        "face_rank",
+        "face10",
+    ]
     assert len({int(Points(rule=rule).prompt(Points().reset(KEY)[0])[1]) for rule in rules}) == 4
-    assert (Points().longer(2).spec.num_turns, Points(num_turns=5).longer(3).spec.num_turns) == (14, 15)
+    assert (Points().longer(2).spec.num_turns, Points(num_turns=5).longer(3).spec.num_turns) == (
+        14,
+        15,
+    )
 
 
 @pytest.mark.parametrize("knob, value", [("num_cards", 2), ("num_cards", 5), ("num_turns", 2)])

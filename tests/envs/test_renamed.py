@@ -16,17 +16,28 @@ from agentic_rl.types import Environment
 
 def test_names_are_exchanged_within_values_and_within_entities_and_nowhere_else():
     new = Renamed(RunningSum())._new
-    for block, moves in ((range(16), False), (range(16, 32), True), (range(32, 48), True), (range(48, 64), False)):
-        assert set(new[list(block)]) == set(block) and (new[list(block)] != list(block)).any() == moves
+    for block, moves in (
+        (range(16), False),
+        (range(16, 32), True),
+        (range(32, 48), True),
+        (range(48, 64), False),
+    ):
+        assert (
+            set(new[list(block)]) == set(block) and (new[list(block)] != list(block)).any() == moves
+        )
 
 
 def test_the_expert_plays_the_same_episodes_in_other_words():
     task = KeyDoor(delay=1)
-    plain, other = (rollout(t, Expert(), jax.random.key(0), jnp.arange(16)) for t in (task, Renamed(task)))
+    plain, other = (
+        rollout(t, Expert(), jax.random.key(0), jnp.arange(16)) for t in (task, Renamed(task))
+    )
     assert isinstance(Renamed(task), Environment)
     for field in ("prompt", "observation", "action", "label"):
         old, new = (np.asarray(getattr(x, field)) for x in (plain, other))
-        assert (Renamed(task)._new[old] == new)[np.asarray(old) != tokens.PAD].all() and (old != new).any()
+        assert (Renamed(task)._new[old] == new)[np.asarray(old) != tokens.PAD].all() and (
+            old != new
+        ).any()
     chex.assert_trees_all_equal(plain.reward, other.reward)
     assert other.success.all()
 
@@ -44,7 +55,9 @@ def test_people_read_the_old_names():
     renamed = Renamed(task)
     other = renamed.reset(jax.random.key(0))[1].observation
     assert (np.asarray(other) != np.asarray(seen)).any()
-    assert renamed.render_turn(np.asarray(other), np.asarray(renamed.expert(state))) == task.render_turn(np.asarray(seen), np.asarray(done))
+    assert renamed.render_turn(
+        np.asarray(other), np.asarray(renamed.expert(state))
+    ) == task.render_turn(np.asarray(seen), np.asarray(done))
 
 
 def test_a_longer_renamed_task_keeps_its_names():

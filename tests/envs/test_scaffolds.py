@@ -96,7 +96,9 @@ def chained():
 def test_the_loop_does_the_first_item_then_asks_again_and_ends_with_its_list():
     loop, (state, _) = BabyAGI(TASK), chained()
     state, step = play(loop, state, said("n0", "n1"))
-    assert state.queue.tolist() == [0, 1, 3] and not state.lists and step.observation[2] == WORD["n0"]
+    assert (
+        state.queue.tolist() == [0, 1, 3] and not state.lists and step.observation[2] == WORD["n0"]
+    )
     state, step = play(loop, state, said("n0"))
     assert state.queue.tolist() == [1, 3, 3] and state.lists and step.observation[0] == tokens.THINK
     state, step = play(loop, state, said("n1"), said("n1"), said())
@@ -133,7 +135,9 @@ def test_the_loop_s_list_is_what_was_named_then_what_was_left():
         action += [tokens.PAD] * (4 - len(action))
         queue = queued + [4] * (4 - len(queued))
         expected = named + [i for i in queued if i not in named]
-        assert merge(jnp.array(action), jnp.array(queue)).tolist() == expected + [4] * (4 - len(expected))
+        assert merge(jnp.array(action), jnp.array(queue)).tolist() == expected + [4] * (
+            4 - len(expected)
+        )
 
 
 def test_a_word_alone_is_one_word():

@@ -92,32 +92,46 @@ def test_distances_are_those_of_a_search_from_start_and_from_elsewhere(task):
             assert state.distance[player * side**2 + box] == (FAR if found is None else found)
 
 
-@pytest.mark.parametrize("task", [TASK, Sokoban(size=5, num_walls=6, num_turns=4), Sokoban(num_walls=13)], ids=str)
+@pytest.mark.parametrize(
+    "task", [TASK, Sokoban(size=5, num_walls=6, num_turns=4), Sokoban(num_walls=13)], ids=str
+)
 def test_every_level_can_be_solved_in_time_and_holds_what_it_should(task):
     state = resets(task, 2000)
     distance = state.distance[np.arange(2000), state.player * (task.size - 2) ** 2 + state.box]
     assert (distance >= 1).all() and (distance <= task.num_turns).all()
     places = np.column_stack([state.player, state.box, state.target])
-    assert (state.wall.sum(1) == task.num_walls).all() and not np.take_along_axis(state.wall, places, axis=1).any()
+    assert (state.wall.sum(1) == task.num_walls).all() and not np.take_along_axis(
+        state.wall, places, axis=1
+    ).any()
     assert (places[:, 0] != places[:, 1]).all() and (places[:, 1] != places[:, 2]).all()
 
 
 def test_levels_ask_for_plans():
-    distance = resets(TASK, 2000).distance[np.arange(2000), resets(TASK, 2000).player * 16 + resets(TASK, 2000).box]
+    distance = resets(TASK, 2000).distance[
+        np.arange(2000), resets(TASK, 2000).player * 16 + resets(TASK, 2000).box
+    ]
     assert np.median(distance) >= 6
 
 
 def test_the_box_is_pushed_never_pulled_and_stops_at_walls():
     rows = "P_B_ ____ __O_ ____"
     right, left, up, down = tokens.RIGHT, tokens.LEFT, tokens.UP, tokens.DOWN
-    assert walk(rows, right, right, left, left) == [(1, 2, 0, False), (2, 3, 0, False), (1, 3, 0, False), (0, 3, 0, False)]
+    assert walk(rows, right, right, left, left) == [
+        (1, 2, 0, False),
+        (2, 3, 0, False),
+        (1, 3, 0, False),
+        (0, 3, 0, False),
+    ]
     assert walk(rows, right, right, right)[-1] == (2, 3, 0, False)
     assert walk(rows, up, left, tokens.WAIT, down) == [(0, 2, 0, False)] * 3 + [(4, 2, 0, False)]
     assert walk("PB#_ ____ __O_ ____", right) == [(0, 1, 0, False)]
 
 
 def test_the_box_on_the_target_ends_the_episode():
-    assert walk("__P_ __B_ __O_ ____", tokens.DOWN, tokens.DOWN) == [(6, 10, 1, True), (6, 10, 1, True)]
+    assert walk("__P_ __B_ __O_ ____", tokens.DOWN, tokens.DOWN) == [
+        (6, 10, 1, True),
+        (6, 10, 1, True),
+    ]
 
 
 def test_a_box_stuck_for_good_is_worth_nothing_and_the_push_that_does_it_is_key():
@@ -127,9 +141,16 @@ def test_a_box_stuck_for_good_is_worth_nothing_and_the_push_that_does_it_is_key(
             player, box = divmod(int(code), 16)
             if player == box or state.wall[player] or state.wall[box]:
                 continue
-            nexts = [after(state.wall, divmod(player, 4), divmod(box, 4), step) for step in grid.STEPS]
-            stuck = any(shortest(state.wall, *cells, divmod(int(state.target), 4)) is None for cells in nexts)
-            here = state._replace(player=jnp.int32(player), box=jnp.int32(box), turn=jnp.int32(-100))  # turns to spare
+            nexts = [
+                after(state.wall, divmod(player, 4), divmod(box, 4), step) for step in grid.STEPS
+            ]
+            stuck = any(
+                shortest(state.wall, *cells, divmod(int(state.target), 4)) is None
+                for cells in nexts
+            )
+            here = state._replace(
+                player=jnp.int32(player), box=jnp.int32(box), turn=jnp.int32(-100)
+            )  # turns to spare
             assert facts(here) == (1, stuck)
 
 
@@ -140,7 +161,9 @@ def test_turns_too_few_are_worth_nothing_and_the_last_spare_one_is_key():
         assert facts(state._replace(turn=jnp.int32(17 - distance))) == (0, False)
 
 
-@pytest.mark.parametrize("knob, value", [("size", 4), ("size", 19), ("num_walls", 14), ("num_turns", 0)])
+@pytest.mark.parametrize(
+    "knob, value", [("size", 4), ("size", 19), ("num_walls", 14), ("num_turns", 0)]
+)
 def test_a_knob_out_of_range_is_refused(knob, value):
     with pytest.raises(ConfigError, match=rf"{knob} .*not {value}\.$"):
         Sokoban(**{knob: value})

@@ -26,7 +26,9 @@ def start(task, problem=0):
 
 def say(task, *words):
     """The words as an action, then END where there is room."""
-    return jnp.array([*words, END, *[tokens.PAD] * task.spec.action_length])[: task.spec.action_length]
+    return jnp.array([*words, END, *[tokens.PAD] * task.spec.action_length])[
+        : task.spec.action_length
+    ]
 
 
 def stepper(task):
@@ -35,7 +37,10 @@ def stepper(task):
 
 def recipes(task, state, hidden=True):
     """{item: the set of items it needs}, read off the instance."""
-    return {i: {int(n) for n in row[: 2 + hidden] if n < task.num_items} for i, row in enumerate(state.recipe.tolist())}
+    return {
+        i: {int(n) for n in row[: 2 + hidden] if n < task.num_items}
+        for i, row in enumerate(state.recipe.tolist())
+    }
 
 
 def fewest_turns(task, state):
@@ -50,30 +55,50 @@ def fewest_turns(task, state):
                 if work[i] < task.steps and all(work[n] == task.steps for n in needs[i]):
                     finishes = work[i] + 1 == task.steps
                     struck = finishes and undoes and finished + 1 == int(state.event)
-                    after.add((work[:i] + (work[i] + (not struck),) + work[i + 1 :], finished + finishes))
+                    after.add(
+                        (work[:i] + (work[i] + (not struck),) + work[i + 1 :], finished + finishes)
+                    )
         frontier, turns = after, turns + 1
     return turns + (task.plan_mode == "free" and int(state.turn) == 0)
 
 
-@pytest.mark.parametrize("task", [Todo(turn_cost=0.02), Todo(events=True, turn_cost=0.02), Todo(3, steps=2, events=True, turn_cost=0.02)])
+@pytest.mark.parametrize(
+    "task",
+    [
+        Todo(turn_cost=0.02),
+        Todo(events=True, turn_cost=0.02),
+        Todo(3, steps=2, events=True, turn_cost=0.02),
+    ],
+)
 def test_the_expert_takes_the_fewest_turns_from_every_state_also_off_its_path(task):
     rng, step, potential = np.random.default_rng(0), stepper(task), compiled(task, "potential")
     for problem in range(50):
         state = start(task, problem)
         for _ in range(5):
             need, left = fewest_turns(task, state), task.spec.num_turns - int(state.turn)
-            np.testing.assert_allclose(potential(state), 1 - 0.02 * need if need <= left else -0.02, rtol=1e-5)
+            np.testing.assert_allclose(
+                potential(state), 1 - 0.02 * need if need <= left else -0.02, rtol=1e-5
+            )
             state, _ = step(state, ITEM(int(rng.integers(task.num_items))))
 
 
-@pytest.mark.parametrize("task", [Todo(turn_cost=0.02), Todo(8, events=True, plan_mode="random"), Todo(events=True, plan_mode="none")])
+@pytest.mark.parametrize(
+    "task",
+    [
+        Todo(turn_cost=0.02),
+        Todo(8, events=True, plan_mode="random"),
+        Todo(events=True, plan_mode="none"),
+    ],
+)
 def test_the_experts_return_from_any_state_is_the_potential(task):
     rng, step = np.random.default_rng(1), stepper(task)
     move = jax.jit(lambda state: task.step(jax.random.key(0), state, task.expert(state)))
     for problem in range(25):
         state, total, done = start(task, problem), 0.0, False
         for _ in range(problem % 4):
-            state, _ = step(state, *ITEM(rng.integers(task.num_items, size=2)).tolist()[: 1 + problem % 2])
+            state, _ = step(
+                state, *ITEM(rng.integers(task.num_items, size=2)).tolist()[: 1 + problem % 2]
+            )
         promised = float(task.potential(state))
         while not done:
             state, (_, reward, done, _) = move(state)
@@ -87,26 +112,42 @@ def test_the_experts_list_is_the_goals_ancestors_in_topological_order():
     expert = compiled(task, "expert")
     for problem in range(50):
         state = start(task, problem)
-        graph = networkx.DiGraph([(n, i) for i, needs in recipes(task, state).items() for n in needs])
+        graph = networkx.DiGraph(
+            [(n, i) for i, needs in recipes(task, state).items() for n in needs]
+        )
         listed = [int(t) - tokens.ENTITY for t in expert(state) if t >= tokens.ENTITY]
         assert networkx.is_directed_acyclic_graph(graph)
-        assert {*listed} == networkx.ancestors(graph, int(state.order[-1])) | {listed[-1]} and listed[-1] == state.order[-1]
+        assert {*listed} == networkx.ancestors(graph, int(state.order[-1])) | {
+            listed[-1]
+        } and listed[-1] == state.order[-1]
         assert all(listed.index(a) < listed.index(b) for a, b in graph.edges if b in listed)
 
 
 def by_hand(task, event=0, hidden=3):
     """n2 is the goal and needs n1, which needs n0; n3 is not needed."""
-    recipe = jnp.array([[4, 4, 4], [0, 4, 4], [1, 4, hidden], [4, 4, 4]]).at[2, 2].set(hidden if event and hidden < 4 else 4)
+    recipe = (
+        jnp.array([[4, 4, 4], [0, 4, 4], [1, 4, hidden], [4, 4, 4]])
+        .at[2, 2]
+        .set(hidden if event and hidden < 4 else 4)
+    )
     told = jnp.array([True, True, True, False])
     wanted = told.at[3].set(bool(event) and hidden < 4)
     order = jnp.array([3, 0, 1, 2])
-    return start(task)._replace(order=order, recipe=recipe, told=told, wanted=wanted, event=jnp.int32(event))
+    return start(task)._replace(
+        order=order, recipe=recipe, told=told, wanted=wanted, event=jnp.int32(event)
+    )
 
 
 def test_an_item_needs_its_prerequisites_and_is_done_once():
     task = Todo(num_items=4, plan_mode="none")
     state, step = by_hand(task), stepper(task)
-    for item, verdict, done in ((1, "ERR", "...."), (0, "OK", "x..."), (0, "ERR", "x..."), (1, "OK", "xx.."), (2, "OK", "xxx.")):
+    for item, verdict, done in (
+        (1, "ERR", "...."),
+        (0, "OK", "x..."),
+        (0, "ERR", "x..."),
+        (1, "OK", "xx.."),
+        (2, "OK", "xxx."),
+    ):
         state, (observation, *_) = step(state, ITEM(item))
         assert tokens.text(observation[1:2]) == verdict
         assert "".join("x" if t == tokens.OK else "." for t in observation[5:]) == done
@@ -148,17 +189,25 @@ def test_an_item_that_comes_undone_is_next_on_the_list_again():
     state, step = by_hand(task, event=1, hidden=4), stepper(task)
     state, _ = step(state, ITEM(0), ITEM(1), ITEM(2))
     state, (observation, *_) = step(state, ITEM(0))
-    assert tokens.text(observation[1:3]) == "UNDO n0" and tokens.text(task.expert(state)[:2]) == "n0 END"
+    assert (
+        tokens.text(observation[1:3]) == "UNDO n0"
+        and tokens.text(task.expert(state)[:2]) == "n0 END"
+    )
     assert tokens.text(step(state, ITEM(0))[1].observation[1:3]) == "OK n1"
 
 
-@pytest.mark.parametrize("plan_mode, first", [("free", "EMPTY"), ("none", "EMPTY"), ("given", "n0")])
+@pytest.mark.parametrize(
+    "plan_mode, first", [("free", "EMPTY"), ("none", "EMPTY"), ("given", "n0")]
+)
 def test_who_writes_the_list(plan_mode, first):
     task = Todo(plan_mode=plan_mode)
     observation = task.reset(jax.random.fold_in(jax.random.key(0), 0))[1].observation
     state = start(task)
     wanted = first if plan_mode != "given" else tokens.text(task.expert(state)[:1])
-    assert tokens.text([observation[0], observation[2]]) == f"{'THINK' if plan_mode == 'free' else 'ACT'} {wanted}"
+    assert (
+        tokens.text([observation[0], observation[2]])
+        == f"{'THINK' if plan_mode == 'free' else 'ACT'} {wanted}"
+    )
     assert sorted(start(Todo(plan_mode="random")).plan.tolist()) == [0, 1, 2, 3, 4]
 
 
@@ -170,7 +219,15 @@ def test_longer_multiplies_the_work():
 
 
 @pytest.mark.parametrize(
-    "knob, value", [("num_items", 9), ("num_items", 1), ("steps", 0), ("slack", -1), ("max_replan", 16), ("turn_cost", 0.5)]
+    "knob, value",
+    [
+        ("num_items", 9),
+        ("num_items", 1),
+        ("steps", 0),
+        ("slack", -1),
+        ("max_replan", 16),
+        ("turn_cost", 0.5),
+    ],
 )
 def test_a_knob_out_of_range_is_refused(knob, value):
     with pytest.raises(ConfigError, match=rf"{knob} .*not {value}\.$"):

@@ -39,7 +39,9 @@ def by_hand(task, fails=()):
     entry, addend = jnp.array([VALUE(7), KEY(2), KEY(0)]), jnp.int32(11 * (task.question == "sum"))
     fails = jnp.isin(jnp.arange(task.num_turns), jnp.array(fails, int))
     shown = jnp.array([tokens.OBS, tokens.EMPTY, KEY(2)])
-    return start(task)._replace(entry=entry, chain=jnp.array([2, 0]), addend=addend, fails=fails, shown=shown)
+    return start(task)._replace(
+        entry=entry, chain=jnp.array([2, 0]), addend=addend, fails=fails, shown=shown
+    )
 
 
 def play(task, state, *actions):
@@ -69,7 +71,10 @@ def test_a_sum_is_modulo_16_and_only_where_it_is_asked_for():
     _, state, shown = play(SUM, by_hand(SUM), (CALC, VALUE(7), PLUS, VALUE(11)))
     assert tokens.text(shown.observation) == "OBS CALC v2" and state.summed
     assert play(SUM, state, (ANSWER, VALUE(2), END))[0] == [1]
-    assert tokens.text(play(SMALL, by_hand(SMALL), (CALC, VALUE(7), PLUS, VALUE(11)))[2].observation) == "ERR EMPTY n2"
+    assert (
+        tokens.text(play(SMALL, by_hand(SMALL), (CALC, VALUE(7), PLUS, VALUE(11)))[2].observation)
+        == "ERR EMPTY n2"
+    )
 
 
 def test_a_failing_tool_shows_the_last_result_and_the_expert_asks_again():
@@ -85,7 +90,16 @@ def test_waiting_and_answering_cannot_fail():
     assert shown.success
 
 
-@pytest.mark.parametrize("words", [(LOOKUP, KEY(3), END), (LOOKUP, KEY(2), KEY(0)), (ANSWER, KEY(2), END), (WAIT, KEY(0)), (END,)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (LOOKUP, KEY(3), END),
+        (LOOKUP, KEY(2), KEY(0)),
+        (ANSWER, KEY(2), END),
+        (WAIT, KEY(0)),
+        (END,),
+    ],
+)
 def test_a_malformed_action_shows_and_changes_nothing_but_the_time(words):
     before = by_hand(SMALL)
     _, after, shown = play(SMALL, before, words)
@@ -95,7 +109,9 @@ def test_a_malformed_action_shows_and_changes_nothing_but_the_time(words):
 
 def player(task, state, turn, seen, summed):
     """The return of one who asks for the first entry of the chain not yet seen, in plain Python."""
-    need = [k for k in state.chain.tolist() if k not in seen] + ["sum"] * (task.question == "sum" and not summed)
+    need = [k for k in state.chain.tolist() if k not in seen] + ["sum"] * (
+        task.question == "sum" and not summed
+    )
     if turn == task.num_turns:
         return 0.0
     if not need:
@@ -108,13 +124,25 @@ def player(task, state, turn, seen, summed):
     return works * bonus - task.call_cost + player(task, state, turn + 1, seen, summed)
 
 
-@pytest.mark.parametrize("task", [ToolChase(4, 3, 6, question="sum", failure=0.4, process_reward=p, call_cost=0.01) for p in (False, True)])
+@pytest.mark.parametrize(
+    "task",
+    [
+        ToolChase(4, 3, 6, question="sum", failure=0.4, process_reward=p, call_cost=0.01)
+        for p in (False, True)
+    ],
+)
 def test_the_potential_is_the_return_of_a_plain_player_from_any_state(task):
     potential = compiled(task, "potential")
     for problem, turn, summed in itertools.product(range(10), range(7), (False, True)):
         seen = {k for k in range(4) if (problem + turn * 5 + summed) >> k & 1}
-        state = start(task, problem)._replace(turn=jnp.int32(turn), seen=jnp.array([k in seen for k in range(4)]), summed=jnp.bool_(summed))
-        np.testing.assert_allclose(potential(state), player(task, state, turn, seen, summed), atol=1e-6)
+        state = start(task, problem)._replace(
+            turn=jnp.int32(turn),
+            seen=jnp.array([k in seen for k in range(4)]),
+            summed=jnp.bool_(summed),
+        )
+        np.testing.assert_allclose(
+            potential(state), player(task, state, turn, seen, summed), atol=1e-6
+        )
 
 
 def test_with_no_turn_to_spare_only_the_two_look_ups_of_the_chain_lead_to_the_answer():
@@ -128,7 +156,13 @@ def test_with_no_turn_to_spare_only_the_two_look_ups_of_the_chain_lead_to_the_an
 
 def test_calls_cost_and_verifiable_turns_pay():
     task = replace(SMALL, call_cost=0.01, process_reward=True)
-    actions = (LOOKUP, KEY(2), END), (LOOKUP, KEY(1), END), (LOOKUP, LOOKUP, END), (LOOKUP, KEY(0), END), (ANSWER, VALUE(7), END)
+    actions = (
+        (LOOKUP, KEY(2), END),
+        (LOOKUP, KEY(1), END),
+        (LOOKUP, LOOKUP, END),
+        (LOOKUP, KEY(0), END),
+        (ANSWER, VALUE(7), END),
+    )
     assert play(task, by_hand(task), *actions)[0] == [0.09, -0.01, -0.1, 0.09, 1]
     assert set(play(SMALL, by_hand(SMALL), *actions)[0][:-1]) == {0}
 
@@ -143,8 +177,13 @@ def test_the_tool_never_fails_so_often_that_time_runs_out():
 def test_the_other_rule_exchanges_verbs_and_tells_so_in_the_prompt():
     other = SMALL.other_rule()
     state = by_hand(other)
-    assert tokens.text(other.prompt(state)) == "BOS n2 ANSWER LOOKUP" and tokens.text(SMALL.prompt(state)) == "BOS n2 LOOKUP ANSWER"
-    assert play(other, state, (ANSWER, KEY(2), END), (ANSWER, KEY(0), END), (LOOKUP, VALUE(7), END))[0] == [0, 0, 1]
+    assert (
+        tokens.text(other.prompt(state)) == "BOS n2 ANSWER LOOKUP"
+        and tokens.text(SMALL.prompt(state)) == "BOS n2 LOOKUP ANSWER"
+    )
+    assert play(
+        other, state, (ANSWER, KEY(2), END), (ANSWER, KEY(0), END), (LOOKUP, VALUE(7), END)
+    )[0] == [0, 0, 1]
     assert tokens.text(play(other, state, (LOOKUP, KEY(2), END))[2].observation) == "ERR EMPTY n2"
 
 
@@ -155,7 +194,15 @@ def test_longer_multiplies_the_chain_and_grows_the_table_to_hold_it():
 
 
 @pytest.mark.parametrize(
-    "knob, value", [("num_entries", 17), ("depth", 0), ("depth", 8), ("num_turns", 2), ("failure", 1.5), ("call_cost", 0.5)]
+    "knob, value",
+    [
+        ("num_entries", 17),
+        ("depth", 0),
+        ("depth", 8),
+        ("num_turns", 2),
+        ("failure", 1.5),
+        ("call_cost", 0.5),
+    ],
 )
 def test_a_knob_out_of_range_is_refused(knob, value):
     with pytest.raises(ConfigError, match=rf"{knob} .*not {value}\.$"):

@@ -27,7 +27,9 @@ from agentic_rl.values.exact import Exact
 from tests.toys import TINY, Walk, compiled, weights
 
 MARKOV = replace(TINY, context="markov")
-RETURNS = ChainPit(num_turns=3, num_values=2, mode="unseen_recover", recovery_turns=1, reward="per_step_cost")
+RETURNS = ChainPit(
+    num_turns=3, num_values=2, mode="unseen_recover", recovery_turns=1, reward="per_step_cost"
+)
 SLIPS = GraphNav(num_nodes=4, num_turns=3, num_rooms=1, slip=0.3)
 LONG = Walk(num_turns=2, size=5, action_length=3)  # three tokens an action
 STROLL = Walk(num_turns=3, size=4, action_length=2)
@@ -42,7 +44,9 @@ CASES = {
     "sort_digits": (SortDigits(num_digits=2, base=3), MARKOV, 1),
 }
 SLOW = ("chain_pit", "pit, remembered", "key_door", "long", "sort_digits")
-every_case = pytest.mark.parametrize("case", [pytest.param(case, marks=[pytest.mark.slow] * (case in SLOW)) for case in CASES])
+every_case = pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] * (case in SLOW)) for case in CASES]
+)
 
 
 @config
@@ -51,7 +55,9 @@ class Babble(Random):
 
     def act(self, task, key, state):
         kind, choice, other = jax.random.split(key, 3)
-        drawn = jax.random.choice(choice, jnp.array((*task.spec.choices, tokens.END)), (task.spec.action_length,))
+        drawn = jax.random.choice(
+            choice, jnp.array((*task.spec.choices, tokens.END)), (task.spec.action_length,)
+        )
         every = jax.random.randint(other, drawn.shape, 0, tokens.VOCABULARY)
         return jnp.where(jax.random.uniform(kind, drawn.shape) < 0.75, drawn, every)
 
@@ -60,13 +66,18 @@ class Babble(Random):
 def played(task):
     """Four episodes at each of three problems, with their states."""
     with jax.enable_x64(False):
-        return compiled(lambda: rollout(task, Babble(), jax.random.key(0), jnp.arange(3), 4, keep_states=True))()
+        return compiled(
+            lambda: rollout(task, Babble(), jax.random.key(0), jnp.arange(3), 4, keep_states=True)
+        )()
 
 
 @cache
 def wide(task, size):
     """Weights in float64, to which some of the task's choices are likely."""
-    return jax.tree.map(lambda x: x.astype(jnp.float64), weights(size, seed=1, likely=(*task.spec.choices[::2], tokens.END)))
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float64),
+        weights(size, seed=1, likely=(*task.spec.choices[::2], tokens.END)),
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +97,11 @@ class Found(NamedTuple):
 def solve(case, params, trajectory, capacity=None, chunk=256):
     task, size, usual = CASES[case]
     found = dynamic_programming.solve(size, params, task, trajectory, capacity or usual, chunk)
-    return Found(found, dynamic_programming.values(found, trajectory), dynamic_programming.expected_return(found.table))
+    return Found(
+        found,
+        dynamic_programming.values(found, trajectory),
+        dynamic_programming.expected_return(found.table),
+    )
 
 
 @cache
@@ -104,7 +119,11 @@ def solved(case, **settings):
 def gradient(case):
     """Of the sum of all problems' expected returns."""
     task, size, _ = CASES[case]
-    return jax.device_get(compiled(jax.grad(lambda params: solve(case, params, played(task)).expected.sum()))(wide(task, size)))
+    return jax.device_get(
+        compiled(jax.grad(lambda params: solve(case, params, played(task)).expected.sum()))(
+            wide(task, size)
+        )
+    )
 
 
 @cache
@@ -114,7 +133,9 @@ def follower(task):
     def outcomes(state, action):
         if hasattr(task, "outcomes"):
             return task.outcomes(state, action)
-        return jnp.ones(1), *jax.tree.map(lambda x: x[None], task.step(jax.random.key(0), state, action))
+        return jnp.ones(1), *jax.tree.map(
+            lambda x: x[None], task.step(jax.random.key(0), state, action)
+        )
 
     return compiled(jax.vmap(outcomes, (None, 0)))
 
@@ -122,7 +143,11 @@ def follower(task):
 @cache
 def reader(task, size):
     """How likely each token is, [B, T, A, V], in one pass over whole episodes."""
-    return compiled(lambda params, token, valid: jax.nn.softmax(transformer.apply(size, params, task.spec, token, valid)[0]))
+    return compiled(
+        lambda params, token, valid: jax.nn.softmax(
+            transformer.apply(size, params, task.spec, token, valid)[0]
+        )
+    )
 
 
 class Recursion:
@@ -142,18 +167,31 @@ class Recursion:
 
     def choose(self, past, observation):
         """How likely each next token is: [V], [V, V], ... behind prefixes of 0, 1, ... tokens."""
-        spec, turn = self.task.spec, (len(past) - self.task.spec.prompt_length) // (self.task.spec.observation_length + len(self.shape))
+        spec, turn = (
+            self.task.spec,
+            (len(past) - self.task.spec.prompt_length)
+            // (self.task.spec.observation_length + len(self.shape)),
+        )
         token = np.zeros((len(self.prefix), spec.context_length), int)
-        written = np.concatenate([np.tile([*past, *observation], (len(self.prefix), 1)), self.prefix], axis=1)
+        written = np.concatenate(
+            [np.tile([*past, *observation], (len(self.prefix), 1)), self.prefix], axis=1
+        )
         token[:, : written.shape[1]] = written
         chance = np.asarray(self.read(self.params, token, np.ones_like(token, bool)))[:, turn]
         chance = chance.reshape(*self.shape[1:], len(self.shape), -1)
-        return [chance[(slice(None),) * a + (0,) * (len(self.shape) - 1 - a) + (a,)] for a in range(len(self.shape))]
+        return [
+            chance[(slice(None),) * a + (0,) * (len(self.shape) - 1 - a) + (a,)]
+            for a in range(len(self.shape))
+        ]
 
     def expect(self, past, state, observation):
         """The mean sums behind each prefix of the next action: [1 + T], [V, 1 + T], [V, V, 1 + T], ..."""
         turn = int(state.turn)
-        remembered = tuple(past) if self.size.context == "history" else tuple(past[: self.task.spec.prompt_length])
+        remembered = (
+            tuple(past)
+            if self.size.context == "history"
+            else tuple(past[: self.task.spec.prompt_length])
+        )
         name = (remembered, turn, mark(state, observation).tobytes())
         if name not in self.known:
             chance, later, step = jax.device_get(self.follow(state, self.action))
@@ -172,9 +210,17 @@ class Recursion:
     def distinct(self, chance, later, step):
         """Where each state is led to from which it goes on; for a policy that remembers, apart for each action."""
         e, m = np.nonzero((chance > 0) & ~step.done)
-        rows = np.concatenate([np.reshape(x[e, m], (len(e), x[0, 0].size)) for x in jax.tree.leaves((later, step.observation))], axis=1)
+        rows = np.concatenate(
+            [
+                np.reshape(x[e, m], (len(e), x[0, 0].size))
+                for x in jax.tree.leaves((later, step.observation))
+            ],
+            axis=1,
+        )
         rows = np.concatenate([rows, e[:, None] * (self.size.context == "history")], axis=1)
-        _, which = np.unique(rows @ np.random.default_rng(0).normal(size=rows.shape[1]), return_inverse=True)
+        _, which = np.unique(
+            rows @ np.random.default_rng(0).normal(size=rows.shape[1]), return_inverse=True
+        )
         return [(e[which == i], m[which == i]) for i in range(which.max(initial=-1) + 1)]
 
 
@@ -204,20 +250,30 @@ def past_of(one, turn):
 
 
 @every_case
-def test_values_before_and_after_every_token_are_those_of_a_recursion_over_all_that_can_be_written(case):
-    trajectory, found, all_ = jax.device_get(played(CASES[case][0])), solved(case).value, recursion(case)
+def test_values_before_and_after_every_token_are_those_of_a_recursion_over_all_that_can_be_written(
+    case,
+):
+    trajectory, found, all_ = (
+        jax.device_get(played(CASES[case][0])),
+        solved(case).value,
+        recursion(case),
+    )
     before, after = np.zeros((2, *trajectory.mask.shape))
     for n, g, t in zip(*np.nonzero(trajectory.mask.any(-1))):
         one = at(trajectory, n, g)
         sums = all_.expect(past_of(one, t), at(one.state, t), one.observation[t])
         for a in range(one.mask[t].sum()):
-            before[n, g, t, a], after[n, g, t, a] = (sums[a + i][(*one.action[t, : a + i], 0)] for i in (0, 1))
+            before[n, g, t, a], after[n, g, t, a] = (
+                sums[a + i][(*one.action[t, : a + i], 0)] for i in (0, 1)
+            )
     np.testing.assert_allclose(found.before, before, atol=1e-10)
     np.testing.assert_allclose(found.after, after, atol=1e-10)
     assert found.discount == 1 and np.ptp(after - before) > 0.01
 
 
-both_contexts = pytest.mark.parametrize("case", ["walk", pytest.param("chain_pit, remembered", marks=pytest.mark.slow)])
+both_contexts = pytest.mark.parametrize(
+    "case", ["walk", pytest.param("chain_pit, remembered", marks=pytest.mark.slow)]
+)
 
 
 @both_contexts
@@ -227,12 +283,20 @@ def test_the_gradient_of_the_expected_return_is_that_of_differences(case):
     direction = jax.tree.map(lambda x: random.normal(size=x.shape), wide(task, size))
 
     def total(step):
-        all_ = Recursion(task, size, jax.tree.map(lambda x, d: x + step * d, wide(task, size), direction))
+        all_ = Recursion(
+            task, size, jax.tree.map(lambda x, d: x + step * d, wide(task, size), direction)
+        )
         first = [at(trajectory, n, 0) for n in range(3)]
-        return sum(all_.expect(one.prompt, at(one.state, 0), one.observation[0])[0][0] for one in first)
+        return sum(
+            all_.expect(one.prompt, at(one.state, 0), one.observation[0])[0][0] for one in first
+        )
 
-    slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), gradient(case), direction)))
-    assert slope == pytest.approx((total(1e-5) - total(-1e-5)) / 2e-5, rel=1e-6) and abs(slope) > 0.01
+    slope = sum(
+        jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), gradient(case), direction))
+    )
+    assert (
+        slope == pytest.approx((total(1e-5) - total(-1e-5)) / 2e-5, rel=1e-6) and abs(slope) > 0.01
+    )
 
 
 @both_contexts
@@ -249,9 +313,13 @@ def test_it_is_the_sum_over_all_places_of_visits_times_the_true_advantage_times_
     prompt = played(task).prompt[:, 0]
 
     def score(params):
-        return (weight * dynamic_programming.tabulate(size, params, task, prompt, graph).log_prob).sum()
+        return (
+            weight * dynamic_programming.tabulate(size, params, task, prompt, graph).log_prob
+        ).sum()
 
-    chex.assert_trees_all_close(gradient(case), compiled(jax.grad(score))(wide(task, size)), rtol=1e-9, atol=1e-10)
+    chex.assert_trees_all_close(
+        gradient(case), compiled(jax.grad(score))(wide(task, size)), rtol=1e-9, atol=1e-10
+    )
 
 
 def alphabet(case):
@@ -263,7 +331,9 @@ def visited(case, n):
     """How likely it is to come to each state of a problem, [T, C], and there to each place, [T, C, places]."""
     graph, table, _ = at(solved(case).solution, n)
     return jax.device_get(
-        compiled(lambda graph, log_prob: dynamic_programming.visits(alphabet(case), graph, log_prob))(graph, table.log_prob)
+        compiled(
+            lambda graph, log_prob: dynamic_programming.visits(alphabet(case), graph, log_prob)
+        )(graph, table.log_prob)
     )
 
 
@@ -283,7 +353,9 @@ def test_the_expected_return_is_the_sum_of_what_is_visited_times_what_is_earned_
     for n, total in enumerate(found.expected):
         state, place = visited(case, n)
         reward = found.solution.graph.reward[n]
-        assert total == pytest.approx((state[..., None] * place[..., : reward.shape[-1]] * reward).sum(), abs=1e-12)
+        assert total == pytest.approx(
+            (state[..., None] * place[..., : reward.shape[-1]] * reward).sum(), abs=1e-12
+        )
     assert np.ptp(found.expected) > 0.01
 
 
@@ -291,7 +363,10 @@ def test_the_expected_return_is_the_sum_of_what_is_visited_times_what_is_earned_
 def test_a_prefix_is_worth_what_its_next_tokens_are_in_the_mean(case):
     here, (_, table, _) = alphabet(case), solved(case).solution
     for s, children in enumerate(here.child):
-        mean = sum(np.exp(table.log_prob[..., s, token]) * table.value[..., child] for token, child in enumerate(children))
+        mean = sum(
+            np.exp(table.log_prob[..., s, token]) * table.value[..., child]
+            for token, child in enumerate(children)
+        )
         np.testing.assert_allclose(table.value[..., len(here.token) + s], mean, atol=1e-12)
 
 
@@ -315,13 +390,17 @@ def test_the_episodes_of_these_tests_hold_every_complication():
     mask, action = np.asarray(played(task).mask), np.asarray(played(task).action)
     alive = mask.any(-1)
     assert not alive.all() and alive[..., 0].all()  # some end early
-    assert (alive & ~mask.all(-1)).any() and (mask & (action == tokens.END)).any()  # some actions do
+    assert (alive & ~mask.all(-1)).any() and (
+        mask & (action == tokens.END)
+    ).any()  # some actions do
     assert (mask & ~np.isin(action, task.spec.choices)).any()  # some tokens are no choice
 
 
 def test_neither_room_to_spare_nor_the_size_of_a_chunk_changes_a_value():
     found = solved("walk", capacity=32, chunk=7)
-    chex.assert_trees_all_close((found.value, found.expected), (solved("walk").value, solved("walk").expected), atol=1e-12)
+    chex.assert_trees_all_close(
+        (found.value, found.expected), (solved("walk").value, solved("walk").expected), atol=1e-12
+    )
 
 
 def test_problems_in_another_order_have_the_same_values():
@@ -338,7 +417,9 @@ def test_where_a_problem_s_states_are_too_many_its_values_are_not_numbers_and_th
     found, mask = solved("graph_nav", capacity=enough), np.asarray(played(SLIPS).mask)
     too_many = (count > enough)[:, None, None, None]
     for name in ("before", "after"):
-        expected = np.where(mask, np.where(too_many, np.nan, getattr(solved("graph_nav").value, name)), 0.0)
+        expected = np.where(
+            mask, np.where(too_many, np.nan, getattr(solved("graph_nav").value, name)), 0.0
+        )
         np.testing.assert_allclose(getattr(found.value, name), expected, atol=1e-12)
     assert (np.isnan(found.expected) == too_many.ravel()).all()
 
@@ -346,16 +427,28 @@ def test_where_a_problem_s_states_are_too_many_its_values_are_not_numbers_and_th
 def test_a_turn_in_a_state_that_cannot_follow_has_no_value():
     trajectory = played(STROLL)
     other = trajectory.observation.at[:, :, 1, 1].set(tokens.OPEN)
-    found, mask = solver("walk")(wide(STROLL, MARKOV), trajectory._replace(observation=other)).value, np.asarray(trajectory.mask)
+    found, mask = (
+        solver("walk")(wide(STROLL, MARKOV), trajectory._replace(observation=other)).value,
+        np.asarray(trajectory.mask),
+    )
     assert np.isnan(found.before[:, :, 1][mask[:, :, 1]]).all() and mask[:, :, 1].any()
-    np.testing.assert_allclose(found.after[:, :, 0], solved("walk").value.after[:, :, 0], atol=1e-12)
+    np.testing.assert_allclose(
+        found.after[:, :, 0], solved("walk").value.after[:, :, 0], atol=1e-12
+    )
 
 
 # The value source
 
 
 def test_with_exact_values_and_lambda_0_a_token_s_credit_is_its_true_advantage():
-    row = algorithms.swap(algorithms.GRPO, values=Exact(), credit=GAE(lambda_=0.0, whiten=False), problems=3, attempts=2, minibatches=1)
+    row = algorithms.swap(
+        algorithms.GRPO,
+        values=Exact(),
+        credit=GAE(lambda_=0.0, whiten=False),
+        problems=3,
+        attempts=2,
+        minibatches=1,
+    )
     params, key = wide(STROLL, MARKOV), jax.random.key(0)
 
     def made(params):
@@ -365,28 +458,42 @@ def test_with_exact_values_and_lambda_0_a_token_s_credit_is_its_true_advantage()
 
     with jax.enable_x64(False):
         trajectory, found = jax.device_get(
-            parallel.launch(made, parallel.choose(1), "pmap")(weights(MARKOV, seed=1, likely=(*STROLL.spec.choices[::2], tokens.END)))
+            parallel.launch(made, parallel.choose(1), "pmap")(
+                weights(MARKOV, seed=1, likely=(*STROLL.spec.choices[::2], tokens.END))
+            )
         )
     value = solver("walk")(params, trajectory).value
-    np.testing.assert_allclose(found.batch.credit.reshape(trajectory.mask.shape), value.after - value.before, atol=1e-5)
-    assert found.spent["env_steps"] == trajectory.mask.any(-1).sum() and found.spent["generated_tokens"] == trajectory.mask.sum()
+    np.testing.assert_allclose(
+        found.batch.credit.reshape(trajectory.mask.shape), value.after - value.before, atol=1e-5
+    )
+    assert (
+        found.spent["env_steps"] == trajectory.mask.any(-1).sum()
+        and found.spent["generated_tokens"] == trajectory.mask.sum()
+    )
 
 
 def test_it_is_refused_where_there_are_more_states_than_it_has_room_for():
     Exact(capacity=3).check(STROLL, MARKOV)
     with pytest.raises(
-        ConfigError, match="^Walk comes to 3 states a turn or more, but --algorithm.values.capacity is 2: raise it, .*forks.$"
+        ConfigError,
+        match="^Walk comes to 3 states a turn or more, but --algorithm.values.capacity is 2: raise it, .*forks.$",
     ):
         Exact(capacity=2).check(STROLL, MARKOV)
 
 
 def test_it_is_refused_for_several_tokens_in_the_context_of_the_history():
-    with pytest.raises(ConfigError, match="^Walk has actions of 2 tokens: for exact values set --policy.context markov, or .*forks.$"):
+    with pytest.raises(
+        ConfigError,
+        match="^Walk has actions of 2 tokens: for exact values set --policy.context markov, or .*forks.$",
+    ):
         Exact().check(STROLL, TINY)
 
 
 def test_it_is_refused_where_there_are_too_many_actions_to_list():
-    with pytest.raises(ConfigError, match="^There are 131,071 actions of up to 16 tokens, 100,000 at most can be enumerated: .*forks.$"):
+    with pytest.raises(
+        ConfigError,
+        match="^There are 131,071 actions of up to 16 tokens, 100,000 at most can be enumerated: .*forks.$",
+    ):
         Exact().check(Walk(action_length=16), MARKOV)
 
 
@@ -395,6 +502,7 @@ def test_it_is_refused_where_a_random_task_lists_nothing(monkeypatch):
     monkeypatch.delattr(Walk, "outcomes")
     assert is_random(STROLL)
     with pytest.raises(
-        ConfigError, match="^Walk is random and does not list its outcomes, so it has no exact values: use --values forks.$"
+        ConfigError,
+        match="^Walk is random and does not list its outcomes, so it has no exact values: use --values forks.$",
     ):
         Exact().check(STROLL, MARKOV)

@@ -21,9 +21,13 @@ from agentic_rl.rollout.rollout import rollout
 from tests.toys import TINY, Walk, compiled, weights
 
 MARKOV = replace(TINY, context="markov")
-RETURNS = ChainPit(num_turns=2, num_values=2, mode="unseen_recover", recovery_turns=1, reward="per_step_cost")
+RETURNS = ChainPit(
+    num_turns=2, num_values=2, mode="unseen_recover", recovery_turns=1, reward="per_step_cost"
+)
 WALK = Walk(num_turns=2, size=4, action_length=2)
-markov_or_not = pytest.mark.parametrize("size", [MARKOV, pytest.param(TINY, marks=pytest.mark.slow)], ids=["markov", "history"])
+markov_or_not = pytest.mark.parametrize(
+    "size", [MARKOV, pytest.param(TINY, marks=pytest.mark.slow)], ids=["markov", "history"]
+)
 FORKS = 256
 
 
@@ -33,12 +37,18 @@ def params(task, size):
 
 @cache
 def played(task, problems=48):
-    return compiled(lambda: rollout(task, Random(), jax.random.key(0), jnp.arange(problems), 1, keep_states=True))()
+    return compiled(
+        lambda: rollout(
+            task, Random(), jax.random.key(0), jnp.arange(problems), 1, keep_states=True
+        )
+    )()
 
 
 @cache
 def truth(task, size, capacity=256, forks=FORKS, problems=48):
-    return true_advantage(task, size, params(task, size), played(task, problems), capacity, forks=forks)
+    return true_advantage(
+        task, size, params(task, size), played(task, problems), capacity, forks=forks
+    )
 
 
 @markov_or_not
@@ -58,7 +68,10 @@ def test_it_says_that_it_is_exact_and_of_how_many_states(size):
 
 
 def test_where_states_are_too_many_it_says_so_and_forks():
-    assert truth(RETURNS, MARKOV, capacity=1).how == "256 forks from before each turn (there are 2 states a turn, and capacity is 1)"
+    assert (
+        truth(RETURNS, MARKOV, capacity=1).how
+        == "256 forks from before each turn (there are 2 states a turn, and capacity is 1)"
+    )
 
 
 def test_where_a_policy_that_remembers_writes_several_tokens_it_says_so_and_forks():
@@ -69,7 +82,9 @@ def test_where_a_policy_that_remembers_writes_several_tokens_it_says_so_and_fork
 def test_where_a_random_task_lists_nothing_it_says_so_and_forks(monkeypatch):
     monkeypatch.delattr(Walk, "outcomes")
     how = truth.__wrapped__(WALK, TINY, forks=2, problems=2).how
-    assert how.startswith("2 forks from before each turn (Walk is random and does not list its outcomes")
+    assert how.startswith(
+        "2 forks from before each turn (Walk is random and does not list its outcomes"
+    )
 
 
 def test_forks_give_an_action_s_last_token_all_of_its_turn_s_difference_and_the_masked_nothing():
@@ -78,14 +93,19 @@ def test_forks_give_an_action_s_last_token_all_of_its_turn_s_difference_and_the_
     for n, g, t in np.ndindex(trajectory.mask.shape[:3]):
         count = trajectory.mask[n, g, t].sum()
         assert (before[n, g, t, count:] == 0).all() and (after[n, g, t, count:] == 0).all()
-        assert len(set(before[n, g, t, :count])) <= 1 and (advantage[n, g, t, : max(count - 1, 0)] == 0).all()
+        assert (
+            len(set(before[n, g, t, :count])) <= 1
+            and (advantage[n, g, t, : max(count - 1, 0)] == 0).all()
+        )
         if count:
             then = before[n, g, t + 1, 0] if t + 1 < WALK.num_turns else 0.0
             assert after[n, g, t, count - 1] == pytest.approx(trajectory.reward[n, g, t] + then)
 
 
 def test_episodes_without_states_are_refused():
-    with pytest.raises(ConfigError, match="^These episodes kept no states: roll them out with keep_states=True.$"):
+    with pytest.raises(
+        ConfigError, match="^These episodes kept no states: roll them out with keep_states=True.$"
+    ):
         true_advantage(RETURNS, MARKOV, params(RETURNS, MARKOV), played(RETURNS)._replace(state=()))
 
 
@@ -94,9 +114,16 @@ def test_a_hundred_thousand_states_are_read_in_seconds():
     """Three keys at 801 turns: 100,125 states, by a policy of 135,553 weights. (benchmarks/exact.py)"""
     task, size = KeyDoor(num_keys=3, delay=797), Policy(context="markov")
     weights = transformer.init(size, jax.random.key(0))
-    made = jax.jit(lambda: rollout(task, Sampler(size, weights), jax.random.key(1), jnp.arange(1), 2, keep_states=True))()
+    made = jax.jit(
+        lambda: rollout(
+            task, Sampler(size, weights), jax.random.key(1), jnp.arange(1), 2, keep_states=True
+        )
+    )()
     start = time.perf_counter()
     found = true_advantage(task, size, weights, made, capacity=125)
     jax.block_until_ready(found.value)
-    assert found.how == "exact, by enumeration of up to 125 states a turn" and time.perf_counter() - start < 15
+    assert (
+        found.how == "exact, by enumeration of up to 125 states a turn"
+        and time.perf_counter() - start < 15
+    )
     assert np.isfinite(found.advantage).all()

@@ -54,7 +54,10 @@ def enumerated(how, logits, reference):
 def test_an_estimate_is_its_formula(how):
     log_prob, reference = -np.abs(random(0)), -np.abs(random(1))
     d = reference.astype(float) - log_prob
-    close(kl.estimate(how, jnp.asarray(log_prob), jnp.asarray(reference)), {"k1": -d, "k2": d**2 / 2, "k3": np.exp(d) - d - 1}[how])
+    close(
+        kl.estimate(how, jnp.asarray(log_prob), jnp.asarray(reference)),
+        {"k1": -d, "k2": d**2 / 2, "k3": np.exp(d) - d - 1}[how],
+    )
 
 
 def test_the_expectations_of_k1_and_k3_are_the_divergence_and_that_of_k2_is_only_where_the_policies_are_near():
@@ -63,7 +66,11 @@ def test_the_expectations_of_k1_and_k3_are_the_divergence_and_that_of_k2_is_only
         reference = log_softmax(logits + distance * away)
         expected = divergence(log_softmax(logits), reference)[0]
         for how in ("k1", "k3"):
-            close(enumerated(how, logits, reference)[0], expected, rtol=1e-4 if distance == 1 else 1e-2)
+            close(
+                enumerated(how, logits, reference)[0],
+                expected,
+                rtol=1e-4 if distance == 1 else 1e-2,
+            )
         assert (abs(enumerated("k2", logits, reference)[0] / expected - 1) < 0.05) == near
 
 
@@ -81,7 +88,9 @@ def test_as_a_loss_k2_has_the_divergence_s_gradient_k3_that_of_the_other_way_rou
 
 @given(st.floats(-20, 0), st.floats(-20, 0))
 def test_k2_and_k3_are_never_negative(log_prob, reference):
-    assert all(kl.estimate(how, jnp.float32(log_prob), jnp.float32(reference)) >= 0 for how in ("k2", "k3"))
+    assert all(
+        kl.estimate(how, jnp.float32(log_prob), jnp.float32(reference)) >= 0 for how in ("k2", "k3")
+    )
 
 
 def test_k3_keeps_its_digits_where_the_policies_nearly_agree():
@@ -91,15 +100,21 @@ def test_k3_keeps_its_digits_where_the_policies_nearly_agree():
 def test_the_term_of_the_loss_is_the_coefficient_times_the_estimate():
     log_prob, reference = -np.abs(random(0)), -np.abs(random(1))
     for how in ESTIMATORS:
-        found = kl.ReferenceKL(coefficient=0.3, estimator=how)(jnp.asarray(log_prob), jnp.asarray(reference))
-        close(found, 0.3 * np.asarray(kl.estimate(how, jnp.asarray(log_prob), jnp.asarray(reference))))
+        found = kl.ReferenceKL(coefficient=0.3, estimator=how)(
+            jnp.asarray(log_prob), jnp.asarray(reference)
+        )
+        close(
+            found, 0.3 * np.asarray(kl.estimate(how, jnp.asarray(log_prob), jnp.asarray(reference)))
+        )
     assert kl.ReferenceKL().reads_reference and not kl.NoKL().reads_reference
 
 
 def test_a_clamped_estimate_is_flat_beyond_the_clamp_and_unchanged_below():
     d = np.linspace(-15, 5, 41, dtype=np.float32)
     kl_, plain = kl.ReferenceKL(2.0, "k3", clamp=10.0), kl.ReferenceKL(2.0, "k3")
-    (found, slope), (expected, steep) = (jax.vmap(jax.value_and_grad(lambda x, f=f: f(x, jnp.float32(0))))(-d) for f in (kl_, plain))
+    (found, slope), (expected, steep) = (
+        jax.vmap(jax.value_and_grad(lambda x, f=f: f(x, jnp.float32(0))))(-d) for f in (kl_, plain)
+    )
     close(found, np.minimum(expected, 20.0))
     close(slope, np.where(expected > 20.0, 0.0, steep))
 
@@ -109,7 +124,9 @@ def test_a_clamped_estimate_is_flat_beyond_the_clamp_and_unchanged_below():
 
 def bandit(log_prob, reference, reward):
     """One problem, one turn, and every arm (a sequence of tokens) pulled once."""
-    log_prob, reference, reward = (x.astype(np.float32)[None, :, None] for x in (log_prob, reference, reward))
+    log_prob, reference, reward = (
+        x.astype(np.float32)[None, :, None] for x in (log_prob, reference, reward)
+    )
     return blank(*log_prob.shape, log_prob=log_prob, reference_log_prob=reference, reward=reward)
 
 
@@ -120,12 +137,19 @@ def credited():
 
 
 @pytest.mark.parametrize("how", ESTIMATORS)
-def test_with_k1_in_the_reward_and_only_with_it_the_policy_gradient_is_that_of_return_minus_divergence(how):
+def test_with_k1_in_the_reward_and_only_with_it_the_policy_gradient_is_that_of_return_minus_divergence(
+    how,
+):
     """A bandit, enumerated: Σ π · credit · ∇ log π against the gradient of Σ π · reward − c · KL."""
     logits, reference, reward = random(0), log_softmax(random(1)), random(2)
     log_prob = log_softmax(logits)
     p = np.exp(log_prob)
-    credit = np.asarray(credited()(KlReward(coefficient=0.7, estimator=how), bandit(log_prob[:, None], reference[:, None], reward)))[:, 0]
+    credit = np.asarray(
+        credited()(
+            KlReward(coefficient=0.7, estimator=how),
+            bandit(log_prob[:, None], reference[:, None], reward),
+        )
+    )[:, 0]
     score_gradient = p * credit - p * (p * credit).sum()
     expected = p * reward - p * (p * reward).sum() - 0.7 * divergence(log_prob, reference)[1]
     assert np.allclose(score_gradient, expected, rtol=1e-4, atol=1e-5) == (how == "k1")
@@ -134,10 +158,14 @@ def test_with_k1_in_the_reward_and_only_with_it_the_policy_gradient_is_that_of_r
 def test_with_k1_in_the_reward_each_token_answers_for_the_divergence_of_the_later_ones_too():
     """Two tokens of three kinds: all nine sequences, against the gradients of KL(first) + E KL(second | first)."""
     first, second = (random(i, shape).astype(float) for i, shape in ((0, 3), (1, (3, 3))))
-    other_first, other_second = (log_softmax(random(i, shape)) for i, shape in ((2, 3), (3, (3, 3))))
+    other_first, other_second = (
+        log_softmax(random(i, shape)) for i, shape in ((2, 3), (3, (3, 3)))
+    )
     log_p, log_q = log_softmax(first), log_softmax(second)
     x, y = np.divmod(np.arange(9), 3)
-    log_prob, reference = (np.stack([a[x], b[x, y]], 1) for a, b in ((log_p, log_q), (other_first, other_second)))
+    log_prob, reference = (
+        np.stack([a[x], b[x, y]], 1) for a, b in ((log_p, log_q), (other_first, other_second))
+    )
     made = bandit(log_prob, reference, np.zeros(9))
     credit = np.asarray(credited()(KlReward(coefficient=1.0), made))
 

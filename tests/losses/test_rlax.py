@@ -16,7 +16,9 @@ from tests.toys import compiled
 
 rlax = pytest.importorskip("rlax", reason="rlax is not installed; the extra `outside` has it")
 
-corners = pytest.mark.parametrize("discount, lambda_", [(1.0, 1.0), (0.9, 0.95), (0.7, 0.0), (0.99, 0.5)])
+corners = pytest.mark.parametrize(
+    "discount, lambda_", [(1.0, 1.0), (0.9, 0.95), (0.7, 0.0), (0.99, 0.5)]
+)
 seeds = pytest.mark.parametrize("seed", range(3))
 
 
@@ -54,26 +56,40 @@ def values(made, seed):
 def streams(x, of):
     """The numbers of each episode's places, in order and without gaps; zeros fill the stream."""
     most = max(len(places) for _, places in of)
-    return np.float32([[x[i][place] for place in places] + [0.0] * (most - len(places)) for i, places in of])
+    return np.float32(
+        [[x[i][place] for place in places] + [0.0] * (most - len(places)) for i, places in of]
+    )
 
 
 def discounts(of, discount):
     """The discount between the places of each episode, and 0 behind the last."""
     most = max(len(places) for _, places in of)
-    return np.float32([[discount] * (len(places) - 1) + [0.0] * (most - len(places) + 1) for _, places in of])
+    return np.float32(
+        [[discount] * (len(places) - 1) + [0.0] * (most - len(places) + 1) for _, places in of]
+    )
 
 
 def compare(gain, before, of, discount, lambda_):
     """rlax on the streams of these episodes and places."""
-    return theirs(streams(gain, of), discounts(of, discount), streams(before, of), np.full(len(of), lambda_, np.float32))
+    return theirs(
+        streams(gain, of),
+        discounts(of, discount),
+        streams(before, of),
+        np.full(len(of), lambda_, np.float32),
+    )
 
 
 @seeds
 @corners
-def test_advantages_of_tokens_and_the_critic_s_targets_are_those_of_rlax_s_streams_without_padding(seed, discount, lambda_):
+def test_advantages_of_tokens_and_the_critic_s_targets_are_those_of_rlax_s_streams_without_padding(
+    seed, discount, lambda_
+):
     made = trajectory(seed)
     before, of = values(made, seed), list(episodes(made))
-    for x, expected in zip(ours(Critic(discount, lambda_), made, before), compare(np.asarray(gains(made)), before, of, discount, lambda_)):
+    for x, expected in zip(
+        ours(Critic(discount, lambda_), made, before),
+        compare(np.asarray(gains(made)), before, of, discount, lambda_),
+    ):
         close(streams(np.asarray(x), of), expected)
 
 
@@ -81,7 +97,11 @@ def test_advantages_of_tokens_and_the_critic_s_targets_are_those_of_rlax_s_strea
 @corners
 def test_advantages_of_turns_are_those_of_rlax_with_a_turn_as_its_step(seed, discount, lambda_):
     made = trajectory(seed)
-    gain, before, alive = np.asarray(gains(made)).sum(-1), values(made, seed)[..., 0], made.mask.any(-1)
+    gain, before, alive = (
+        np.asarray(gains(made)).sum(-1),
+        values(made, seed)[..., 0],
+        made.mask.any(-1),
+    )
     of = [(i, list(np.flatnonzero(alive[i]))) for i in np.ndindex(alive.shape[:2])]
     found = ours_by_turn(gain, before, alive, discount, lambda_)
     close(streams(np.asarray(found), of), compare(gain, before, of, discount, lambda_)[0])

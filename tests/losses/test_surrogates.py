@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from agentic_rl import config
 from agentic_rl.losses import surrogates
-from agentic_rl.losses.surrogates import LARGEST, Cispo, ClippedRatio, DualClip, GspoToken, LogLikelihood, PolicyRatio, SequenceRatio
+from agentic_rl.losses.surrogates import (
+    LARGEST,
+    Cispo,
+    ClippedRatio,
+    DualClip,
+    GspoToken,
+    LogLikelihood,
+    PolicyRatio,
+    SequenceRatio,
+)
 from tests.batches import close, settings
 from tests.toys import compiled
 
@@ -21,7 +30,9 @@ EVERY = [surrogate for cls in config.named(surrogates).values() for surrogate in
 WIDE = dict(clip_low=0.2, clip_high=0.3)
 RATIO = np.array([0.5, 0.79, 0.9, 1.0, 1.25, 1.31, 2.0], np.float32)
 every_sequence_ratio = pytest.mark.parametrize(
-    "surrogate", [replace(s, **WIDE) for cls in (SequenceRatio, GspoToken) for s in settings(cls)], ids=repr
+    "surrogate",
+    [replace(s, **WIDE) for cls in (SequenceRatio, GspoToken) for s in settings(cls)],
+    ids=repr,
 )
 
 
@@ -69,7 +80,12 @@ def clip_fractions(surrogate, made):
 def at_ratios(credit, ratio=RATIO):
     """One token at each ratio, of one credit."""
     log_prob = np.log(ratio).reshape(-1, 1, 1)
-    return log_prob, np.zeros_like(log_prob), np.full_like(log_prob, credit), np.ones(log_prob.shape, bool)
+    return (
+        log_prob,
+        np.zeros_like(log_prob),
+        np.full_like(log_prob, credit),
+        np.ones(log_prob.shape, bool),
+    )
 
 
 def is_looped(surrogate, of_token, made=None):
@@ -77,7 +93,11 @@ def is_looped(surrogate, of_token, made=None):
     log_prob, old, credit, mask = made or batch()
     found = objective(surrogate, (log_prob, old, credit, mask))
     for i in zip(*np.nonzero(mask)):
-        close(found[i], of_token(np.exp(log_prob[i] - old[i]), credit[i], log_prob[i]), err_msg=f"{surrogate} at {i}")
+        close(
+            found[i],
+            of_token(np.exp(log_prob[i] - old[i]), credit[i], log_prob[i]),
+            err_msg=f"{surrogate} at {i}",
+        )
 
 
 # Definitions
@@ -130,7 +150,9 @@ def shared_ratio(surrogate, made):
 
 
 @every_sequence_ratio
-def test_sequence_ratio_clips_the_product_or_the_geometric_mean_of_a_turn_s_or_a_sequence_s_ratios(surrogate):
+def test_sequence_ratio_clips_the_product_or_the_geometric_mean_of_a_turn_s_or_a_sequence_s_ratios(
+    surrogate,
+):
     made = batch()
     expected = [clipped(rho, c) for rho, c in zip(shared_ratio(surrogate, made).flat, made[2].flat)]
     close(objective(surrogate, made), np.where(made[3], np.reshape(expected, made[3].shape), 0.0))
@@ -140,7 +162,9 @@ def test_sequence_ratio_clips_the_product_or_the_geometric_mean_of_a_turn_s_or_a
 
 
 @pytest.mark.parametrize("credit", [2.0, -2.0])
-def test_good_actions_stop_being_reinforced_above_the_clip_and_bad_ones_stop_being_suppressed_below_it(credit):
+def test_good_actions_stop_being_reinforced_above_the_clip_and_bad_ones_stop_being_suppressed_below_it(
+    credit,
+):
     found = slope(ClippedRatio(**WIDE), at_ratios(credit))[:, 0, 0]
     cut = RATIO > 1.3 if credit > 0 else RATIO < 0.8
     close(found, np.where(cut, 0.0, RATIO * credit))
@@ -166,7 +190,9 @@ def test_policy_ratio_s_gradient_is_never_cut():
 
 
 @every_sequence_ratio
-def test_a_sequence_s_gradient_is_the_sum_of_its_tokens_that_are_not_cut_times_the_shared_ratio(surrogate):
+def test_a_sequence_s_gradient_is_the_sum_of_its_tokens_that_are_not_cut_times_the_shared_ratio(
+    surrogate,
+):
     """By each token's log-probability: its own part of GSPO-token, else every one's part, over the length if `mean`."""
     made = batch()
     rho, (_, _, credit, mask) = shared_ratio(surrogate, made), made
@@ -180,7 +206,9 @@ def test_a_sequence_s_gradient_is_the_sum_of_its_tokens_that_are_not_cut_times_t
 
 
 @pytest.mark.parametrize("level", ["turn", "sequence"])
-def test_gspo_token_has_gspo_s_value_and_where_a_sequence_shares_its_credit_also_its_gradient(level):
+def test_gspo_token_has_gspo_s_value_and_where_a_sequence_shares_its_credit_also_its_gradient(
+    level,
+):
     log_prob, old, credit, mask = batch()
     gspo = SequenceRatio(**WIDE, level=level)
     by_token = GspoToken(**vars(gspo))
@@ -206,7 +234,9 @@ def test_where_the_policy_has_not_moved_every_gradient_is_the_policy_gradient(su
     _, old, credit, mask = batch()
     made = old, old, np.broadcast_to(credit[:, :1, :1], mask.shape), mask
     expected = slope(LogLikelihood(), made)
-    if isinstance(surrogate, SequenceRatio) and not (surrogate.mean or isinstance(surrogate, GspoToken)):
+    if isinstance(surrogate, SequenceRatio) and not (
+        surrogate.mean or isinstance(surrogate, GspoToken)
+    ):
         expected = expected * mask.sum(2 if surrogate.level == "turn" else (1, 2), keepdims=True)
     close(slope(surrogate, made), expected, rtol=1e-5)
     assert np.abs(expected).max() > 0.1
@@ -228,7 +258,9 @@ def test_where_every_sequence_has_one_token_the_sequence_ratio_is_the_clipped_ra
 def test_where_an_episode_has_one_turn_the_ratio_of_turns_is_that_of_sequences(mean):
     log_prob, old, credit, mask = batch()
     made = log_prob, old, credit, mask & (np.arange(T) == 0)[:, None]
-    turn, sequence = (SequenceRatio(**WIDE, level=level, mean=mean) for level in ("turn", "sequence"))
+    turn, sequence = (
+        SequenceRatio(**WIDE, level=level, mean=mean) for level in ("turn", "sequence")
+    )
     close(slope(turn, made), slope(sequence, made))
 
 
@@ -256,7 +288,9 @@ def test_the_clip_s_diagnostics_count_the_tokens_without_gradient():
     for credit in (-1.0, 1.0):
         low, high = clip_fractions(ClippedRatio(**WIDE), at_ratios(credit))
         active, other = (low, high) if credit < 0 else (high, low)
-        np.testing.assert_array_equal(active == 1, slope(ClippedRatio(**WIDE), at_ratios(credit)) == 0)
+        np.testing.assert_array_equal(
+            active == 1, slope(ClippedRatio(**WIDE), at_ratios(credit)) == 0
+        )
         assert not other.any()
 
 
@@ -299,5 +333,7 @@ def test_a_sequence_s_objective_does_not_depend_on_the_other_sequences(seed, sur
 def test_who_compares_with_the_policy_that_acted_says_so():
     log_prob, old, credit, mask = batch()
     for surrogate in EVERY:
-        moved = objective(surrogate, (log_prob, old - 0.5, credit, mask)) - objective(surrogate, (log_prob, old, credit, mask))
+        moved = objective(surrogate, (log_prob, old - 0.5, credit, mask)) - objective(
+            surrogate, (log_prob, old, credit, mask)
+        )
         assert surrogate.compares == (np.abs(moved).max() > 0), surrogate

@@ -31,7 +31,11 @@ def sequence(spec, branched=False):
         found += [Token("observation", t, i) for i in range(spec.observation_length)]
         found += [Token("action", t, i) for i in range(spec.action_length)]
     if branched:
-        found += [Token("label", t, i) for t in range(spec.num_turns) for i in range(spec.action_length - 1)]
+        found += [
+            Token("label", t, i)
+            for t in range(spec.num_turns)
+            for i in range(spec.action_length - 1)
+        ]
     return found
 
 
@@ -65,7 +69,9 @@ def test_an_action_token_is_predicted_from_the_token_before_it(spec):
 
 
 @every_spec
-def test_a_label_token_is_predicted_from_the_label_before_it_and_the_first_from_the_observation(spec):
+def test_a_label_token_is_predicted_from_the_label_before_it_and_the_first_from_the_observation(
+    spec,
+):
     everything = sequence(spec, branched=True)
     for t, a in itertools.product(range(spec.num_turns), range(spec.action_length)):
         before = ("label", t, a - 1) if a else ("observation", t, spec.observation_length - 1)
@@ -74,9 +80,14 @@ def test_a_label_token_is_predicted_from_the_label_before_it_and_the_first_from_
 
 @every_spec
 def test_positions_count_the_story_that_a_token_sees(spec):
-    history, markov = (layout.position(spec, context, branched=True) for context in ("history", "markov"))
+    history, markov = (
+        layout.position(spec, context, branched=True) for context in ("history", "markov")
+    )
     for i, token in enumerate(sequence(spec, branched=True)):
-        seen = [layout.sees(spec, context, branched=True)[i].sum() - 1 for context in ("history", "markov")]
+        seen = [
+            layout.sees(spec, context, branched=True)[i].sum() - 1
+            for context in ("history", "markov")
+        ]
         assert [history[i], markov[i]] == seen, token
 
 
@@ -88,9 +99,14 @@ def test_a_turn_starts_with_its_first_observation(spec):
 
 def test_tokens_puts_every_field_where_the_sequence_says_and_is_valid_where_the_policy_wrote():
     task = Walk()
-    episodes = jax.device_get(compiled(lambda: rollout(task, actors.Random(), jax.random.key(0), jnp.arange(4), 2))())
+    episodes = jax.device_get(
+        compiled(lambda: rollout(task, actors.Random(), jax.random.key(0), jnp.arange(4), 2))()
+    )
     token, valid = layout.tokens(episodes, branched=True)
-    ones = {"prompt": np.ones_like(episodes.prompt, bool), "observation": np.ones_like(episodes.observation, bool)}
+    ones = {
+        "prompt": np.ones_like(episodes.prompt, bool),
+        "observation": np.ones_like(episodes.observation, bool),
+    }
     mask = ones | {"action": episodes.mask, "label": episodes.label_mask}
     for i, (kind, turn, place) in enumerate(sequence(task.spec, branched=True)):
         where = (slice(None), slice(None)) + ((place,) if kind == "prompt" else (turn, place))

@@ -16,7 +16,10 @@ from agentic_rl.rollout import actors
 from agentic_rl.rollout.rollout import rollout
 from tests.toys import TINY, Walk, compiled, weights
 
-TASKS = {"one-token prompt and action": Walk(action_length=1, prompt_length=1), "long ones": Walk(prompt_length=3)}
+TASKS = {
+    "one-token prompt and action": Walk(action_length=1, prompt_length=1),
+    "long ones": Walk(prompt_length=3),
+}
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
 every_context = pytest.mark.parametrize("context", ["history", "markov"])
 
@@ -24,35 +27,55 @@ every_context = pytest.mark.parametrize("context", ["history", "markov"])
 @cache
 def sequences(task, num_problems=6):
     """Ragged episodes as (token, valid, mask), batched over B, and the branched ones; a random actor ends many actions early."""
-    episodes = compiled(lambda: rollout(task, actors.Random(), jax.random.key(1), jnp.arange(num_problems), 2))()
-    flat = [x.reshape((-1,) + x.shape[2:]) for branched in (False, True) for x in layout.tokens(episodes, branched)]
+    episodes = compiled(
+        lambda: rollout(task, actors.Random(), jax.random.key(1), jnp.arange(num_problems), 2)
+    )()
+    flat = [
+        x.reshape((-1,) + x.shape[2:])
+        for branched in (False, True)
+        for x in layout.tokens(episodes, branched)
+    ]
     masks = [x.reshape((-1,) + x.shape[2:]) for x in (episodes.mask, episodes.label_mask)]
     return (*flat[:2], masks[0]), (*flat[2:], masks[1])
 
 
 @cache
 def forward(of, spec, branched=False):
-    return compiled(lambda params, token, valid: transformer.apply(of, params, spec, token, valid, branched))
+    return compiled(
+        lambda params, token, valid: transformer.apply(of, params, spec, token, valid, branched)
+    )
 
 
 def poison(token, valid, seed=0):
     """`token` with garbage where it is not valid."""
-    return jnp.where(valid, token, jax.random.randint(jax.random.key(seed), token.shape, 0, tokens.VOCABULARY))
+    return jnp.where(
+        valid, token, jax.random.randint(jax.random.key(seed), token.shape, 0, tokens.VOCABULARY)
+    )
 
 
 def read_step_by_step(of, params, spec, token, valid):
     """What `apply` computes, by `decode`: the prompt, then per turn the token before and the observation, then token by token."""
     behind, observed, markov = spec.prompt_length, spec.observation_length, of.context == "markov"
-    decode = compiled(lambda memory, token, index: transformer.decode(of, params, memory, token, index))
+    decode = compiled(
+        lambda memory, token, index: transformer.decode(of, params, memory, token, index)
+    )
     memory, found = transformer.empty_cache(of, params, spec, len(token)), []
     if behind > 1:
         memory = decode(memory, token[:, : behind - 1], 0)[-1]
     for t in range(spec.num_turns):
         there = layout.start_of_turn(spec, t)
         here = behind if markov else there
-        chunk = jnp.concatenate([token[:, behind - 1 if markov else there - 1, None], token[:, there : there + observed]], axis=1)
+        chunk = jnp.concatenate(
+            [
+                token[:, behind - 1 if markov else there - 1, None],
+                token[:, there : there + observed],
+            ],
+            axis=1,
+        )
         for a in range(spec.action_length):
-            logits, value, memory = decode(memory, chunk, here - 1 if a == 0 else here + observed + a - 1)
+            logits, value, memory = decode(
+                memory, chunk, here - 1 if a == 0 else here + observed + a - 1
+            )
             found.append((logits, value))
             chunk = token[:, there + observed + a, None]
         if not markov:
@@ -64,7 +87,9 @@ def read_step_by_step(of, params, spec, token, valid):
 
 @every_context
 @every_task
-def test_decoding_against_a_cache_is_the_full_forward_pass_even_if_padding_is_garbage(task, context):
+def test_decoding_against_a_cache_is_the_full_forward_pass_even_if_padding_is_garbage(
+    task, context
+):
     of, (token, valid, mask) = replace(TINY, context=context), sequences(task)[0]
     full = forward(of, task.spec)(weights(of), token, valid)
     step_by_step = read_step_by_step(of, weights(of), task.spec, poison(token, valid), valid)
@@ -93,15 +118,29 @@ def test_logits_and_values_depend_on_exactly_the_tokens_they_may_see(context, br
     spec, params = task.spec, weights(of)
     sees, predictor = layout.sees(spec, context, branched), layout.predictor(spec, branched)
     length = len(sees)
-    valid = jnp.ones((1, length), bool).at[0, layout.predictor(spec)[1, 2]].set(False)  # one token of turn 1 is padding
-    project = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(tokens.VOCABULARY,), ()])]
+    valid = (
+        jnp.ones((1, length), bool).at[0, layout.predictor(spec)[1, 2]].set(False)
+    )  # one token of turn 1 is padding
+    project = [
+        jax.random.normal(jax.random.key(i), shape)
+        for i, shape in enumerate([(tokens.VOCABULARY,), ()])
+    ]
 
     def summary(table):
-        outputs = transformer.apply(of, params | {"embedding": {"embedding": table}}, spec, jnp.arange(length)[None], valid, branched)
+        outputs = transformer.apply(
+            of,
+            params | {"embedding": {"embedding": table}},
+            spec,
+            jnp.arange(length)[None],
+            valid,
+            branched,
+        )
         return jnp.stack([outputs[0][0] @ project[0], outputs[1][0] * project[1]])
 
     influence = jnp.abs(compiled(jax.jacrev(summary))(params["embedding"]["embedding"])).sum(-1)
-    allowed = sees[predictor] & (valid[0] | np.eye(length, dtype=bool)[predictor])  # a token knows itself, even as padding
+    allowed = sees[predictor] & (
+        valid[0] | np.eye(length, dtype=bool)[predictor]
+    )  # a token knows itself, even as padding
     assert (influence[..., :length] == 0)[:, ~allowed].all()
     assert (influence[..., :length] > 0)[:, allowed].all()
 
@@ -111,7 +150,10 @@ def test_in_markov_context_a_turn_reads_the_same_whenever_it_comes_and_whatever_
     token, valid, _ = sequences(task)[0]
 
     def a_turn_later(x):
-        prompt, turns = x[:, : task.spec.prompt_length], x[:, task.spec.prompt_length :].reshape(len(x), task.num_turns, -1)
+        prompt, turns = (
+            x[:, : task.spec.prompt_length],
+            x[:, task.spec.prompt_length :].reshape(len(x), task.num_turns, -1),
+        )
         return jnp.concatenate([prompt, jnp.roll(turns, 1, axis=1).reshape(len(x), -1)], axis=1)
 
     rolled = a_turn_later(token), a_turn_later(valid)
@@ -132,13 +174,17 @@ def test_attention_scores_depend_on_the_distance_between_positions_alone():
     q, k = (jax.random.normal(jax.random.key(i), (2, 5, 2, 8)) for i in range(2))
 
     def scores(shift):
-        turned = [transformer.rotate(x, jnp.array([0, 1, 2, 7, 30]) + shift, 10_000) for x in (q, k)]
+        turned = [
+            transformer.rotate(x, jnp.array([0, 1, 2, 7, 30]) + shift, 10_000) for x in (q, k)
+        ]
         return jnp.einsum("blhk,bshk->bhls", *turned)
 
     np.testing.assert_allclose(scores(0), scores(50), rtol=1e-4, atol=1e-4)
     unturned = jnp.einsum("blhk,bshk->bhls", q, k)
     assert jnp.abs(scores(0) - unturned).max() > 0.1
-    np.testing.assert_allclose(*(jnp.diagonal(x, axis1=-2, axis2=-1) for x in (scores(0), unturned)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        *(jnp.diagonal(x, axis1=-2, axis2=-1) for x in (scores(0), unturned)), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_float64_weights_compute_in_float64_from_end_to_end():
@@ -159,7 +205,10 @@ def test_float64_weights_compute_in_float64_from_end_to_end():
 def test_bfloat16_computes_nearly_the_same_and_gives_float32_logits():
     task = Walk(prompt_length=3)
     token, valid, mask = sequences(task)[0]
-    single, half = (forward(of, task.spec)(weights(), token, valid) for of in (TINY, replace(TINY, dtype="bfloat16")))
+    single, half = (
+        forward(of, task.spec)(weights(), token, valid)
+        for of in (TINY, replace(TINY, dtype="bfloat16"))
+    )
     for x, y in zip(single, half):
         assert y.dtype == jnp.float32
         assert 0 < jnp.abs(x - y)[mask].max() < 0.1 * jnp.abs(x)[mask].max()
@@ -170,7 +219,11 @@ def test_recomputing_in_the_backward_pass_gives_the_same_gradient():
     token, valid, _ = sequences(task)[0]
 
     def slope(of):
-        return jax.grad(lambda p: jax.nn.log_softmax(transformer.apply(of, p, task.spec, token, valid)[0])[..., tokens.END].mean())
+        return jax.grad(
+            lambda p: jax.nn.log_softmax(transformer.apply(of, p, task.spec, token, valid)[0])[
+                ..., tokens.END
+            ].mean()
+        )
 
     programs = [jax.make_jaxpr(slope(x))(weights()) for x in (TINY, of)]
     assert ["remat" in str(p) or "checkpoint" in str(p) for p in programs] == [False, True]
@@ -182,10 +235,16 @@ def test_a_tied_head_is_the_embedding_and_an_untied_one_has_its_own_weights():
     task, untied = Walk(prompt_length=3), replace(TINY, tied=False)
     token, valid, mask = sequences(task)[0]
     params = weights(untied)
-    assert transformer.num_params(untied) - transformer.num_params(TINY) == TINY.width * tokens.VOCABULARY
+    assert (
+        transformer.num_params(untied) - transformer.num_params(TINY)
+        == TINY.width * tokens.VOCABULARY
+    )
     shared = {name: x for name, x in params.items() if name != "head"}
     copied = params | {"head": {"kernel": params["embedding"]["embedding"].T}}
-    own, tied, copy = (forward(of, task.spec)(p, token, valid)[0] for of, p in ((untied, params), (TINY, shared), (untied, copied)))
+    own, tied, copy = (
+        forward(of, task.spec)(p, token, valid)[0]
+        for of, p in ((untied, params), (TINY, shared), (untied, copied))
+    )
     np.testing.assert_allclose(tied, copy, rtol=1e-5, atol=1e-5)
     assert jnp.abs(own - tied)[mask].max() > 0.1
 
@@ -197,7 +256,9 @@ def test_the_default_policy_has_135553_weights():
 def test_fresh_weights_are_nearly_indifferent_and_value_everything_at_zero():
     task = Walk(prompt_length=3)
     token, valid, mask = sequences(task)[0]
-    logits, value = forward(TINY, task.spec)(transformer.init(TINY, jax.random.key(0)), token, valid)
+    logits, value = forward(TINY, task.spec)(
+        transformer.init(TINY, jax.random.key(0)), token, valid
+    )
     assert jnp.exp(jax.nn.log_softmax(logits))[mask].max() < 2 / tokens.VOCABULARY
     assert (value == 0).all()
 

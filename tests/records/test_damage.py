@@ -52,8 +52,16 @@ DAMAGE = {
 }
 TEXTS = ("config.json", "metrics.jsonl", "episodes.jsonl", "result.json")
 VIEW = "run"  # of TensorBoard, named as the directory
-OTHERS = ("checkpoints", "checkpoints/3", "checkpoints/3/_CHECKPOINT_METADATA", "checkpoints/3/default/_METADATA", VIEW)
-CASES = [(file, how) for file in TEXTS for how in DAMAGE] + [(f, how) for f in OTHERS for how in ("missing", "a folder", "zeros")]
+OTHERS = (
+    "checkpoints",
+    "checkpoints/3",
+    "checkpoints/3/_CHECKPOINT_METADATA",
+    "checkpoints/3/default/_METADATA",
+    VIEW,
+)
+CASES = [(file, how) for file in TEXTS for how in DAMAGE] + [
+    (f, how) for f in OTHERS for how in ("missing", "a folder", "zeros")
+]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +91,12 @@ def attempt(act) -> str:
 def read(path: Path) -> None:
     """Everything that a program may ask a run directory."""
     run = RunDirectory.open(path)
-    for what in (lambda: run.metrics, lambda: run.episodes, lambda: run.result, lambda: run.restore(learner(0))):
+    for what in (
+        lambda: run.metrics,
+        lambda: run.episodes,
+        lambda: run.result,
+        lambda: run.restore(learner(0)),
+    ):
         attempt(what)
 
 
@@ -97,7 +110,10 @@ def lines(files: dict[str, bytes], *names: str) -> set[bytes]:
     return {line for name in names for line in files.get(name, b"").split(b"\n")}
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::agentic_rl.records.disk_errors.DiskNotice")
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore::agentic_rl.records.disk_errors.DiskNotice",
+)
 @pytest.mark.parametrize("file, how", CASES)
 def test_a_damaged_file_is_one_sentence_or_restored_and_nothing_is_erased(run_path, file, how):
     DAMAGE[how](run_path / file)
@@ -107,9 +123,15 @@ def test_a_damaged_file_is_one_sentence_or_restored_and_nothing_is_erased(run_pa
     refused = attempt(lambda: resume(run_path))
     after = contents(run_path)
     for name in ("metrics.jsonl", "episodes.jsonl"):
-        again = {line for line in lines(before, name) if b'"step": 3' in line and file.startswith("checkpoints/3")}  # from 2 on
+        again = {
+            line
+            for line in lines(before, name)
+            if b'"step": 3' in line and file.startswith("checkpoints/3")
+        }  # from 2 on
         assert lines(before, name) - again <= lines(after, name, f"{name}.damaged")
-    kept = {name: x for name, x in before.items() if "jsonl" not in name and not name.startswith(VIEW)}
+    kept = {
+        name: x for name, x in before.items() if "jsonl" not in name and not name.startswith(VIEW)
+    }
     moved = {name.replace("checkpoints.damaged", "checkpoints"): x for name, x in after.items()}
     assert {name: moved.get(name) for name in kept} == kept
     if file == "config.json":
@@ -122,7 +144,10 @@ def test_a_log_behind_its_checkpoint_gets_the_row_of_the_checkpoint_back(run_pat
     log = run_path / "metrics.jsonl"
     rows = log.read_text().splitlines(keepends=True)
     log.write_text("".join(rows[:2]))
-    with RunDirectory.open(run_path) as run, pytest.warns(DiskNotice, match="behind the checkpoint of update 3"):
+    with (
+        RunDirectory.open(run_path) as run,
+        pytest.warns(DiskNotice, match="behind the checkpoint of update 3"),
+    ):
         run.resume(learner(0))
         assert [row["step"] for row in run.entries()] == [0, 1, 3]
     assert log.read_text().splitlines()[-1] == rows[3].strip()
@@ -133,23 +158,37 @@ def test_without_any_row_the_log_begins_with_that_of_the_checkpoint(run_path, co
     log = run_path / "metrics.jsonl"
     last = log.read_text().splitlines()[-1]
     log.unlink() if content is None else log.write_bytes(content)
-    with RunDirectory.open(run_path) as run, pytest.warns(DiskNotice, match="behind the checkpoint of update 3"):
+    with (
+        RunDirectory.open(run_path) as run,
+        pytest.warns(DiskNotice, match="behind the checkpoint of update 3"),
+    ):
         run.resume(learner(0))
     assert log.read_text() == last + "\n"
     assert (run_path / "metrics.jsonl.damaged").exists() == bool(content)
 
 
-def test_rows_out_of_order_or_twice_are_put_in_order_and_lines_that_are_no_rows_are_kept_beside(run_path):
+def test_rows_out_of_order_or_twice_are_put_in_order_and_lines_that_are_no_rows_are_kept_beside(
+    run_path,
+):
     log = run_path / "metrics.jsonl"
     rows = log.read_text().splitlines()
     foreign = ["garbage", '{"step": "1"}', '{"step": 9, "time": 0.0, "loss": "low"}', "\0\0"]
-    log.write_text("\n".join([rows[0], rows[2], foreign[0], rows[1], foreign[1], rows[2], *foreign[2:], rows[3]]))  # no end of line
+    log.write_text(
+        "\n".join(
+            [rows[0], rows[2], foreign[0], rows[1], foreign[1], rows[2], *foreign[2:], rows[3]]
+        )
+    )  # no end of line
     with pytest.warns(DiskNotice, match="5 lines that are damaged or out of place"):
         assert [json.dumps(row) for row in RunDirectory.open(run_path).entries()] == rows
-    with RunDirectory.open(run_path) as run, pytest.warns(DiskNotice, match="is in metrics.jsonl.damaged"):
+    with (
+        RunDirectory.open(run_path) as run,
+        pytest.warns(DiskNotice, match="is in metrics.jsonl.damaged"),
+    ):
         run.resume(learner(0))
     assert log.read_text().splitlines() == rows
-    assert sorted((run_path / "metrics.jsonl.damaged").read_text().splitlines()) == sorted([*foreign, rows[2]])
+    assert sorted((run_path / "metrics.jsonl.damaged").read_text().splitlines()) == sorted(
+        [*foreign, rows[2]]
+    )
 
 
 def test_a_sound_log_is_not_written_anew(run_path):
@@ -188,7 +227,9 @@ def test_a_row_that_the_disk_refuses_leaves_no_part_of_it(run_path, monkeypatch)
 
     with RunDirectory.open(run_path) as run:
         with monkeypatch.context() as patch:
-            patch.setattr("agentic_rl.records.log.open", lambda *a, **k: Full(open(*a, **k)), raising=False)
+            patch.setattr(
+                "agentic_rl.records.log.open", lambda *a, **k: Full(open(*a, **k)), raising=False
+            )
             with pytest.raises(ConfigError, match=r"No space left on device\); make room there"):
                 run.log({"step": 4, "loss": 0.123456789})
         assert log.read_bytes() == before
@@ -201,7 +242,10 @@ def test_episodes_played_again_after_a_kill_are_logged_once(run_path):
         run.resume(learner(0))
         run.log_episodes(3, ["the same, played again"])
         run.log_episodes(4, ["new"])
-    assert RunDirectory.open(run_path).episodes[:-1] == before and len(file.read_text().splitlines()) == len(before) + 1
+    assert (
+        RunDirectory.open(run_path).episodes[:-1] == before
+        and len(file.read_text().splitlines()) == len(before) + 1
+    )
     assert RunDirectory.open(run_path).episodes[-1]["episodes"] == ["new"]
 
 
@@ -213,7 +257,10 @@ def test_a_run_written_before_checkpoints_kept_rows_still_loads(tmp_path):
     assert directory.row(2) == directory.metrics[-1] and set(BUDGET) <= set(directory.row(2))
     (path / "metrics.jsonl").unlink()
     before = contents(path)
-    with directory, pytest.raises(ConfigError, match="has no row of update 2, of which the checkpoint is"):
+    with (
+        directory,
+        pytest.raises(ConfigError, match="has no row of update 2, of which the checkpoint is"),
+    ):
         directory.resume(state)
     assert contents(path) == before
 
@@ -222,21 +269,39 @@ CONFIGS = {
     "no dict": (lambda c: "x", "config.json is damaged"),
     "no config of a run": (lambda c: c["policy"], "not the config of a run"),
     "no class": (lambda c: {k: v for k, v in c.items() if k != "class"}, "not the config of a run"),
-    "a class that is gone": (lambda c: c | {"task": {"class": "agentic_rl.envs.running_sum.Gone"}}, "another version"),
+    "a class that is gone": (
+        lambda c: c | {"task": {"class": "agentic_rl.envs.running_sum.Gone"}},
+        "another version",
+    ),
     "a class of others": (lambda c: c | {"task": {"class": "os.system"}}, "not of this package"),
     "a class that is a number": (lambda c: c | {"task": {"class": 3}}, "not of this package"),
     "a task that is none": (lambda c: c | {"task": c["policy"]}, "not the config of a run"),
     "a task that is a text": (lambda c: c | {"task": "running_sum"}, "where the task of Run"),
     "a field that is unknown": (lambda c: c | {"speed": 3}, "another version"),
-    "a field that is missing": (lambda c: {k: v for k, v in c.items() if k != "task"}, "another version"),
-    "a text for a number": (lambda c: c | {"updates": "200"}, "has '200' where the updates of Run is of the kind int"),
+    "a field that is missing": (
+        lambda c: {k: v for k, v in c.items() if k != "task"},
+        "another version",
+    ),
+    "a text for a number": (
+        lambda c: c | {"updates": "200"},
+        "has '200' where the updates of Run is of the kind int",
+    ),
     "a fraction for a whole number": (lambda c: c | {"seeds": 1.5}, "where the seeds of Run"),
     "a number for a choice": (lambda c: c | {"launcher": 3}, "where the launcher of Run"),
     "a number out of range": (lambda c: c | {"updates": -1}, "updates must be 1 or more"),
-    "not a number": (lambda c: c | {"warm_start": c["warm_start"] | {"noise": float("nan")}}, "noise"),
+    "not a number": (
+        lambda c: c | {"warm_start": c["warm_start"] | {"noise": float("nan")}},
+        "noise",
+    ),
     "a list for a part": (lambda c: c | {"policy": []}, "where the policy of Run"),
-    "a text for a part": (lambda c: c | {"algorithm": c["algorithm"] | {"credit": "gae"}}, "where the credit of Algorithm"),
-    "a dict for a part": (lambda c: c | {"algorithm": c["algorithm"] | {"optimizer": {"rate": 3}}}, "where the optimizer of Algorithm"),
+    "a text for a part": (
+        lambda c: c | {"algorithm": c["algorithm"] | {"credit": "gae"}},
+        "where the credit of Algorithm",
+    ),
+    "a dict for a part": (
+        lambda c: c | {"algorithm": c["algorithm"] | {"optimizer": {"rate": 3}}},
+        "where the optimizer of Algorithm",
+    ),
 }
 
 
@@ -247,7 +312,11 @@ def test_a_damaged_config_is_one_sentence_with_its_file(tmp_path, how):
     (path / "config.json").write_text(json.dumps(whole | {"config": damage(whole["config"])}))
     with pytest.raises(ConfigError) as refused:
         load(str(path))
-    assert words in str(refused.value) and f"{path}/config.json" in str(refused.value) and "\n" not in str(refused.value)
+    assert (
+        words in str(refused.value)
+        and f"{path}/config.json" in str(refused.value)
+        and "\n" not in str(refused.value)
+    )
 
 
 @pytest.mark.parametrize("maker", [{}, {"made_by": None}, {"made_by": ["x"]}], ids=str)
@@ -263,5 +332,12 @@ def test_thinned_rows_are_spread_evenly_and_keep_every_kind():
     kept = thin(iter(rows), most=100)
     steps = [row["step"] for row in kept]
     evaluated = [row["step"] for row in kept if "eval_success" in row]
-    assert steps == sorted(set(steps)) and steps[0] == 0 and steps[-1] == 10_000 and 100 <= len(steps) <= 202
-    assert len(evaluated) >= 50 and len({b - a for a, b in zip(evaluated[:-1], evaluated[1:-1])}) == 1
+    assert (
+        steps == sorted(set(steps))
+        and steps[0] == 0
+        and steps[-1] == 10_000
+        and 100 <= len(steps) <= 202
+    )
+    assert (
+        len(evaluated) >= 50 and len({b - a for a, b in zip(evaluated[:-1], evaluated[1:-1])}) == 1
+    )

@@ -27,7 +27,9 @@ HOLDS += "lock.acquire(); print('held', flush=True); time.sleep(100)"
 def other(tmp_path):
     """A process that holds the lock of `tmp_path`."""
     root = str(Path(__file__).parents[2])
-    process = subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=root)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=root
+    )
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
@@ -38,7 +40,9 @@ def other(tmp_path):
 def test_the_second_process_is_told_who_writes_and_what_to_do(tmp_path, other):
     with pytest.raises(ConfigError) as refused:
         Lock(tmp_path).acquire()
-    assert f"Process {other.pid} on {socket.gethostname()} writes in {tmp_path}; " in str(refused.value)
+    assert f"Process {other.pid} on {socket.gethostname()} writes in {tmp_path}; " in str(
+        refused.value
+    )
     assert f"kill {other.pid}" in str(refused.value)
 
 
@@ -52,7 +56,10 @@ def test_a_process_that_was_killed_keeps_nobody_out(tmp_path, other):
 
 
 def test_the_same_process_is_told_that_it_writes_already(tmp_path):
-    with Lock(tmp_path), pytest.raises(ConfigError, match=r"This process .* close the other object first\."):
+    with (
+        Lock(tmp_path),
+        pytest.raises(ConfigError, match=r"This process .* close the other object first\."),
+    ):
         Lock(tmp_path).acquire()
     with Lock(tmp_path):
         pass
@@ -74,8 +81,14 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
         Lock(tmp_path / "file" / "folder").acquire()
 
 
-@pytest.mark.parametrize("program, flags", [(sl_vs_rl, []), (tasks_page, ["--measure", "key_door"])], ids=["sl_vs_rl", "tasks_page"])
-def test_a_program_whose_folder_another_process_writes_in_is_refused_before_it_measures(tmp_path, monkeypatch, program, flags):
+@pytest.mark.parametrize(
+    "program, flags",
+    [(sl_vs_rl, []), (tasks_page, ["--measure", "key_door"])],
+    ids=["sl_vs_rl", "tasks_page"],
+)
+def test_a_program_whose_folder_another_process_writes_in_is_refused_before_it_measures(
+    tmp_path, monkeypatch, program, flags
+):
     monkeypatch.setattr(parallel, "prepare", lambda devices: None)
     monkeypatch.setattr(console, "keep_compiled_programs", lambda: None)
     monkeypatch.setattr(program, "measure", lambda *_: pytest.fail("measured"))

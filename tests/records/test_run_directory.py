@@ -21,7 +21,11 @@ from agentic_rl.config import ConfigError
 from agentic_rl.records.disk_errors import DiskNotice
 from agentic_rl.records.run_directory import RunDirectory
 
-CONFIG = {"seed": 0, "task": {"class": "agentic_rl.envs.running_sum.RunningSum", "num_turns": 8}, "betas": (0.9, 0.95)}
+CONFIG = {
+    "seed": 0,
+    "task": {"class": "agentic_rl.envs.running_sum.RunningSum", "num_turns": 8},
+    "betas": (0.9, 0.95),
+}
 
 
 class Learner(NamedTuple):
@@ -42,12 +46,17 @@ def learner(step: int, width: int = 3) -> Learner:
 def same_bits(a, b) -> bool:
     leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     return jax.tree.structure(a) == jax.tree.structure(b) and all(
-        x.dtype == y.dtype and x.shape == y.shape and np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in leaves
+        x.dtype == y.dtype
+        and x.shape == y.shape
+        and np.asarray(x).tobytes() == np.asarray(y).tobytes()
+        for x, y in leaves
     )
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    return {
+        str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()
+    }
 
 
 def view(path: Path) -> EventAccumulator:
@@ -125,8 +134,12 @@ kill()
 @pytest.mark.parametrize("during", [False, True], ids=["between saves", "during a save"])
 def test_a_run_killed_resumes_from_the_last_complete_checkpoint(tmp_path, during):
     here = Path(__file__).parents[1]
-    script = KILLED.format(tests=str(here), root=str(here.parent), path=str(tmp_path), during=during)
-    killed = subprocess.run([sys.executable, "-c", script], env={**os.environ, "JAX_PLATFORMS": "cpu"}, timeout=60)
+    script = KILLED.format(
+        tests=str(here), root=str(here.parent), path=str(tmp_path), during=during
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "JAX_PLATFORMS": "cpu"}, timeout=60
+    )
     assert killed.returncode == -signal.SIGKILL
     last = 5 if during else 6
     assert len(list(tmp_path.glob("checkpoints/*tmp*"))) == during
@@ -162,7 +175,10 @@ def test_a_run_without_its_checkpoints_keeps_its_log_and_does_not_start_over(tmp
     train(tmp_path, range(3))
     shutil.rmtree(tmp_path / "checkpoints")
     before = contents(tmp_path)
-    with RunDirectory.create(tmp_path, CONFIG) as run, pytest.raises(ConfigError, match="logged 2 updates and holds no checkpoint"):
+    with (
+        RunDirectory.create(tmp_path, CONFIG) as run,
+        pytest.raises(ConfigError, match="logged 2 updates and holds no checkpoint"),
+    ):
         run.resume(learner(0))
     assert contents(tmp_path) == before
 
@@ -172,7 +188,10 @@ def test_a_torn_last_line_is_no_row(tmp_path):
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 2, "lo')
     assert [row["step"] for row in RunDirectory.open(tmp_path).metrics] == [1, 2]
-    with RunDirectory.create(tmp_path, CONFIG) as run, pytest.warns(DiskNotice, match="metrics.jsonl was damaged"):
+    with (
+        RunDirectory.create(tmp_path, CONFIG) as run,
+        pytest.warns(DiskNotice, match="metrics.jsonl was damaged"),
+    ):
         run.resume(learner(0))
         run.log({"step": 3, "loss": 0.5})
         assert [row["step"] for row in run.metrics] == [1, 2, 3]
@@ -182,7 +201,9 @@ def test_a_torn_last_line_is_no_row(tmp_path):
 def test_numbers_read_back_as_they_were(tmp_path):
     values = np.float32([0.1, 1 / 3, 1e-45, 3.4e38, np.nan, np.inf, -np.inf])
     with RunDirectory.create(tmp_path, CONFIG) as run:
-        run.log({"step": np.int64(1), "numpy": values, "jax": jnp.asarray(values), "scalar": values[1]})
+        run.log(
+            {"step": np.int64(1), "numpy": values, "jax": jnp.asarray(values), "scalar": values[1]}
+        )
     row = RunDirectory.open(tmp_path).metrics[0]
     assert same_bits(np.float32(row["numpy"]), values) and same_bits(np.float32(row["jax"]), values)
     assert row["step"] == 1 and np.float32(row["scalar"]) == values[1]
@@ -198,10 +219,14 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path):
             run.log({"step": step, "success": [step / 10, step / 5], "loss": 1 / (step or 1)})
     steps = range(1, 6)
     assert scalars(tmp_path, "train/loss") == [(step, pytest.approx(1 / step)) for step in steps]
-    assert scalars(tmp_path, "train/success") == [(step, pytest.approx(0.15 * step)) for step in steps]
+    assert scalars(tmp_path, "train/success") == [
+        (step, pytest.approx(0.15 * step)) for step in steps
+    ]
     events = view(tmp_path)
     assert [event.step for event in events.Tensors("episodes/text_summary")] == [1, 2, 3]
-    assert [event.wall_time for event in events.Scalars("train/loss")] == [row["time"] for row in RunDirectory.open(tmp_path).metrics]
+    assert [event.wall_time for event in events.Scalars("train/loss")] == [
+        row["time"] for row in RunDirectory.open(tmp_path).metrics
+    ]
 
 
 def test_a_finished_run_has_a_result_its_hyperparameters_and_learning_curves(tmp_path):
@@ -212,8 +237,13 @@ def test_a_finished_run_has_a_result_its_hyperparameters_and_learning_curves(tmp
     assert RunDirectory.open(tmp_path).result == {"success": 0.5}
     events = view(tmp_path)
     assert events.Tags()["images"] == ["learning_curves"]
-    assert "hparams" in events.summary_metadata["_hparams_/session_start_info"].plugin_data.plugin_name
-    assert b"running_sum" in events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert (
+        "hparams" in events.summary_metadata["_hparams_/session_start_info"].plugin_data.plugin_name
+    )
+    assert (
+        b"running_sum"
+        in events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    )
 
 
 def test_a_foreign_directory_or_file_is_refused_and_left_as_it_was(tmp_path):
@@ -245,17 +275,23 @@ def harm(folder: Path, how: str) -> None:
     file = max(folder.rglob("*"), key=lambda file: file.stat().st_size if file.is_file() else -1)
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
-    file.write_bytes({"truncated": data[: len(data) // 2], "one bit flipped": data, "missing": b""}[how])
+    file.write_bytes(
+        {"truncated": data[: len(data) // 2], "one bit flipped": data, "missing": b""}[how]
+    )
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax leaves its other reads unawaited
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Orbax leaves its other reads unawaited
 @pytest.mark.parametrize("how", ["truncated", "one bit flipped", "missing"])
 def test_of_a_damaged_checkpoint_the_one_before_it_is_used_and_nothing_is_erased(tmp_path, how):
     train(tmp_path, range(1, 3), width=500)
     folder = tmp_path / "checkpoints" / "2"
     harm(folder, how)
     harmed, before = contents(folder), contents(tmp_path)
-    with pytest.warns(DiskNotice, match=f"{folder} is damaged. The one before it, of update 1, is used"):
+    with pytest.warns(
+        DiskNotice, match=f"{folder} is damaged. The one before it, of update 1, is used"
+    ):
         step, state = RunDirectory.open(tmp_path).restore(learner(0, width=500))
     assert step == 1 and same_bits(state, learner(1, width=500)) and contents(tmp_path) == before
     with RunDirectory.create(tmp_path, CONFIG) as run, pytest.warns(DiskNotice, match="is damaged"):
@@ -280,10 +316,15 @@ def test_if_all_checkpoints_are_damaged_nothing_is_dropped(tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_a_checkpoint_of_other_shapes_dtypes_or_structure_is_refused_and_the_difference_named(tmp_path):
+def test_a_checkpoint_of_other_shapes_dtypes_or_structure_is_refused_and_the_difference_named(
+    tmp_path,
+):
     train(tmp_path, range(1, 2))
     run, state = RunDirectory.open(tmp_path), learner(0)
-    with pytest.raises(ConfigError, match=r"optimizer/1/0/mu/w is float32\[2, 3, 4\] there and float32\[2, 5, 4\] here"):
+    with pytest.raises(
+        ConfigError,
+        match=r"optimizer/1/0/mu/w is float32\[2, 3, 4\] there and float32\[2, 5, 4\] here",
+    ):
         run.restore(learner(0, width=5))
     with pytest.raises(ConfigError, match=r"num_updates is int32\[2\] there and float32\[2\] here"):
         run.restore(state._replace(num_updates=jnp.zeros(2)))
@@ -315,7 +356,10 @@ def test_a_config_that_the_disk_refuses_leaves_the_run_finished_as_it_was(tmp_pa
     monkeypatch.setattr("agentic_rl.records.atomic_files.write", full)
     with RunDirectory.open(tmp_path) as run, pytest.raises(ConfigError, match="No space left"):
         run.reconfigure({**CONFIG, "updates": 400})
-    assert RunDirectory.open(tmp_path).result == {"success": 0.5} and "updates" not in RunDirectory.open(tmp_path).config
+    assert (
+        RunDirectory.open(tmp_path).result == {"success": 0.5}
+        and "updates" not in RunDirectory.open(tmp_path).config
+    )
 
 
 def test_whoever_writes_keeps_others_out_until_it_closes(tmp_path):
@@ -395,14 +439,24 @@ print(*refused, sep="\\n")
 """
 
 
-def test_a_disk_that_fills_up_while_training_ends_the_run_in_a_sentence_and_keeps_the_checkpoint(tmp_path):
+def test_a_disk_that_fills_up_while_training_ends_the_run_in_a_sentence_and_keeps_the_checkpoint(
+    tmp_path,
+):
     here = Path(__file__).parents[1]
     script = FULL.format(tests=str(here), root=str(here.parent), path=str(tmp_path))
     command = [sys.executable, "-c", script]
-    ended = subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, timeout=60, capture_output=True, text=True)
+    ended = subprocess.run(
+        command,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
     assert "Traceback" not in ended.stderr, ended.stderr
     save, log = ended.stdout.splitlines()
-    assert save.startswith(f"Cannot write a checkpoint to {tmp_path / 'checkpoints'} (File too large")
+    assert save.startswith(
+        f"Cannot write a checkpoint to {tmp_path / 'checkpoints'} (File too large"
+    )
     assert log.startswith(f"Cannot write to {tmp_path} (File too large)")
     run = RunDirectory.open(tmp_path)
     assert run.restore(learner(0))[0] == 1

@@ -58,11 +58,26 @@ def read(folder) -> EventAccumulator:
 def test_metrics_stand_in_groups_and_success_comes_first(tmp_path):
     write(tmp_path / "grpo")
     tags = runs(tmp_path)["grpo/grpo"]["scalars"]
-    assert sorted({each.partition("/")[0] for each in tags}) == ["at_a_glance", "budget", "credit", "eval", "train"]
-    assert {"eval/success", "eval/return", "train/success", "train/loss", "credit/credit_std", "budget/env_steps"} <= set(tags)
+    assert sorted({each.partition("/")[0] for each in tags}) == [
+        "at_a_glance",
+        "budget",
+        "credit",
+        "eval",
+        "train",
+    ]
+    assert {
+        "eval/success",
+        "eval/return",
+        "train/success",
+        "train/loss",
+        "credit/credit_std",
+        "budget/env_steps",
+    } <= set(tags)
     assert sorted(tags)[0] == "at_a_glance/success"
     for shown in ("at_a_glance/success", "eval/success"):
-        assert [event.value for event in read(tmp_path / "grpo" / "grpo").Scalars(shown)] == pytest.approx([0.4] * 3)
+        assert [
+            event.value for event in read(tmp_path / "grpo" / "grpo").Scalars(shown)
+        ] == pytest.approx([0.4] * 3)
 
 
 @pytest.mark.parametrize(
@@ -96,12 +111,16 @@ def test_seeds_have_runs_only_where_they_were_asked_for(tmp_path):
         write_seeds(tmp_path / "seeds", 5, RunDirectory.open(tmp_path / "grpo").entries())
     assert list(runs(tmp_path / "grpo")) == ["grpo"]
     assert sorted(runs(tmp_path / "seeds")) == ["seed5", "seed6"]
-    assert [event.value for event in read(tmp_path / "seeds" / "seed6").Scalars("eval/success")] == pytest.approx([0.6] * 3)
+    assert [
+        event.value for event in read(tmp_path / "seeds" / "seed6").Scalars("eval/success")
+    ] == pytest.approx([0.6] * 3)
 
 
 def settings_of(folder) -> dict:
     metadata = read(folder).summary_metadata
-    assert "_hparams_/experiment" not in metadata  # else TensorBoard lists the settings of the first run only
+    assert (
+        "_hparams_/experiment" not in metadata
+    )  # else TensorBoard lists the settings of the first run only
     content = metadata["_hparams_/session_start_info"].plugin_data.content
     values = HParamsPluginData.FromString(content).session_start_info.hparams
     return {key: getattr(value, value.WhichOneof("kind")) for key, value in values.items()}
@@ -116,12 +135,22 @@ def test_hparams_have_short_names_and_no_class_paths(tmp_path):
 
 
 def test_hparams_are_what_is_not_default_and_of_a_new_combination_its_parts():
-    changed = swap(algorithms.GRPO, optimizer=Adam(learning_rate=1e-3), credit=replace(algorithms.GRPO.credit, eps=0.5))
+    changed = swap(
+        algorithms.GRPO,
+        optimizer=Adam(learning_rate=1e-3),
+        credit=replace(algorithms.GRPO.credit, eps=0.5),
+    )
     shown = hparams(to_json(replace(GRPO, algorithm=changed, warm_start=WarmStart(updates=10))))
     assert (shown["learning_rate"], shown["eps"], shown["warm_start.updates"]) == (1e-3, 0.5, 10)
     assert "warm_start.learning_rate" not in shown and "surrogate" not in shown
-    custom = hparams(to_json(replace(GRPO, algorithm=swap(algorithms.GRPO, credit=algorithms.REINFORCE.credit))))
-    assert (custom["algorithm"], custom["credit"], custom["surrogate"]) == ("custom", "reward_to_go", "clipped_ratio")
+    custom = hparams(
+        to_json(replace(GRPO, algorithm=swap(algorithms.GRPO, credit=algorithms.REINFORCE.credit)))
+    )
+    assert (custom["algorithm"], custom["credit"], custom["surrogate"]) == (
+        "custom",
+        "reward_to_go",
+        "clipped_ratio",
+    )
 
 
 @pytest.mark.parametrize("row", algorithms.by_name())
@@ -133,8 +162,17 @@ def test_hparams_of_a_mixture_of_own_data_and_of_another_version_are_short():
     data = Pairs((f"question {i}", str(i)) for i in range(300))
     mixed = hparams(to_json(replace(GRPO, task={"running_sum": TASK, "dataset": Dataset(data)})))
     assert mixed["task"] == "running_sum + dataset" and mixed["dataset.pairs"] == "<300 pairs>"
-    assert hparams(to_json(replace(GRPO, task=Dataset(data, "mine"))))["task"] == "dataset(mine, 300 pairs)"
-    later = hparams({"task": {"class": "agentic_rl.envs.gone.GoneForEver", "size": 3}, "levels": list(range(50)), "limits": {"low": 2}})
+    assert (
+        hparams(to_json(replace(GRPO, task=Dataset(data, "mine"))))["task"]
+        == "dataset(mine, 300 pairs)"
+    )
+    later = hparams(
+        {
+            "task": {"class": "agentic_rl.envs.gone.GoneForEver", "size": 3},
+            "levels": list(range(50)),
+            "limits": {"low": 2},
+        }
+    )
     assert later == {"task": "gone_for_ever", "size": 3, "levels": "50 values", "limits.low": 2}
 
 
@@ -145,15 +183,25 @@ def test_a_clock_measures_chunks_by_the_times_of_their_rows():
     shown = {step: rates for step, rates in seen.items() if rates}
     assert sorted(shown) == [1, 11, 21]
     assert shown[21] == pytest.approx(
-        {"time/seconds_per_update": 0.5, "time/env_steps_per_second": 800, "time/trained_tokens_per_second": 40}, rel=0.01
+        {
+            "time/seconds_per_update": 0.5,
+            "time/env_steps_per_second": 800,
+            "time/trained_tokens_per_second": 40,
+        },
+        rel=0.01,
     )
 
 
 def test_times_are_logged_beside_the_metrics(tmp_path, monkeypatch):
     times = iter(range(100))
-    monkeypatch.setattr(log, "time", type("Fake", (), {"time": staticmethod(lambda: 2.0 * next(times))}))
+    monkeypatch.setattr(
+        log, "time", type("Fake", (), {"time": staticmethod(lambda: 2.0 * next(times))})
+    )
     write(tmp_path / "grpo")
-    assert [(e.step, e.value) for e in read(tmp_path / "grpo" / "grpo").Scalars("time/seconds_per_update")] == [(1, 2.0), (2, 2.0)]
+    assert [
+        (e.step, e.value)
+        for e in read(tmp_path / "grpo" / "grpo").Scalars("time/seconds_per_update")
+    ] == [(1, 2.0), (2, 2.0)]
 
 
 def test_resuming_replaces_the_view_of_an_older_version_and_of_another_name(tmp_path):
@@ -165,22 +213,43 @@ def test_resuming_replaces_the_view_of_an_older_version_and_of_another_name(tmp_
     assert sorted(runs(run)) == ["old", "tensorboard/mean", "tensorboard/seed0"]
     view, rows = TensorBoard(run), RunDirectory.open(run)
     view.rewrite(rows.entries(), iter(rows.episodes))
-    assert list(runs(run)) == ["new"] and not (run / "tensorboard").exists() and not (run / "old").exists()
+    assert (
+        list(runs(run)) == ["new"]
+        and not (run / "tensorboard").exists()
+        and not (run / "old").exists()
+    )
     assert [event.step for event in read(run / "new").Scalars("train/loss")] == [0, 1, 2]
 
 
 def test_a_view_that_is_written_anew_tells_its_times_again(tmp_path):
-    view, rows = TensorBoard(tmp_path / "grpo"), [row(step) | {"time": 2.0 * step} for step in range(3)]
+    view, rows = (
+        TensorBoard(tmp_path / "grpo"),
+        [row(step) | {"time": 2.0 * step} for step in range(3)],
+    )
     for each in rows:
         view.add_row(each)
     view.rewrite(rows, [])
-    assert [(e.step, e.value) for e in read(view.folder).Scalars("time/seconds_per_update")] == [(1, 2.0), (2, 2.0)]
+    assert [(e.step, e.value) for e in read(view.folder).Scalars("time/seconds_per_update")] == [
+        (1, 2.0),
+        (2, 2.0),
+    ]
 
 
 def test_the_figure_has_a_part_for_each_group_and_success_first():
     figure = learning_curves(evaluated(step) | {"time": 2.0 * step} for step in range(3))
-    parts = {part.get_suptitle(): [panel.get_title().partition(":")[0] for panel in part.axes if panel.lines] for part in figure.subfigs}
-    assert list(parts) == ["Evaluation on unseen problems", "Training", "Credit", "Budget spent", "Time"]
+    parts = {
+        part.get_suptitle(): [
+            panel.get_title().partition(":")[0] for panel in part.axes if panel.lines
+        ]
+        for part in figure.subfigs
+    }
+    assert list(parts) == [
+        "Evaluation on unseen problems",
+        "Training",
+        "Credit",
+        "Budget spent",
+        "Time",
+    ]
     assert parts["Evaluation on unseen problems"] == ["success", "return"]
     assert parts["Training"] == ["success", "loss"] and "seconds per update" in parts["Time"]
     assert all(panel.axison == bool(panel.lines) for part in figure.subfigs for panel in part.axes)
@@ -188,10 +257,17 @@ def test_the_figure_has_a_part_for_each_group_and_success_first():
 
 def test_the_figure_of_a_diverged_run_and_of_a_single_row_can_be_drawn(tmp_path):
     for losses in ([], [2.0], [float("nan"), float("inf")]):
-        rows = ({"step": step, "time": 0.0, "loss": [1.0, loss]} for step, loss in enumerate(losses))
+        rows = (
+            {"step": step, "time": 0.0, "loss": [1.0, loss]} for step, loss in enumerate(losses)
+        )
         figure = learning_curves(rows)
         figure.savefig(tmp_path / "figure.png")
-        points = [line.get_marker() == "o" for part in figure.subfigs for panel in part.axes for line in panel.lines]
+        points = [
+            line.get_marker() == "o"
+            for part in figure.subfigs
+            for panel in part.axes
+            for line in panel.lines
+        ]
         assert points == [len(losses) == 1] * 3 * bool(losses)
 
 

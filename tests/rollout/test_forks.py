@@ -42,7 +42,9 @@ def sampler(policy_config: Policy, task: Walk, temperature=1.0) -> Sampler:
 @cache
 def player(size, task):
     def play(params, temperature, ids):
-        return rollout(task, Sampler(size, params, temperature), jax.random.key(0), ids, 2, keep_states=True)
+        return rollout(
+            task, Sampler(size, params, temperature), jax.random.key(0), ids, 2, keep_states=True
+        )
 
     return compiled(play)
 
@@ -65,28 +67,45 @@ def played(size=TINY, task=CALM, temperature=1.0, ids=IDS):
 def forked(trajectory, turn, size=TINY, task=CALM, temperature=1.0, seed=1, discount=1.0):
     actor = sampler(size, task, temperature)
     keys = jax.random.split(jax.random.key(seed), trajectory.success.size)
-    return forker(size, task)(actor.params, actor.temperature, trajectory, jnp.int32(turn), keys, jnp.float32(discount))
+    return forker(size, task)(
+        actor.params, actor.temperature, trajectory, jnp.int32(turn), keys, jnp.float32(discount)
+    )
 
 
 @both_contexts
 def test_from_every_turn_on_greedy_forks_of_greedy_episodes_earn_what_the_episode_did(size):
     trajectory = played(size, temperature=0.0)
-    assert len(np.unique(trajectory.action)) > 2 and len(np.unique(trajectory.mask.any(-1).sum(-1))) > 1
+    assert (
+        len(np.unique(trajectory.action)) > 2
+        and len(np.unique(trajectory.mask.any(-1).sum(-1))) > 1
+    )
     for discount in (1.0, 0.5):
         to_go = reward_to_go(trajectory.reward, discount)
         for turn in range(CALM.num_turns):
             np.testing.assert_allclose(
-                forked(trajectory, turn, size, temperature=0.0, discount=discount).total, to_go[..., turn], atol=1e-6
+                forked(trajectory, turn, size, temperature=0.0, discount=discount).total,
+                to_go[..., turn],
+                atol=1e-6,
             )
 
 
 @both_contexts
 def test_a_fork_reads_the_episode_it_leaves_and_not_what_came_after(size):
     trajectory = played(size)
-    other = trajectory._replace(action=trajectory.action.at[:, :, 2:].set(5), observation=trajectory.observation.at[:, :, 3:].set(5))
+    other = trajectory._replace(
+        action=trajectory.action.at[:, :, 2:].set(5),
+        observation=trajectory.observation.at[:, :, 3:].set(5),
+    )
     chex.assert_trees_all_close(forked(trajectory, 2, size), forked(other, 2, size))
-    before = trajectory._replace(action=jnp.where(trajectory.mask, 5, trajectory.action).at[:, :, 2:].set(trajectory.action[:, :, 2:]))
-    changes = [(forked(trajectory, 2, size, seed=s).total != forked(before, 2, size, seed=s).total).any() for s in range(20)]
+    before = trajectory._replace(
+        action=jnp.where(trajectory.mask, 5, trajectory.action)
+        .at[:, :, 2:]
+        .set(trajectory.action[:, :, 2:])
+    )
+    changes = [
+        (forked(trajectory, 2, size, seed=s).total != forked(before, 2, size, seed=s).total).any()
+        for s in range(20)
+    ]
     assert any(changes) == (size.context == "history")
 
 
@@ -102,7 +121,9 @@ def test_a_fork_does_not_depend_on_the_others():
     trajectory, keys = played(), jax.random.split(jax.random.key(1), 16)
     half = jax.tree.map(lambda x: x[4:], trajectory)
     actor = sampler(TINY, CALM)
-    alone = forker(TINY, CALM)(actor.params, actor.temperature, half, jnp.int32(1), keys[8:], jnp.float32(1.0))
+    alone = forker(TINY, CALM)(
+        actor.params, actor.temperature, half, jnp.int32(1), keys[8:], jnp.float32(1.0)
+    )
     np.testing.assert_allclose(alone.total, forked(trajectory, 1).total[4:], atol=1e-6)
 
 
@@ -121,7 +142,11 @@ def valued(source, task=WINDY, ids=IDS):
 def test_the_mean_of_many_forks_from_the_start_is_the_policy_s_expected_return():
     _, value, _ = valued(Forks(count=64))
     actor = sampler(TINY, WINDY)  # the same key, so the same instances
-    returns = np.asarray(compiled(lambda ids: rollout(WINDY, actor, jax.random.key(0), ids, 512).reward.sum(-1))(jnp.array(IDS)))
+    returns = np.asarray(
+        compiled(lambda ids: rollout(WINDY, actor, jax.random.key(0), ids, 512).reward.sum(-1))(
+            jnp.array(IDS)
+        )
+    )
     expected, error = returns.mean(1, keepdims=True), returns.std() * (1 / 64 + 1 / 512) ** 0.5
     np.testing.assert_allclose(value.before[:, :, 0, 0], expected.repeat(2, 1), atol=4 * error)
     assert np.ptp(expected) > 4 * error  # problems differ by more than the tolerance
@@ -133,21 +158,33 @@ def test_forks_give_a_turn_one_value_and_its_last_token_the_whole_difference():
     delta, before = np.asarray(value.after - value.before), np.asarray(value.before)
     for n, g, t in np.ndindex(mask.shape[:3]):
         count = mask[n, g, t].sum()
-        assert len(set(before[n, g, t, :count].tolist())) <= 1 and (delta[n, g, t, : max(count - 1, 0)] == 0).all()
+        assert (
+            len(set(before[n, g, t, :count].tolist())) <= 1
+            and (delta[n, g, t, : max(count - 1, 0)] == 0).all()
+        )
 
 
 def test_with_forks_and_lambda_0_the_turn_s_advantage_is_reward_plus_next_value_minus_value():
     trajectory, value, _ = valued(Forks(count=2))
-    found, alive = TurnGAE(lambda_=0.0, whiten=False)(trajectory, value), np.asarray(trajectory.mask.any(-1))
+    found, alive = (
+        TurnGAE(lambda_=0.0, whiten=False)(trajectory, value),
+        np.asarray(trajectory.mask.any(-1)),
+    )
     v = np.where(alive, value.before[..., 0], 0.0)
     after = np.concatenate([v[..., 1:], np.zeros_like(v[..., :1])], -1)
-    np.testing.assert_allclose(found[..., 0], np.where(alive, trajectory.reward + after - v, 0.0), atol=1e-6)
+    np.testing.assert_allclose(
+        found[..., 0], np.where(alive, trajectory.reward + after - v, 0.0), atol=1e-6
+    )
 
 
 def test_forks_are_charged_for_every_turn_and_token_they_play():
     trajectory, _, spent = valued(Forks(count=3))
     alive = np.asarray(trajectory.mask.any(-1))
-    assert 3 * alive.sum() <= spent["env_steps"] <= 3 * sum(alive[..., t].sum() * (WINDY.num_turns - t) for t in range(WINDY.num_turns))
+    assert (
+        3 * alive.sum()
+        <= spent["env_steps"]
+        <= 3 * sum(alive[..., t].sum() * (WINDY.num_turns - t) for t in range(WINDY.num_turns))
+    )
     assert spent["env_steps"] <= spent["generated_tokens"] <= 3 * spent["env_steps"]
 
 
@@ -159,18 +196,28 @@ def test_the_greedy_baseline_is_the_return_of_the_greedy_episode_at_the_same_pro
     assert spent["env_steps"] == greedy.mask[:, 0].any(-1).sum()
     credit = GAE(lambda_=1.0, whiten=False)(trajectory, value)
     to_go = RewardToGo()(trajectory, value)
-    np.testing.assert_allclose(credit, np.where(trajectory.mask, to_go - expected, 0.0), atol=1e-5)  # ReMax
+    np.testing.assert_allclose(
+        credit, np.where(trajectory.mask, to_go - expected, 0.0), atol=1e-5
+    )  # ReMax
 
 
-@pytest.mark.parametrize("source", [pytest.param(Forks(count=2), marks=pytest.mark.slow), Greedy()], ids=["forks", "greedy"])
+@pytest.mark.parametrize(
+    "source",
+    [pytest.param(Forks(count=2), marks=pytest.mark.slow), Greedy()],
+    ids=["forks", "greedy"],
+)
 def test_values_from_forks_are_the_same_on_one_device_and_on_two(source):
     row = replace(algorithms.VINEPPO, values=source, problems=4, attempts=2, minibatches=1)
     params = sharp(TINY)
 
     def made(params):
         of = experience.Weights(params, params, ())
-        return experience.experience(TINY, WINDY, row, of, jax.random.key(0), jnp.int32(0), row.problems)
+        return experience.experience(
+            TINY, WINDY, row, of, jax.random.key(0), jnp.int32(0), row.problems
+        )
 
-    one, two = (jax.device_get(parallel.launch(made, parallel.choose(n), "pmap")(params)) for n in (1, 2))
+    one, two = (
+        jax.device_get(parallel.launch(made, parallel.choose(n), "pmap")(params)) for n in (1, 2)
+    )
     chex.assert_trees_all_close(one.batch, two.batch, atol=1e-5)
     assert one.spent == two.spent

@@ -29,7 +29,9 @@ BATCH = tuple(range(8))
 @cache
 def program(task, actor, attempts):
     def run(params, temperature, key, ids):
-        return rollout(task, Sampler(actor, params, temperature) if params else actor, key, ids, attempts)
+        return rollout(
+            task, Sampler(actor, params, temperature) if params else actor, key, ids, attempts
+        )
 
     return compiled(run)
 
@@ -38,12 +40,18 @@ def program(task, actor, attempts):
 def play(task=WALK, ids=BATCH, attempts=2, actor=TINY, temperature=1.0, seed=0) -> Trajectory:
     """Episodes at the problems `ids`; a Policy acts with weights that often choose END."""
     params = weights(actor, likely=task.spec.choices) if isinstance(actor, Policy) else ()
-    return jax.device_get(program(task, actor, attempts)(params, jnp.float32(temperature), jax.random.key(seed), jnp.array(ids)))
+    return jax.device_get(
+        program(task, actor, attempts)(
+            params, jnp.float32(temperature), jax.random.key(seed), jnp.array(ids)
+        )
+    )
 
 
 @cache
 def reader(of, spec, branched=False):
-    return compiled(lambda params, token, valid: transformer.apply(of, params, spec, token, valid, branched)[0])
+    return compiled(
+        lambda params, token, valid: transformer.apply(of, params, spec, token, valid, branched)[0]
+    )
 
 
 def read(of, task, trajectory, branched=False):
@@ -57,7 +65,15 @@ def assert_same(one, other):
     """Numbers up to rounding, all else exactly."""
     chex.assert_trees_all_equal_shapes_and_dtypes(one, other)
     for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other)):
-        np.testing.assert_allclose(x, y, **(dict(rtol=1e-5, atol=1e-6) if np.issubdtype(x.dtype, np.floating) else dict(rtol=0, atol=0)))
+        np.testing.assert_allclose(
+            x,
+            y,
+            **(
+                dict(rtol=1e-5, atol=1e-6)
+                if np.issubdtype(x.dtype, np.floating)
+                else dict(rtol=0, atol=0)
+            ),
+        )
 
 
 def part(trajectory, problems=slice(None), attempts=slice(None)):
@@ -73,7 +89,11 @@ def turns(trajectory):
     return trajectory.mask.any(-1).sum(-1)
 
 
-@pytest.mark.parametrize("actor", [TINY, replace(TINY, context="markov"), actors.Random()], ids=["history", "markov", "random"])
+@pytest.mark.parametrize(
+    "actor",
+    [TINY, replace(TINY, context="markov"), actors.Random()],
+    ids=["history", "markov", "random"],
+)
 def test_an_episode_is_the_same_alone_and_among_others_that_play_on_longer(actor):
     batch = play(actor=actor)
     lengths = turns(batch)[:, 0]
@@ -94,7 +114,9 @@ def test_attempts_share_the_instance_and_nothing_else():
     assert (episodes.action[:, 0] != episodes.action[:, 1]).any((-1, -2)).all()
     assert len(np.unique(episodes.anchor[:, 0, 0])) > 4
     right = play(actor=actors.Expert())
-    assert (right.observation[:, 0, 1:] != right.observation[:, 1, 1:]).any()  # their transitions differ too
+    assert (
+        right.observation[:, 0, 1:] != right.observation[:, 1, 1:]
+    ).any()  # their transitions differ too
 
 
 @pytest.mark.parametrize("task", [WALK, SHORT], ids=["A=3", "A=1"])
@@ -102,8 +124,12 @@ def test_attempts_share_the_instance_and_nothing_else():
 def test_the_recorded_log_probability_is_that_of_a_teacher_forced_pass(task, context):
     of = replace(TINY, context=context)
     episodes = play(task, actor=of)
-    log_prob = np.take_along_axis(np.asarray(jax.nn.log_softmax(read(of, task, episodes))), episodes.action[..., None], -1)[..., 0]
-    np.testing.assert_allclose(episodes.log_prob, np.where(episodes.mask, log_prob, 0.0), rtol=1e-5, atol=1e-5)
+    log_prob = np.take_along_axis(
+        np.asarray(jax.nn.log_softmax(read(of, task, episodes))), episodes.action[..., None], -1
+    )[..., 0]
+    np.testing.assert_allclose(
+        episodes.log_prob, np.where(episodes.mask, log_prob, 0.0), rtol=1e-5, atol=1e-5
+    )
     assert not episodes.mask[:, :, 0].all() or task is SHORT
 
 
@@ -120,39 +146,57 @@ def test_tokens_are_drawn_as_often_as_their_probability_says():
     episodes = play(SHORT, tuple(range(64)), 16)
     probability = np.asarray(jax.nn.softmax(read(TINY, SHORT, episodes)))
     for token in SHORT.spec.choices:
-        drawn, expected = (episodes.action == token)[episodes.mask], probability[..., token][episodes.mask]
+        drawn, expected = (
+            (episodes.action == token)[episodes.mask],
+            probability[..., token][episodes.mask],
+        )
         assert abs(drawn.sum() - expected.sum()) < 4 * np.sqrt((expected * (1 - expected)).sum())
         assert expected.mean() > 0.05
 
 
-@pytest.mark.parametrize("actor", [TINY, actors.Random(), actors.Expert(noise=0.5)], ids=["policy", "random", "expert"])
+@pytest.mark.parametrize(
+    "actor", [TINY, actors.Random(), actors.Expert(noise=0.5)], ids=["policy", "random", "expert"]
+)
 def test_what_follows_the_end_of_an_action_or_of_the_episode_is_blank(actor):
     episodes = play(actor=actor)
     ended = np.cumsum(episodes.action == tokens.END, axis=-1) - (episodes.action == tokens.END) > 0
-    over = np.cumsum(episodes.reward > 0.5, axis=-1) - (episodes.reward > 0.5) > 0  # behind the turn of arrival
+    over = (
+        np.cumsum(episodes.reward > 0.5, axis=-1) - (episodes.reward > 0.5) > 0
+    )  # behind the turn of arrival
     np.testing.assert_array_equal(episodes.mask, ~ended & ~over[..., None])
     assert ended.any() and over.any()
-    blank = dict(observation=tokens.PAD, label=tokens.PAD, label_mask=False, reward=0, anchor=0, is_key=False)
+    blank = dict(
+        observation=tokens.PAD, label=tokens.PAD, label_mask=False, reward=0, anchor=0, is_key=False
+    )
     for name, x in blank.items():
         assert (getattr(episodes, name)[over] == x).all(), name
-    assert (episodes.action[~episodes.mask] == tokens.PAD).all() and (episodes.log_prob[~episodes.mask] == 0).all()
+    assert (episodes.action[~episodes.mask] == tokens.PAD).all() and (
+        episodes.log_prob[~episodes.mask] == 0
+    ).all()
     assert (episodes.reward[~over] != 0).all()
     np.testing.assert_array_equal(episodes.success, episodes.reward.max(-1) > 0.5)
 
 
-@pytest.mark.parametrize("task", [Walk(), RunningSum(num_turns=2, modulus=3), SortDigits(num_digits=2, base=3)])
+@pytest.mark.parametrize(
+    "task", [Walk(), RunningSum(num_turns=2, modulus=3), SortDigits(num_digits=2, base=3)]
+)
 def test_training_and_test_problems_share_no_instance(task):
     keys = jax.vmap(jax.random.key)(jnp.arange(300))
     instances = {}
     for split in ("train", "test"):
         state, _ = compiled(jax.vmap(lambda key: problems.draw(task, split, key)))(keys)
-        instances[split] = {tuple(np.concatenate([np.ravel(x[i]) for x in jax.device_get(state)])) for i in range(300)}
+        instances[split] = {
+            tuple(np.concatenate([np.ravel(x[i]) for x in jax.device_get(state)]))
+            for i in range(300)
+        }
     assert not instances["train"] & instances["test"]
     assert instances["train"] and instances["test"]
 
 
 def test_a_problem_of_a_split_is_one_that_the_task_itself_draws():
-    draws = compiled(jax.vmap(lambda i: WALK.reset(jax.random.fold_in(jax.random.key(7), i))[0]))(jnp.arange(20))
+    draws = compiled(jax.vmap(lambda i: WALK.reset(jax.random.fold_in(jax.random.key(7), i))[0]))(
+        jnp.arange(20)
+    )
     hashes = np.asarray(jax.vmap(problems.instance_hash)(draws))
     for split in ("train", "test"):
         first = np.flatnonzero((hashes % 4 == 0) == (split == "test"))[0]
@@ -161,11 +205,15 @@ def test_a_problem_of_a_split_is_one_that_the_task_itself_draws():
 
 
 def test_a_fixed_set_of_demonstrations_repeats_exactly_noise_included():
-    noisy = replace(algorithms.SFT, actor=actors.Expert(num_demos=4, noise=0.5), problems=2, minibatches=1)
+    noisy = replace(
+        algorithms.SFT, actor=actors.Expert(num_demos=4, noise=0.5), problems=2, minibatches=1
+    )
 
     def demonstrations(drawn):
         problem = drawn + jnp.arange(noisy.problems)
-        return collect(TINY, WALK, noisy, Weights((), (), ()), jax.random.key(0), problem, noisy.problems)[0]
+        return collect(
+            TINY, WALK, noisy, Weights((), (), ()), jax.random.key(0), problem, noisy.problems
+        )[0]
 
     program = parallel.launch(demonstrations, jax.devices()[:1], "shard_map")
     first, second, again = (jax.device_get(program(jnp.int32(drawn))) for drawn in (0, 2, 4))
@@ -180,7 +228,11 @@ def test_a_noisy_expert_slips_at_the_stated_rate():
     assert abs(agreed - expected) < 4 * np.sqrt(expected * (1 - expected) / count)
 
 
-@pytest.mark.parametrize("actor", [actors.Random(), actors.Expert(noise=1.0), TINY], ids=["random", "noisy expert", "policy"])
+@pytest.mark.parametrize(
+    "actor",
+    [actors.Random(), actors.Expert(noise=1.0), TINY],
+    ids=["random", "noisy expert", "policy"],
+)
 def test_the_task_s_luck_does_not_depend_on_what_the_actor_drew(actor):
     """One key for both would let a random choice foretell the gust of the same turn."""
     task = replace(SHORT, size=16, num_turns=2)
@@ -189,7 +241,9 @@ def test_the_task_s_luck_does_not_depend_on_what_the_actor_drew(actor):
     place, action = episodes.observation[..., 1] - tokens.VALUE, episodes.action[:, :, 0, 0]
     step = np.select([action == tokens.RIGHT, action == tokens.LEFT], [1, -1], 0)
     gust = place[..., 1] - place[..., 0] - step
-    inside = (place[..., 0] > 1) & (place[..., 0] < 14) & (abs(place[..., 0] - goal) > 2)  # no wall, no arrival
+    inside = (
+        (place[..., 0] > 1) & (place[..., 0] < 14) & (abs(place[..., 0] - goal) > 2)
+    )  # no wall, no arrival
     for token in task.spec.choices:
         chosen = inside & (action == token)
         assert chosen.sum() > 50
@@ -198,13 +252,18 @@ def test_the_task_s_luck_does_not_depend_on_what_the_actor_drew(actor):
 
 @pytest.mark.parametrize("context", ["history", "markov"])
 @pytest.mark.parametrize("task", [WALK, SortDigits(num_digits=3)], ids=["Walk", "SortDigits"])
-def test_labels_are_predicted_as_if_each_turn_were_read_alone_behind_the_actions_taken(task, context):
+def test_labels_are_predicted_as_if_each_turn_were_read_alone_behind_the_actions_taken(
+    task, context
+):
     of = replace(TINY, context=context)
     episodes = play(task, actor=of)
     branched = read(of, task, episodes, branched=True)
     for t in range(task.spec.num_turns):
         expert = episodes._replace(action=episodes.action.copy(), mask=episodes.mask.copy())
-        expert.action[:, :, t], expert.mask[:, :, t] = episodes.label[:, :, t], episodes.label_mask[:, :, t]
+        expert.action[:, :, t], expert.mask[:, :, t] = (
+            episodes.label[:, :, t],
+            episodes.label_mask[:, :, t],
+        )
         alone, here = read(of, task, expert)[:, :, t], episodes.label_mask[:, :, t]
         np.testing.assert_allclose(branched[:, :, t][here], alone[here], rtol=1e-5, atol=1e-5)
     assert (episodes.action != episodes.label)[episodes.label_mask].mean() > 0.3
@@ -214,5 +273,7 @@ def test_where_the_expert_acts_its_labels_are_its_actions():
     episodes = play(actor=actors.Expert())
     np.testing.assert_array_equal(episodes.action, episodes.label)
     np.testing.assert_array_equal(episodes.mask, episodes.label_mask)
-    straight, branched = (read(TINY, WALK, episodes, branched)[episodes.mask] for branched in (False, True))
+    straight, branched = (
+        read(TINY, WALK, episodes, branched)[episodes.mask] for branched in (False, True)
+    )
     np.testing.assert_allclose(straight, branched, rtol=1e-5, atol=1e-5)

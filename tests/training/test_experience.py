@@ -46,13 +46,17 @@ def played(round_=0):
     """The groups that a round plays if every slot is drawn."""
     problem = round_ * COUNT + jnp.arange(COUNT)
     key = jax.random.fold_in(jax.random.key(0), PLAY)
-    return jax.device_get(jax.jit(lambda p: rollout(TASK, Sampler(SIZE, p), key, problem, 2))(PARAMS))
+    return jax.device_get(
+        jax.jit(lambda p: rollout(TASK, Sampler(SIZE, p), key, problem, 2))(PARAMS)
+    )
 
 
 BATCHWISE = {
     "whitened, top spread": replace(ROW, credit=Centred(whiten=True), selection=TopSpread(0.5)),
     "batch scale, drawn again": replace(ROW, credit=BatchRelative(), selection=Informative(3)),
-    "whitened reward to go, KL in the reward": replace(ROW, credit=RewardToGo(whiten=True), reward=KlReward(0.5)),
+    "whitened reward to go, KL in the reward": replace(
+        ROW, credit=RewardToGo(whiten=True), reward=KlReward(0.5)
+    ),
     "overlong": replace(ROW, reward=SoftOverlong(), selection=NotOverlong()),
 }
 FAST = {"whitened, top spread", "batch scale, drawn again"}
@@ -60,7 +64,9 @@ several = pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.ma
 
 
 @several
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in BATCHWISE])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in BATCHWISE]
+)
 def test_credit_and_selection_are_the_same_on_one_device_and_on_several(name, devices):
     one, many = made(BATCHWISE[name]), made(BATCHWISE[name], devices)
     assert np.ptp(one.batch.credit) > 0.5
@@ -80,8 +86,12 @@ def test_a_slot_keeps_the_first_group_that_differs_and_every_round_is_charged(ro
     for slot in range(COUNT):
         kept = [r for r in range(rounds) if spread(played(r))[slot]]
         chosen.append(kept[0] if kept else None)
-        turns += sum(played(r).mask[slot].any(-1).sum() for r in range(chosen[-1] + 1 if kept else rounds))
-    assert set(chosen) == ({0, None} if rounds < 3 else {0, 2})  # a slot is drawn three times before its attempts differ
+        turns += sum(
+            played(r).mask[slot].any(-1).sum() for r in range(chosen[-1] + 1 if kept else rounds)
+        )
+    assert set(chosen) == (
+        {0, None} if rounds < 3 else {0, 2}
+    )  # a slot is drawn three times before its attempts differ
     assert found.spent["env_steps"] == turns
     action = found.batch.target.reshape(COUNT, 2, 3, 3)
     mask = found.batch.mask.reshape(action.shape)
@@ -97,7 +107,12 @@ def test_a_slot_keeps_the_first_group_that_differs_and_every_round_is_charged(ro
 def test_what_is_left_out_is_played_and_charged_but_not_trained_on():
     every, some = made(replace(ROW, selection=All())), made(replace(ROW, selection=TopSpread(0.25)))
     assert every.spent["env_steps"] == some.spent["env_steps"] == played().mask.any(-1).sum()
-    assert some.spent["trained_tokens"] == some.batch.mask.sum() < every.spent["trained_tokens"] == played().mask.sum()
+    assert (
+        some.spent["trained_tokens"]
+        == some.batch.mask.sum()
+        < every.spent["trained_tokens"]
+        == played().mask.sum()
+    )
     kept = some.batch.mask.any((1, 2)).reshape(COUNT, 2)
     assert (kept.sum(0) == 2).all() and some.log["kept"] == 0.25
     np.testing.assert_array_equal(some.batch.credit[kept.ravel()], every.batch.credit[kept.ravel()])
@@ -106,39 +121,63 @@ def test_what_is_left_out_is_played_and_charged_but_not_trained_on():
 
 def test_success_and_return_are_of_the_task_s_own_reward():
     plain, costly = made(ROW), made(replace(ROW, reward=SoftOverlong(penalty=9.0)))
-    assert plain.log["return"] == costly.log["return"] and (plain.batch.credit != costly.batch.credit).any()
+    assert (
+        plain.log["return"] == costly.log["return"]
+        and (plain.batch.credit != costly.batch.credit).any()
+    )
 
 
 def test_failed_episodes_are_read_under_a_prompt_that_says_so_and_only_where_the_credit_asks():
-    told, plain = made(replace(algorithms.RVS, problems=COUNT, attempts=2, minibatches=1)), made(ROW)
+    told, plain = (
+        made(replace(algorithms.RVS, problems=COUNT, attempts=2, minibatches=1)),
+        made(ROW),
+    )
     success = played().success.ravel()
     assert set(success) == {True, False}
-    np.testing.assert_array_equal(told.batch.token[:, 0], np.where(success, tokens.BOS, tokens.FAIL))
+    np.testing.assert_array_equal(
+        told.batch.token[:, 0], np.where(success, tokens.BOS, tokens.FAIL)
+    )
     np.testing.assert_array_equal(told.batch.token[:, 1:], plain.batch.token[:, 1:])
     assert (plain.batch.token[:, 0] == tokens.BOS).all()
 
 
 def test_lengths_are_reported_of_right_and_of_wrong_episodes():
     log, length, success = made(ROW).log, played().mask.sum((2, 3)), played().success
-    assert log["length_right"] == pytest.approx(length[success].mean()) and log["length_wrong"] == pytest.approx(length[~success].mean())
+    assert log["length_right"] == pytest.approx(length[success].mean()) and log[
+        "length_wrong"
+    ] == pytest.approx(length[~success].mean())
 
 
 def test_in_bfloat16_what_is_compared_with_comes_from_a_pass_as_in_training():
-    size, rounded = replace(SIZE, dtype="bfloat16"), played()._replace(log_prob=played().log_prob + 0.25 * played().mask)
+    size, rounded = (
+        replace(SIZE, dtype="bfloat16"),
+        played()._replace(log_prob=played().log_prob + 0.25 * played().mask),
+    )
 
     def reread(params, episodes):
-        return experience.reread(size, TASK.spec, ROW, params, episodes), experience._log_prob(size, TASK.spec, params, episodes)
+        return experience.reread(size, TASK.spec, ROW, params, episodes), experience._log_prob(
+            size, TASK.spec, params, episodes
+        )
 
     f = parallel.launch(reread, parallel.choose(1), "pmap")
     (found, log), read = jax.device_get(f(PARAMS, rounded))
     np.testing.assert_array_equal(found.log_prob, np.where(rounded.mask, read, 0.0))
-    assert log["sampler_gap"] == pytest.approx(abs(read - rounded.log_prob)[rounded.mask].mean(), rel=1e-5) and log["sampler_gap"] > 0.2
+    assert (
+        log["sampler_gap"]
+        == pytest.approx(abs(read - rounded.log_prob)[rounded.mask].mean(), rel=1e-5)
+        and log["sampler_gap"] > 0.2
+    )
     chex.assert_trees_all_equal(found._replace(log_prob=rounded.log_prob), rounded)
 
 
 def test_nothing_is_read_again_in_float32_or_where_nothing_compares():
     half = replace(SIZE, dtype="bfloat16")
-    assert experience.rereads(half, ROW) and experience.rereads(half, replace(algorithms.REINFORCE, reward=KlReward()))
+    assert experience.rereads(half, ROW) and experience.rereads(
+        half, replace(algorithms.REINFORCE, reward=KlReward())
+    )
     assert not experience.rereads(SIZE, ROW)
-    assert not any(experience.rereads(half, row) for row in (algorithms.SFT, algorithms.DAGGER, algorithms.REINFORCE))
+    assert not any(
+        experience.rereads(half, row)
+        for row in (algorithms.SFT, algorithms.DAGGER, algorithms.REINFORCE)
+    )
     assert experience.reread(SIZE, TASK.spec, ROW, PARAMS, played()) == (played(), {})

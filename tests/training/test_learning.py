@@ -21,7 +21,9 @@ pytestmark = pytest.mark.slow
 ROWS = algorithms.by_name()
 
 
-def learn(task, row: Algorithm, warm_start: WarmStart, updates: int, context: str = "history") -> dict[str, float]:
+def learn(
+    task, row: Algorithm, warm_start: WarmStart, updates: int, context: str = "history"
+) -> dict[str, float]:
     """Success, a mean over three seeds: of those who act in the first batch and in the last twenty; of the policy on unseen problems."""
     run = Run(
         task, row, Policy(width=32, layers=1, heads=2, mlp=64, context=context), warm_start, updates=updates, seeds=3,
@@ -29,12 +31,18 @@ def learn(task, row: Algorithm, warm_start: WarmStart, updates: int, context: st
     )  # fmt: skip
     rows = train(run).entries
     success = np.mean([row["success"] for row in rows[1:]], axis=1)
-    return {"first": success[0], "last": success[-20:].mean(), "unseen": np.mean(rows[-1]["eval_success"])}
+    return {
+        "first": success[0],
+        "last": success[-20:].mean(),
+        "unseen": np.mean(rows[-1]["eval_success"]),
+    }
 
 
 def sized(row: Algorithm, **changes) -> Algorithm:
     problems = 32 if row.attempts > 1 else 256
-    return replace(row, **dict(problems=problems, optimizer=Adam(learning_rate=1e-3, warmup=0)) | changes)
+    return replace(
+        row, **dict(problems=problems, optimizer=Adam(learning_rate=1e-3, warmup=0)) | changes
+    )
 
 
 @pytest.mark.parametrize("name", ["sft", "dagger"])
@@ -45,14 +53,27 @@ def test_a_supervised_row_learns_to_add_from_nothing(name):
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.is_on_policy])
 def test_a_reinforcing_row_takes_a_poor_policy_to_near_perfection(name):
-    slow = dict(epochs=2, optimizer=Adam(learning_rate=5e-4, warmup=0)) if ROWS[name].attempts == 1 else {}  # no group to compare with
+    slow = (
+        dict(epochs=2, optimizer=Adam(learning_rate=5e-4, warmup=0))
+        if ROWS[name].attempts == 1
+        else {}
+    )  # no group to compare with
     start = WarmStart(updates=20, learning_rate=3e-3)
     context = "markov" if isinstance(ROWS[name].values, Exact) else "history"
-    success = learn(RunningSum(num_turns=2, modulus=3), sized(ROWS[name], **slow), start, updates=140 if slow else 120, context=context)
+    success = learn(
+        RunningSum(num_turns=2, modulus=3),
+        sized(ROWS[name], **slow),
+        start,
+        updates=140 if slow else 120,
+        context=context,
+    )
     assert success["first"] < 0.65 and success["last"] > 0.85
 
 
-KEY = dict(task=KeyDoor(delay=0, apple_reward=0.0), warm_start=WarmStart(updates=20, noise=0.3, learning_rate=2e-3))
+KEY = dict(
+    task=KeyDoor(delay=0, apple_reward=0.0),
+    warm_start=WarmStart(updates=20, noise=0.3, learning_rate=2e-3),
+)
 
 
 def carried(lambda_: float, coefficient: float, updates: int) -> float:

@@ -22,15 +22,24 @@ from agentic_rl.training.train import train
 from tests.toys import Ragged, babbler
 
 SIZE = Policy(width=8, layers=1, heads=2, mlp=8)
-ROW = replace(algorithms.GRPO, problems=8, attempts=2, minibatches=2, optimizer=Sgd(learning_rate=0.5))
-MIXTURE = {"ragged": Ragged(), "chain": ChainPit(num_turns=2)}  # other numbers of turns, other lengths of actions
+ROW = replace(
+    algorithms.GRPO, problems=8, attempts=2, minibatches=2, optimizer=Sgd(learning_rate=0.5)
+)
+MIXTURE = {
+    "ragged": Ragged(),
+    "chain": ChainPit(num_turns=2),
+}  # other numbers of turns, other lengths of actions
 PARAMS = babbler(SIZE)
 
 
 def updated(task, devices=1, row=ROW):
     setup = learner.setup(SIZE, row, 4, 2)
     state = parallel.place(learner.init(row, PARAMS), parallel.choose(devices))
-    f = parallel.launch(lambda s: learner.update(setup, task, row, jax.random.key(0), s), parallel.choose(devices), "pmap")
+    f = parallel.launch(
+        lambda s: learner.update(setup, task, row, jax.random.key(0), s),
+        parallel.choose(devices),
+        "pmap",
+    )
     return jax.device_get(f(state))
 
 
@@ -38,13 +47,17 @@ def collected(task, row, count=4):
     """A batch of the policy's episodes."""
 
     def made(params):
-        return experience(SIZE, task, row, Weights(params, params, ()), jax.random.key(1), jnp.int32(0), count).batch
+        return experience(
+            SIZE, task, row, Weights(params, params, ()), jax.random.key(1), jnp.int32(0), count
+        ).batch
 
     return on_one_device(made, PARAMS)
 
 
 def on_one_device(f, *inputs):
-    mapped = jax.jit(jax.vmap(lambda _, inputs: f(*inputs), in_axes=(0, None), axis_name=parallel.AXIS))
+    mapped = jax.jit(
+        jax.vmap(lambda _, inputs: f(*inputs), in_axes=(0, None), axis_name=parallel.AXIS)
+    )
     return jax.tree.map(lambda x: x[0], mapped(jnp.arange(1), inputs))
 
 
@@ -60,15 +73,27 @@ MORE = [pytest.param(how, marks=pytest.mark.slow) for how in ("sequence_mean", "
 def test_the_gradient_of_a_mixture_weighs_its_tasks_by_what_the_aggregation_counts(aggregation):
     row = replace(ROW, aggregation=aggregation)
     setup, tasks = learner.setup(SIZE, row, 4, 0), list(MIXTURE.values())
-    batches, specs = [collected(task, row, count) for task, count in zip(tasks, (4, 2))], [task.spec for task in tasks]
+    batches, specs = (
+        [collected(task, row, count) for task, count in zip(tasks, (4, 2))],
+        [task.spec for task in tasks],
+    )
 
     def slope(which):
-        f = on_one_device(lambda p: learner.gradient(setup, [specs[i] for i in which], row, p, [batches[i] for i in which])[0], PARAMS)
+        f = on_one_device(
+            lambda p: learner.gradient(
+                setup, [specs[i] for i in which], row, p, [batches[i] for i in which]
+            )[0],
+            PARAMS,
+        )
         return jax.tree.map(np.asarray, f)
 
-    size = {"token_mean": lambda m: m.sum(), "sequence_mean": len, "constant": lambda m: m.size}[aggregation]
+    size = {"token_mean": lambda m: m.sum(), "sequence_mean": len, "constant": lambda m: m.size}[
+        aggregation
+    ]
     count = [float(size(np.asarray(batch.mask))) for batch in batches]
-    expected = jax.tree.map(lambda a, b: (count[0] * a + count[1] * b) / sum(count), slope([0]), slope([1]))
+    expected = jax.tree.map(
+        lambda a, b: (count[0] * a + count[1] * b) / sum(count), slope([0]), slope([1])
+    )
     assert count[0] != count[1] and max(np.abs(x).max() for x in jax.tree.leaves(expected)) > 1e-3
     chex.assert_trees_all_close(slope([0, 1]), expected, rtol=1e-4, atol=1e-6)
 
@@ -88,10 +113,24 @@ def test_metrics_are_told_of_each_task_and_costs_add_up():
 @pytest.mark.slow
 def test_a_mixture_trains_and_is_evaluated_task_by_task():
     row = replace(algorithms.SFT, problems=8, minibatches=2)
-    run = Run(MIXTURE, row, SIZE, updates=4, chunk=2, eval_every=4, eval_episodes=8, checkpoint_every=4, devices=1)
+    run = Run(
+        MIXTURE,
+        row,
+        SIZE,
+        updates=4,
+        chunk=2,
+        eval_every=4,
+        eval_episodes=8,
+        checkpoint_every=4,
+        devices=1,
+    )
     rows = train(run).entries
-    assert {"eval_success", "eval_ragged/success", "eval_chain/success", "ragged/success"} <= set(rows[-1])
-    alone = Programs(replace(run, task=MIXTURE["chain"])).evaluate(train(run).state.params)["success"]
+    assert {"eval_success", "eval_ragged/success", "eval_chain/success", "ragged/success"} <= set(
+        rows[-1]
+    )
+    alone = Programs(replace(run, task=MIXTURE["chain"])).evaluate(train(run).state.params)[
+        "success"
+    ]
     assert alone == rows[-1]["eval_chain/success"]
 
 

@@ -10,12 +10,28 @@ from agentic_rl.training.stalls import WINDOW, Stalls
 
 def rows(**changes):
     """As many rows as are looked at: of a group-relative run in which nothing is wrong, but for the changes."""
-    usual = {"zero_variance_groups": 0.4, "return": 0.3, "success": 0.3, "credit_std": 0.9, "kept": 1.0, "no_gradient": 0.0}
-    each = [{name: (x(i) if callable(x) else x) for name, x in (usual | changes).items()} for i in range(WINDOW)]
+    usual = {
+        "zero_variance_groups": 0.4,
+        "return": 0.3,
+        "success": 0.3,
+        "credit_std": 0.9,
+        "kept": 1.0,
+        "no_gradient": 0.0,
+    }
+    each = [
+        {name: (x(i) if callable(x) else x) for name, x in (usual | changes).items()}
+        for i in range(WINDOW)
+    ]
     return [{name: x if isinstance(x, list) else [x] for name, x in row.items()} for row in each]
 
 
-STUCK = {"zero_variance_groups": 1.0, "return": 0.0, "success": 0.0, "credit_std": 0.0, "no_gradient": 1.0}
+STUCK = {
+    "zero_variance_groups": 1.0,
+    "return": 0.0,
+    "success": 0.0,
+    "credit_std": 0.0,
+    "no_gradient": 1.0,
+}
 
 
 @pytest.mark.parametrize(
@@ -30,7 +46,10 @@ STUCK = {"zero_variance_groups": 1.0, "return": 0.0, "success": 0.0, "credit_std
         (STUCK | {"zero_variance_groups": lambda i: float(i > 0)}, None),
         (STUCK | {"kept": 0.0}, "no attempt did better"),
         ({"kept": 0.05}, "kept 5.0% of the episodes"),
-        ({"kept": 0.5, "no_gradient": lambda i: float(i % 2)}, "50% of the gradient steps had nothing to learn from"),
+        (
+            {"kept": 0.5, "no_gradient": lambda i: float(i % 2)},
+            "50% of the gradient steps had nothing to learn from",
+        ),
         ({"kept": 1.0, "no_gradient": 0.5}, None),
     ],
     ids="well nothing solved critic rewarded alike once unkept few idle unselected".split(),
@@ -56,7 +75,12 @@ def test_of_several_seeds_those_that_learn_nothing_are_counted():
 
 def test_a_seed_that_has_solved_the_task_is_not_stuck_whatever_the_others_do():
     both = {name: [x, y] for (name, x), y in zip(STUCK.items(), (0.4, 0.3, 0.3, 0.9, 0.0))}
-    assert Stalls(algorithms.GRPO).look(rows(**both | {"return": [1.0, 0.3], "success": [1.0, 0.3]}, kept=[1.0, 1.0])) == []
+    assert (
+        Stalls(algorithms.GRPO).look(
+            rows(**both | {"return": [1.0, 0.3], "success": [1.0, 0.3]}, kept=[1.0, 1.0])
+        )
+        == []
+    )
 
 
 def test_a_small_fraction_that_was_asked_for_is_no_surprise():
@@ -64,6 +88,10 @@ def test_a_small_fraction_that_was_asked_for_is_no_surprise():
     assert Stalls(row).look(rows(kept=0.05)) == []
 
 
-@pytest.mark.parametrize("row", [algorithms.SFT, algorithms.DAGGER], ids=["who acts is the expert", "the labels are the expert's"])
+@pytest.mark.parametrize(
+    "row",
+    [algorithms.SFT, algorithms.DAGGER],
+    ids=["who acts is the expert", "the labels are the expert's"],
+)
 def test_who_does_not_learn_from_rewards_cannot_stall(row):
     assert Stalls(row).look(rows(**STUCK)) == []

@@ -29,7 +29,14 @@ from agentic_rl.training.run import Run, WarmStart, load
 from agentic_rl.training.stalls import Stalls
 from agentic_rl.training.train import BUDGET, Diverged, train
 
-ROW = replace(algorithms.GRPO, problems=4, attempts=4, minibatches=2, epochs=1, optimizer=Adam(learning_rate=1e-2, warmup=0))
+ROW = replace(
+    algorithms.GRPO,
+    problems=4,
+    attempts=4,
+    minibatches=2,
+    epochs=1,
+    optimizer=Adam(learning_rate=1e-2, warmup=0),
+)
 RUN = Run(
     RunningSum(num_turns=2, modulus=2, reward="per_turn"), ROW, Policy(width=8, layers=1, heads=2, mlp=8),
     WarmStart(updates=2, num_demos=300), updates=8, chunk=2, eval_every=4, eval_episodes=8, checkpoint_every=4,
@@ -49,7 +56,10 @@ def trained(path, run=RUN, **options):
 
 def without_clocks(path) -> list[dict]:
     """The rows of a run's log, without the time at which each was written."""
-    return [{k: v for k, v in row.items() if k not in ("time", "seconds")} for row in RunDirectory.open(path).metrics]
+    return [
+        {k: v for k, v in row.items() if k not in ("time", "seconds")}
+        for row in RunDirectory.open(path).metrics
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +94,10 @@ def alone(seed):
 def test_each_seed_of_a_run_is_its_single_seed_run_bitwise(whole, index):
     one = jax.tree.map(lambda x: x[index : index + 1], jax.device_get(whole[1].state))
     chex.assert_trees_all_equal(one, jax.device_get(alone(RUN.seed + index).state))
-    assert whole[1].entries[-1]["eval_return"][index] == alone(RUN.seed + index).entries[-1]["eval_return"][0]
+    assert (
+        whole[1].entries[-1]["eval_return"][index]
+        == alone(RUN.seed + index).entries[-1]["eval_return"][0]
+    )
 
 
 def test_seeds_are_different_runs(whole):
@@ -96,13 +109,20 @@ def test_seeds_are_different_runs(whole):
 @pytest.mark.slow
 def test_seeds_at_once_are_the_seeds_one_by_one_up_to_rounding(whole):
     at_once = train(replace(RUN, seeds_at_once=2))
-    chex.assert_trees_all_close(jax.device_get(at_once.state), jax.device_get(whole[1].state), rtol=0, atol=1e-5)
+    chex.assert_trees_all_close(
+        jax.device_get(at_once.state), jax.device_get(whole[1].state), rtol=0, atol=1e-5
+    )
 
 
 def test_budgets_add_up_exactly_and_begin_with_the_warm_start(whole):
     rows, (turns, attempts) = whole[1].entries, (2, 16)
-    assert rows[0]["env_steps"] == [300 * turns] * 2 == rows[0]["expert_labels"]  # 2 x 256 problems, of which 300 are new
-    assert rows[0]["trained_tokens"] == [2 * 256 * turns] * 2 and rows[0]["generated_tokens"] == [0, 0]
+    assert (
+        rows[0]["env_steps"] == [300 * turns] * 2 == rows[0]["expert_labels"]
+    )  # 2 x 256 problems, of which 300 are new
+    assert rows[0]["trained_tokens"] == [2 * 256 * turns] * 2 and rows[0]["generated_tokens"] == [
+        0,
+        0,
+    ]
     for step, row in enumerate(rows):
         assert row["env_steps"] == [300 * turns + step * attempts * turns] * 2
         assert row["generated_tokens"] == [step * attempts * turns] * 2
@@ -131,9 +151,17 @@ def traces(monkeypatch):
 
 
 def test_each_program_is_traced_once(traces):
-    run = replace(RUN, task=replace(RUN.task, modulus=3), eval_episodes=12)  # programs that no other test has traced
+    run = replace(
+        RUN, task=replace(RUN.task, modulus=3), eval_episodes=12
+    )  # programs that no other test has traced
     params, machine = train(run).state.params, Programs(run)
-    train(replace(run, seed=9, algorithm=replace(ROW, optimizer=replace(ROW.optimizer, learning_rate=1e-4))))
+    train(
+        replace(
+            run,
+            seed=9,
+            algorithm=replace(ROW, optimizer=replace(ROW.optimizer, learning_rate=1e-4)),
+        )
+    )
     for temperature in (0.0, 1.0):
         machine.evaluate(params, temperature=temperature)
         machine.evaluate(params, run.task.longer(2), temperature=temperature)
@@ -152,13 +180,19 @@ def test_counts_that_are_no_multiple_of_a_chunk_are_refused(changes, flag):
 
 
 @pytest.mark.parametrize("after", [2, 4])  # checkpoints are due at 4 and 8
-def test_an_interrupted_run_saves_its_state_and_goes_on_as_if_it_had_not_been(tmp_path, whole, after):
+def test_an_interrupted_run_saves_its_state_and_goes_on_as_if_it_had_not_been(
+    tmp_path, whole, after
+):
     steps = []
     stopped = trained(
-        tmp_path / "run", on_progress=steps.append, should_stop=lambda: ("training", after) in [(p.phase, p.step) for p in steps]
+        tmp_path / "run",
+        on_progress=steps.append,
+        should_stop=lambda: ("training", after) in [(p.phase, p.step) for p in steps],
     )
     assert not stopped.finished and stopped.entries[-1]["step"] == after + 2
-    assert RunDirectory.open(tmp_path / "run").restore(jax.device_get(stopped.state))[0] == after + 2
+    assert (
+        RunDirectory.open(tmp_path / "run").restore(jax.device_get(stopped.state))[0] == after + 2
+    )
     result = trained(tmp_path / "run")
     assert result.finished
     assert_same_run(tmp_path / "run", result, whole)
@@ -200,8 +234,22 @@ directory.wait()
 @pytest.mark.parametrize("when, newest, logged", [("between saves", 4, 7), ("during a save", 0, 4)])
 def test_a_run_killed_resumes_bitwise_and_logs_nothing_twice(tmp_path, whole, when, newest, logged):
     path, cache_directory = tmp_path / "run", jax.config.jax_compilation_cache_dir
-    command = [sys.executable, "-c", KILLED, json.dumps(to_json(RUN)), str(path), cache_directory, when]
-    killed = subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, timeout=300, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        json.dumps(to_json(RUN)),
+        str(path),
+        cache_directory,
+        when,
+    ]
+    killed = subprocess.run(
+        command,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        timeout=300,
+        capture_output=True,
+        text=True,
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     left = RunDirectory.open(path)
     assert left.restore(jax.device_get(whole[1].state))[0] == newest
@@ -210,7 +258,9 @@ def test_a_run_killed_resumes_bitwise_and_logs_nothing_twice(tmp_path, whole, wh
 
 
 def test_a_run_that_diverges_says_where_and_names_the_last_good_checkpoint(tmp_path):
-    wild = replace(RUN, algorithm=replace(ROW, optimizer=replace(ROW.optimizer, learning_rate=3e38)))
+    wild = replace(
+        RUN, algorithm=replace(ROW, optimizer=replace(ROW.optimizer, learning_rate=3e38))
+    )
     with pytest.raises(Diverged) as said:
         trained(tmp_path / "run", wild)
     assert "loss became nan at update 2 (seed 3)" in str(said.value)
@@ -225,37 +275,60 @@ def test_a_warm_start_that_diverges_says_so():
 
 def test_a_run_can_start_from_the_weights_of_another(whole):
     path, first = str(whole[0]), jax.device_get(whole[1].state)
-    stopped = train(replace(RUN, warm_start=WarmStart(checkpoint=path), seeds=1), should_stop=lambda: True)
+    stopped = train(
+        replace(RUN, warm_start=WarmStart(checkpoint=path), seeds=1), should_stop=lambda: True
+    )
     start = jax.device_get(stopped.state)
     chex.assert_trees_all_equal(start.params, jax.tree.map(lambda x: x[:1], first.params))
-    assert start.step == 0 and start.drawn == first.drawn[0]  # the schedule starts anew, the problems go on
+    assert (
+        start.step == 0 and start.drawn == first.drawn[0]
+    )  # the schedule starts anew, the problems go on
     assert stopped.entries[0]["env_steps"] == whole[1].entries[-1]["env_steps"][:1]
     with pytest.raises(ConfigError, match="2 seeds and the run wants 3"):
         train(replace(RUN, warm_start=WarmStart(checkpoint=path), seeds=3))
     with pytest.raises(ConfigError, match="trained another network"):
-        train(replace(RUN, warm_start=WarmStart(checkpoint=path), policy=replace(RUN.policy, mlp=16)))
+        train(
+            replace(RUN, warm_start=WarmStart(checkpoint=path), policy=replace(RUN.policy, mlp=16))
+        )
 
 
 def test_no_problem_is_drawn_twice_not_even_by_the_warm_start(whole):
-    assert list(whole[1].state.drawn) == [2 * 256 + 8 * 4] * 2 and list(whole[1].state.step) == [8, 8]
+    assert list(whole[1].state.drawn) == [2 * 256 + 8 * 4] * 2 and list(whole[1].state.step) == [
+        8,
+        8,
+    ]
 
 
-def test_an_interrupted_warm_start_saves_its_state_and_goes_on_as_if_it_had_not_been(tmp_path, whole):
+def test_an_interrupted_warm_start_saves_its_state_and_goes_on_as_if_it_had_not_been(
+    tmp_path, whole
+):
     seen = []
-    stopped = trained(tmp_path / "run", LONG_START, on_progress=seen.append, should_stop=lambda: "warm start" in [p.phase for p in seen])
+    stopped = trained(
+        tmp_path / "run",
+        LONG_START,
+        on_progress=seen.append,
+        should_stop=lambda: "warm start" in [p.phase for p in seen],
+    )
     assert (stopped.finished, stopped.state, stopped.last) == (False, None, {})
     left = RunDirectory.open(tmp_path / "run")
     assert left.metrics == [] and [p.name for p in left.warm_start.folder.iterdir()] == ["2"]
     result, ended = trained(tmp_path / "run", LONG_START), trained(tmp_path / "whole", LONG_START)
     chex.assert_trees_all_equal(jax.device_get(result.state), jax.device_get(ended.state))
     assert without_clocks(tmp_path / "run") == without_clocks(tmp_path / "whole")
-    assert result.first["trained_tokens"] == [4 * 256 * 2] * 2 and result.first["expert_labels"] == [300 * 2] * 2
+    assert (
+        result.first["trained_tokens"] == [4 * 256 * 2] * 2
+        and result.first["expert_labels"] == [300 * 2] * 2
+    )
 
 
 def test_a_run_whose_warm_start_was_finished_does_not_clone_again(tmp_path, whole):
     path, seen = tmp_path / "run", []
-    stopped = trained(path, should_stop=lambda: "warm start" in [p.phase for p in seen], on_progress=seen.append)
-    assert stopped.state is None and RunDirectory.open(path).warm_start.folder.joinpath("2").is_dir()
+    stopped = trained(
+        path, should_stop=lambda: "warm start" in [p.phase for p in seen], on_progress=seen.append
+    )
+    assert (
+        stopped.state is None and RunDirectory.open(path).warm_start.folder.joinpath("2").is_dir()
+    )
     seen.clear()
     result = trained(path, on_progress=seen.append)
     assert [(p.step, p.total) for p in seen if p.phase == "warm start"] == [(2, 2)]
@@ -265,14 +338,24 @@ def test_a_run_whose_warm_start_was_finished_does_not_clone_again(tmp_path, whol
 def test_episodes_before_and_after_training_are_kept_once(whole, tmp_path):
     logged = RunDirectory.open(whole[0]).episodes
     assert [(row["step"], len(row["episodes"])) for row in logged] == [(0, 3), (8, 3)]
-    assert all(text.startswith("start with ") and ", return " in text for row in logged for text in row["episodes"])
+    assert all(
+        text.startswith("start with ") and ", return " in text
+        for row in logged
+        for text in row["episodes"]
+    )
     seen = []
     path = tmp_path / "run"
-    trained(path, should_stop=lambda: ("training", 4) in seen, on_progress=lambda p: seen.append((p.phase, p.step)))
+    trained(
+        path,
+        should_stop=lambda: ("training", 4) in seen,
+        on_progress=lambda p: seen.append((p.phase, p.step)),
+    )
     assert [row["step"] for row in RunDirectory.open(path).episodes] == [0]
     for _ in range(2):  # the second time nothing is left to train
         trained(path)
-        assert [row["episodes"] for row in RunDirectory.open(path).episodes] == [row["episodes"] for row in logged]
+        assert [row["episodes"] for row in RunDirectory.open(path).episodes] == [
+            row["episodes"] for row in logged
+        ]
 
 
 def test_every_phase_is_named_and_all_is_compiled_while_nothing_can_be_lost(tmp_path):
@@ -280,7 +363,11 @@ def test_every_phase_is_named_and_all_is_compiled_while_nothing_can_be_lost(tmp_
     programs._program.cache_clear()
     evaluate.evaluator.cache_clear()
     trained(tmp_path / "run", on_progress=told.append)
-    phases = [p.phase for p, before in zip(told, [None, *told]) if before is None or p.phase != before.phase]
+    phases = [
+        p.phase
+        for p, before in zip(told, [None, *told])
+        if before is None or p.phase != before.phase
+    ]
     assert phases == [
         "preparing", "compiling the warm start", "warm start", "compiling the evaluation", "evaluating", "rendering episodes",
         "compiling the updates", "training", "evaluating", "training", "evaluating", "training", "saving", "rendering episodes",
@@ -315,7 +402,11 @@ class Instant(Programs):
         names = [*BUDGET, "loss", "gradient_norm", *(f"metric{i}" for i in range(43))]
         while step < total:
             step += self.run.chunk
-            yield step, state, {name: np.random.default_rng(step).random((1, self.run.chunk)) for name in names}
+            yield (
+                step,
+                state,
+                {name: np.random.default_rng(step).random((1, self.run.chunk)) for name in names},
+            )
 
 
 def test_the_rows_of_a_long_run_do_not_stay_in_memory(tmp_path, monkeypatch):
@@ -328,7 +419,15 @@ def test_the_rows_of_a_long_run_do_not_stay_in_memory(tmp_path, monkeypatch):
 
     monkeypatch.setattr("agentic_rl.training.train.Machine", Instant)
     monkeypatch.setattr(Stalls, "look", lambda self, rows: [])
-    run = replace(RUN, updates=900, chunk=100, eval_every=900, checkpoint_every=900, warm_start=WarmStart(), seeds=1)
+    run = replace(
+        RUN,
+        updates=900,
+        chunk=100,
+        eval_every=900,
+        checkpoint_every=900,
+        warm_start=WarmStart(),
+        seeds=1,
+    )
     with create(tmp_path / "run", run) as directory:
         monkeypatch.setattr(directory, "resume", lambda template: None)
         monkeypatch.setattr(directory, "save", lambda step, state: None)

@@ -11,7 +11,9 @@ def rooms(num_nodes: int, num_rooms: int, num_pits: int) -> Int[Array, " N"]:
     return jnp.where(node < num_safe, node * num_rooms // num_safe, node % num_rooms)
 
 
-def random_graph(key: PRNGKeyArray, room: Int[Array, " N"], num_pits: int, num_loops: int, degree: int) -> Bool[Array, "N N"]:
+def random_graph(
+    key: PRNGKeyArray, room: Int[Array, " N"], num_pits: int, num_loops: int, degree: int
+) -> Bool[Array, "N N"]:
     """Which nodes are neighbours; the last `num_pits` are pits, and the graph is connected without them too.
 
     Each node in turn joins an earlier one of its room that is no pit (the first of a room, one of the room before), a tree;
@@ -26,7 +28,13 @@ def random_graph(key: PRNGKeyArray, room: Int[Array, " N"], num_pits: int, num_l
         in_tree = i < num_nodes
         one = jnp.where(in_tree, i, jax.random.randint(here, (), 0, num_nodes))
         has_room = edge.sum(1) < degree
-        free = has_room & has_room[one] & ~edge[one] & (node != one) & (~in_tree | ((node < one) & ~pit))
+        free = (
+            has_room
+            & has_room[one]
+            & ~edge[one]
+            & (node != one)
+            & (~in_tree | ((node < one) & ~pit))
+        )
         near = free & (room == room[one])
         elsewhere = free & in_tree & (pit[one] | (room == room[one] - 1))
         pool = jnp.where(near.any(), near, elsewhere)
@@ -34,4 +42,6 @@ def random_graph(key: PRNGKeyArray, room: Int[Array, " N"], num_pits: int, num_l
         new = pool.any() & (node == one)[:, None] & (node == other)
         return edge | new | new.T, None
 
-    return jax.lax.scan(join, jnp.zeros((num_nodes, num_nodes), bool), jnp.arange(1, num_nodes + num_loops))[0]
+    return jax.lax.scan(
+        join, jnp.zeros((num_nodes, num_nodes), bool), jnp.arange(1, num_nodes + num_loops)
+    )[0]

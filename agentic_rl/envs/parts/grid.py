@@ -12,7 +12,9 @@ STEPS = ((0, -1), (1, 0), (0, 1), (-1, 0))  # rows and columns that each move cr
 def neighbours(size: int) -> Int[Array, "C 4"]:
     """The cell that each move leads to; at the border, the cell itself."""
     cell = jnp.arange(size * size)
-    row, column = jnp.moveaxis(jnp.stack([cell // size, cell % size], axis=1)[:, None] + jnp.array(STEPS), -1, 0)
+    row, column = jnp.moveaxis(
+        jnp.stack([cell // size, cell % size], axis=1)[:, None] + jnp.array(STEPS), -1, 0
+    )
     inside = (row >= 0) & (row < size) & (column >= 0) & (column < size)
     return jnp.where(inside, row * size + column, cell[:, None])
 

@@ -25,10 +25,14 @@ class OneTurn:
     def _reward(self, key: PRNGKeyArray, right: Bool[Array, " _"]) -> Any:
         return right.all()
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         right = self._right(state, action)
         reward = self._reward(key, right).astype(jnp.float32)
-        return state._replace(turn=state.turn + 1), TimeStep(self._observe(), reward, jnp.bool_(True), right.all())
+        return state._replace(turn=state.turn + 1), TimeStep(
+            self._observe(), reward, jnp.bool_(True), right.all()
+        )
 
     def anchor(self, state: State) -> Int[Array, ""]:
         """Of one problem there is one decision."""

@@ -18,7 +18,13 @@ class Plan(NamedTuple):
     is_key: Bool[Array, "T+1 S"]  # some move, or staying, has a lower expected return
 
 
-def plan(after: Int[Array, "S M"], drift: Float[Array, "M M"], end: Bool[Array, " S"], worth: Float[Array, " S"], num_turns: int) -> Plan:
+def plan(
+    after: Int[Array, "S M"],
+    drift: Float[Array, "M M"],
+    end: Bool[Array, " S"],
+    worth: Float[Array, " S"],
+    num_turns: int,
+) -> Plan:
     """Value iteration over the turns left: Q₀ = 0, Qₖ₊₁(s, m) = Σₙ drift(m, n) Vₖ(after(s, n)), Vₖ = worth at an end, else max Qₖ.
 
     Args:

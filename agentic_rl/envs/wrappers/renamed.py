@@ -52,7 +52,9 @@ class Renamed:
     def prompt(self, state: State) -> Int[Array, " P"]:
         return self._rename(self.task.prompt(state))
 
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]) -> tuple[State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
         state, step = self.task.step(key, state, jnp.asarray(self._old, jnp.int32)[action])
         return state, step._replace(observation=self._rename(step.observation))
 

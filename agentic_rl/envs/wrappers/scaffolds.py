@@ -44,7 +44,10 @@ class Scaffold:
     task: Todo = Todo()
 
     def __post_init__(self):
-        check(self.task.plan_mode == "free", f"In a scaffold the policy writes the list: use plan_mode free, not {self.task.plan_mode}.")
+        check(
+            self.task.plan_mode == "free",
+            f"In a scaffold the policy writes the list: use plan_mode free, not {self.task.plan_mode}.",
+        )
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         return self.task.prompt(self._world(state))
@@ -93,7 +96,9 @@ class Once(Scaffold):
     def reset(self, key: PRNGKeyArray) -> tuple[todo.State, TimeStep]:
         return self.task.reset(key)
 
-    def step(self, key: PRNGKeyArray, state: todo.State, action: Int[Array, " A"]) -> tuple[todo.State, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: todo.State, action: Int[Array, " A"]
+    ) -> tuple[todo.State, TimeStep]:
         state, step = self.task.step(key, state, action)
         items = jnp.append(jnp.repeat(state.plan, self.task.steps), self.task.num_items)
 
@@ -136,21 +141,33 @@ class Question(Scaffold):
         def play(carry, i):
             state, _ = carry
             after, step = self.task.step(key, state, self.task.expert(state))
-            return jax.tree.map(lambda new, old: jnp.where((i < count) & ~step.done, new, old), (after, step), carry), None
+            return jax.tree.map(
+                lambda new, old: jnp.where((i < count) & ~step.done, new, old), (after, step), carry
+            ), None
 
-        (world, step), _ = jax.lax.scan(play, self.task.reset(start), jnp.arange(self.task.spec.num_turns))
+        (world, step), _ = jax.lax.scan(
+            play, self.task.reset(start), jnp.arange(self.task.spec.num_turns)
+        )
         lists = (world.turn == 0) | jax.random.bernoulli(kind)
-        return Asked(world, lists, jnp.int32(0)), step._replace(observation=prompt_for(step.observation, lists), reward=jnp.float32(0))
+        return Asked(world, lists, jnp.int32(0)), step._replace(
+            observation=prompt_for(step.observation, lists), reward=jnp.float32(0)
+        )
 
     def expert(self, state: Asked) -> Int[Array, " A"]:
-        return jnp.where(state.lists, remaining_items(self.task, state.world), self.task.expert(state.world))
+        return jnp.where(
+            state.lists, remaining_items(self.task, state.world), self.task.expert(state.world)
+        )
 
-    def step(self, key: PRNGKeyArray, state: Asked, action: Int[Array, " A"]) -> tuple[Asked, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: Asked, action: Int[Array, " A"]
+    ) -> tuple[Asked, TimeStep]:
         answer = self.expert(state)
         counts = jnp.cumsum(answer == tokens.END) - (answer == tokens.END) == 0
         right = jnp.all((action == answer) | ~counts) & (state.turn == 0)
         _, step = self.task.step(key, state.world, action)
-        return state._replace(turn=state.turn + 1), TimeStep(step.observation, right.astype(jnp.float32), jnp.bool_(True), right)
+        return state._replace(turn=state.turn + 1), TimeStep(
+            step.observation, right.astype(jnp.float32), jnp.bool_(True), right
+        )
 
     def anchor(self, state: Asked) -> Int[Array, ""]:
         return identity(self.task.anchor(state.world), state.lists, state.turn)
@@ -194,12 +211,16 @@ class BabyAGI(Scaffold):
         world, step = self.task.reset(key)
         return Loop(world, world.plan, jnp.bool_(True), jnp.int32(0)), step
 
-    def step(self, key: PRNGKeyArray, state: Loop, action: Int[Array, " A"]) -> tuple[Loop, TimeStep]:
+    def step(
+        self, key: PRNGKeyArray, state: Loop, action: Int[Array, " A"]
+    ) -> tuple[Loop, TimeStep]:
         moves = ~state.lists | (state.world.turn == 0)
         world, step = self.task.step(key, state.world, action)
         world = jax.tree.map(lambda new, old: jnp.where(moves, new, old), world, state.world)
         first = state.queue[0]
-        leaves = (world.work[jnp.minimum(first, self.task.num_items - 1)] >= self.task.steps) | (world.status == tokens.ERR)
+        leaves = (world.work[jnp.minimum(first, self.task.num_items - 1)] >= self.task.steps) | (
+            world.status == tokens.ERR
+        )
         rest = jnp.where(leaves, jnp.append(state.queue[1:], self.task.num_items), state.queue)
         queue = jnp.where(state.lists, self._merge(action, state.queue), rest)
         created = (queue < self.task.num_items).sum() - (state.queue < self.task.num_items).sum()
@@ -222,8 +243,12 @@ class BabyAGI(Scaffold):
         return jnp.where(place[order] < len(both), order, M)
 
     def _observe(self, state: Loop) -> Int[Array, " O"]:
-        seen = self.task.observe(state.world._replace(plan=jnp.full_like(state.queue, self.task.num_items)))
-        first = jnp.where(state.queue[0] < self.task.num_items, tokens.entity(state.queue[0]), tokens.EMPTY)
+        seen = self.task.observe(
+            state.world._replace(plan=jnp.full_like(state.queue, self.task.num_items))
+        )
+        first = jnp.where(
+            state.queue[0] < self.task.num_items, tokens.entity(state.queue[0]), tokens.EMPTY
+        )
         return prompt_for(seen.at[2].set(jnp.where(state.lists, tokens.EMPTY, first)), state.lists)
 
     def expert(self, state: Loop) -> Int[Array, " A"]:
@@ -244,10 +269,14 @@ def alone(task: Todo, word: Int[Array, ""]) -> Int[Array, " A"]:
 
 def remaining_items(task: Todo, state: todo.State) -> Int[Array, " A"]:
     """The list of what is known to be needed and not done."""
-    known = jnp.where(state.finished >= state.event, state.wanted, state.told) & (state.work < task.steps)
+    known = jnp.where(state.finished >= state.event, state.wanted, state.told) & (
+        state.work < task.steps
+    )
     return task.listed(state, known)[: task.num_items]
 
 
 def prompt_for(observation: Int[Array, " O"], lists: Bool[Array, ""]) -> Int[Array, " O"]:
     """The observation as a prompt for a list, or for an action; that for a list names no item."""
-    return jnp.where(lists, observation.at[0].set(tokens.THINK).at[2].set(tokens.EMPTY), observation)
+    return jnp.where(
+        lists, observation.at[0].set(tokens.THINK).at[2].set(tokens.EMPTY), observation
+    )

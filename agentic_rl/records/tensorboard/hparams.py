@@ -6,12 +6,29 @@ from typing import Any
 
 from agentic_rl.config import ConfigError, from_json, snake_case
 
-ALWAYS = ("learning_rate", "problems", "attempts")  # shown also at their default, because runs differ in them most often
+ALWAYS = (
+    "learning_rate",
+    "problems",
+    "attempts",
+)  # shown also at their default, because runs differ in them most often
 NEVER = (
     "devices", "launcher", "micro_batch", "seeds_at_once", "chunk", "checkpoint_every", "eval_every", "eval_episodes",
 )  # they change no weight  # fmt: skip
-CELLS = ("actor", "labels", "values", "surrogate")  # of the table of algorithms: the algorithm's name says them
-BARE = ("algorithm.", "task.", "policy.", "optimizer.", "credit.", "surrogate.", "actor.")  # parts that a short name leaves out
+CELLS = (
+    "actor",
+    "labels",
+    "values",
+    "surrogate",
+)  # of the table of algorithms: the algorithm's name says them
+BARE = (
+    "algorithm.",
+    "task.",
+    "policy.",
+    "optimizer.",
+    "credit.",
+    "surrogate.",
+    "actor.",
+)  # parts that a short name leaves out
 LONGEST = 40  # characters of a text
 Setting = bool | int | float | str
 
@@ -41,7 +58,11 @@ def settings(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             continue
         is_part = dataclasses.is_dataclass(x) or isinstance(x, dict)
         is_chosen = type(x) is not type(default) and display_name(x) if is_part else x != default
-        if is_chosen and not (name in CELLS and display_name(value) != "custom") or short(path + name) in ALWAYS:
+        if (
+            is_chosen
+            and not (name in CELLS and display_name(value) != "custom")
+            or short(path + name) in ALWAYS
+        ):
             yield path + name, x
         if is_part:
             yield from settings(x, f"{path}{name}.")
@@ -50,7 +71,9 @@ def settings(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def display_name(part: Any) -> str:
     """Returns the title or name of a part, of a mixture the names of its tasks; "" of other dictionaries."""
     if dataclasses.is_dataclass(part):
-        return getattr(part, "title", None) or getattr(part, "name", snake_case(type(part).__name__))
+        return getattr(part, "title", None) or getattr(
+            part, "name", snake_case(type(part).__name__)
+        )
     if "class" in part:
         return snake_case(str(part["class"]).rpartition(".")[2])
     return " + ".join(part) if all(map(dataclasses.is_dataclass, part.values())) else ""

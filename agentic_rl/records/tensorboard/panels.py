@@ -29,7 +29,11 @@ def learning_curves(rows: Iterable[Row]) -> Figure:
     heights = [0.35 + 2.2 * ceil(len(curves) / COLUMNS) for curves in groups.values()]
     figure = Figure(figsize=(14, sum(heights, 0.4)), layout="constrained")
     figure.suptitle(KEY, x=0.01, ha="left", fontsize=11)
-    parts = figure.subfigures(len(groups), 1, height_ratios=heights, squeeze=False).ravel() if groups else ()
+    parts = (
+        figure.subfigures(len(groups), 1, height_ratios=heights, squeeze=False).ravel()
+        if groups
+        else ()
+    )
     for part, (group, curves) in zip(parts, groups.items(), strict=True):
         part.suptitle(TITLES[group], x=0.01, ha="left", fontsize=13, fontweight="bold")
         panels = part.subplots(ceil(len(curves) / COLUMNS), COLUMNS, squeeze=False).ravel()
@@ -48,8 +52,12 @@ def by_group(rows: Iterable[Row]) -> dict[str, dict[str, Curve]]:
         for tag, value in [*scalars(row), *clock.scalars(row).items()]:
             group, _, name = tag.partition("/")
             if group in groups:
-                groups[group].setdefault(name, []).append((row["step"], value if isinstance(value, list) else [value]))
-    return {group: dict(sorted(curves.items(), key=rank)) for group, curves in groups.items() if curves}
+                groups[group].setdefault(name, []).append(
+                    (row["step"], value if isinstance(value, list) else [value])
+                )
+    return {
+        group: dict(sorted(curves.items(), key=rank)) for group, curves in groups.items() if curves
+    }
 
 
 def rank(curve: tuple[str, Curve]) -> tuple[int, str]:
@@ -60,7 +68,10 @@ def rank(curve: tuple[str, Curve]) -> tuple[int, str]:
 
 def draw(panel: Axes, name: str, curve: Curve) -> None:
     """Draws a metric's curves; a single point is shown as such, and what is not finite is left out."""
-    steps, seeds = [step for step, _ in curve], list(zip(*(values for _, values in curve), strict=True))
+    steps, seeds = (
+        [step for step, _ in curve],
+        list(zip(*(values for _, values in curve), strict=True)),
+    )
     dot = {"marker": "o", "ms": 4} if len(curve) == 1 else {}
     for values in seeds if len(seeds) > 1 else ():
         panel.plot(steps, values, color="0.75", lw=0.8, **dot)

@@ -27,7 +27,10 @@ FIRST = {
     "success": "at_a_glance/success_in_training",
     "eval_return": "at_a_glance/total_return",
 }
-RATES = {"env_steps": "time/env_steps_per_second", "trained_tokens": "time/trained_tokens_per_second"}  # over all seeds
+RATES = {
+    "env_steps": "time/env_steps_per_second",
+    "trained_tokens": "time/trained_tokens_per_second",
+}  # over all seeds
 TIMED = 1.0  # seconds: the rows of a chunk are written at once, so that only a longer time tells how fast a run goes
 
 
@@ -69,5 +72,11 @@ class Clock:
         if since is None or row["time"] - since["time"] < TIMED or row["step"] <= since["step"]:
             return {}
         self._since, seconds = row, row["time"] - since["time"]
-        rates = {name: (np.sum(row[metric]) - np.sum(since[metric])) / seconds for metric, name in RATES.items() if metric in row}
-        return {"time/seconds_per_update": seconds / (row["step"] - since["step"])} | {name: float(x) for name, x in rates.items()}
+        rates = {
+            name: (np.sum(row[metric]) - np.sum(since[metric])) / seconds
+            for metric, name in RATES.items()
+            if metric in row
+        }
+        return {"time/seconds_per_update": seconds / (row["step"] - since["step"])} | {
+            name: float(x) for name, x in rates.items()
+        }

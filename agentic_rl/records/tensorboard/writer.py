@@ -23,7 +23,9 @@ from agentic_rl.records.tensorboard.hparams import hparams
 from agentic_rl.records.tensorboard.panels import learning_curves
 from agentic_rl.records.tensorboard.tags import Clock, Row, scalars
 
-logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)  # it warns of every NaN of a diverged run
+logging.getLogger("tensorboardX.x2num").setLevel(
+    logging.ERROR
+)  # it warns of every NaN of a diverged run
 EVENTS = "events.out.tfevents.*"
 
 
@@ -69,7 +71,10 @@ class TensorBoard:
     def rewrite(self, rows: Iterable[Row], episodes: Iterable[Row]) -> None:
         """Replaces all event files by new ones of these rows; the old ones go only when the new ones are complete."""
         self.close()
-        old = [*self.directory.glob(f"*/{EVENTS}"), *self.directory.glob(f"tensorboard/*/{EVENTS}")]  # there until November 2026
+        old = [
+            *self.directory.glob(f"*/{EVENTS}"),
+            *self.directory.glob(f"tensorboard/*/{EVENTS}"),
+        ]  # there until November 2026
         self._clock = Clock()
         for row in rows:
             self.add_row(row)
@@ -101,7 +106,9 @@ def writer(folder: Path) -> SummaryWriter:
     two writers of one second from sharing a file.
     """
     quieten()
-    return SummaryWriter(str(folder), max_queue=0, flush_secs=10, filename_suffix=f".{time.time_ns()}")
+    return SummaryWriter(
+        str(folder), max_queue=0, flush_secs=10, filename_suffix=f".{time.time_ns()}"
+    )
 
 
 def name(directory: Path) -> str:
@@ -121,7 +128,9 @@ def write_seeds(folder: Path, seed: int, rows: Iterable[Row]) -> None:
     for row in rows:
         for tag, values in scalars(row):
             values = values if isinstance(values, list) else [values]
-            writers += [writer(folder / f"seed{seed + i}") for i in range(len(writers), len(values))]
+            writers += [
+                writer(folder / f"seed{seed + i}") for i in range(len(writers), len(values))
+            ]
             for i, value in enumerate(values):
                 writers[i].add_scalar(tag, value, row["step"], row["time"])
     for each in writers:

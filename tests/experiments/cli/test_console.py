@@ -14,7 +14,9 @@ RECORDS = [
 ]
 
 
-@pytest.mark.parametrize("columns, term", [(60, "xterm"), (80, "xterm"), (120, "xterm"), (300, "xterm"), (80, "dumb")])
+@pytest.mark.parametrize(
+    "columns, term", [(60, "xterm"), (80, "xterm"), (120, "xterm"), (300, "xterm"), (80, "dumb")]
+)
 def test_a_table_fits_its_terminal_without_cutting_a_cell(columns, term, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -23,14 +25,19 @@ def test_a_table_fits_its_terminal_without_cutting_a_cell(columns, term, monkeyp
     out = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
     assert all(len(line) <= columns for line in out.splitlines()) and out.startswith("a title\n")
     assert all(str(value) in out for record in RECORDS for value in record.values())
-    assert out.count("column 0") == {60: 4, 80: 2, 120: 2, 300: 1}[columns]  # as many records side by side as fit
+    assert (
+        out.count("column 0") == {60: 4, 80: 2, 120: 2, 300: 1}[columns]
+    )  # as many records side by side as fit
 
 
 def test_without_a_terminal_no_line_is_broken(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "60")
     console.show(RECORDS, "a title")
     lines = capsys.readouterr().out.splitlines()
-    assert all(any(all(str(value) in line for value in record.values()) for line in lines) for record in RECORDS)
+    assert all(
+        any(all(str(value) in line for value in record.values()) for line in lines)
+        for record in RECORDS
+    )
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])

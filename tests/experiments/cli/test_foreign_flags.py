@@ -24,14 +24,21 @@ def flags_of(row):
 
 def every_flag():
     """The flags of all rows' runs, and of all parts that can be swapped."""
-    swapped = [(part, cls) for part, package in flags.PARTS.items() for cls in named(package).values()]
+    swapped = [
+        (part, cls) for part, package in flags.PARTS.items() for cls in named(package).values()
+    ]
     owned = {f"{part}.{name}" for part, cls in swapped for name in flags._names(cls())}
     return owned | {flag for row in algorithms.by_name().values() for flag in flags_of(row)}
 
 
 def test_every_flag_that_is_meant_is_one_of_some_run():
     known = [f".{plain(flag)}" for flag in every_flag()]
-    unknown = [field for fields, _ in NAMES.values() for field in fields if not any(k.endswith(f".{plain(field)}") for k in known)]
+    unknown = [
+        field
+        for fields, _ in NAMES.values()
+        for field in fields
+        if not any(k.endswith(f".{plain(field)}") for k in known)
+    ]
     assert not unknown
 
 
@@ -43,18 +50,27 @@ def test_each_is_answered_in_a_usual_run_with_flags_that_it_has_or_with_what_set
         assert {flag.removeprefix("--") for flag in re.findall(r"--\S+", said)} <= set(known)
 
 
-@pytest.mark.parametrize("name", [name for name, (_, otherwise) in NAMES.items() if re.search(PART, otherwise)])
+@pytest.mark.parametrize(
+    "name", [name for name, (_, otherwise) in NAMES.items() if re.search(PART, otherwise)]
+)
 def test_each_part_that_is_said_to_have_what_is_meant_has_it(name):
     fields, otherwise = NAMES[name]
     for part, *words in re.findall(PART, otherwise):
         for word in filter(None, words):
-            known = [f".{part}.{plain(flag)}" for flag in flags._names(named(flags.PARTS[part])[word]())]
-            assert any(flag.endswith(f".{plain(field)}") for flag in known for field in fields), (part, word)
+            known = [
+                f".{part}.{plain(flag)}" for flag in flags._names(named(flags.PARTS[part])[word]())
+            ]
+            assert any(flag.endswith(f".{plain(field)}") for flag in known for field in fields), (
+                part,
+                word,
+            )
 
 
 @pytest.mark.parametrize("other", SAME)
 def test_other_words_for_the_same_have_the_same_answer(other):
-    assert SAME[other] in NAMES and answer(f"--{other}", flags_of(algorithms.PPO)) == answer(f"--{SAME[other]}", flags_of(algorithms.PPO))
+    assert SAME[other] in NAMES and answer(f"--{other}", flags_of(algorithms.PPO)) == answer(
+        f"--{SAME[other]}", flags_of(algorithms.PPO)
+    )
 
 
 def test_nobody_knows_every_flag():

@@ -75,14 +75,21 @@ def test_a_compiler_does_not_hold_up_who_loses_nothing(number):
 
 def test_who_would_lose_something_is_asked_to_stop_and_saves():
     code, out, err, _ = stop(start("training", "200", "unsaved", "wait"), signal.SIGINT)
-    assert (code, out) == (130, "saved\n") and err.startswith("stopping: the updates under way will be finished and saved")
+    assert (code, out) == (130, "saved\n") and err.startswith(
+        "stopping: the updates under way will be finished and saved"
+    )
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_the_second_signal_leaves_at_once_with_a_sentence(second):
-    code, out, err, seconds = stop(start("training", "200", "unsaved", "compile"), signal.SIGINT, second)
+    code, out, err, seconds = stop(
+        start("training", "200", "unsaved", "compile"), signal.SIGINT, second
+    )
     assert code == 130 and out == "" and seconds < 15
-    assert [line.partition(":")[0].partition(";")[0] for line in err.splitlines()] == ["stopping", "stopped"]
+    assert [line.partition(":")[0].partition(";")[0] for line in err.splitlines()] == [
+        "stopping",
+        "stopped",
+    ]
 
 
 @pytest.mark.parametrize("work", ["wait", "join"])
@@ -125,7 +132,11 @@ def run(home, *words):
     """Starts a program with an empty cache of compiled programs, with its output in a file."""
     log = open(home / "log", "w")  # noqa: SIM115
     return subprocess.Popen(
-        [sys.executable, *map(str, words)], stdout=log, stderr=log, cwd=HERE, env=os.environ | {"HOME": str(home), "PYTHONPATH": str(HERE)}
+        [sys.executable, *map(str, words)],
+        stdout=log,
+        stderr=log,
+        cwd=HERE,
+        env=os.environ | {"HOME": str(home), "PYTHONPATH": str(HERE)},
     )
 
 
@@ -145,15 +156,29 @@ def test_training_is_left_within_seconds_while_it_compiles_and_goes_on(tmp_path,
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130 and time.monotonic() - began < 10
     said = (tmp_path / "log").read_text()
-    assert f"experiments.train --resume {tmp_path}/run" in said.splitlines()[-1] and "Traceback" not in said
+    assert (
+        f"experiments.train --resume {tmp_path}/run" in said.splitlines()[-1]
+        and "Traceback" not in said
+    )
     process = run(tmp_path, "-m", "experiments.train", "--resume", tmp_path / "run")
     assert process.wait(300) == 0 and (tmp_path / "run" / "result.json").exists()
-    assert ("warm start 30/30" in (tmp_path / "log").read_text()) == (phase == "compiling the warm start")
+    assert ("warm start 30/30" in (tmp_path / "log").read_text()) == (
+        phase == "compiling the warm start"
+    )
 
 
 @pytest.mark.slow
 def test_reproduce_ends_its_children(tmp_path):
-    process = run(tmp_path, "-m", "experiments.reproduce", "--quick", "--only", "horizon", "--out", tmp_path / "out")
+    process = run(
+        tmp_path,
+        "-m",
+        "experiments.reproduce",
+        "--quick",
+        "--only",
+        "horizon",
+        "--out",
+        tmp_path / "out",
+    )
     wait_for(tmp_path, "a smoke test", process)
     time.sleep(5)
     process.send_signal(signal.SIGINT)

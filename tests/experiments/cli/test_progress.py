@@ -26,7 +26,10 @@ def test_a_line_fits_and_keeps_success_and_phase():
 
 def test_the_speed_goes_first_and_the_success_never():
     parts = fields("running_sum", FULL, 5.0, 1.0)
-    seen = [set(re.findall("tokens|updates/s|running_sum|left|success", fit(parts, w))) for w in range(120, 35, -1)]
+    seen = [
+        set(re.findall("tokens|updates/s|running_sum|left|success", fit(parts, w)))
+        for w in range(120, 35, -1)
+    ]
     assert seen[0] == {"tokens", "updates/s", "running_sum", "left", "success"}
     order = [gone for one, other in zip(seen, seen[1:]) for gone in one - other]
     assert order == ["tokens", "updates/s", "running_sum", "left"]
@@ -34,11 +37,16 @@ def test_the_speed_goes_first_and_the_success_never():
 
 def test_without_a_measured_chunk_there_is_no_time_left():
     assert "left" not in " | ".join(fields("", Progress("training", 0, 200), 12.0, 12.0).values())
-    assert fields("", Progress("compiling the updates"), 37.4, 37.4) == {"phase": "compiling the updates ... 37 s"}
+    assert fields("", Progress("compiling the updates"), 37.4, 37.4) == {
+        "phase": "compiling the updates ... 37 s"
+    }
 
 
 def test_the_time_left_counts_down_between_two_chunks():
-    assert [fields("", FULL, 0.0, since)["left"] for since in (0.0, 30.0)] == ["2:30 left", "2:00 left"]
+    assert [fields("", FULL, 0.0, since)["left"] for since in (0.0, 30.0)] == [
+        "2:30 left",
+        "2:00 left",
+    ]
     assert "left" not in fields("", FULL, 0.0, 151.0)
 
 
@@ -55,8 +63,13 @@ def test_a_log_has_plain_lines_at_each_phase_and_tenth_and_no_short_phase(monkey
     lines = out.getvalue().splitlines()
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", out.getvalue())
     assert all(re.match(r"\d\d:\d\d:\d\d task \| ", each) for each in lines)
-    assert "preparing" not in out.getvalue() and sum("compiling the updates ..." in each for each in lines) == 1
-    assert [int(each.split("training ")[1].split("/")[0]) for each in lines if "training" in each] == list(range(0, 201, 20))
+    assert (
+        "preparing" not in out.getvalue()
+        and sum("compiling the updates ..." in each for each in lines) == 1
+    )
+    assert [
+        int(each.split("training ")[1].split("/")[0]) for each in lines if "training" in each
+    ] == list(range(0, 201, 20))
 
 
 def test_a_sentence_stands_on_a_line_of_its_own():
@@ -92,7 +105,12 @@ def test_on_a_terminal_each_drawing_fits_the_width_of_that_moment(terminal):
             resize(stream, columns)
             line(FULL)
             _, erased, drawn = os.read(ours, 10_000).decode().rpartition("\r\x1b[K")
-            assert erased and len(drawn) < columns and "success .42 at 40" in drawn and "\n" not in drawn
+            assert (
+                erased
+                and len(drawn) < columns
+                and "success .42 at 40" in drawn
+                and "\n" not in drawn
+            )
 
 
 def test_a_phase_that_takes_long_ticks(terminal, monkeypatch):
@@ -132,7 +150,11 @@ def test_the_time_left_counts_the_evaluations_to_come(monkeypatch):
     monkeypatch.setattr("agentic_rl.progress.time.monotonic", lambda: now[0])
     pace = Pace(50, 20, 7.0)  # evaluated at 20, 40 and 50
     now[0] = 10.0
-    assert pace.chunk(10, 10, 500) == {"seconds_left": 40 + 3 * 7.0, "steps_per_second": 1.0, "tokens_per_second": 50.0}
+    assert pace.chunk(10, 10, 500) == {
+        "seconds_left": 40 + 3 * 7.0,
+        "steps_per_second": 1.0,
+        "tokens_per_second": 50.0,
+    }
     now[0] = 34.0  # 20 updates have taken 10 + 20 seconds
     assert pace.chunk(20, 10, 500, evaluation=4.0)["seconds_left"] == 30 * 1.5 + 2 * 4.0
     assert pace.chunk(50, 30, 1500)["seconds_left"] == 0.0
@@ -145,7 +167,10 @@ def test_what_is_known_stays_from_phase_to_phase():
     report.saved(True)
     report.phase("compiling the updates")
     report.phase("training", 200, 40)
-    assert [(p.success, p.success_at, p.loses_nothing) for p in told] == [(0.5, 40, True), (0.5, 40, False)]
+    assert [(p.success, p.success_at, p.loses_nothing) for p in told] == [
+        (0.5, 40, True),
+        (0.5, 40, False),
+    ]
 
 
 def test_where_no_run_is_shown_nothing_is_lost():

@@ -15,7 +15,16 @@ from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.training.run import MAY_CHANGE, load
 from experiments import train
 from experiments.cli import flags, resume
-from tests.experiments.commands.test_cli import QUICK, TINY, assert_one_sentence, call, contents, copy, finished, process  # noqa: F401
+from tests.experiments.commands.test_cli import (
+    QUICK,
+    TINY,
+    assert_one_sentence,
+    call,
+    contents,
+    copy,
+    finished,
+    process,
+)  # noqa: F401
 
 LONGER = [*"grpo running_sum --updates 20 --chunk 5 --warm-start.updates 5".split(), *TINY]
 LONGER += "--eval-every 5 --eval-episodes 64 --checkpoint-every 5".split()
@@ -30,10 +39,19 @@ def test_a_finished_run_goes_on_bit_by_bit_as_one_of_that_length(call, copy, tmp
     assert code == 0 and "--updates was 10 and is 20" in out
     assert call(train, *LONGER, "--run-dir", tmp_path / "whole")[0] == 0
     (_, longer), (_, whole) = load(str(copy)), load(str(tmp_path / "whole"))
-    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(longer), jax.tree.leaves(whole), strict=True))
-    logged = [[{k: x for k, x in row.items() if k != "time"} for row in RunDirectory.open(p).metrics] for p in (copy, tmp_path / "whole")]
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(jax.tree.leaves(longer), jax.tree.leaves(whole), strict=True)
+    )
+    logged = [
+        [{k: x for k, x in row.items() if k != "time"} for row in RunDirectory.open(p).metrics]
+        for p in (copy, tmp_path / "whole")
+    ]
     assert logged[0] == logged[1] and len(logged[0]) == 21
-    assert config_of(copy)["updates"] == 20 and RunDirectory.open(copy).result["eval_success"] == logged[0][-1]["eval_success"]
+    assert (
+        config_of(copy)["updates"] == 20
+        and RunDirectory.open(copy).result["eval_success"] == logged[0][-1]["eval_success"]
+    )
     earlier = json.loads((copy / "earlier_result.json").read_text())
     assert earlier["eval_success"] == logged[0][10]["eval_success"]
 
@@ -50,20 +68,31 @@ def test_devices_and_intervals_may_change_and_the_config_keeps_the_newest(call, 
 
 def test_a_run_stopped_in_its_warm_start_goes_on_in_chunks_that_end_with_it(monkeypatch):
     run = flags.parse(train.Command, ["grpo", "running_sum", "--warm-start.updates", "40"]).run
-    directory = SimpleNamespace(restore=lambda template: None, warm_start=SimpleNamespace(newest=10), path="here")
-    with pytest.raises(ConfigError, match=r"update 10 of the warm start, which must be a multiple of --chunk, unlike 20\."):
+    directory = SimpleNamespace(
+        restore=lambda template: None, warm_start=SimpleNamespace(newest=10), path="here"
+    )
+    with pytest.raises(
+        ConfigError,
+        match=r"update 10 of the warm start, which must be a multiple of --chunk, unlike 20\.",
+    ):
         resume.check_changes(directory, run, dataclasses.replace(run, chunk=20))
-    assert resume.check_changes(directory, run, dataclasses.replace(run, chunk=5)) == ["--chunk was 10 and is 5"]
+    assert resume.check_changes(directory, run, dataclasses.replace(run, chunk=5)) == [
+        "--chunk was 10 and is 5"
+    ]
 
 
 def test_where_more_updates_change_a_decaying_learning_rate_that_is_said():
     directory = SimpleNamespace(restore=lambda template: (10, None), path="here")
 
     def said(decay, **changes):
-        run = flags.parse(train.Command, ["grpo", "running_sum", f"--algorithm.optimizer.decay={decay}"]).run
+        run = flags.parse(
+            train.Command, ["grpo", "running_sum", f"--algorithm.optimizer.decay={decay}"]
+        ).run
         return resume.check_changes(directory, run, dataclasses.replace(run, **changes))
 
-    sentence = "from update 10 on the learning rate follows the cosine decay of a run of 400 updates"
+    sentence = (
+        "from update 10 on the learning rate follows the cosine decay of a run of 400 updates"
+    )
     assert said("cosine", updates=400) == ["--updates was 200 and is 400", sentence]
     assert said("constant", updates=400) == ["--updates was 200 and is 400"]
     assert said("cosine", devices=2) == ["--devices was 0 and is 2"]
@@ -78,9 +107,14 @@ def test_a_finished_cell_of_an_experiment_is_shown_without_the_records_it_keeps(
 REFUSED = {
     "--seeds 2": ("--seeds cannot change while a run goes on", "begin a new run"),
     "--micro-batch 2": ("--micro-batch cannot change",),
-    "--algorithm.optimizer.learning-rate 1e-3": ("--algorithm.optimizer.learning-rate cannot change", "--updates, --devices"),
+    "--algorithm.optimizer.learning-rate 1e-3": (
+        "--algorithm.optimizer.learning-rate cannot change",
+        "--updates, --devices",
+    ),
     "--updates 5": ("has done 10 updates", "more than that"),
-    "--updates 20 --chunk 20 --eval-every 20 --checkpoint-every 20 ": ("--warm-start.updates (5) must be a multiple",),
+    "--updates 20 --chunk 20 --eval-every 20 --checkpoint-every 20 ": (
+        "--warm-start.updates (5) must be a multiple",
+    ),
     "--run-dir x": ("leave out --run-dir",),
     "--quick": ("leave out --run-dir and --quick",),
     "--updates 20 --devices 64": ("--devices 64 asks for more", "add --devices 4"),
@@ -117,4 +151,11 @@ def test_runs_begun_in_one_second_have_names_of_their_own(tmp_path, monkeypatch)
 
 
 def test_what_may_change_is_what_the_user_is_told():
-    assert set(MAY_CHANGE) == {"updates", "devices", "launcher", "chunk", "eval_every", "checkpoint_every"}
+    assert set(MAY_CHANGE) == {
+        "updates",
+        "devices",
+        "launcher",
+        "chunk",
+        "eval_every",
+        "checkpoint_every",
+    }

@@ -67,13 +67,20 @@ def copy(finished, tmp_path):
 
 
 def contents(path):
-    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    return {
+        str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()
+    }
 
 
 def assert_one_sentence(outcome, *words):
     code, _, err = outcome
     assert code == 2
-    assert err.startswith("error: ") and err.endswith(".\n") and err.count("\n") == 1 and "Traceback" not in err, err
+    assert (
+        err.startswith("error: ")
+        and err.endswith(".\n")
+        and err.count("\n") == 1
+        and "Traceback" not in err
+    ), err
     assert all(word in err for word in words), err
 
 
@@ -144,15 +151,29 @@ READING = {
     "nothing to compare": (compare, "--out here", "Name the directories"),
     "nothing to watch": (watch, "--episodes 2", "Name a task"),
     "an unknown task": (watch, "key_dor", "did you mean key_door?"),
-    "an unknown flag of the task": (watch, "key_door --task.num-turns 3", "no flag --task.num-turns here"),
+    "an unknown flag of the task": (
+        watch,
+        "key_door --task.num-turns 3",
+        "no flag --task.num-turns here",
+    ),
     "no episodes": (watch, "key_door --episodes 0", "--episodes must be 1 or more"),
     "episodes beyond the context": (watch, "running_sum --task.num-turns 2000", "6002 tokens"),
     "no such run to watch": (watch, "--policy nowhere", "nowhere is not the directory of a run"),
     "no such run to evaluate": (evaluate, "nowhere", "nowhere is not the directory of a run"),
     "no such run to compare": (compare, "nowhere", "nowhere is not the directory of a run"),
-    "a horizon that is no number": (evaluate, "nowhere --horizons 1,two", "--horizons are whole numbers", "1,two"),
+    "a horizon that is no number": (
+        evaluate,
+        "nowhere --horizons 1,two",
+        "--horizons are whole numbers",
+        "1,two",
+    ),
     "an unknown split": (evaluate, "nowhere --splits validation", "--splits are train and test"),
-    "episodes that attempts do not divide": (evaluate, "nowhere --attempts 3", "--episodes (1024)", "--attempts (3)"),
+    "episodes that attempts do not divide": (
+        evaluate,
+        "nowhere --attempts 3",
+        "--episodes (1024)",
+        "--attempts (3)",
+    ),
     "a temperature of zero": (evaluate, "nowhere --temperature 0", "--temperature must be above 0"),
 }
 
@@ -166,13 +187,19 @@ def test_watching_evaluating_and_comparing_refuse_in_one_sentence(call, tmp_path
 
 def test_a_mistake_on_a_real_command_line_exits_with_2_and_no_traceback(tmp_path):
     command = [sys.executable, "-m", "experiments.train", "grop", "running_sum"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], timeout=120)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=Path(__file__).parents[3], timeout=120
+    )
     assert_one_sentence((done.returncode, done.stdout, done.stderr), "did you mean grpo?")
 
 
 def test_a_path_below_a_file_is_refused(call, tmp_path):
     (tmp_path / "file").write_text("mine")
-    assert_one_sentence(call(train, *QUICK, "--run-dir", tmp_path / "file" / "run"), "Cannot write to", "Not a directory")
+    assert_one_sentence(
+        call(train, *QUICK, "--run-dir", tmp_path / "file" / "run"),
+        "Cannot write to",
+        "Not a directory",
+    )
     assert contents(tmp_path) == {"file": b"mine"}
 
 
@@ -184,28 +211,45 @@ def test_a_directory_of_other_files_is_refused_and_left_alone(call, tmp_path):
 
 def test_the_directory_of_another_config_is_refused_and_left_alone(call, copy):
     before = contents(copy)
-    assert_one_sentence(call(train, *QUICK, "--seed", 7, "--run-dir", copy), "seed is 0 there and 7 here")
+    assert_one_sentence(
+        call(train, *QUICK, "--seed", 7, "--run-dir", copy), "seed is 0 there and 7 here"
+    )
     assert contents(copy) == before
 
 
 def test_an_existing_run_is_not_continued_without_being_asked(call, copy):
     before = contents(copy)
-    assert_one_sentence(call(train, *QUICK, "--run-dir", copy), "already holds this run", f"train --resume {copy}")
+    assert_one_sentence(
+        call(train, *QUICK, "--run-dir", copy), "already holds this run", f"train --resume {copy}"
+    )
     assert contents(copy) == before
 
 
 def break_checkpoint(folder):
-    (largest,) = sorted((f for f in folder.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)[-1:]
+    (largest,) = sorted(
+        (f for f in folder.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size
+    )[-1:]
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
 
 
-@pytest.mark.parametrize("arguments", [(train, "--resume"), (watch, "--policy"), (evaluate,)], ids=["train", "watch", "evaluate"])
-def test_if_all_checkpoints_are_truncated_they_are_named_and_nothing_is_dropped(call, copy, arguments):
+@pytest.mark.parametrize(
+    "arguments",
+    [(train, "--resume"), (watch, "--policy"), (evaluate,)],
+    ids=["train", "watch", "evaluate"],
+)
+def test_if_all_checkpoints_are_truncated_they_are_named_and_nothing_is_dropped(
+    call, copy, arguments
+):
     (copy / "result.json").unlink()  # as if the run were unfinished
     for folder in (copy / "checkpoints").iterdir():
         break_checkpoint(folder)
     before = contents(copy)
-    assert_one_sentence(call(*arguments, copy), f"{copy}/checkpoints/10 is damaged", f"{copy}/checkpoints/5 is damaged", "no other")
+    assert_one_sentence(
+        call(*arguments, copy),
+        f"{copy}/checkpoints/10 is damaged",
+        f"{copy}/checkpoints/5 is damaged",
+        "no other",
+    )
     assert contents(copy) == before
 
 
@@ -220,11 +264,26 @@ def test_the_checkpoint_of_another_model_is_refused(call, copy):
     stored = json.loads((copy / "config.json").read_text())
     stored["config"]["policy"]["width"] = 32
     (copy / "config.json").write_text(json.dumps(stored))
-    assert_one_sentence(call(watch, "--policy", copy), "is of another model", "float32[1, 16, 16] there and float32[1, 16, 32] here")
+    assert_one_sentence(
+        call(watch, "--policy", copy),
+        "is of another model",
+        "float32[1, 16, 16] there and float32[1, 16, 32] here",
+    )
 
 
-def test_a_warm_start_from_another_network_is_refused_before_anything_is_written(call, finished, tmp_path):
-    line = ["grpo", "running_sum", "--devices", 1, "--warm-start.checkpoint", finished, "--run-dir", tmp_path / "new"]
+def test_a_warm_start_from_another_network_is_refused_before_anything_is_written(
+    call, finished, tmp_path
+):
+    line = [
+        "grpo",
+        "running_sum",
+        "--devices",
+        1,
+        "--warm-start.checkpoint",
+        finished,
+        "--run-dir",
+        tmp_path / "new",
+    ]
     assert_one_sentence(call(train, *line), "trained another network", "--policy flags")
     assert not (tmp_path / "new").exists()
 
@@ -235,7 +294,11 @@ def refuse(*_, **__):
 
 def test_a_full_disk_at_the_start_is_said(call, tmp_path, monkeypatch):
     monkeypatch.setattr("agentic_rl.records.atomic_files.open", refuse, raising=False)
-    assert_one_sentence(call(train, *QUICK, "--run-dir", tmp_path / "run"), "No space left on device", str(tmp_path / "run"))
+    assert_one_sentence(
+        call(train, *QUICK, "--run-dir", tmp_path / "run"),
+        "No space left on device",
+        str(tmp_path / "run"),
+    )
 
 
 def test_a_disk_that_fills_up_stops_the_run_with_a_sentence(call, finished, tmp_path, monkeypatch):
@@ -268,7 +331,11 @@ def test_a_tiny_run_goes_all_the_way(finished):
 def test_tensorboard_shows_what_was_logged(finished):
     events = EventAccumulator(str(finished / "tiny"))
     events.Reload()
-    logged = {row["step"]: row["eval_success"][0] for row in RunDirectory.open(finished).metrics if "eval_success" in row}
+    logged = {
+        row["step"]: row["eval_success"][0]
+        for row in RunDirectory.open(finished).metrics
+        if "eval_success" in row
+    }
     assert {e.step: e.value for e in events.Scalars("eval/success")} == pytest.approx(logged)
     assert "learning_curves" in events.Tags()["images"]
 
@@ -285,16 +352,32 @@ def test_a_run_is_watched_on_its_own_task_or_on_another_length(call, finished):
         code, out, _ = call(watch, "--policy", finished, "--episodes", 2, *flags)
         episodes = out.rstrip("\n").split("\n\n")
         assert code == 0 and len(episodes) == 2
-        assert all(len(episode.splitlines()) == 2 + turns and episode.startswith("start with") for episode in episodes)
+        assert all(
+            len(episode.splitlines()) == 2 + turns and episode.startswith("start with")
+            for episode in episodes
+        )
 
 
 def test_turns_that_the_expert_would_have_played_differently_say_how(call):
-    code, out, _ = call(watch, "running_sum", "--policy", "random", "--task.modulus", 3, "--task.num-turns", 4)
+    code, out, _ = call(
+        watch, "running_sum", "--policy", "random", "--task.modulus", 3, "--task.num-turns", 4
+    )
     turns = [line for line in out.splitlines() if "->" in line]
     assert code == 0 and len(turns) == 12
     for turn in turns:
-        numbers = [int(n) for n in turn.replace("(expert: ", "").replace(")", "").replace("+", "").replace("->", "").split()]
-        assert numbers[2:] == ([numbers[2], right] if numbers[2] != (right := (numbers[0] + numbers[1]) % 3) else [right])
+        numbers = [
+            int(n)
+            for n in turn.replace("(expert: ", "")
+            .replace(")", "")
+            .replace("+", "")
+            .replace("->", "")
+            .split()
+        ]
+        assert numbers[2:] == (
+            [numbers[2], right]
+            if numbers[2] != (right := (numbers[0] + numbers[1]) % 3)
+            else [right]
+        )
     assert 0 < sum("expert" in turn for turn in turns) < 12
 
 
@@ -307,7 +390,12 @@ def test_an_evaluation_shows_and_keeps_every_cell(call, copy):
     code, out, _ = call(evaluate, copy, *EVALUATE)
     assert code == 0 and "one seed, hence no intervals" in out
     sampled, greedy = json.loads((copy / "evaluation.json").read_text())
-    assert (greedy["mode"], sampled["mode"], sampled["update"], sampled["num_turns"]) == ("greedy", "sampled", 10, 2)
+    assert (greedy["mode"], sampled["mode"], sampled["update"], sampled["num_turns"]) == (
+        "greedy",
+        "sampled",
+        10,
+        2,
+    )
     assert sampled["pass@1"] == pytest.approx(sampled["success"])
     assert 0 < sampled["pass@1"] < sampled["pass@2"] < sampled["pass@4"] and "pass@1" not in greedy
     assert f"{sampled['pass@2']:.3f}" in out and f"{greedy['return']:.3f}" in out
@@ -316,9 +404,23 @@ def test_an_evaluation_shows_and_keeps_every_cell(call, copy):
 @pytest.mark.slow
 def test_a_mixture_trains_and_is_evaluated_by_task(call, tmp_path):
     sizes = [flag.replace("--task.", "--task.running-sum.") for flag in TINY]
-    code, out, _ = call(train, "grpo", "running_sum+key_door", "--quick", *sizes, "--run-dir", tmp_path / "both")
+    code, out, _ = call(
+        train, "grpo", "running_sum+key_door", "--quick", *sizes, "--run-dir", tmp_path / "both"
+    )
     assert code == 0 and "key_door: 52 tokens" in out
-    code, out, _ = call(evaluate, tmp_path / "both", "--devices", "1", "--episodes", "8", "--attempts", "4", "--horizons", "1", "--shifts")
+    code, out, _ = call(
+        evaluate,
+        tmp_path / "both",
+        "--devices",
+        "1",
+        "--episodes",
+        "8",
+        "--attempts",
+        "4",
+        "--horizons",
+        "1",
+        "--shifts",
+    )
     records = json.loads((tmp_path / "both" / "evaluation.json").read_text())
     cells = {(r["task"], r["horizon"]) for r in records}
     assert code == 0 and cells == {
@@ -328,12 +430,18 @@ def test_a_mixture_trains_and_is_evaluated_by_task(call, tmp_path):
         ("key_door", "renamed"),
         ("key_door", "other rule"),
     }
-    assert_one_sentence(call(watch, "--policy", tmp_path / "both"), "name one of its tasks: key_door, running_sum")
+    assert_one_sentence(
+        call(watch, "--policy", tmp_path / "both"), "name one of its tasks: key_door, running_sum"
+    )
 
 
-def test_a_horizon_beyond_the_context_is_refused_before_anything_is_evaluated(call, copy, monkeypatch):
+def test_a_horizon_beyond_the_context_is_refused_before_anything_is_evaluated(
+    call, copy, monkeypatch
+):
     monkeypatch.delattr(evaluate.Machine, "evaluate")
-    assert_one_sentence(call(evaluate, copy, "--horizons", "1,1000"), "6002 tokens", "shorter horizon")
+    assert_one_sentence(
+        call(evaluate, copy, "--horizons", "1,1000"), "6002 tokens", "shorter horizon"
+    )
 
 
 def test_runs_are_compared_finished_or_not(call, finished, copy, tmp_path):
@@ -357,15 +465,27 @@ def test_runs_of_different_tasks_are_said_not_to_compare(call, finished, copy):
     (copy / "config.json").write_text(json.dumps(stored))
     (copy / "metrics.jsonl").unlink()
     code, out, _ = call(compare, finished, copy)
-    assert code == 0 and "different tasks" in out and "num_turns=7" in out and "copy has no logged updates" in out
+    assert (
+        code == 0
+        and "different tasks" in out
+        and "num_turns=7" in out
+        and "copy has no logged updates" in out
+    )
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(call, finished, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(
+    call, finished, tmp_path
+):
     path = tmp_path / "run"
-    code, _, err = call(train, *QUICK, "--algorithm.optimizer.learning-rate", "1e30", "--run-dir", path)
+    code, _, err = call(
+        train, *QUICK, "--algorithm.optimizer.learning-rate", "1e30", "--run-dir", path
+    )
     sentence = err.splitlines()[-1]
     assert code == 2 and "Traceback" not in err
-    assert sentence.startswith("error: loss became nan at update ") and f"{path}/checkpoints/0" in sentence
+    assert (
+        sentence.startswith("error: loss became nan at update ")
+        and f"{path}/checkpoints/0" in sentence
+    )
     assert (path / "checkpoints" / "0").is_dir() and RunDirectory.open(path).result is None
 
 
@@ -378,7 +498,12 @@ def test_help_explains_every_flag(call, program):
 
 @pytest.mark.slow
 def test_a_run_that_ctrl_c_stopped_twice_ends_as_if_it_had_not_been(tmp_path):
-    line = ["grpo", "running_sum", *TINY, *"--updates 60 --chunk 2 --warm-start.updates 2 --eval-every 10 --checkpoint-every 20".split()]
+    line = [
+        "grpo",
+        "running_sum",
+        *TINY,
+        *"--updates 60 --chunk 2 --warm-start.updates 2 --eval-every 10 --checkpoint-every 20".split(),
+    ]
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     assert start(*line, "--run-dir", whole).wait(300) == 0
     for rows, arguments in (3, [*line, "--run-dir", torn]), (20, ["--resume", torn]):
@@ -387,12 +512,18 @@ def test_a_run_that_ctrl_c_stopped_twice_ends_as_if_it_had_not_been(tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(300) == 130 and not (torn / "result.json").exists()
     assert start("--resume", torn).wait(300) == 0
-    rows = [[{k: v for k, v in row.items() if k != "time"} for row in RunDirectory.open(path).metrics] for path in (whole, torn)]
+    rows = [
+        [{k: v for k, v in row.items() if k != "time"} for row in RunDirectory.open(path).metrics]
+        for path in (whole, torn)
+    ]
     assert rows[0] == rows[1] and len(rows[0]) == 61
 
 
 def start(*arguments):
-    return subprocess.Popen([sys.executable, "-m", "experiments.train", *map(str, arguments)], cwd=Path(__file__).parents[3])
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.train", *map(str, arguments)],
+        cwd=Path(__file__).parents[3],
+    )
 
 
 def wait_for_rows(path, count, process):

@@ -54,7 +54,8 @@ def complaints(capfd, command: str, path: Path, case: tuple[str, str]) -> list[s
     wrong = {
         f"exit code {code}": code not in (0, 2),
         "a traceback": "Traceback" in out + err,
-        f"not one sentence: {errors}": len(errors) != (code == 2) or any(not error.endswith(".") for error in errors),
+        f"not one sentence: {errors}": len(errors) != (code == 2)
+        or any(not error.endswith(".") for error in errors),
         f"erased or changed: {changed}": bool(changed),
     }
     return [f"{command}, {file} {how}: {what}" for what, is_so in wrong.items() if is_so]
@@ -64,7 +65,9 @@ def complaints(capfd, command: str, path: Path, case: tuple[str, str]) -> list[s
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("is_finished", [True, False], ids=["finished", "interrupted"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_ends_in_a_traceback_or_erases_anything(finished, tmp_path, monkeypatch, capfd, command, is_finished):
+def test_no_command_ends_in_a_traceback_or_erases_anything(
+    finished, tmp_path, monkeypatch, capfd, command, is_finished
+):
     monkeypatch.setattr(sys, "argv", ["program"])
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     found = []

@@ -14,8 +14,16 @@ def test_the_demo_prints_the_command_that_it_stands_for_and_takes_further_flags(
     assert train.main(["demo", "--seed", "3", "--updates", "200", "--print-config"]) == 0
     said, _, config = capsys.readouterr().out.partition("\n")
     config = json.loads(config[: config.rindex("}") + 1])
-    assert said.startswith("demo stands for: ") and f"grpo running_sum {train.DEMO.partition('running_sum ')[2]} --seed 3" in said
-    assert (config["seed"], config["updates"], config["task"]["modulus"], config["policy"]["layers"]) == (3, 200, 6, 1)
+    assert (
+        said.startswith("demo stands for: ")
+        and f"grpo running_sum {train.DEMO.partition('running_sum ')[2]} --seed 3" in said
+    )
+    assert (
+        config["seed"],
+        config["updates"],
+        config["task"]["modulus"],
+        config["policy"]["layers"],
+    ) == (3, 200, 6, 1)
 
 
 def test_only_the_first_word_is_the_demo():
@@ -26,4 +34,6 @@ def test_only_the_first_word_is_the_demo():
 def test_the_demos_success_rises_from_a_tenth_to_nearly_all():
     run = replace(parse(train.Command, train.DEMO.split()).run, seeds=2, devices=1, eval_every=100)
     rows = run_training(run).entries
-    assert all(x < 0.3 for x in rows[0]["eval_success"]) and all(x > 0.9 for x in rows[-1]["eval_success"])
+    assert all(x < 0.3 for x in rows[0]["eval_success"]) and all(
+        x > 0.9 for x in rows[-1]["eval_success"]
+    )

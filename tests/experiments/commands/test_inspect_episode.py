@@ -34,7 +34,12 @@ from tests.toys import Walk, babbler, compiled, weights
 
 SMALL = Policy(width=16, layers=1, heads=2, mlp=16, context="markov")
 DOOR = KeyDoor(delay=4, apple_reward=1.0)
-LIKELY = (tokens.LEFT, tokens.RIGHT, tokens.OPEN, *map(tokens.entity, range(4)))  # so that something is earned
+LIKELY = (
+    tokens.LEFT,
+    tokens.RIGHT,
+    tokens.OPEN,
+    *map(tokens.entity, range(4)),
+)  # so that something is earned
 HOSTILE = "<script>alert('&\"')</script>[red]x[/red]"
 CELL = re.compile(r"turn (\d+), token (\d+), (\w+): ([\w ]+) ([-+.\de]+)(?: ± ([.\de-]+))?")
 
@@ -61,7 +66,11 @@ def stored(path, algorithm, task=DOOR, size=SMALL, reference=None):
     """The directory of a run that was saved before its first update."""
     params = jax.tree.map(lambda x: np.asarray(x)[None], weights(size, likely=LIKELY))
     state = jax.tree.map(np.asarray, jax.vmap(lambda p: learner.init(algorithm, p))(params))
-    state = state._replace(reference=jax.tree.map(lambda x: np.asarray(x)[None], reference)) if reference else state
+    state = (
+        state._replace(reference=jax.tree.map(lambda x: np.asarray(x)[None], reference))
+        if reference
+        else state
+    )
     with RunDirectory.create(path, to_json(Run(task, algorithm, size, devices=1))) as directory:
         directory.save(0, state)
     return path
@@ -100,7 +109,11 @@ class Page(HTMLParser):
     def cells(self):
         """{(measure, turn, place): (token, number, error)}, turns and places from 0 on."""
         found = [CELL.fullmatch(title) for title in self.titles]
-        return {(m[4], int(m[1]) - 1, int(m[2]) - 1): (m[3], float(m[5]), float(m[6] or 0)) for m in found if m}
+        return {
+            (m[4], int(m[1]) - 1, int(m[2]) - 1): (m[3], float(m[5]), float(m[6] or 0))
+            for m in found
+            if m
+        }
 
 
 def one(tree, n=0, g=0):
@@ -114,7 +127,13 @@ def close(number):
 
 def attempts(task, size, params, seed, problem, count, temperature=1.0):
     play = lambda: rollout(  # noqa: E731
-        task, Sampler(size, params, temperature), jax.random.key(seed), jnp.array([problem]), count, "test", keep_states=True
+        task,
+        Sampler(size, params, temperature),
+        jax.random.key(seed),
+        jnp.array([problem]),
+        count,
+        "test",
+        keep_states=True,
     )
     return jax.jit(play)()
 
@@ -132,7 +151,18 @@ def standardised_gae(reward, value, alive, lambda_):
 
 def test_every_number_on_the_page_is_the_one_computed_directly(call, saved, tmp_path):
     seed, problem, count, episode = 3, 2, 4, 1
-    flags = ["--seed", seed, "--problem", problem, "--attempts", count, "--episode", episode, "--html", tmp_path / "a.html"]
+    flags = [
+        "--seed",
+        seed,
+        "--problem",
+        problem,
+        "--attempts",
+        count,
+        "--episode",
+        episode,
+        "--html",
+        tmp_path / "a.html",
+    ]
     code, out, _ = call(saved, *flags)
     assert code == 0
     page = Page((tmp_path / "a.html").read_text())
@@ -140,7 +170,9 @@ def test_every_number_on_the_page_is_the_one_computed_directly(call, saved, tmp_
     params = jax.tree.map(lambda x: x[0], state.params)
     played = attempts(run.task, run.policy, params, seed, problem, count)
     token, valid = (x[0] for x in layout.tokens(played))
-    value = np.asarray(transformer.apply(run.policy, params, run.task.spec, token, valid)[1])[..., 0]
+    value = np.asarray(transformer.apply(run.policy, params, run.task.spec, token, valid)[1])[
+        ..., 0
+    ]
     reward, alive = np.asarray(played.reward[0]), np.asarray(played.mask[0, ..., 0])
     truth = true_advantage(run.task, run.policy, params, played)
     direct = {
@@ -154,7 +186,9 @@ def test_every_number_on_the_page_is_the_one_computed_directly(call, saved, tmp_
         assert number == close(direct[name][episode, t]), (name, t)
     rows = [re.split(r" {2,}", line.strip()) for line in out.splitlines() if "->" in line][1:]
     names = ["reward", "credit", "true advantage", "value", "true value"]
-    assert [[float(x) for x in row[3:]] for row in rows] == [[cells[name, t, 0][1] for name in names] for t in range(turns)]
+    assert [[float(x) for x in row[3:]] for row in rows] == [
+        [cells[name, t, 0][1] for name in names] for t in range(turns)
+    ]
 
 
 def test_a_token_adds_to_the_true_value_what_is_earned_and_what_may_still_be(call, saved, tmp_path):
@@ -163,7 +197,9 @@ def test_a_token_adds_to_the_true_value_what_is_earned_and_what_may_still_be(cal
     number = lambda name, t: cells[name, t, 0][1] if (name, t, 0) in cells else 0.0  # noqa: E731
     for t in range(DOOR.spec.num_turns):
         later = number("reward", t) + number("true value", t + 1)
-        assert number("true value", t) + number("true advantage", t) == pytest.approx(later, abs=0.012)
+        assert number("true value", t) + number("true advantage", t) == pytest.approx(
+            later, abs=0.012
+        )
     assert any(abs(number("true advantage", t)) > 0.05 for t in range(DOOR.spec.num_turns))
 
 
@@ -172,9 +208,9 @@ def test_attempt_0_at_a_problem_is_the_episode_that_watch_shows(call, saved, mon
     prompt, *turns, outcome = capsys.readouterr().out.strip().split("\n\n")[2].splitlines()
     _, out, _ = call(saved, "--problem", 2, "--seed", 5, "--attempts", 2)
     assert f"\n{prompt} ({outcome};" in out
-    assert [re.split(r" {2,}", line.strip())[1] for line in out.splitlines() if "->" in line][1:] == [
-        turn.partition("   (expert")[0] for turn in turns
-    ]
+    assert [re.split(r" {2,}", line.strip())[1] for line in out.splitlines() if "->" in line][
+        1:
+    ] == [turn.partition("   (expert")[0] for turn in turns]
 
 
 @pytest.mark.slow
@@ -182,18 +218,25 @@ def test_nothing_but_the_temperature_changes_with_the_temperature(call, saved):
     outs = [call(saved, "--attempts", 3, "--temperature", heat)[1] for heat in (0, 1)]
     returns = re.search(r"returns of all attempts: (.*)\)", outs[0])[1].split()
     assert len(returns) == 3 and len(set(returns)) == 1  # greedy
-    assert "drawn at temperature 0; the truth is about the policy at 1" in outs[0] and "temperature" not in outs[1]
+    assert (
+        "drawn at temperature 0; the truth is about the policy at 1" in outs[0]
+        and "temperature" not in outs[1]
+    )
 
 
 @pytest.mark.slow
 def test_where_the_truth_is_from_forks_it_says_so_with_their_error(call, tmp_path):
     remembers = replace(SMALL, context="history")
     path = stored(tmp_path / "run", algorithms.REINFORCE, size=remembers)
-    code, out, err = call(path, "--forks", 8, "--attempts", 2, "--episode", 1, "--html", tmp_path / "a.html")
+    code, out, err = call(
+        path, "--forks", 8, "--attempts", 2, "--episode", 1, "--html", tmp_path / "a.html"
+    )
     assert code == 0, err
     assert "8 forks from before each turn" in out and "± is its standard error" in out
     params = jax.tree.map(lambda x: x[0], load(str(path))[1].params)
-    truth = true_advantage(DOOR, remembers, params, attempts(DOOR, remembers, params, 0, 0, 2), forks=8)
+    truth = true_advantage(
+        DOOR, remembers, params, attempts(DOOR, remembers, params, 0, 0, 2), forks=8
+    )
     advantage, spread = (np.asarray(x[0, 1]) for x in (truth.advantage, truth.error))
     cells = Page((tmp_path / "a.html").read_text()).cells()
     assert any(error > 0 for _, _, error in cells.values())
@@ -204,27 +247,49 @@ def test_where_the_truth_is_from_forks_it_says_so_with_their_error(call, tmp_pat
 
 EXPERTS = [
     pytest.param(algorithms.SFT, DOOR, "trains on its expert's episodes", id="sft"),
-    pytest.param(algorithms.DAGGER, SortDigits(answer_length=6), "trains on the expert's labels", marks=pytest.mark.slow, id="dagger"),
+    pytest.param(
+        algorithms.DAGGER,
+        SortDigits(answer_length=6),
+        "trains on the expert's labels",
+        marks=pytest.mark.slow,
+        id="dagger",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("algorithm", "task", "said"), EXPERTS)
-def test_of_a_run_that_an_expert_acts_in_it_shows_the_policys_own_episode(call, tmp_path, algorithm, task, said):
+def test_of_a_run_that_an_expert_acts_in_it_shows_the_policys_own_episode(
+    call, tmp_path, algorithm, task, said
+):
     path = stored(tmp_path / "run", algorithm, task)
     _, out, _ = call(path, "--attempts", 1, "--forks", 2, "--html", tmp_path / "a.html")
-    mine = one(attempts(task, SMALL, jax.tree.map(lambda x: x[0], load(str(path))[1].params), 0, 0, 1))
+    mine = one(
+        attempts(task, SMALL, jax.tree.map(lambda x: x[0], load(str(path))[1].params), 0, 0, 1)
+    )
     cells = Page((tmp_path / "a.html").read_text()).cells()
     assert said in out and "value: " not in out.replace("true value: ", "")
-    assert [number for (name, *_), (_, number, _) in cells.items() if name == "credit"] == [1.0] * mine.mask.sum()
-    assert [word for (name, *_), (word, *_) in cells.items() if name == "credit"] == tokens.text(mine.action[mine.mask]).split()
-    assert (mine.action != mine.label).any() and (task is DOOR or (mine.mask != mine.label_mask).any())
+    assert [number for (name, *_), (_, number, _) in cells.items() if name == "credit"] == [
+        1.0
+    ] * mine.mask.sum()
+    assert [word for (name, *_), (word, *_) in cells.items() if name == "credit"] == tokens.text(
+        mine.action[mine.mask]
+    ).split()
+    assert (mine.action != mine.label).any() and (
+        task is DOOR or (mine.mask != mine.label_mask).any()
+    )
 
 
 def test_an_episode_that_the_selection_leaves_out_has_no_credit(call, tmp_path):
-    path = stored(tmp_path / "run", swap(algorithms.GRPO, credit=Imitation(), selection=Informative()))
+    path = stored(
+        tmp_path / "run", swap(algorithms.GRPO, credit=Imitation(), selection=Informative())
+    )
     _, out, _ = call(path, "--temperature", 0, "--html", tmp_path / "a.html")
     assert "because Informative leaves this episode out" in out
-    credit = [number for (name, *_), (_, number, _) in Page((tmp_path / "a.html").read_text()).cells().items() if name == "credit"]
+    credit = [
+        number
+        for (name, *_), (_, number, _) in Page((tmp_path / "a.html").read_text()).cells().items()
+        if name == "credit"
+    ]
     assert credit and not any(credit)
 
 
@@ -237,8 +302,14 @@ def test_a_penalty_for_leaving_the_reference_is_part_of_the_reward(call, tmp_pat
     played = attempts(DOOR, SMALL, jax.tree.map(lambda x: x[0], load(str(path))[1].params), 0, 0, 2)
     theirs = inspect_episode.log_prob(SMALL, DOOR, other, played)
     expected = one(played.reward[..., None] - 0.5 * (played.log_prob - theirs))
-    found = {(t, a): number for (name, t, a), (_, number, _) in Page((tmp_path / "a.html").read_text()).cells().items() if name == "reward"}
-    assert len(found) == DOOR.spec.num_turns and all(number == close(expected[place]) for place, number in found.items())
+    found = {
+        (t, a): number
+        for (name, t, a), (_, number, _) in Page((tmp_path / "a.html").read_text()).cells().items()
+        if name == "reward"
+    }
+    assert len(found) == DOOR.spec.num_turns and all(
+        number == close(expected[place]) for place, number in found.items()
+    )
     assert np.abs(played.log_prob - theirs).max() > 0.1
 
 
@@ -249,7 +320,9 @@ def test_the_log_probability_of_what_was_done_is_the_one_it_was_done_with():
     found = compiled(lambda: inspect_episode.log_prob(size, task, params, played))()
     mask = np.asarray(played.mask)
     assert not mask.all()
-    np.testing.assert_allclose(np.asarray(found)[mask], np.asarray(played.log_prob)[mask], atol=1e-5)
+    np.testing.assert_allclose(
+        np.asarray(found)[mask], np.asarray(played.log_prob)[mask], atol=1e-5
+    )
 
 
 @pytest.fixture(scope="module")
@@ -259,23 +332,39 @@ def ragged():
     lengths = np.asarray(played.mask.sum(-1))[:, 0]
     episode = one(played, n=int(np.argmax([len(set(x[x > 0])) + x.sum() / 100 for x in lengths])))
     assert 0 < episode.mask.sum() < episode.mask.size
-    return episode, np.where(episode.mask, np.random.default_rng(0).normal(size=episode.mask.shape), 1e9)
+    return episode, np.where(
+        episode.mask, np.random.default_rng(0).normal(size=episode.mask.shape), 1e9
+    )
 
 
 def test_strips_stand_under_one_another_token_for_token(ragged):
     episode, x = ragged
-    page = Page(inspect_episode.strips(Walk(), episode, {"first": x, "second": -x}, {"second": np.full_like(x, 0.5)}))
+    page = Page(
+        inspect_episode.strips(
+            Walk(), episode, {"first": x, "second": -x}, {"second": np.full_like(x, 0.5)}
+        )
+    )
     places = [(int(t), int(a)) for t, a in np.argwhere(episode.mask)]
     cells = page.cells()
     assert list(cells) == [(name, *place) for name in ("first", "second") for place in places]
     for place in places:
-        (word, number, error), (same, opposite, other_error) = cells["first", *place], cells["second", *place]
-        assert word == same == tokens.text([episode.action[place]]) and number == -opposite == close(x[place])
+        (word, number, error), (same, opposite, other_error) = (
+            cells["first", *place],
+            cells["second", *place],
+        )
+        assert word == same == tokens.text(
+            [episode.action[place]]
+        ) and number == -opposite == close(x[place])
         assert (error, other_error) == (0.0, 0.5)
-    spans = [int(attributes["colspan"]) for attributes in page.attributes if "colspan" in attributes]
+    spans = [
+        int(attributes["colspan"]) for attributes in page.attributes if "colspan" in attributes
+    ]
     assert spans == [n for n in episode.mask.sum(-1) if n] and page.tags.count("tr") == 3
     for t in np.flatnonzero(episode.mask.any(-1)):
-        assert Walk().render_turn(episode.observation[t], episode.action[t]).replace("->", "→") in page.words
+        assert (
+            Walk().render_turn(episode.observation[t], episode.action[t]).replace("->", "→")
+            in page.words
+        )
 
 
 def test_the_strongest_colour_is_that_of_the_largest_number_and_nothing_masked_counts(ragged):
@@ -300,7 +389,10 @@ def test_every_number_stands_in_its_cell_with_its_sign(ragged):
 
 def luminance(colour):
     """Relative luminance of #rrggbb. (WCAG 2)"""
-    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))]
+    linear = [
+        c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
@@ -313,7 +405,12 @@ def test_text_is_readable_on_every_colour_and_more_is_darker():
 
 
 def test_nothing_and_nan_have_no_colour():
-    assert inspect_episode.shade(0.0, 0.0) == inspect_episode.shade(float("nan"), 1.0) == inspect_episode.shade(0.0, 5.0) == "#ffffff"
+    assert (
+        inspect_episode.shade(0.0, 0.0)
+        == inspect_episode.shade(float("nan"), 1.0)
+        == inspect_episode.shade(0.0, 5.0)
+        == "#ffffff"
+    )
     assert inspect_episode.shade(1e-9, 1e-9) == "#ffffff"  # rounding
 
 
@@ -330,11 +427,17 @@ class Hostile(Walk):
 def test_page_and_terminal_take_no_words_for_code(ragged, capsys):
     episode, x = ragged
     lines = [Hostile().render_prompt(episode.prompt), HOSTILE]
-    page = Page(inspect_episode.page(HOSTILE, lines, inspect_episode.strips(Hostile(), episode, {HOSTILE: x})))
+    page = Page(
+        inspect_episode.page(
+            HOSTILE, lines, inspect_episode.strips(Hostile(), episode, {HOSTILE: x})
+        )
+    )
     turns = int(episode.mask.any(-1).sum())
     assert "script" not in page.tags and page.words.count(HOSTILE) == 2 + 2 + turns + 1
     assert sum(HOSTILE in title for title in page.titles) == episode.mask.sum()
-    inspect_episode.show(HOSTILE, inspect_episode.table(Hostile(), episode, {"credit": x}, {}), lines)
+    inspect_episode.show(
+        HOSTILE, inspect_episode.table(Hostile(), episode, {"credit": x}, {}), lines
+    )
     assert capsys.readouterr().out.count(HOSTILE) == 3 + turns
 
 
@@ -342,20 +445,34 @@ def test_the_page_needs_no_other_file_and_fits_a_phone(call, saved, tmp_path):
     code, out, _ = call(saved, "--html", tmp_path / "new" / "a.html")
     text = (tmp_path / "new" / "a.html").read_text()
     page = Page(text)
-    assert code == 0 and f"wrote {tmp_path / 'new' / 'a.html'}" in out and [p.name for p in (tmp_path / "new").iterdir()] == ["a.html"]
-    assert text.startswith("<!doctype html>") and not {"script", "link", "img", "iframe"} & set(page.tags) and "http" not in text
+    assert (
+        code == 0
+        and f"wrote {tmp_path / 'new' / 'a.html'}" in out
+        and [p.name for p in (tmp_path / "new").iterdir()] == ["a.html"]
+    )
+    assert (
+        text.startswith("<!doctype html>")
+        and not {"script", "link", "img", "iframe"} & set(page.tags)
+        and "http" not in text
+    )
     assert not any({"src", "href"} & set(attributes) for attributes in page.attributes)
-    assert {"lang": "en"} in page.attributes and any("width=device-width" in a.get("content", "") for a in page.attributes)
+    assert {"lang": "en"} in page.attributes and any(
+        "width=device-width" in a.get("content", "") for a in page.attributes
+    )
     assert {"class": "scroll", "tabindex": "0"} in page.attributes
     assert (
-        "the forecast is n" in page.words and "-largest" in page.words and "Written by python -m experiments.inspect_episode" in page.words
+        "the forecast is n" in page.words
+        and "-largest" in page.words
+        and "Written by python -m experiments.inspect_episode" in page.words
     )
 
 
 @pytest.mark.slow
 def test_a_part_of_a_mixture_is_shown_if_it_is_named(call, tmp_path):
     path = stored(tmp_path / "run", algorithms.GRPO, {"key_door": DOOR, "wait_chain": WaitChain()})
-    assert_one_sentence(call(path), "--part names a task of a mixture, not nothing", "key_door, wait_chain")
+    assert_one_sentence(
+        call(path), "--part names a task of a mixture, not nothing", "key_door, wait_chain"
+    )
     code, out, _ = call(path, "--part", "key_door")
     assert code == 0 and "the forecast is" in out
 
@@ -363,7 +480,12 @@ def test_a_part_of_a_mixture_is_shown_if_it_is_named(call, tmp_path):
 def assert_one_sentence(outcome, *words):
     code, _, err = outcome
     assert code == 2
-    assert err.startswith("error: ") and err.endswith(".\n") and err.count("\n") == 1 and "Traceback" not in err, err
+    assert (
+        err.startswith("error: ")
+        and err.endswith(".\n")
+        and err.count("\n") == 1
+        and "Traceback" not in err
+    ), err
     assert all(word in err for word in words), err
 
 
@@ -374,8 +496,14 @@ MISTAKES = {
     "an episode before the first": ("nowhere --episode -1", "--episode must be 0 or more, not -1"),
     "no attempts": ("nowhere --attempts 0", "--attempts must be 1 or more, not 0"),
     "a problem before the first": ("nowhere --problem -1", "--problem must be 0 to 2147483647"),
-    "a seed that is too large": ("nowhere --seed 2147483648", "--seed must be 0 to 2147483647, not 2147483648"),
-    "a temperature below zero": ("nowhere --temperature -0.5", "--temperature must be 0 or more, not -0.5"),
+    "a seed that is too large": (
+        "nowhere --seed 2147483648",
+        "--seed must be 0 to 2147483647, not 2147483648",
+    ),
+    "a temperature below zero": (
+        "nowhere --temperature -0.5",
+        "--temperature must be 0 or more, not -0.5",
+    ),
     "a single fork": ("nowhere --forks 1", "--forks must be 2 or more"),
     "an unknown flag": ("nowhere --episodes 3", "no flag --episodes here"),
     "a number that is none": ("nowhere --problem first", "--problem", "'first'"),
@@ -393,7 +521,11 @@ def test_a_mistake_is_said_in_one_sentence(call, tmp_path, monkeypatch, mistake)
 def test_a_part_of_a_single_task_and_a_group_of_one_are_refused(call, saved, tmp_path):
     assert_one_sentence(call(saved, "--part", "key_door"), "not key_door", "single task")
     path = stored(tmp_path / "run", algorithms.GRPO)
-    assert_one_sentence(call(path, "--attempts", 1), "GroupRelative compares attempts", "set --attempts to 2 or more, not 1")
+    assert_one_sentence(
+        call(path, "--attempts", 1),
+        "GroupRelative compares attempts",
+        "set --attempts to 2 or more, not 1",
+    )
 
 
 def test_a_run_without_a_checkpoint_and_a_page_that_is_a_folder_are_refused(call, saved, tmp_path):
@@ -408,6 +540,11 @@ def test_a_run_without_a_checkpoint_and_a_page_that_is_a_folder_are_refused(call
 def test_a_run_that_train_made_is_inspected(call, tmp_path, monkeypatch):
     monkeypatch.setattr(train.parallel, "prepare", lambda devices: None)
     sizes = "--policy.context markov --policy.width 16 --policy.layers 1 --policy.heads 2 --policy.mlp 16 --task.delay 2 --devices 1"
-    assert train.main(["ppo", "key_door", "--quick", *sizes.split(), "--run-dir", str(tmp_path / "run")]) == 0
+    assert (
+        train.main(
+            ["ppo", "key_door", "--quick", *sizes.split(), "--run-dir", str(tmp_path / "run")]
+        )
+        == 0
+    )
     code, out, _ = call(tmp_path / "run")
     assert code == 0 and "run after 10 updates" in out and "exact, by enumeration" in out

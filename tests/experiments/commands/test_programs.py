@@ -24,10 +24,17 @@ TINY = (
 ).split()
 
 
-def started(folder: Path, *words: str, program=(sys.executable, "-P", "-c", START), path: str = f".:{ROOT}"):
+def started(
+    folder: Path, *words: str, program=(sys.executable, "-P", "-c", START), path: str = f".:{ROOT}"
+):
     """The finished process of `agentic-rl` with these words, begun in a folder that PYTHONPATH names, too."""
     return subprocess.run(
-        [*program, *words], cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=600
+        [*program, *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
 
 
@@ -50,7 +57,9 @@ def test_help_lists_every_command_with_what_it_does(occupied):
 
 def test_help_does_not_import_jax():
     code = f"try: {START}\nexcept SystemExit: print('jax' in sys.modules, 'experiments.programs' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.splitlines()[-1] == "False True"
 
 
@@ -73,11 +82,21 @@ def test_the_studies_that_are_listed_are_those_that_reproduce_runs():
     assert programs.studies() == sorted(reproduce.studies())
 
 
-@pytest.mark.parametrize("words", ["sl-vs-rl --quick --out x", "sl_vs_rl --quick --out x", "study half-life --quick", "half_life --quick"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sl-vs-rl --quick --out x",
+        "sl_vs_rl --quick --out x",
+        "study half-life --quick",
+        "half_life --quick",
+    ],
+)
 def test_a_command_is_given_the_other_words(words, monkeypatch):
     name, seen = "half_life" if "half" in words else "sl_vs_rl", []
     monkeypatch.setattr(sys, "argv", ["agentic-rl", *words.split()])
-    monkeypatch.setattr(programs, "program", lambda name: lambda arguments: seen.append((name, arguments)))
+    monkeypatch.setattr(
+        programs, "program", lambda name: lambda arguments: seen.append((name, arguments))
+    )
     with pytest.raises(SystemExit):
         programs.main()
     assert seen == [(name, words.split()[words.split().index("--quick") :])]
@@ -93,11 +112,21 @@ def test_programs_are_the_main_functions_and_the_studies():
     [
         ("/venv/bin/agentic-rl", "agentic-rl train a", "agentic-rl study half-life a"),
         ("C/Scripts/agentic-rl.exe", "agentic-rl train a", "agentic-rl study half-life a"),
-        ("/lib/agentic_rl/__main__.py", "python -m agentic_rl train a", "python -m agentic_rl study half-life a"),
-        ("/repo/experiments/train.py", "python -m experiments.train a", "python -m experiments.studies.half_life a"),
+        (
+            "/lib/agentic_rl/__main__.py",
+            "python -m agentic_rl train a",
+            "python -m agentic_rl study half-life a",
+        ),
+        (
+            "/repo/experiments/train.py",
+            "python -m experiments.train a",
+            "python -m experiments.studies.half_life a",
+        ),
     ],
 )
-def test_printed_commands_have_the_form_in_which_the_program_was_started(started_as, train_, study, monkeypatch):
+def test_printed_commands_have_the_form_in_which_the_program_was_started(
+    started_as, train_, study, monkeypatch
+):
     monkeypatch.setattr(sys, "argv", [started_as])
     assert console.command("train", "a") == train_ and console.command("half_life", "a") == study
 
@@ -108,12 +137,18 @@ def test_usage_shows_the_form_in_which_the_program_was_started(monkeypatch, caps
         flags.from_flags(evaluate.Command, evaluate.Command("x"), ["--help"])
     assert capsys.readouterr().out.startswith("usage: agentic-rl evaluate [-h]")
     assert train.main(["--help"]) == 0
-    assert "agentic-rl train grpo running_sum" in (out := capsys.readouterr().out) and "python -m" not in out
+    assert (
+        "agentic-rl train grpo running_sum" in (out := capsys.readouterr().out)
+        and "python -m" not in out
+    )
 
 
 def test_pages_of_the_repository_are_written_in_a_checkout_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="^results/bias is a place in the repository: run this in a checkout of it, or name another"):
+    with pytest.raises(
+        ConfigError,
+        match="^results/bias is a place in the repository: run this in a checkout of it, or name another",
+    ):
         bias_page.main([])
     assert not list(tmp_path.iterdir())
 
@@ -131,7 +166,11 @@ def test_a_home_folder_that_the_shell_left_is_expanded(monkeypatch):
 def installed(tmp_path_factory) -> Path:
     """The script `agentic-rl` of a wheel, installed beside the packages of this environment."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(".*", "runs", "results", "notebooks", "*.egg-info"))
+    source = shutil.copytree(
+        ROOT,
+        folder / "source",
+        ignore=shutil.ignore_patterns(".*", "runs", "results", "notebooks", "*.egg-info"),
+    )
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, source], check=True, timeout=300)
     venv.create(folder / "venv", with_pip=False)
@@ -139,7 +178,11 @@ def installed(tmp_path_factory) -> Path:
     (packages / "others.pth").write_text(next(p for p in sys.path if p.endswith("site-packages")))
     python = folder / "venv" / "bin" / "python"
     (wheel,) = folder.glob("*.whl")
-    subprocess.run([*pip, "--python", python, "install", "--no-deps", "--no-index", wheel], check=True, timeout=300)
+    subprocess.run(
+        [*pip, "--python", python, "install", "--no-deps", "--no-index", wheel],
+        check=True,
+        timeout=300,
+    )
     return folder / "venv" / "bin" / "agentic-rl"
 
 
@@ -153,7 +196,11 @@ def test_a_wheel_works_in_a_folder_with_files_of_the_same_names(installed, occup
 
     out = call("train", "grpo", "running_sum", *TINY, "--run-dir", "my run")
     assert f"more: agentic-rl evaluate '{occupied / 'my run'}'" in out
-    assert "sampled" in call("evaluate", "my run", *"--episodes 64 --attempts 4 --horizons 1 --splits test --no-shifts --devices 1".split())
+    assert "sampled" in call(
+        "evaluate",
+        "my run",
+        *"--episodes 64 --attempts 4 --horizons 1 --splits test --no-shifts --devices 1".split(),
+    )
     assert "running_sum" in call("compare", "my run", "--out", "compared")
     assert "start with" in call("watch", "--policy", "my run", "--episodes", "1")
     assert "credit" in call("inspect", "my run", "--forks", "4")
@@ -161,6 +208,13 @@ def test_a_wheel_works_in_a_folder_with_files_of_the_same_names(installed, occup
 
 @pytest.mark.slow
 def test_a_wheel_reproduces_studies_in_an_empty_folder(installed, occupied):
-    done = started(occupied, *"reproduce --quick --only grpo_biases --out all".split(), program=[installed], path="")
+    done = started(
+        occupied,
+        *"reproduce --quick --only grpo_biases --out all".split(),
+        program=[installed],
+        path="",
+    )
     assert done.returncode == 0, done.stderr
-    assert (occupied / "all" / "index.html").exists() and (occupied / "all" / "grpo_biases" / "made_by.json").exists()
+    assert (occupied / "all" / "index.html").exists() and (
+        occupied / "all" / "grpo_biases" / "made_by.json"
+    ).exists()

@@ -15,8 +15,15 @@ from tests.experiments.harness.test_study import Toy, here  # noqa: F401
 
 def test_every_study_is_found_by_its_module():
     found = reproduce.studies()
-    assert {"credit_bench", "agents_of_2023", "vine_budget"} <= found.keys() and "study" not in found
-    assert all(one.claim and one.headline and one.tiny and type(one).__doc__.endswith(".") for one in found.values())
+    assert {
+        "credit_bench",
+        "agents_of_2023",
+        "vine_budget",
+    } <= found.keys() and "study" not in found
+    assert all(
+        one.claim and one.headline and one.tiny and type(one).__doc__.endswith(".")
+        for one in found.values()
+    )
 
 
 def test_the_page_shows_verdicts_figures_and_where_they_come_from(here, monkeypatch, capsys):  # noqa: F811
@@ -24,12 +31,24 @@ def test_the_page_shows_verdicts_figures_and_where_they_come_from(here, monkeypa
     study.run(Toy(), ["--out", str(here / "toy"), "--numbers", "4", "5"])
     assert reproduce.main(["--no-measure", "--out", str(here)]) == 0
     page, table = ((here / name).read_text() for name in ("index.html", "README.md"))
-    assert "<strong>supported</strong>: Squares are positive." in page and 'alt="Squares numbers. (toy)"' in page
+    assert (
+        "<strong>supported</strong>: Squares are positive." in page
+        and 'alt="Squares numbers. (toy)"' in page
+    )
     assert "python -m experiments.toy --numbers 4 5" in page and "absent" not in page
     assert set(re.findall(r'href="#(s\d+)"', page)) == set(re.findall(r'id="(s\d+)"', page))
-    assert page.index("of 1 claims 1 are supported") < page.index("<img") < page.index("<nav>") < page.index('class="verdict supported"')
+    assert (
+        page.index("of 1 claims 1 are supported")
+        < page.index("<img")
+        < page.index("<nav>")
+        < page.index('class="verdict supported"')
+    )
     assert '<a href="#s1">toy</a>: Squares are positive.' in page
-    assert "| toy | 1 | 0 | 0 |" in table and "## Supported (1)" in table and "| toy | Squares are positive. | Seen. |" in table
+    assert (
+        "| toy | 1 | 0 | 0 |" in table
+        and "## Supported (1)" in table
+        and "| toy | Squares are positive. | Seen. |" in table
+    )
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -37,7 +56,13 @@ def test_behind_a_study_that_fails_none_begins(monkeypatch, tmp_path, capsys, jo
     names, began = [f"study{i}" for i in range(9)], []
     monkeypatch.setattr(reproduce, "studies", lambda: dict.fromkeys(names, Toy()))
     monkeypatch.setattr(
-        reproduce, "measure", lambda name, command, folder, place: (began.append(name), time.sleep(0.1), (130, "it says why\n"))[-1]
+        reproduce,
+        "measure",
+        lambda name, command, folder, place: (
+            began.append(name),
+            time.sleep(0.1),
+            (130, "it says why\n"),
+        )[-1],
     )
     assert reproduce.main(["--jobs", str(jobs), "--out", str(tmp_path)]) == 130
     said = capsys.readouterr().out
@@ -64,10 +89,16 @@ def test_interrupted_none_begins_any_more(monkeypatch, tmp_path):
     assert began == ["study0"]
 
 
-def test_a_study_runs_in_a_process_of_its_own_and_what_it_says_is_kept_if_it_is_one_of_several(monkeypatch, tmp_path):
+def test_a_study_runs_in_a_process_of_its_own_and_what_it_says_is_kept_if_it_is_one_of_several(
+    monkeypatch, tmp_path
+):
     monkeypatch.setattr("sys.executable", "echo")
     code, said = reproduce.measure("toy", reproduce.Command(quick=True, jobs=2), tmp_path)
-    assert code == 0 and said.startswith("-P -c ") and said.endswith(f" toy --quick --out {tmp_path / 'toy'}\n")
+    assert (
+        code == 0
+        and said.startswith("-P -c ")
+        and said.endswith(f" toy --quick --out {tmp_path / 'toy'}\n")
+    )
     assert reproduce.measure("toy", reproduce.Command(), tmp_path) == (0, "")
 
 

@@ -9,7 +9,9 @@ import pytest
 from experiments.ground_truth import quality
 
 R, M = 40, 200
-POLICY = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.4, 0.4, 0.2], [0.6, 0.2, 0.2], [0.3, 0.3, 0.4]])  # of 5 states, 3 actions each
+POLICY = np.array(
+    [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.4, 0.4, 0.2], [0.6, 0.2, 0.2], [0.3, 0.3, 0.4]]
+)  # of 5 states, 3 actions each
 
 
 class Data(NamedTuple):
@@ -25,7 +27,9 @@ def visits(seed, replicates=R, tokens=M):
     q = np.random.default_rng(7).normal(size=POLICY.shape)
     advantage = q - (POLICY * q).sum(1, keepdims=True)
     state = generator.integers(len(POLICY), size=(replicates, tokens))
-    action = (generator.random(state.shape)[..., None] > POLICY.cumsum(1)[state]).sum(-1).clip(max=2)
+    action = (
+        (generator.random(state.shape)[..., None] > POLICY.cumsum(1)[state]).sum(-1).clip(max=2)
+    )
     mask = generator.random(state.shape) < 0.8
     return Data(advantage[state, action], mask, 1000 + 3 * state + action, 10 * state), generator
 
@@ -34,7 +38,9 @@ def naive_bias(credit, data):
     """The root mean square over visits of the pairs' mean error, noise included."""
     error = (credit - data.truth)[data.mask]
     pair = data.pair[data.mask]
-    return np.sqrt(np.mean([error[pair == p].mean() ** 2 for p in pair])) / data.truth[data.mask].std()
+    return (
+        np.sqrt(np.mean([error[pair == p].mean() ** 2 for p in pair])) / data.truth[data.mask].std()
+    )
 
 
 # Bias and variance
@@ -43,8 +49,12 @@ def naive_bias(credit, data):
 def test_the_truth_is_the_best_credit():
     data, _ = visits(0)
     pair, spread = data.pair, np.ones_like(data.truth)
-    assert quality.bias(data.truth, data.truth, data.mask, pair) == pytest.approx((0, 0, 0), abs=1e-6)
-    assert quality.bias(data.truth, data.truth, data.mask, pair, data.state) == pytest.approx((0, 0, 0), abs=1e-6)
+    assert quality.bias(data.truth, data.truth, data.mask, pair) == pytest.approx(
+        (0, 0, 0), abs=1e-6
+    )
+    assert quality.bias(data.truth, data.truth, data.mask, pair, data.state) == pytest.approx(
+        (0, 0, 0), abs=1e-6
+    )
     assert quality.variance(data.truth, data.truth, data.mask, pair) == pytest.approx(0, abs=1e-12)
     assert quality.pearson(data.truth, data.truth, data.mask) == pytest.approx(1, abs=1e-12)
     assert quality.kendall(data.truth, data.truth, data.mask) == pytest.approx(1, abs=1e-12)
@@ -74,7 +84,9 @@ def test_crossed_is_the_mean_of_products_over_all_pairs_of_different_replicates(
 
 def test_with_one_visit_in_each_replicate_the_mean_square_is_debiased_by_the_variance_over_n():
     x = np.array([1.0, 2, 6])
-    assert quality.cross_product_mean(x, x, np.zeros(3, int), np.arange(3)) == pytest.approx(3**2 - 7 / 3, rel=1e-12)
+    assert quality.cross_product_mean(x, x, np.zeros(3, int), np.arange(3)) == pytest.approx(
+        3**2 - 7 / 3, rel=1e-12
+    )
 
 
 def test_noise_is_no_bias_but_variance():
@@ -85,7 +97,9 @@ def test_noise_is_no_bias_but_variance():
     many, generator = visits(3, replicates=400)
     noisy = many.truth + generator.normal(scale=3, size=many.truth.shape)
     expected = 9 / many.truth[many.mask].var()
-    assert quality.variance(noisy, many.truth, many.mask, many.pair) == pytest.approx(expected, rel=0.1)
+    assert quality.variance(noisy, many.truth, many.mask, many.pair) == pytest.approx(
+        expected, rel=0.1
+    )
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -96,7 +110,9 @@ def test_squares_are_right_on_average_also_if_the_noise_is_shared_by_a_replicate
         data, generator = visits(seed, replicates=5, tokens=60)
         error = 0.2 + generator.normal(size=(5, 1 if shared else 60)) + np.zeros((5, 60))
         kept, _ = quality.informative_visits(error, data.truth, data.mask, data.pair)
-        squares.append(quality.cross_product_mean(kept.credit, kept.credit, kept.pair, kept.replicate))
+        squares.append(
+            quality.cross_product_mean(kept.credit, kept.credit, kept.pair, kept.replicate)
+        )
         naive.append((naive_bias(data.truth + error, data) * data.truth[data.mask].std()) ** 2)
     standard_error = np.std(squares) / np.sqrt(len(squares))
     assert np.mean(squares) == pytest.approx(0.04, abs=4 * standard_error)
@@ -107,11 +123,17 @@ def test_squares_are_right_on_average_also_if_the_noise_is_shared_by_a_replicate
 def test_independent_noise_has_no_covariance_on_average_and_an_offset_none_at_all(by_state):
     """The covariance is quadratic: over noise of variance 1 at each visit it averages to the sum of what each visit has with itself."""
     data, generator = visits(24, replicates=4, tokens=20)
-    kept, _ = quality.informative_visits(data.truth, data.truth, data.mask, data.pair, data.state if by_state else None)
-    assert sum(quality.covariance(e, e, kept) for e in np.eye(len(kept.truth))) == pytest.approx(0, abs=1e-12)
+    kept, _ = quality.informative_visits(
+        data.truth, data.truth, data.mask, data.pair, data.state if by_state else None
+    )
+    assert sum(quality.covariance(e, e, kept) for e in np.eye(len(kept.truth))) == pytest.approx(
+        0, abs=1e-12
+    )
     x, y = generator.normal(size=(2, len(kept.truth)))
     offset = 1000.0 + (kept.centre if by_state else 0)
-    assert quality.covariance(x + offset, y - offset, kept) == pytest.approx(quality.covariance(x, y, kept), abs=1e-9)
+    assert quality.covariance(x + offset, y - offset, kept) == pytest.approx(
+        quality.covariance(x, y, kept), abs=1e-9
+    )
 
 
 def test_the_known_error_of_each_pair_is_the_bias_under_all_the_noise():
@@ -133,7 +155,9 @@ def test_noise_does_not_flatten_the_best_affine_map():
     assert quality.slope(kept) == pytest.approx(0.5, rel=0.05)
     assert quality.bias(noisy, data.truth, data.mask, data.pair).affine < 0.1
     expected = (4 / 2) ** 2 / data.truth[data.mask].var()
-    assert quality.variance(noisy, data.truth, data.mask, data.pair) == pytest.approx(expected, rel=0.1)
+    assert quality.variance(noisy, data.truth, data.mask, data.pair) == pytest.approx(
+        expected, rel=0.1
+    )
 
 
 def test_an_offset_of_each_state_is_a_bias_that_its_mean_takes_away():
@@ -145,7 +169,9 @@ def test_an_offset_of_each_state_is_a_bias_that_its_mean_takes_away():
     within = quality.bias(data.truth + offset, data.truth, data.mask, data.pair, data.state)
     assert within == pytest.approx((0, 0, 0), abs=1e-6)
     scaled = quality.bias(3 * data.truth + offset, data.truth, data.mask, data.pair, data.state)
-    centred = data.truth[data.mask] - [data.truth[data.mask & (data.state == s)].mean() for s in data.state[data.mask]]
+    centred = data.truth[data.mask] - [
+        data.truth[data.mask & (data.state == s)].mean() for s in data.state[data.mask]
+    ]
     assert scaled.raw == pytest.approx(2 * centred.std() / data.truth[data.mask].std(), rel=0.01)
     assert scaled.affine == pytest.approx(0, abs=1e-6)
 
@@ -184,18 +210,42 @@ def test_a_truth_without_variance_gives_no_unit():
 def test_what_is_masked_counts_nowhere():
     data, generator = visits(11)
     credit, spread = data.truth + generator.normal(size=data.truth.shape), np.abs(data.truth)
-    fill = [np.where(data.mask, x, bad) for x, bad in ((credit, np.nan), (data.truth, 99), (data.pair, 5), (data.state, 3), (spread, 1e6))]
+    fill = [
+        np.where(data.mask, x, bad)
+        for x, bad in (
+            (credit, np.nan),
+            (data.truth, 99),
+            (data.pair, 5),
+            (data.state, 3),
+            (spread, 1e6),
+        )
+    ]
 
     def everything(credit, truth, pair, state, spread):
-        biases = quality.bias(credit, truth, data.mask, pair), quality.bias(credit, truth, data.mask, pair, state)
-        order = [f(credit, truth, data.mask, s) for f in (quality.pearson, quality.kendall) for s in (None, state)]
-        place = quality.key_accuracy(credit, truth, data.mask, spread), quality.leakage(credit, data.mask, spread)
-        rest = quality.variance(credit, truth, data.mask, pair), quality.reliability(truth, spread, data.mask)
+        biases = (
+            quality.bias(credit, truth, data.mask, pair),
+            quality.bias(credit, truth, data.mask, pair, state),
+        )
+        order = [
+            f(credit, truth, data.mask, s)
+            for f in (quality.pearson, quality.kendall)
+            for s in (None, state)
+        ]
+        place = (
+            quality.key_accuracy(credit, truth, data.mask, spread),
+            quality.leakage(credit, data.mask, spread),
+        )
+        rest = (
+            quality.variance(credit, truth, data.mask, pair),
+            quality.reliability(truth, spread, data.mask),
+        )
         return np.concatenate([*biases, order, place, rest])
 
     found = everything(*fill)
     assert np.isfinite(found).all()
-    np.testing.assert_array_equal(found, everything(credit, data.truth, data.pair, data.state, spread))
+    np.testing.assert_array_equal(
+        found, everything(credit, data.truth, data.pair, data.state, spread)
+    )
 
 
 # Order, sign and place
@@ -206,8 +256,12 @@ def test_correlations_are_those_of_their_sums():
     credit, truth = np.array([[1.0, 2, 2], [0, 3, 3]]), np.array([[1.0, 1, 3], [2, 0, 3]])
     mask = np.array([[True] * 3, [True, True, False]])
     x, y = credit[mask], truth[mask]
-    signs = [(np.sign(x[i] - x[j]), np.sign(y[i] - y[j])) for i, j in itertools.combinations(range(5), 2)]
-    tau = sum(a * b for a, b in signs) / np.sqrt(sum(a != 0 for a, _ in signs) * sum(b != 0 for _, b in signs))
+    signs = [
+        (np.sign(x[i] - x[j]), np.sign(y[i] - y[j])) for i, j in itertools.combinations(range(5), 2)
+    ]
+    tau = sum(a * b for a, b in signs) / np.sqrt(
+        sum(a != 0 for a, _ in signs) * sum(b != 0 for _, b in signs)
+    )
     assert quality.kendall(credit, truth, mask) == pytest.approx(tau, rel=1e-12)
     product = sum((x - 1.6) * (y - 1.4)) / np.sqrt(sum((x - 1.6) ** 2) * sum((y - 1.4) ** 2))
     assert quality.pearson(credit, truth, mask) == pytest.approx(product, rel=1e-12)
@@ -241,9 +295,15 @@ def test_a_constant_has_no_correlation(correlation):
 def test_noise_in_an_estimated_truth_takes_from_the_correlation_what_its_reliability_gives_back():
     generator = np.random.default_rng(15)
     truth, mask = generator.normal(size=(50, 400)), np.ones((50, 400), bool)
-    credit, error = truth + generator.normal(size=truth.shape), generator.uniform(0.5, 1.5, size=truth.shape)
+    credit, error = (
+        truth + generator.normal(size=truth.shape),
+        generator.uniform(0.5, 1.5, size=truth.shape),
+    )
     estimated = truth + error * generator.normal(size=truth.shape)
-    attenuated, reliability = quality.pearson(credit, estimated, mask), quality.reliability(estimated, error, mask)
+    attenuated, reliability = (
+        quality.pearson(credit, estimated, mask),
+        quality.reliability(estimated, error, mask),
+    )
     assert reliability == pytest.approx(1 / (1 + 13 / 12), abs=0.02) and attenuated < 0.52
     assert quality.disattenuate(attenuated, reliability) == pytest.approx(np.sqrt(1 / 2), abs=0.02)
     assert np.isnan(quality.disattenuate(attenuated, -0.1))
@@ -277,8 +337,12 @@ def test_signal_and_noise_are_right_on_average_over_all_that_can_be_drawn():
     """A gradient is one of three, each as likely: over all 27 draws of three replicates."""
     values = np.array([[1.0, 0], [2, -3], [0, 6]])
     mean = values.mean(0)
-    drawn = [quality.signal_and_noise(values[list(i)]) for i in itertools.product(range(3), repeat=3)]
-    np.testing.assert_allclose(np.mean(drawn, axis=0), [mean @ mean, np.mean(((values - mean) ** 2).sum(1))], rtol=1e-12)
+    drawn = [
+        quality.signal_and_noise(values[list(i)]) for i in itertools.product(range(3), repeat=3)
+    ]
+    np.testing.assert_allclose(
+        np.mean(drawn, axis=0), [mean @ mean, np.mean(((values - mean) ** 2).sum(1))], rtol=1e-12
+    )
 
 
 def test_the_exact_gradient_every_time_is_all_signal():
@@ -295,7 +359,9 @@ def test_isotropic_noise_has_a_known_snr_and_does_not_turn_the_mean():
     true = generator.normal(size=size)
     gradient = true + sd * generator.normal(size=(replicates, size))
     expected = 10 * np.log10(true @ true / (size * sd**2))
-    assert quality.snr(gradient) == pytest.approx(expected, abs=4 * quality.jackknife(quality.snr, gradient))
+    assert quality.snr(gradient) == pytest.approx(
+        expected, abs=4 * quality.jackknife(quality.snr, gradient)
+    )
     error = quality.jackknife(lambda g: quality.cosine_bias(g, true), gradient)
     assert quality.cosine_bias(gradient, true) == pytest.approx(1, abs=4 * error) and error < 0.01
     mean = gradient.mean(0)
@@ -319,7 +385,10 @@ def test_learning_from_successes_alone_has_the_snr_of_a_binomial(p):
     k = np.random.default_rng(19).binomial(batch, p, size=1500)
     gradient = k[:, None] * direction
     error = quality.jackknife(quality.snr, gradient)
-    assert quality.snr(gradient) == pytest.approx(10 * np.log10(batch * p / (1 - p)), abs=4 * error) and error < 0.3
+    assert (
+        quality.snr(gradient) == pytest.approx(10 * np.log10(batch * p / (1 - p)), abs=4 * error)
+        and error < 0.3
+    )
 
 
 def test_no_signal_is_minus_infinity_and_has_no_direction():
@@ -360,7 +429,9 @@ def test_a_compact_gradient_has_the_same_lengths_and_angles(weights):
 
 def test_the_jackknife_of_a_mean_is_its_standard_error():
     x = np.random.default_rng(21).normal(size=(12, 4))
-    np.testing.assert_allclose(quality.jackknife(lambda x: x.mean(0), x), x.std(0, ddof=1) / np.sqrt(12), rtol=1e-12)
+    np.testing.assert_allclose(
+        quality.jackknife(lambda x: x.mean(0), x), x.std(0, ddof=1) / np.sqrt(12), rtol=1e-12
+    )
 
 
 def test_the_jackknife_leaves_the_same_replicate_out_of_every_array():
@@ -372,9 +443,15 @@ def test_the_jackknife_is_about_the_spread_over_repetitions():
     generator, found = np.random.default_rng(23), []
     for _ in range(150):
         truth = generator.normal(size=(20, 30))
-        credit, mask = truth + generator.normal(size=(20, 1)) + generator.normal(size=(20, 30)), truth > -1
+        credit, mask = (
+            truth + generator.normal(size=(20, 1)) + generator.normal(size=(20, 30)),
+            truth > -1,
+        )
         gradient = 0.5 + generator.normal(size=(20, 30))
-        errors = quality.jackknife(quality.pearson, credit, truth, mask), quality.jackknife(quality.snr, gradient)
+        errors = (
+            quality.jackknife(quality.pearson, credit, truth, mask),
+            quality.jackknife(quality.snr, gradient),
+        )
         found.append([quality.pearson(credit, truth, mask), quality.snr(gradient), *errors])
     found = np.array(found)
     np.testing.assert_allclose(found[:, 2:].mean(0), found[:, :2].std(0), rtol=0.2)
@@ -393,12 +470,17 @@ def test_the_projection_of_what_is_right_in_expectation_is_one():
     assert quality.projection(gradient, true) == pytest.approx(
         1, abs=4 * quality.jackknife(lambda g: quality.projection(g, true), gradient)
     )
-    assert quality.projection(0.5 * gradient, true) == pytest.approx(0.5 * quality.projection(gradient, true), rel=1e-12)
+    assert quality.projection(0.5 * gradient, true) == pytest.approx(
+        0.5 * quality.projection(gradient, true), rel=1e-12
+    )
     assert np.isnan(quality.projection(gradient, 0 * true))
 
 
 def test_order_is_counted_within_states_where_much_is_at_stake():
-    state, truth = np.array([[0, 0, 0, 1, 1, 2, 2]]), np.array([[0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.1]])
+    state, truth = (
+        np.array([[0, 0, 0, 1, 1, 2, 2]]),
+        np.array([[0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.1]]),
+    )
     spread, mask = np.array([[1.0, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1]]), np.ones((1, 7), bool)
     right = lambda estimate: quality.right_order(np.array([estimate]), truth, mask, state, spread)  # noqa: E731
     assert right([0.0, 5.0, 6.0, 9.0, 10.0, 1.0, 0.0]) == 1  # the last state does not count

@@ -41,7 +41,11 @@ def test_the_mean_gradient_of_rloo_is_the_true_one():
     bed = tabular.make(KeyDoor(delay=2), tabular.right_with(0.7), (512, 2, 8))
     gradient = gradients(bed, LeaveOneOut())
     error = np.linalg.norm(gradient.mean(0) - bed.true)
-    assert error < 3 * np.sqrt(quality.signal_and_noise(gradient)[1] / len(gradient)) < 0.3 * np.linalg.norm(bed.true)
+    assert (
+        error
+        < 3 * np.sqrt(quality.signal_and_noise(gradient)[1] / len(gradient))
+        < 0.3 * np.linalg.norm(bed.true)
+    )
 
 
 @pytest.mark.parametrize("chance", [0.8, pytest.param(0.95, marks=pytest.mark.slow)])
@@ -58,7 +62,9 @@ def test_rewarding_successes_alone_has_the_snr_of_a_binomial_on_the_pit_chain(ch
 def test_what_grpo_multiplies_the_gradient_of_a_prompt_with_is_c(attempts, easy, hard):
     """c(p) = E[std] / (p (1 − p)) within 1%, for the easy and the hard prompt of two (Dr. GRPO, 2503.20783)."""
     task = TwoPrompt(easy=easy, hard=hard)
-    uniform = lambda task, state: jnp.zeros(64).at[jnp.array(task.spec.choices)].set(1 / task.num_choices)  # noqa: E731
+    uniform = lambda task, state: (
+        jnp.zeros(64).at[jnp.array(task.spec.choices)].set(1 / task.num_choices)
+    )  # noqa: E731
     bed = tabular.make(task, uniform, (60_000, 4, attempts))
     mean = gradients(bed, GroupRelative(ddof=0, eps=1e-9)).mean(0).reshape(4, -1)
     true = bed.true.reshape(4, -1)
@@ -83,7 +89,10 @@ def test_waiting_after_an_error_drifts_as_lengths_are_averaged(aggregation, atte
         return jnp.where(state.turn == 0, first, after)
 
     bed = tabular.make(WaitChain(num_turns=24), choice, (20_000, 1, attempts))
-    credit, mask = testbed.credits(bed, testbed.algorithm_with(bed, Centred()))[0], np.asarray(bed.trajectory.mask)[:, 0]
+    credit, mask = (
+        testbed.credits(bed, testbed.algorithm_with(bed, Centred()))[0],
+        np.asarray(bed.trajectory.mask)[:, 0],
+    )
     weight = np.asarray([loss_terms.token_weight([jnp.asarray(m)], aggregation)[0] for m in mask])
     if aggregation == "constant":  # its unit is a token of an episode, whatever the room for more
         weight = weight * 24

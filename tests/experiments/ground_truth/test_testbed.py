@@ -43,11 +43,17 @@ def test_a_batch_s_gradient_is_that_of_its_credited_log_likelihoods():
     algorithm = algorithm_with(here, credit=LeaveOneOut())
     credit, steps = testbed.credits(here, algorithm)
     first = jax.tree.map(lambda x: x[0], here.trajectory)
-    batch = make_batch(algorithm, first._replace(state=()), Value(*[jnp.zeros(first.mask.shape)] * 2, jnp.float32(1)))
+    batch = make_batch(
+        algorithm,
+        first._replace(state=()),
+        Value(*[jnp.zeros(first.mask.shape)] * 2, jnp.float32(1)),
+    )
     np.testing.assert_allclose(credit[0], np.ravel(batch.credit), rtol=1e-5, atol=1e-6)
 
     def objective(params):
-        log_prob, _, _ = learner.predict(learner.setup(SIZE, algorithm, 1, 0), TASK.spec, algorithm, params, batch)
+        log_prob, _, _ = learner.predict(
+            learner.setup(SIZE, algorithm, 1, 0), TASK.spec, algorithm, params, batch
+        )
         return jnp.where(batch.mask, batch.credit * log_prob, 0.0).sum() / 8
 
     direct = ravel_pytree(jax.grad(objective)(here.params))[0]
@@ -59,7 +65,12 @@ def test_a_batch_s_gradient_is_that_of_its_credited_log_likelihoods():
 def test_the_oracle_is_the_truth_and_its_mean_gradient_is_the_exact_one():
     here = bed(shape=(64, 1, 16))
     found = testbed.score(here, algorithm_with(here, **ORACLE))
-    assert found["pearson"] == pytest.approx(1) and found["bias"] < 1e-3 and found["key_accuracy"] == 1 and found["leakage"] < 1e-4
+    assert (
+        found["pearson"] == pytest.approx(1)
+        and found["bias"] < 1e-3
+        and found["key_accuracy"] == 1
+        and found["leakage"] < 1e-4
+    )
     assert abs(found["cosine_bias"] - 1) < 3 * found["cosine_bias_se"] < 0.1
     assert found["expected_cosine"] > 0.5
 
@@ -70,7 +81,11 @@ def test_the_mean_gradient_over_very_many_episodes_is_the_exact_one_in_length_to
     for one in (dict(credit=LeaveOneOut()), ORACLE):
         gradient = testbed.gradients(here, testbed.credits(here, algorithm_with(here, **one))[0])
         error = np.linalg.norm(gradient.mean(0) - here.true)
-        assert error < 4 * np.sqrt(quality.signal_and_noise(gradient)[1] / len(gradient)) < np.linalg.norm(here.true)
+        assert (
+            error
+            < 4 * np.sqrt(quality.signal_and_noise(gradient)[1] / len(gradient))
+            < np.linalg.norm(here.true)
+        )
 
 
 def test_spread_is_what_is_at_stake_and_pairs_share_their_truth():
@@ -87,7 +102,9 @@ def test_spread_is_what_is_at_stake_and_pairs_share_their_truth():
 def test_rewarding_successes_alone_has_the_signal_to_noise_of_a_binomial_on_the_pit_chain(turns):
     """All successes of a problem are the same tokens: B episodes have an SNR of B·P / (1 − P)."""
     here = bed(ChainPit(num_turns=turns, num_values=2), (512, 1, 8))
-    gradient = testbed.gradients(here, testbed.credits(here, algorithm_with(here, credit=SuccessOnly()))[0])
+    gradient = testbed.gradients(
+        here, testbed.credits(here, algorithm_with(here, credit=SuccessOnly()))[0]
+    )
     chance = here.expected_return
     assert 0.02 < chance < 0.9
     assert quality.snr(gradient) == pytest.approx(10 * np.log10(8 * chance / (1 - chance)), abs=1)
@@ -96,12 +113,21 @@ def test_rewarding_successes_alone_has_the_signal_to_noise_of_a_binomial_on_the_
 @pytest.mark.slow
 def test_shaping_leaves_the_expected_gradient_and_forks_are_charged():
     here = bed(shape=(64, 1, 16))
-    plain, shaped = (testbed.credits(here, algorithm_with(here, credit=RewardToGo(), **more)) for more in ({}, dict(reward=Shaped())))
+    plain, shaped = (
+        testbed.credits(here, algorithm_with(here, credit=RewardToGo(), **more))
+        for more in ({}, dict(reward=Shaped()))
+    )
     a, b = (testbed.gradients(here, x) for x, _ in (plain, shaped))
     error = np.linalg.norm((a - b).mean(0))
-    assert np.linalg.norm(a - b, axis=1).mean() > 0 and error < 4 * np.sqrt(quality.signal_and_noise(a - b)[1] / len(a))
-    forked = testbed.credits(here, algorithm_with(here, credit=GAE(lambda_=0.0, whiten=False), values=Forks(2)))[1]
-    assert forked == pytest.approx(plain[1] + 2 * plain[1] * 2, rel=1e-6)  # of three turns 3 + 2 + 1 steps are played twice
+    assert np.linalg.norm(a - b, axis=1).mean() > 0 and error < 4 * np.sqrt(
+        quality.signal_and_noise(a - b)[1] / len(a)
+    )
+    forked = testbed.credits(
+        here, algorithm_with(here, credit=GAE(lambda_=0.0, whiten=False), values=Forks(2))
+    )[1]
+    assert forked == pytest.approx(
+        plain[1] + 2 * plain[1] * 2, rel=1e-6
+    )  # of three turns 3 + 2 + 1 steps are played twice
 
 
 @pytest.mark.slow
@@ -109,7 +135,9 @@ def test_with_many_forks_vineppo_tends_to_the_truth():
     here = bed()
     errors = []
     for count in (4, 64):
-        credit, _ = testbed.credits(here, algorithm_with(here, credit=GAE(lambda_=0.0, whiten=False), values=Forks(count)))
+        credit, _ = testbed.credits(
+            here, algorithm_with(here, credit=GAE(lambda_=0.0, whiten=False), values=Forks(count))
+        )
         errors.append(np.sqrt(np.mean((credit - here.truth)[here.mask] ** 2)))
     assert errors[1] < 0.4 * errors[0]
 
@@ -124,13 +152,22 @@ def test_a_step_along_the_exact_gradient_gains_one_and_one_against_it_loses():
 @pytest.mark.slow
 def test_a_step_has_the_divergence_that_it_claims_also_of_a_policy_that_is_nearly_sure():
     task = ChainPit(num_turns=2, num_values=2)
-    here = testbed.make(task, SIZE, cloned_policies.clones(task, SIZE, (0.97,), 0, 2)[0.97], (8, 2, 8), cloned_policies.bank(0))
+    here = testbed.make(
+        task,
+        SIZE,
+        cloned_policies.clones(task, SIZE, (0.97,), 0, 2)[0.97],
+        (8, 2, 8),
+        cloned_policies.bank(0),
+    )
     (gain,) = testbed.improvements(here, here.true[None])
     assert gain == pytest.approx(1, abs=1e-3)
     of_critic, _ = ravel_pytree(
-        jax.tree.map(jnp.zeros_like, here.params) | {"value_head": jax.tree.map(jnp.ones_like, here.params["value_head"])}
+        jax.tree.map(jnp.zeros_like, here.params)
+        | {"value_head": jax.tree.map(jnp.ones_like, here.params["value_head"])}
     )
-    assert np.isnan(testbed.improvements(here, np.asarray(of_critic)[None])).all()  # changes no action, so that no step has any length
+    assert np.isnan(
+        testbed.improvements(here, np.asarray(of_critic)[None])
+    ).all()  # changes no action, so that no step has any length
 
 
 @pytest.mark.slow
@@ -142,7 +179,12 @@ def test_a_fitted_critic_explains_returns_and_changes_no_action():
     noise = []
     for critic in (Critic(), NoValue()):
         credit, _ = testbed.credits(
-            here, algorithm_with(here, credit=GAE(lambda_=1.0, whiten=False) if critic.known else RewardToGo(), values=critic)
+            here,
+            algorithm_with(
+                here,
+                credit=GAE(lambda_=1.0, whiten=False) if critic.known else RewardToGo(),
+                values=critic,
+            ),
         )
         noise.append(np.var(credit[here.mask]))
     assert noise[0] < noise[1]

@@ -43,7 +43,14 @@ class Toy(study.Study):
         return {"toy": Figure()}
 
     def verdicts(self, records):
-        return [Verdict(self.claim, "All.", "supported" if all(r["square"] > 0 for r in records) else "falsified", "Seen.")]
+        return [
+            Verdict(
+                self.claim,
+                "All.",
+                "supported" if all(r["square"] > 0 for r in records) else "falsified",
+                "Seen.",
+            )
+        ]
 
 
 @pytest.fixture
@@ -58,10 +65,18 @@ def here(tmp_path, monkeypatch):
 def test_what_is_measured_is_kept_drawn_and_judged(here, capsys):
     assert study.run(Toy(), ["--out", str(here)]) == 0
     kept = report.read_csv(here / "results.csv")
-    assert [(r["number"], r["way"], r["square"]) for r in kept] == [(n, w, float(n * n)) for n in (1, 2, 3) for w in "ab"]
+    assert [(r["number"], r["way"], r["square"]) for r in kept] == [
+        (n, w, float(n * n)) for n in (1, 2, 3) for w in "ab"
+    ]
     page = (here / "table.md").read_text()
     assert Toy.claim in page and "| supported |" in page and "`python -m experiments.toy`" in page
-    assert {p.name for p in here.iterdir()} == {"results.csv", "made_by.json", "table.md", "toy.png", "toy.svg"}
+    assert {p.name for p in here.iterdir()} == {
+        "results.csv",
+        "made_by.json",
+        "table.md",
+        "toy.png",
+        "toy.svg",
+    }
     assert "1/3 | number 1 | square 1 |" in capsys.readouterr().out
 
 
@@ -83,7 +98,9 @@ def test_a_second_process_with_the_same_folder_is_refused_and_measures_nothing(h
     assert MEASURED == [] and list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", bytes(100), b'{"settings": 3, "by": []}', b'{"settings": {}}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", bytes(100), b'{"settings": 3, "by": []}', b'{"settings": {}}']
+)
 def test_a_damaged_file_on_how_it_was_measured_is_one_sentence(here, content):
     study.run(Toy(), ["--out", str(here)])
     (here / "made_by.json").write_bytes(content)
@@ -120,7 +137,10 @@ def test_quick_is_tiny_and_kept_apart(here, monkeypatch):
 
 def test_quick_leaves_other_flags_and_is_stated(here):
     study.run(Toy(), ["--quick", "--numbers", "8", "9", "--out", str(here)])
-    assert MEASURED == [8, 9] and "`python -m experiments.toy --quick --numbers 8 9`" in (here / "table.md").read_text()
+    assert (
+        MEASURED == [8, 9]
+        and "`python -m experiments.toy --quick --numbers 8 9`" in (here / "table.md").read_text()
+    )
     with pytest.raises(ConfigError, match="other quick"):
         study.run(Toy(), ["--numbers", "8", "9", "--out", str(here)])
 
@@ -128,7 +148,10 @@ def test_quick_leaves_other_flags_and_is_stated(here):
 def test_without_a_rule_it_says_so(here, monkeypatch, capsys):
     monkeypatch.setattr(Toy, "verdicts", lambda self, records: [])
     assert study.run(Toy(), ["--out", str(here)]) == 0
-    assert study.NO_RULE in capsys.readouterr().out and study.NO_RULE in (here / "table.md").read_text()
+    assert (
+        study.NO_RULE in capsys.readouterr().out
+        and study.NO_RULE in (here / "table.md").read_text()
+    )
 
 
 def test_flags_may_come_but_not_go(here):
@@ -152,11 +175,17 @@ def test_drawing_again_takes_the_flags_that_were_measured_with(here, capsys):
     study.run(Toy(), ["--out", str(here), "--numbers", "4", "5"])
     capsys.readouterr()
     assert study.run(Toy(), ["--out", str(here), "--no-measure", "--numbers", "1"]) == 0
-    assert "square" in capsys.readouterr().out and "--numbers 4 5`" in (here / "table.md").read_text() and MEASURED == [4, 5]
+    assert (
+        "square" in capsys.readouterr().out
+        and "--numbers 4 5`" in (here / "table.md").read_text()
+        and MEASURED == [4, 5]
+    )
 
 
 def test_drawing_what_is_not_finished_says_how_to_finish(here):
     with pytest.raises(KeyboardInterrupt):
         study.measure(Toy(stop_at=3), here)
-    with pytest.raises(ConfigError, match="^2 of 3 cells are measured in .*without --no-measure goes on.$"):
+    with pytest.raises(
+        ConfigError, match="^2 of 3 cells are measured in .*without --no-measure goes on.$"
+    ):
         study.run(Toy(), ["--out", str(here), "--no-measure"])

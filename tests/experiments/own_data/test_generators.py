@@ -21,7 +21,10 @@ gym = pytest.importorskip("reasoning_gym")
 
 def test_a_generator_becomes_a_task_that_its_own_scorer_agrees_with():
     name = "chain_sum"
-    task, source = qa_data.load(f"reasoning_gym:{name}:40"), gym.create_dataset(name, size=40, seed=0)
+    task, source = (
+        qa_data.load(f"reasoning_gym:{name}:40"),
+        gym.create_dataset(name, size=40, seed=0),
+    )
     assert task.title == f"dataset(reasoning_gym:{name}, 40 pairs)"
     episodes = rollout(task, Expert(), jax.random.key(0), jnp.arange(16))
     answers = {decode(encode(row["question"])): row for row in source}
@@ -30,9 +33,13 @@ def test_a_generator_becomes_a_task_that_its_own_scorer_agrees_with():
     assert episodes.success.all()
 
 
-@pytest.mark.parametrize("name", ["list_functions", "isomorphic_strings"])  # global random numbers, the order of sets
+@pytest.mark.parametrize(
+    "name", ["list_functions", "isomorphic_strings"]
+)  # global random numbers, the order of sets
 def test_rows_do_not_depend_on_who_draws_them(name, monkeypatch):
-    alone = generators.draw(name, 40)  # of list_functions, rows 32 and 39 hold global random numbers
+    alone = generators.draw(
+        name, 40
+    )  # of list_functions, rows 32 and 39 hold global random numbers
     monkeypatch.setattr(generators, "FEW", 20)
     monkeypatch.setattr(generators.os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
     monkeypatch.setenv("PYTHONHASHSEED", "7")
@@ -64,16 +71,23 @@ def test_what_cannot_be_a_task_is_refused_in_a_sentence(source):
 def test_a_process_that_dies_is_said(monkeypatch, tmp_path):
     (tmp_path / "dies.py").write_text("import os\nos._exit(7)\n")
     monkeypatch.setattr(generators, "WORKER", tmp_path / "dies.py")
-    with pytest.raises(ConfigError, match="A process that drew rows of reasoning-gym's gcd ended with code 7."):
+    with pytest.raises(
+        ConfigError, match="A process that drew rows of reasoning-gym's gcd ended with code 7."
+    ):
         generators.draw("gcd", 2)
 
 
 def test_ctrl_c_ends_drawing_and_its_processes():
-    words = "from experiments import console, generators; console.main(lambda _: generators.draw('knight_swap', 1000))"
+    words = "from experiments.cli import console; from experiments.own_data import generators; console.main(lambda _: generators.draw('knight_swap', 1000))"
     process = subprocess.Popen([sys.executable, "-c", words], stderr=subprocess.PIPE, text=True)
     assert process.stderr.readline() == "drawing 1,000 rows of knight_swap ...\n"
     time.sleep(0.5)
-    workers = [int(pid) for pid in subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()]
+    workers = [
+        int(pid)
+        for pid in subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
+        ).stdout.split()
+    ]
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 130 and process.stderr.read() == "stopped.\n"
     assert workers and not any(os.path.exists(f"/proc/{pid}") for pid in workers)
@@ -87,4 +101,6 @@ def test_every_generator_loads_or_answers_in_a_sentence(name):
     except ConfigError as refused:
         assert str(refused).endswith(".") and name in str(refused)
     else:
-        assert len(task.pairs) == 24 and all(decode(encode(text)) == text.lower() for pair in task.pairs for text in pair)
+        assert len(task.pairs) == 24 and all(
+            decode(encode(text)) == text.lower() for pair in task.pairs for text in pair
+        )

@@ -31,7 +31,9 @@ def file(tmp_path):
 
 
 def sums(count=100):
-    return "".join(json.dumps({"prompt": f"{i}+{i}=", "answer": 2 * i}) + "\n" for i in range(count))
+    return "".join(
+        json.dumps({"prompt": f"{i}+{i}=", "answer": 2 * i}) + "\n" for i in range(count)
+    )
 
 
 def rows(source):
@@ -54,7 +56,11 @@ def test_a_byte_order_mark_is_skipped():
 
 
 def test_only_a_line_feed_ends_a_line():
-    assert rows(CASES / "line_separator.jsonl") == {1: ("1+2\u2028now", "3"), 2: ("2+2", "4"), 3: ("3+2", "5")}
+    assert rows(CASES / "line_separator.jsonl") == {
+        1: ("1+2\u2028now", "3"),
+        2: ("2+2", "4"),
+        3: ("3+2", "5"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -111,24 +117,40 @@ def test_a_row_that_is_no_pair_is_named_with_what_is_wrong(file, what):
 
 
 def test_blank_lines_and_carriage_returns_are_no_rows_but_count(file):
-    assert rows(file(b"\r\n" + ROW + b"  \n" + ROW[:-1] + b"\r\n")) == {2: ("1+1", "2"), 4: ("1+1", "2")}
+    assert rows(file(b"\r\n" + ROW + b"  \n" + ROW[:-1] + b"\r\n")) == {
+        2: ("1+1", "2"),
+        4: ("1+1", "2"),
+    }
 
 
-@pytest.mark.parametrize("number", ["2", "-0", "2.50", "1e400", "1E+5", "9" * 5000, "0.1000000000000000055511151231257827"])
+@pytest.mark.parametrize(
+    "number",
+    ["2", "-0", "2.50", "1e400", "1E+5", "9" * 5000, "0.1000000000000000055511151231257827"],
+)
 def test_a_number_is_the_text_that_the_file_writes(file, number):
-    assert rows(file(f'{{"prompt": 1, "answer": {number}, "more": [{{}}, null]}}')) == {1: ("1", number)}
+    assert rows(file(f'{{"prompt": 1, "answer": {number}, "more": [{{}}, null]}}')) == {
+        1: ("1", number)
+    }
 
 
 def test_keys_that_nobody_asks_for_may_be_there(file):
-    assert rows(file('{"id": 7, "id": 8, "answer": "2", "tags": ["a"], "prompt": "1+1"}')) == {1: ("1+1", "2")}
+    assert rows(file('{"id": 7, "id": 8, "answer": "2", "tags": ["a"], "prompt": "1+1"}')) == {
+        1: ("1+1", "2")
+    }
 
 
 # Files
 
 
 def test_a_file_that_cannot_be_read_is_refused_in_a_sentence(tmp_path, file):
-    assert "There is no file nowhere; --data takes a file of JSON lines, or reasoning_gym:NAME." in refusal("nowhere")
-    assert refusal(tmp_path) == f"Cannot read {tmp_path}: is a directory. --data takes a file of JSON lines."
+    assert (
+        "There is no file nowhere; --data takes a file of JSON lines, or reasoning_gym:NAME."
+        in refusal("nowhere")
+    )
+    assert (
+        refusal(tmp_path)
+        == f"Cannot read {tmp_path}: is a directory. --data takes a file of JSON lines."
+    )
     assert "file name too long" in refusal("x" * 1000)
     if os.geteuid():  # root may read everything
         os.chmod(file(ROW), 0)
@@ -150,23 +172,35 @@ def test_a_file_becomes_a_task_with_a_name_that_its_stored_config_keeps(file, ca
     assert from_json(json.loads(json.dumps(to_json(task)))) == task
     train_count, test_count = qa_data.splits(task, "mine.jsonl")
     assert train_count + test_count == 100 and 10 < test_count < 40
-    assert capsys.readouterr().err == f"mine.jsonl: {train_count} pairs to train and {test_count} to test on\n"
+    assert (
+        capsys.readouterr().err
+        == f"mine.jsonl: {train_count} pairs to train and {test_count} to test on\n"
+    )
 
 
 def test_what_changes_silently_otherwise_is_said(file, capsys):
     qa_data.load(file(sums() + '{"prompt": "1+1=", "answer": "Two"}\n'))
     said = capsys.readouterr().err
-    assert "; letters lose their case; 1 questions stand there with several answers, each time another one is right\n" in said
+    assert (
+        "; letters lose their case; 1 questions stand there with several answers, each time another one is right\n"
+        in said
+    )
 
 
 def test_pairs_of_one_kind_only_are_refused(file):
-    assert "to test on (a hash of each pair decides which are held out, about one in four): add pairs." in refusal(file(ROW))
+    assert (
+        "to test on (a hash of each pair decides which are held out, about one in four): add pairs."
+        in refusal(file(ROW))
+    )
 
 
 def test_what_is_too_long_for_an_episode_is_refused_with_its_row(file):
     long = {"prompt": "x" * layout.LIMIT, "answer": 1}
     sentence = refusal(file(sums() + json.dumps(long) + "\n"))
-    assert "the longest question has 4,096 characters (row 101) and the longest answer 3 (row 51), together 4,093 at most." in sentence
+    assert (
+        "the longest question has 4,096 characters (row 101) and the longest answer 3 (row 51), together 4,093 at most."
+        in sentence
+    )
     longest = {"prompt": "x" * 4090, "answer": 1}
     layout.check_length(qa_data.load(file(sums() + json.dumps(longest) + "\n")).spec)
 
@@ -179,13 +213,21 @@ ODD = sums() + json.dumps({"prompt": "caf\u00e9 100%", "answer": "\u5317\u0007"}
 
 def test_characters_without_a_token_are_refused_with_how_to_proceed(file):
     sentence = refusal(file(ODD))
-    assert "mine.jsonl has characters that no token stands for, U+0007 é 北, in 1 of 101 pairs (first in row 101)." in sentence
-    assert "--unknown-characters spell (as in URLs: U+0007 becomes %07) or --unknown-characters drop" in sentence
+    assert (
+        "mine.jsonl has characters that no token stands for, U+0007 é 北, in 1 of 101 pairs (first in row 101)."
+        in sentence
+    )
+    assert (
+        "--unknown-characters spell (as in URLs: U+0007 becomes %07) or --unknown-characters drop"
+        in sentence
+    )
 
 
 def test_they_can_be_spelled_so_that_nothing_is_lost(file, capsys):
     task = qa_data.load(file(ODD), "spell")
-    assert task.pairs[-1] == ("caf%c3%a9 100%25", "%e5%8c%97%07") and all(decode(encode(x)) == x for pair in task.pairs for x in pair)
+    assert task.pairs[-1] == ("caf%c3%a9 100%25", "%e5%8c%97%07") and all(
+        decode(encode(x)) == x for pair in task.pairs for x in pair
+    )
     assert "U+0007 é 北 are spelled as in URLs, in 1 of 101 pairs" in capsys.readouterr().err
     assert len({characters.spell(c) for c in "%é北\ud800 ,a"}) == 7
 
@@ -204,7 +246,10 @@ def test_the_flag_goes_with_data_and_has_three_values(file):
 
     assert len(parse("--data", file(ODD), "--unknown-characters", "drop").pairs) == 100
     for words, said in (
-        (["--data", file(ODD), "--unknown-characters", "keep"], "is one of refuse, spell, drop, not keep"),
+        (
+            ["--data", file(ODD), "--unknown-characters", "keep"],
+            "is one of refuse, spell, drop, not keep",
+        ),
         (["--unknown-characters", "drop"], "give that, too"),
     ):
         with pytest.raises(ConfigError, match=said):
@@ -215,12 +260,20 @@ def test_the_whole_data_set_is_shown_nowhere(file, tmp_path, capsys):
     words = ["sft", "dataset", "--data", file(sums(300))]
     assert train.main([*words, "--print-config"]) == 0
     assert '"pairs": "300 pairs"' in capsys.readouterr().out
-    first, second = (flags.parse(train.Command, ["sft", "dataset", "--data", file(sums(n))]).run for n in (300, 299))
+    first, second = (
+        flags.parse(train.Command, ["sft", "dataset", "--data", file(sums(n))]).run
+        for n in (300, 299)
+    )
     RunDirectory.create(tmp_path / "run", to_json(first))
     assert from_json(RunDirectory.open(tmp_path / "run").config) == first
     with pytest.raises(ConfigError, match="task.pairs is .*0.0=.* there and") as refused:
         RunDirectory.create(tmp_path / "run", to_json(second))
     assert len(str(refused.value)) < 500 + len(str(tmp_path))
     settings = hparams(to_json(first))
-    assert settings["task"] == "dataset(mine.jsonl, 300 pairs)" and all(len(str(x)) < 60 for x in settings.values())
-    assert hparams(to_json(Dataset())) == {} and hparams({"task": to_json(Dataset())})["task"] == "dataset(100 pairs)"
+    assert settings["task"] == "dataset(mine.jsonl, 300 pairs)" and all(
+        len(str(x)) < 60 for x in settings.values()
+    )
+    assert (
+        hparams(to_json(Dataset())) == {}
+        and hparams({"task": to_json(Dataset())})["task"] == "dataset(100 pairs)"
+    )

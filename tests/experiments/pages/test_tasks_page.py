@@ -22,7 +22,9 @@ CURVE = {  # learning rate -> {updates: success, the same with every held-out se
 }
 
 
-def searched(name: str = "key_door", curve: dict = CURVE, clones: dict = {1000: 40, 1001: 20}) -> list[dict]:  # noqa: B006
+def searched(
+    name: str = "key_door", curve: dict = CURVE, clones: dict = {1000: 40, 1001: 20}
+) -> list[dict]:  # noqa: B006
     """Records of a search: of cloning for so many updates, and of GRPO behind it."""
     cloned = [
         task_settings.record(name, seed, Setting(u, 0, 0.0, 0), 0.6 if u == clones[seed] else 0.1)
@@ -67,11 +69,17 @@ def test_every_task_shows_a_literal_episode_and_its_knobs():
 
 def test_a_knob_is_explained_by_the_comment_in_its_source():
     knobs = {knob["knob"]: knob for knob in tasks_page.fields(KeyDoor)}
-    assert knobs["`hide_inventory`"] == {"knob": "`hide_inventory`", "default": False, "": "observations do not show the keys in hand"}
+    assert knobs["`hide_inventory`"] == {
+        "knob": "`hide_inventory`",
+        "default": False,
+        "": "observations do not show the keys in hand",
+    }
 
 
 def test_of_settings_that_tie_the_shortest_is_chosen():
-    assert task_settings.choose(searched(), "key_door") == Setting(40, 0, 3e-4, 20)  # .9, .907 and .905 are within .01
+    assert task_settings.choose(searched(), "key_door") == Setting(
+        40, 0, 3e-4, 20
+    )  # .9, .907 and .905 are within .01
 
 
 def test_a_setting_that_is_better_by_more_than_a_tie_is_chosen_though_it_is_longer():
@@ -80,27 +88,40 @@ def test_a_setting_that_is_better_by_more_than_a_tie_is_chosen_though_it_is_long
 
 
 def test_settings_are_judged_by_their_mean_over_the_held_out_seeds():
-    records = [r | {"success": 0.1} if (r["learning_rate"], r["seed"]) == (3e-4, 1000) else r for r in searched()]
+    records = [
+        r | {"success": 0.1} if (r["learning_rate"], r["seed"]) == (3e-4, 1000) else r
+        for r in searched()
+    ]
     assert task_settings.choose(records, "key_door") == Setting(40, 0, 1e-3, 100)
 
 
 def test_no_setting_is_chosen_while_runs_of_the_search_are_missing():
     some = [r for r in searched() if (r["seed"], r["learning_rate"]) != (1001, RATES[-1])]
-    assert task_settings.choose(some, "key_door") is None and task_settings.choose(searched(), "todo") is None
+    assert (
+        task_settings.choose(some, "key_door") is None
+        and task_settings.choose(searched(), "todo") is None
+    )
 
 
 def test_the_slowest_held_out_seed_decides_how_long_to_clone():
     assert task_settings.start(searched(clones={1000: 40, 1001: 60}))[1:] == (60, 0)
 
 
-def test_where_fresh_demonstrations_do_not_suffice_a_few_are_tried_and_the_better_clone_is_the_start(monkeypatch):
+def test_where_fresh_demonstrations_do_not_suffice_a_few_are_tried_and_the_better_clone_is_the_start(
+    monkeypatch,
+):
     def clone(name, task, seed, num_demos, *rest):
         successes = [0.0, 0.0, 0.1] if num_demos == 0 else [0.1, 0.3, 0.2]
-        return [task_settings.record(name, seed, Setting(20 * (i + 1), num_demos, 0.0, 0), y) for i, y in enumerate(successes)]
+        return [
+            task_settings.record(name, seed, Setting(20 * (i + 1), num_demos, 0.0, 0), y)
+            for i, y in enumerate(successes)
+        ]
 
     starts = []
     monkeypatch.setattr(task_settings, "cloning", clone)
-    monkeypatch.setattr(task_settings, "reinforcing", lambda name, task, begin, *a: starts.append(begin) or [])
+    monkeypatch.setattr(
+        task_settings, "reinforcing", lambda name, task, begin, *a: starts.append(begin) or []
+    )
     found = list(task_settings.search("key_door", KeyDoor(), [], 64))
     assert len(found) == 4 and starts == [task_settings.Start(0.3, 40, task_settings.FEW)] * 2
 
@@ -109,24 +130,47 @@ def test_a_search_makes_only_the_runs_that_are_missing(monkeypatch):
     asked = []
     monkeypatch.setattr(task_settings, "cloning", lambda *a: pytest.fail("both clones are there"))
     monkeypatch.setattr(
-        task_settings, "reinforcing", lambda name, task, begin, rates, seed, *a: asked.append((begin.warm_updates, rates, seed)) or []
+        task_settings,
+        "reinforcing",
+        lambda name, task, begin, rates, seed, *a: (
+            asked.append((begin.warm_updates, rates, seed)) or []
+        ),
     )
-    some = [r for r in searched() if (r["seed"], r["learning_rate"]) not in {(1000, 1e-3), (1001, 1e-4)}]
+    some = [
+        r for r in searched() if (r["seed"], r["learning_rate"]) not in {(1000, 1e-3), (1001, 1e-4)}
+    ]
     assert list(task_settings.search("key_door", KeyDoor(), some, 64)) == []
     assert asked == [(40, [1e-3], 1000), (40, [1e-4], 1001)]
 
 
 def test_a_line_holds_the_setting_and_the_means_of_what_was_measured_with_it(tmp_path):
     chosen = Setting(40, 0, 3e-4, 20)
-    found = line(book(tmp_path, searched(), sft={chosen: [0.4, 0.5, 0.6]}, grpo={chosen: [0.9, 0.95, 1.0]}))
-    assert (found["SFT"], found["random"], found["tokens"]) == ("0.500 [0.252, 0.748]", "–", "2 + 10 x (4 + 1)")
-    assert (found["SFT, then GRPO"], found["setting"]) == ("0.950 [0.826, 1.000]", "40, then 20 at 3e-4")
+    found = line(
+        book(tmp_path, searched(), sft={chosen: [0.4, 0.5, 0.6]}, grpo={chosen: [0.9, 0.95, 1.0]})
+    )
+    assert (found["SFT"], found["random"], found["tokens"]) == (
+        "0.500 [0.252, 0.748]",
+        "–",
+        "2 + 10 x (4 + 1)",
+    )
+    assert (found["SFT, then GRPO"], found["setting"]) == (
+        "0.950 [0.826, 1.000]",
+        "40, then 20 at 3e-4",
+    )
 
 
 @pytest.mark.parametrize("search", [[], searched()], ids=["no search", "another choice"])
 def test_a_number_measured_with_another_setting_than_the_chosen_one_is_marked(tmp_path, search):
-    found = book(tmp_path, search, grpo={SETTING: [0.4, 0.5, 0.6]}, expert={tasks_page.NO_TRAINING: [1.0, 1.0]})
-    assert line(found)["SFT, then GRPO"] == "0.500 [0.252, 0.748] †" and line(found)["setting"] == "40, then 60 at 3e-4"
+    found = book(
+        tmp_path,
+        search,
+        grpo={SETTING: [0.4, 0.5, 0.6]},
+        expert={tasks_page.NO_TRAINING: [1.0, 1.0]},
+    )
+    assert (
+        line(found)["SFT, then GRPO"] == "0.500 [0.252, 0.748] †"
+        and line(found)["setting"] == "40, then 60 at 3e-4"
+    )
     assert line(found)["expert"] == "1.000 [1.000, 1.000]"
     assert "† Not measured" in tasks_page.page({"key_door": KeyDoor}, found)
 
@@ -137,13 +181,20 @@ def test_a_page_without_old_numbers_does_not_explain_their_mark(tmp_path):
 
 def test_the_page_shows_at_which_rates_grpo_falls_behind_its_clone():
     row = "| key_door | 0.600 | 0.600 | 0.907 | 0.905 |"  # the clones, then the rates
-    assert row in tasks_page.falls(searched()) and tasks_page.falls([]) == "" == tasks_page.falls(searched()[:4])
+    assert row in tasks_page.falls(searched()) and tasks_page.falls([]) == "" == tasks_page.falls(
+        searched()[:4]
+    )
 
 
 def test_what_a_newcomer_gets_is_marked_once_the_default_flags_are_others(tmp_path):
     _, today = tasks_page.newcomer("key_door")
-    assert line(book(tmp_path, default={today: [0.5, 0.5]}))["`train grpo`"] == "0.500 [0.500, 0.500]"
-    assert line(book(tmp_path, default={today._replace(updates=1): [0.5, 0.5]}))["`train grpo`"] == "0.500 [0.500, 0.500] †"
+    assert (
+        line(book(tmp_path, default={today: [0.5, 0.5]}))["`train grpo`"] == "0.500 [0.500, 0.500]"
+    )
+    assert (
+        line(book(tmp_path, default={today._replace(updates=1): [0.5, 0.5]}))["`train grpo`"]
+        == "0.500 [0.500, 0.500] †"
+    )
 
 
 def test_old_numbers_stay_until_as_many_new_ones_are_there(tmp_path):
@@ -166,7 +217,11 @@ def test_what_was_measured_is_found_again_by_the_next_process(tmp_path):
 def test_an_interrupted_measurement_continues_behind_the_last_run(tmp_path, monkeypatch):
     monkeypatch.setattr(task_settings, "LONGEST", 20)
     monkeypatch.setattr(task_settings, "LENGTH", 20)
-    command, runs, left = tasks_page.Command(seeds=2, episodes=32), [], [3]  # runs until the program is interrupted
+    command, runs, left = (
+        tasks_page.Command(seeds=2, episodes=32),
+        [],
+        [3],
+    )  # runs until the program is interrupted
     train = task_settings.train
 
     def trained(run, **words):
@@ -182,10 +237,17 @@ def test_an_interrupted_measurement_continues_behind_the_last_run(tmp_path, monk
     left[0] = None
     tasks_page.measure_chosen(command, "memorize", Memorize(), Book.read(tmp_path))
     assert task_settings.choose(Book.read(tmp_path).searched, "memorize").updates <= 40
-    assert len(runs) == 2 * len(HELD_OUT) + len(HELD_OUT) * len(RATES)  # fresh demonstrations and few; none was made twice
+    assert len(runs) == 2 * len(HELD_OUT) + len(HELD_OUT) * len(
+        RATES
+    )  # fresh demonstrations and few; none was made twice
 
 
 def test_the_page_shows_where_few_demonstrations_teach_more_than_fresh_ones():
-    few = [task_settings.record("key_door", seed, Setting(20, task_settings.FEW, 0.0, 0), y) for seed, y in zip(HELD_OUT, (0.7, 0.8))]
-    assert "| key_door | 0.600 after 40 updates | 0.750 after 20 updates |" in tasks_page.repeats(searched() + few)
+    few = [
+        task_settings.record("key_door", seed, Setting(20, task_settings.FEW, 0.0, 0), y)
+        for seed, y in zip(HELD_OUT, (0.7, 0.8))
+    ]
+    assert "| key_door | 0.600 after 40 updates | 0.750 after 20 updates |" in tasks_page.repeats(
+        searched() + few
+    )
     assert tasks_page.repeats(searched()) == ""

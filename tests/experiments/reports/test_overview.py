@@ -15,14 +15,23 @@ KINDS = {"i": "inconclusive", "s": "supported", "f": "falsified"}
 
 def lines(studies):
     """The verdicts of studies, of each given as a letter for each of its claims."""
-    judged = [(study, i, KINDS[kind]) for study, kinds in studies.items() for i, kind in enumerate(kinds)]
-    return [{"study": study, "verdict": verdict, "claim": f"<{study} {i}>"} for study, i, verdict in judged]
+    judged = [
+        (study, i, KINDS[kind]) for study, kinds in studies.items() for i, kind in enumerate(kinds)
+    ]
+    return [
+        {"study": study, "verdict": verdict, "claim": f"<{study} {i}>"}
+        for study, i, verdict in judged
+    ]
 
 
 LINES = lines({"one_study": "isf", "other": "ii"})
 
 
-def records(tasks=("running_sum", "key_door"), success=None, rows=("warm_start", "sft", "rloo", "grpo", "dagger")):
+def records(
+    tasks=("running_sum", "key_door"),
+    success=None,
+    rows=("warm_start", "sft", "rloo", "grpo", "dagger"),
+):
     """Successes of two seeds around those given by (row, horizon, mode), else .5."""
     return [
         dict(
@@ -37,32 +46,63 @@ def records(tasks=("running_sum", "key_door"), success=None, rows=("warm_start",
 def test_verdicts_are_listed_in_colour_with_what_is_decided_first():
     parsed = Page(overview.verdict_list(LINES, {"one_study": "s1"}).html)
     boxes = [a["class"] for a in parsed.attributes if a.get("class", "").startswith("verdict")]
-    assert boxes == [f"verdict {kind}" for kind in ("supported", "falsified", "inconclusive", "inconclusive", "inconclusive")]
-    assert "script" not in parsed.tags and "<one_study 1>" in parsed.words and parsed.words.count("one study: ") == 3
+    assert boxes == [
+        f"verdict {kind}"
+        for kind in ("supported", "falsified", "inconclusive", "inconclusive", "inconclusive")
+    ]
+    assert (
+        "script" not in parsed.tags
+        and "<one_study 1>" in parsed.words
+        and parsed.words.count("one study: ") == 3
+    )
     assert [a["href"] for a in parsed.attributes if "href" in a] == ["#s1"] * 3
 
 
 def test_a_filter_counts_each_kind_and_each_of_its_buttons_has_a_rule_of_style():
     page = overview.verdict_list(LINES).html
-    assert re.findall(r"(\w+) \((\d+)\)", page) == [("all", "5"), ("supported", "1"), ("falsified", "1"), ("inconclusive", "3")]
+    assert re.findall(r"(\w+) \((\d+)\)", page) == [
+        ("all", "5"),
+        ("supported", "1"),
+        ("falsified", "1"),
+        ("inconclusive", "3"),
+    ]
     for kind in overview.COLORS:
-        assert f'class="only-{kind}"' in page and f".judged:has(.only-{kind}:checked) .verdict:not(.{kind})" in report.CSS
+        assert (
+            f'class="only-{kind}"' in page
+            and f".judged:has(.only-{kind}:checked) .verdict:not(.{kind})" in report.CSS
+        )
 
 
 def test_the_figure_of_counts_has_a_bar_for_each_kind_of_each_study_and_names_in_words():
     panel = overview.figure(LINES).axes[0]
     assert [x.get_text() for x in panel.get_yticklabels()] == ["one study", "other"]
-    bars = sorted((round(bar.get_y()), bar.get_x(), bar.get_width()) for bar in panel.patches if bar.get_width())
+    bars = sorted(
+        (round(bar.get_y()), bar.get_x(), bar.get_width())
+        for bar in panel.patches
+        if bar.get_width()
+    )
     assert bars == [(0, 0, 1), (0, 1, 1), (0, 2, 1), (1, 0, 2)]  # side by side
     assert [text.get_text() for text in panel.texts] == ["1", "1", "1", "2"]
 
 
 def test_a_sentence_says_where_claims_hold_and_where_they_do_not():
-    assert overview.summarize_verdicts(LINES) == "Claims hold most often in one study (1 of 3). Some are falsified in one study."
+    assert (
+        overview.summarize_verdicts(LINES)
+        == "Claims hold most often in one study (1 of 3). Some are falsified in one study."
+    )
     assert overview.summarize_verdicts(LINES[3:]) == "No claim is supported. None is falsified."
-    many = {"rare": "sss" + 7 * "i", "half": "si", "also_half": "ssif", "often": "ssi", "never": "f"}
+    many = {
+        "rare": "sss" + 7 * "i",
+        "half": "si",
+        "also_half": "ssif",
+        "often": "ssi",
+        "never": "f",
+    }
     held = "Claims hold most often in often (2 of 3), also half (2 of 4), half (1 of 2)."
-    assert overview.summarize_verdicts(lines(many)) == f"{held} Some are falsified in also half, never."
+    assert (
+        overview.summarize_verdicts(lines(many))
+        == f"{held} Some are falsified in also half, never."
+    )
 
 
 def test_the_answer_comes_before_the_contents():
@@ -73,11 +113,19 @@ def test_the_answer_comes_before_the_contents():
 def test_the_answer_is_made_from_the_records():
     found = comparison_answer.answer(
         records(
-            success={("sft", 1, "sampled"): 0.7, ("sft", 4, "sampled"): 0.2, ("grpo", 1, "sampled"): 0.9, ("dagger", 1, "sampled"): 0.99}
+            success={
+                ("sft", 1, "sampled"): 0.7,
+                ("sft", 4, "sampled"): 0.2,
+                ("grpo", 1, "sampled"): 0.9,
+                ("dagger", 1, "sampled"): 0.99,
+            }
         )
     )
     assert len(found) == 3
-    assert "70% of the episodes on running sum (20% at 4 times the length)" in found[0] and "key door" in found[0]
+    assert (
+        "70% of the episodes on running sum (20% at 4 times the length)" in found[0]
+        and "key door" in found[0]
+    )
     assert "from 50% to 90% on running sum (GRPO; 50% at 4 times the length)" in found[1]
     assert "99% and 99%, in the same order" in found[2] and "at least 80 labels more" in found[2]
 
@@ -88,9 +136,14 @@ def test_rows_that_were_not_asked_for_are_not_spoken_of():
 
 def test_greedy_acting_is_explained_with_the_task_where_it_differs_most():
     other = records(tasks=("key_door",), success={("warm_start", 1, "greedy"): 0.6})
-    said = comparison_answer.greedy(other + records(tasks=("running_sum",), success={("warm_start", 1, "greedy"): 0.8}))
+    said = comparison_answer.greedy(
+        other + records(tasks=("running_sum",), success={("warm_start", 1, "greedy"): 0.8})
+    )
     assert "pᵀ of the episodes" in said
-    assert "The warm start on running sum is right with a probability of 0.75 a turn, over 8 turns" in said
+    assert (
+        "The warm start on running sum is right with a probability of 0.75 a turn, over 8 turns"
+        in said
+    )
     assert "sampled it succeeds in 50% of the episodes, greedy in 80%" in said
 
 
@@ -112,8 +165,16 @@ def test_the_comparison_is_drawn_and_judged_again_without_measuring(measured):
     assert sl_vs_rl.main(["--no-measure", "--out", str(measured)]) == 0
     assert {p.name: p.read_bytes() for p in measured.iterdir() if p.name in before} == before
     page = (measured / "report.html").read_text()
-    assert page.index("Cloning a few fixed demonstrations") < page.index("<img") < page.index("<nav>") < page.index('class="verdict')
-    pictures = {f"{name}.png" for name in ("final_success", "learning_curves", "success_against_horizon", "rows")}
+    assert (
+        page.index("Cloning a few fixed demonstrations")
+        < page.index("<img")
+        < page.index("<nav>")
+        < page.index('class="verdict')
+    )
+    pictures = {
+        f"{name}.png"
+        for name in ("final_success", "learning_curves", "success_against_horizon", "rows")
+    }
     assert pictures | {"verdicts.csv", "report.html"} <= {p.name for p in measured.iterdir()}
 
 

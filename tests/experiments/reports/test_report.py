@@ -15,7 +15,13 @@ from experiments.reports import comparison_figures, figures, report
 from experiments.reports.display_names import words
 
 ROWS = "sft sft_fresh dagger rft reinforce rloo grpo ppo".split()
-PROVENANCE = {"command": "python -m x", "commit": "abc", "versions": "numpy", "seeds": "0, 1", "budget": "10 steps"}
+PROVENANCE = {
+    "command": "python -m x",
+    "commit": "abc",
+    "versions": "numpy",
+    "seeds": "0, 1",
+    "budget": "10 steps",
+}
 
 
 def results(rows=("warm_start", *ROWS), tasks=("running_sum",), accuracy=0.9):
@@ -48,11 +54,15 @@ def test_a_csv_reads_back_exactly(tmp_path):
     report.write_csv(tmp_path / "new" / "r.csv", records)
     read = report.read_csv(tmp_path / "new" / "r.csv")
     assert read == records
-    assert [[type(v) for v in r.values()] for r in read] == [[type(v) for v in r.values()] for r in records]
+    assert [[type(v) for v in r.values()] for r in read] == [
+        [type(v) for v in r.values()] for r in records
+    ]
 
 
 def test_numpys_numbers_come_back_as_pythons(tmp_path):
-    report.write_csv(tmp_path / "r.csv", [{"a": np.float32(0.1), "b": np.int64(3), "c": np.float64("nan")}])
+    report.write_csv(
+        tmp_path / "r.csv", [{"a": np.float32(0.1), "b": np.int64(3), "c": np.float64("nan")}]
+    )
     (read,) = report.read_csv(tmp_path / "r.csv")
     assert (read["a"], read["b"]) == (float(np.float32(0.1)), 3) and math.isnan(read["c"])
 
@@ -62,7 +72,9 @@ def test_no_records_read_back_as_none(tmp_path):
     assert report.read_csv(tmp_path / "r.csv") == []
 
 
-@pytest.mark.parametrize("bad", [[{"a": "1e5"}], [{"a": " 7 "}], [{"a": None}], [{"a": True}], [{"a": 1}, {"b": 1}]])
+@pytest.mark.parametrize(
+    "bad", [[{"a": "1e5"}], [{"a": " 7 "}], [{"a": None}], [{"a": True}], [{"a": 1}, {"b": 1}]]
+)
 def test_what_would_not_read_back_is_refused_and_the_old_file_stays(tmp_path, bad):
     path = tmp_path / "r.csv"
     report.write_csv(path, [{"a": 1}])
@@ -83,7 +95,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
 def test_the_table_states_the_middle_of_the_seeds_and_its_interval():
     first = report.table(results(rows=["grpo"]))[0]
     assert first["per turn"] == "0.900 [0.900, 0.900]"
-    assert re.fullmatch(r"0\.44 \[0\.43, 0\.45\]", first["success 1x"])  # .9⁸ = .430, plus .00, .01, .02 by seed
+    assert re.fullmatch(
+        r"0\.44 \[0\.43, 0\.45\]", first["success 1x"]
+    )  # .9⁸ = .430, plus .00, .01, .02 by seed
     assert first["4x"].startswith("0.04 ")  # .9³² = .034
     assert (first["expert labels"], first["env steps"]) == ("1,600", "10,001 [10,000, 10,002]")
 
@@ -105,7 +119,12 @@ def test_a_table_prints_as_aligned_text_and_as_markdown():
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(0.1, 0.2, "supported"), (-0.2, -0.1, "falsified"), (-0.1, 0.1, "inconclusive"), (math.nan, math.nan, "inconclusive")],
+    [
+        (0.1, 0.2, "supported"),
+        (-0.2, -0.1, "falsified"),
+        (-0.1, 0.1, "inconclusive"),
+        (math.nan, math.nan, "inconclusive"),
+    ],
 )
 def test_an_outcome_follows_from_the_interval(low, high, expected):
     assert report.outcome(low, high) == expected
@@ -132,15 +151,33 @@ HOSTILE = "<script>alert('&\"')</script>"
 
 def page():
     parts = [HOSTILE, [{HOSTILE: HOSTILE}], report.Verdict(HOSTILE, HOSTILE, "supported", HOSTILE)]
-    picture = report.Picture(comparison_figures.algorithm_table([{"row": "sft", "acts": "expert"}]), HOSTILE)
-    return Page(report.html(HOSTILE, PROVENANCE | {HOSTILE: HOSTILE}, [report.Section(HOSTILE, [*parts, picture])]))
+    picture = report.Picture(
+        comparison_figures.algorithm_table([{"row": "sft", "acts": "expert"}]), HOSTILE
+    )
+    return Page(
+        report.html(
+            HOSTILE, PROVENANCE | {HOSTILE: HOSTILE}, [report.Section(HOSTILE, [*parts, picture])]
+        )
+    )
 
 
 def test_the_page_escapes_everything():
     parsed = page()
     assert "script" not in parsed.tags
-    title, contents, heading, paragraph, table, verdict, caption, provenance = 2, 1, 1, 1, 2, 3, 1, 2
-    assert parsed.words.count(HOSTILE) == title + contents + heading + paragraph + table + verdict + caption + provenance
+    title, contents, heading, paragraph, table, verdict, caption, provenance = (
+        2,
+        1,
+        1,
+        1,
+        2,
+        3,
+        1,
+        2,
+    )
+    assert (
+        parsed.words.count(HOSTILE)
+        == title + contents + heading + paragraph + table + verdict + caption + provenance
+    )
 
 
 def test_the_page_needs_no_other_file():
@@ -171,7 +208,11 @@ def test_an_empty_table_is_refused():
 
 def test_nine_rows_are_told_apart_without_colour_and_with_it():
     styles = figures.styles(["warm_start", *ROWS])
-    assert len({s["color"] for s in styles.values()}) == len({s["marker"] for s in styles.values()}) == 9
+    assert (
+        len({s["color"] for s in styles.values()})
+        == len({s["marker"] for s in styles.values()})
+        == 9
+    )
 
 
 def test_a_row_looks_the_same_with_and_without_the_warm_start():
@@ -179,13 +220,17 @@ def test_a_row_looks_the_same_with_and_without_the_warm_start():
 
 
 def test_curves_stop_at_the_last_update_that_every_seed_has():
-    figure = comparison_figures.learning_curves(curves(rows=["grpo"], lengths=(5, 3)), axes=["env_steps"])
+    figure = comparison_figures.learning_curves(
+        curves(rows=["grpo"], lengths=(5, 3)), axes=["env_steps"]
+    )
     (line,) = figure.axes[0].lines
     np.testing.assert_allclose(line.get_xydata(), [[0, 0.01], [100, 0.11], [200, 0.21]])
 
 
 def test_a_row_that_spends_nothing_of_a_budget_is_one_point_at_its_end():
-    figure = comparison_figures.learning_curves(curves(rows=["sft"]), axes=["env_steps", "generated_tokens"])
+    figure = comparison_figures.learning_curves(
+        curves(rows=["sft"]), axes=["env_steps", "generated_tokens"]
+    )
     lines = [panel.lines[0].get_xydata() for panel in figure.axes]
     np.testing.assert_allclose(lines[0], [[0, 0.41]])
     assert len(lines[1]) == 5
@@ -195,8 +240,13 @@ def test_the_legend_names_each_row_once_and_lies_above_the_panels():
     figure = comparison_figures.learning_curves(curves())
     figures.to_bytes(figure)
     (legend,) = figure.legends
-    assert [t.get_text() for t in legend.get_texts()] == [*map(words, ROWS), "95% interval over 2 seeds"]
-    assert legend.get_window_extent().y0 >= max(panel.get_window_extent().y1 for panel in figure.axes)
+    assert [t.get_text() for t in legend.get_texts()] == [
+        *map(words, ROWS),
+        "95% interval over 2 seeds",
+    ]
+    assert legend.get_window_extent().y0 >= max(
+        panel.get_window_extent().y1 for panel in figure.axes
+    )
 
 
 def test_the_thin_curve_is_accuracy_to_the_power_of_turns_measured_at_the_trained_length():
@@ -218,13 +268,23 @@ def test_the_horizon_figure_draws_the_asked_mode_only():
     records = results(rows=["grpo"])
     for r in records:
         r["success"] = float(r["mode"] == "greedy")
-    points = comparison_figures.success_against_horizon(records, mode="greedy").axes[0].lines[0].get_xydata()
+    points = (
+        comparison_figures.success_against_horizon(records, mode="greedy")
+        .axes[0]
+        .lines[0]
+        .get_xydata()
+    )
     np.testing.assert_array_equal(points, [[8, 1], [16, 1], [32, 1]])
 
 
 def test_a_figure_is_redrawn_to_the_same_bytes(tmp_path):
     for name in ("a", "b"):
-        figures.save(comparison_figures.success_against_horizon(results(rows=["sft", "grpo"], tasks=("a", "b"))), tmp_path / name)
+        figures.save(
+            comparison_figures.success_against_horizon(
+                results(rows=["sft", "grpo"], tasks=("a", "b"))
+            ),
+            tmp_path / name,
+        )
     for kind in ("png", "svg"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
 

@@ -40,7 +40,9 @@ def test_the_interquartile_mean_refuses_to_drop_a_nan():
 def test_on_one_task_the_bootstrap_is_scipys():
     scores = np.random.default_rng(1).normal(size=(1, 12))
     ours = stats.stratified_bootstrap(scores, np.mean, resamples=40_000)
-    scipys = scipy.stats.bootstrap((scores[0],), np.mean, n_resamples=40_000, method="percentile", rng=np.random.default_rng(2))
+    scipys = scipy.stats.bootstrap(
+        (scores[0],), np.mean, n_resamples=40_000, method="percentile", rng=np.random.default_rng(2)
+    )
     np.testing.assert_allclose(ours, scipys.confidence_interval, atol=0.02)
 
 
@@ -52,7 +54,10 @@ def test_seeds_are_resampled_within_their_task():
 
 def coverage(num_seeds):
     generator, trials = np.random.default_rng(0), 300
-    intervals = [stats.stratified_bootstrap(generator.normal(size=(1, num_seeds)), np.mean, 400, i) for i in range(trials)]
+    intervals = [
+        stats.stratified_bootstrap(generator.normal(size=(1, num_seeds)), np.mean, 400, i)
+        for i in range(trials)
+    ]
     return np.mean([low <= 0 <= high for low, high in intervals])
 
 
@@ -65,7 +70,11 @@ def test_the_bootstrap_covers_with_many_seeds_but_not_with_five_and_then_we_are_
 
 def test_students_interval_by_hand():
     mean, low, high = stats.t_interval(np.array([[1, 10], [2, 10], [3, 10], [4, 10], [5, 10]]))
-    np.testing.assert_allclose([mean[0], low[0], high[0]], [3, 3 - 2.776445 * np.sqrt(0.5), 3 + 2.776445 * np.sqrt(0.5)], rtol=1e-6)
+    np.testing.assert_allclose(
+        [mean[0], low[0], high[0]],
+        [3, 3 - 2.776445 * np.sqrt(0.5), 3 + 2.776445 * np.sqrt(0.5)],
+        rtol=1e-6,
+    )
     assert (mean[1], low[1], high[1]) == (10, 10, 10)
 
 
@@ -80,7 +89,9 @@ def test_the_paired_t_test_is_scipys_on_the_two_arms():
     a, b = np.random.default_rng(3).normal(size=(2, 10)) + [[0.5], [0]]
     expected = scipy.stats.ttest_rel(a, b)
     ours = stats.paired_t(a - b)
-    np.testing.assert_allclose(ours, [np.mean(a - b), *expected.confidence_interval(0.95), expected.pvalue], rtol=1e-10)
+    np.testing.assert_allclose(
+        ours, [np.mean(a - b), *expected.confidence_interval(0.95), expected.pvalue], rtol=1e-10
+    )
 
 
 def test_identical_differences_are_certain_and_none_at_all_is_no_evidence():
@@ -104,7 +115,9 @@ def test_the_sign_flip_test_counts_every_assignment():
 
 def test_holm_by_hand():
     """Sorted .005, .01, .03, .04 times 4, 3, 2, 1 is .02, .03, .06, .04, and the last may not fall below the one before."""
-    np.testing.assert_allclose(stats.holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02], rtol=1e-12)
+    np.testing.assert_allclose(
+        stats.holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02], rtol=1e-12
+    )
     np.testing.assert_array_equal(stats.holm(np.array([0.6, 0.9])), [1.0, 1.0])
 
 

@@ -10,24 +10,40 @@ from experiments.reports.verdicts import above_zero, near_zero, together
 SEEDS = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
 
 
-@pytest.mark.parametrize("shift, outcome", [(0.5, "supported"), (-0.5, "falsified"), (0.01, "inconclusive")])
+@pytest.mark.parametrize(
+    "shift, outcome", [(0.5, "supported"), (-0.5, "falsified"), (0.01, "inconclusive")]
+)
 def test_a_difference_is_above_zero_if_its_whole_interval_is(shift, outcome):
     verdict = above_zero("a claim", "a minus b", SEEDS + shift, "More.")
     low, high = scipy.stats.t.interval(0.95, 4, shift, scipy.stats.sem(SEEDS))
     assert verdict.outcome == outcome
-    assert verdict.rule == "a minus b: the 95% paired t interval lies above 0; falsified if it lies below."
-    assert f"[{low:+.3f}, {high:+.3f}] over 5 seeds" in verdict.evidence and verdict.evidence.endswith("More.")
+    assert (
+        verdict.rule
+        == "a minus b: the 95% paired t interval lies above 0; falsified if it lies below."
+    )
+    assert (
+        f"[{low:+.3f}, {high:+.3f}] over 5 seeds" in verdict.evidence
+        and verdict.evidence.endswith("More.")
+    )
 
 
-@pytest.mark.parametrize("shift, margin, outcome", [(0.05, 0.1, "supported"), (0.5, 0.1, "falsified"), (0.1, 0.1, "inconclusive")])
-def test_a_difference_is_near_zero_if_its_whole_interval_is_within_the_margin(shift, margin, outcome):
+@pytest.mark.parametrize(
+    "shift, margin, outcome",
+    [(0.05, 0.1, "supported"), (0.5, 0.1, "falsified"), (0.1, 0.1, "inconclusive")],
+)
+def test_a_difference_is_near_zero_if_its_whole_interval_is_within_the_margin(
+    shift, margin, outcome
+):
     for sign in (1, -1):
         assert near_zero("a claim", "a minus b", sign * (SEEDS + shift), margin).outcome == outcome
 
 
 def test_seeds_that_agree_exactly_are_judged_by_their_value():
     same = np.full(5, 0.25)
-    assert above_zero("", "", same).outcome == "supported" and near_zero("", "", same, 0.1).outcome == "falsified"
+    assert (
+        above_zero("", "", same).outcome == "supported"
+        and near_zero("", "", same, 0.1).outcome == "falsified"
+    )
 
 
 def test_one_seed_decides_nothing():
@@ -42,13 +58,19 @@ def test_p_values_agree_with_the_intervals():
     assert above_zero("", "", SEEDS + half).p == pytest.approx(0.05)
     assert near_zero("", "", SEEDS + 0.1 - half - 1e-9, 0.1).p == pytest.approx(0.05)
     assert near_zero("", "", SEEDS - 0.1 - half - 1e-9, 0.1).p == pytest.approx(0.05)
-    assert near_zero("", "", SEEDS, 0.1).p == pytest.approx(2 * scipy.stats.t.sf(0.1 / scipy.stats.sem(SEEDS), 4))
+    assert near_zero("", "", SEEDS, 0.1).p == pytest.approx(
+        2 * scipy.stats.t.sf(0.1 / scipy.stats.sem(SEEDS), 4)
+    )
 
 
 def test_a_family_decides_what_holds_after_holm():
-    family = [Verdict("", "", "supported", "e.", p) for p in (0.01, 0.03)] + [Verdict("", "", "falsified", "e.", 0.04)]
+    family = [Verdict("", "", "supported", "e.", p) for p in (0.01, 0.03)] + [
+        Verdict("", "", "falsified", "e.", 0.04)
+    ]
     assert [v.outcome for v in together(family)] == ["supported", "inconclusive", "inconclusive"]
-    assert "p = 0.06, which leaves open what alone would be falsified" in together(family)[2].evidence
+    assert (
+        "p = 0.06, which leaves open what alone would be falsified" in together(family)[2].evidence
+    )
 
 
 def test_what_has_no_p_value_or_no_family_stays_as_it_is():

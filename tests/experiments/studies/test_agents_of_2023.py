@@ -20,7 +20,9 @@ def test_an_action_tried_before_in_the_same_state_of_the_work_is_a_loop():
     work = np.array([[[0], [0], [0], [1], [1]]])
     acts = np.array([[True, True, True, True, True]])
     assert repeats(action, work, acts).tolist() == [[False, False, True, False, True]]
-    assert repeats(action, work, acts & [True, True, False, True, True]).tolist() == [[False, False, False, False, True]]
+    assert repeats(action, work, acts & [True, True, False, True, True]).tolist() == [
+        [False, False, False, False, True]
+    ]
 
 
 def test_work_on_what_the_goal_does_not_need_is_drift_and_a_word_is_not():
@@ -39,7 +41,9 @@ def test_failure_after_an_early_error_is_compared_with_failure_without():
 
 
 def test_the_ratio_of_nothing_is_no_number():
-    assert ratio(np.array([1, 2]), np.array([2, 4])) == 0.5 and np.isnan(ratio(np.zeros(2), np.zeros(2)))
+    assert ratio(np.array([1, 2]), np.array([2, 4])) == 0.5 and np.isnan(
+        ratio(np.zeros(2), np.zeros(2))
+    )
 
 
 def records(parts=0.97, short=0.9, long=0.4, more=0.45, rl=0.9):
@@ -66,7 +70,10 @@ def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes(parts=0.8)[0] == "falsified" and outcomes(parts=0.9)[0] == "inconclusive"
     assert outcomes(short=0.2)[1:3] == ["falsified"] * 2
     assert outcomes(more=0.99)[3] == "falsified" and outcomes(more=0.9)[3] == "inconclusive"
-    assert outcomes(short=0.99, long=0.98)[4] == "falsified" and outcomes(long=0.9)[4] == "inconclusive"
+    assert (
+        outcomes(short=0.99, long=0.98)[4] == "falsified"
+        and outcomes(long=0.9)[4] == "inconclusive"
+    )
 
 
 def test_a_length_s_best_loop_is_each_seed_s_own():
@@ -77,7 +84,10 @@ def test_a_length_s_best_loop_is_each_seed_s_own():
     assert AgentsOf2023(steps=(1, 4)).verdicts(made)[4].outcome == "falsified"
 
 
-@pytest.mark.parametrize("flags, words", [(dict(steps=(1,)), "two numbers"), (dict(steps=(0, 1)), "1 or more"), (dict(demos=-1), "0")])
+@pytest.mark.parametrize(
+    "flags, words",
+    [(dict(steps=(1,)), "two numbers"), (dict(steps=(0, 1)), "1 or more"), (dict(demos=-1), "0")],
+)
 def test_what_cannot_be_asked_is_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         AgentsOf2023(**flags)
@@ -85,16 +95,30 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 def test_names_of_any_length_fit_the_legend():
     names = [
-        f"{model}, {scaffold}" for model in ("supervised", "more supervision", "then RL") for scaffold in ("once", "babyagi", "autogpt")
+        f"{model}, {scaffold}"
+        for model in ("supervised", "more supervision", "then RL")
+        for scaffold in ("once", "babyagi", "autogpt")
     ]
-    made = [dict(run=name, steps=turns, seed=s, success=0.5) for name in names for turns in (1, 4) for s in (0, 1)]
+    made = [
+        dict(run=name, steps=turns, seed=s, success=0.5)
+        for name in names
+        for turns in (1, 4)
+        for s in (0, 1)
+    ]
     figure = sweep.figure(made, "steps", {"success": ""}, "run")
     figures.to_bytes(figure)
     legend, page = figure.legends[0].get_window_extent(), figure.bbox
-    assert page.x0 <= legend.x0 and legend.x1 <= page.x1 and figure.axes[0].get_window_extent().height > 0.4 * page.height
+    assert (
+        page.x0 <= legend.x0
+        and legend.x1 <= page.x1
+        and figure.axes[0].get_window_extent().height > 0.4 * page.height
+    )
 
 
 @pytest.mark.slow
 def test_the_command_runs(here):  # noqa: F811
     assert study.run(AgentsOf2023(), ["--quick", "--out", str(here)]) == 0
-    assert all((here / name).exists() for name in ("results.csv", "table.md", "agents_of_2023.png", "failures.png"))
+    assert all(
+        (here / name).exists()
+        for name in ("results.csv", "table.md", "agents_of_2023.png", "failures.png")
+    )

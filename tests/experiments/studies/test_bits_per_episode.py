@@ -5,7 +5,16 @@ import pytest
 
 from agentic_rl.config import ConfigError
 from experiments.harness import study
-from experiments.studies.bits_per_episode import ARMS, CLONING, EACH, TARGET, WHOLE, BitsPerEpisode, exponent, first
+from experiments.studies.bits_per_episode import (
+    ARMS,
+    CLONING,
+    EACH,
+    TARGET,
+    WHOLE,
+    BitsPerEpisode,
+    exponent,
+    first,
+)
 from tests.experiments.harness.test_study import here  # noqa: F401
 
 ANSWERS, SEEDS = (4, 16, 256), range(5)
@@ -17,7 +26,14 @@ def made(whole=1.0, each=0.4, cloning=0.0, learned=1):
     wobble = {s: 0.01 * (s - 2) for s in SEEDS}
     cells = [(arm, m, s) for arm in ARMS for m in ANSWERS for s in SEEDS]
     return [
-        dict(arm=arm, base=4, answers=m, seed=s, episodes=32 * m ** (power[arm] + wobble[s] * (1 + (arm == EACH))), learned=learned)
+        dict(
+            arm=arm,
+            base=4,
+            answers=m,
+            seed=s,
+            episodes=32 * m ** (power[arm] + wobble[s] * (1 + (arm == EACH))),
+            learned=learned,
+        )
         for arm, m, s in cells
     ]
 
@@ -40,18 +56,33 @@ def test_runs_that_did_not_learn_it_leave_the_claims_open():
     verdicts = BitsPerEpisode().verdicts(some)
     assert [v.outcome for v in verdicts] == ["supported", "supported", "inconclusive"]
     other = made()
-    for r in [r for r in other if r["arm"] == EACH][:2]:  # 13% of the arm, 7% of the two that are compared
+    for r in [r for r in other if r["arm"] == EACH][
+        :2
+    ]:  # 13% of the arm, 7% of the two that are compared
         r["learned"] = 0
-    assert [v.outcome for v in BitsPerEpisode().verdicts(other)] == ["supported", "inconclusive", "supported"]
-    assert "0 of 15 runs did not learn it." in verdicts[0].evidence and "3 of 15 runs" in verdicts[2].evidence
+    assert [v.outcome for v in BitsPerEpisode().verdicts(other)] == [
+        "supported",
+        "inconclusive",
+        "supported",
+    ]
+    assert (
+        "0 of 15 runs did not learn it." in verdicts[0].evidence
+        and "3 of 15 runs" in verdicts[2].evidence
+    )
 
 
 def test_the_exponent_is_the_slope_of_the_logarithms():
-    np.testing.assert_allclose(exponent([r for r in made() if r["arm"] == WHOLE]), 1 + 0.01 * np.arange(-2, 3), rtol=1e-9)
+    np.testing.assert_allclose(
+        exponent([r for r in made() if r["arm"] == WHOLE]), 1 + 0.01 * np.arange(-2, 3), rtol=1e-9
+    )
 
 
 def test_the_first_evaluation_above_the_target_counts_or_else_the_last():
-    rows = [{"step": 0, "eval_success": [0.1, 0.1]}, {"step": 1}, {"step": 2, "eval_success": [TARGET, 0.2]}]
+    rows = [
+        {"step": 0, "eval_success": [0.1, 0.1]},
+        {"step": 1},
+        {"step": 2, "eval_success": [TARGET, 0.2]},
+    ]
     rows += [{"step": 3}, {"step": 4, "eval_success": [0.5, 0.3]}]
     steps, learned = first(rows)
     assert steps.tolist() == [2, 4] and learned.tolist() == [True, False]
@@ -81,4 +112,6 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 @pytest.mark.slow
 def test_the_command_runs(here):  # noqa: F811
     assert study.run(BitsPerEpisode(), ["--quick", "--out", str(here)]) == 0
-    assert np.all([(here / name).exists() for name in ("results.csv", "table.md", "bits_per_episode.png")])
+    assert np.all(
+        [(here / name).exists() for name in ("results.csv", "table.md", "bits_per_episode.png")]
+    )

@@ -20,12 +20,24 @@ def made(low=0.3, high=-0.4, both=-0.2, none=-0.1):
             alone = none + 0.01 * (s - 2)
             found.append(dict(learning_rate=rate, side="none", level=NONE, seed=s, change=alone))
             for side, gap in dict(low=low, high=high, both=both).items():
-                found += [dict(learning_rate=rate, side=side, level=x, seed=s, change=alone + gap + 0.02 * (s - 2)) for x in LEVELS]
+                found += [
+                    dict(
+                        learning_rate=rate,
+                        side=side,
+                        level=x,
+                        seed=s,
+                        change=alone + gap + 0.02 * (s - 2),
+                    )
+                    for x in LEVELS
+                ]
     return found
 
 
 def outcomes(**changes):
-    return [v.outcome for v in ClipEntropy(levels=LEVELS, learning_rates=RATES).verdicts(made(**changes))]
+    return [
+        v.outcome
+        for v in ClipEntropy(levels=LEVELS, learning_rates=RATES).verdicts(made(**changes))
+    ]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -40,7 +52,9 @@ def test_the_control_is_that_of_the_same_seed_and_learning_rate():
         r["change"] += 5.0 * (r["learning_rate"] == RATES[1]) + r["seed"]
     np.testing.assert_allclose(beside(some, "low", 0.1, RATES[1]), 0.3 + 0.02 * np.arange(-2, 3))
     np.testing.assert_allclose(overall(some, "high"), -0.4 + 0.02 * np.arange(-2, 3))
-    np.testing.assert_allclose(overall(some, "both", control=False), -0.3 + 2.5 + 1.03 * np.arange(5) - 0.06)
+    np.testing.assert_allclose(
+        overall(some, "both", control=False), -0.3 + 2.5 + 1.03 * np.arange(5) - 0.06
+    )
 
 
 def test_each_side_is_clipped_where_it_says():
@@ -48,8 +62,13 @@ def test_each_side_is_clipped_where_it_says():
     assert {k: (r.clip_low, r.clip_high) for k, r in row.items()} == {
         "none": (NONE, NONE), "low": (0.2, NONE), "high": (NONE, 0.2), "both": (0.2, 0.2),
     }  # fmt: skip
-    ratio, credit, ones = (jnp.array(x).reshape(1, 1, 2) for x in ([0.5, 1.5], [-1.0, 1.0], [True, True]))
-    cut = {side: np.ravel(r(jnp.log(ratio), jnp.zeros((1, 1, 2)), credit, ones)) for side, r in row.items()}
+    ratio, credit, ones = (
+        jnp.array(x).reshape(1, 1, 2) for x in ([0.5, 1.5], [-1.0, 1.0], [True, True])
+    )
+    cut = {
+        side: np.ravel(r(jnp.log(ratio), jnp.zeros((1, 1, 2)), credit, ones))
+        for side, r in row.items()
+    }
     np.testing.assert_allclose(cut["none"], [-0.5, 1.5], rtol=1e-6)
     np.testing.assert_allclose(cut["low"], [-0.8, 1.5], rtol=1e-6)
     np.testing.assert_allclose(cut["high"], [-0.5, 1.2], rtol=1e-6)
@@ -74,4 +93,6 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 @pytest.mark.slow
 def test_the_command_runs(here):  # noqa: F811
     assert study.run(ClipEntropy(), ["--quick", "--out", str(here)]) == 0
-    assert np.all([(here / name).exists() for name in ("results.csv", "table.md", "clip_entropy.png")])
+    assert np.all(
+        [(here / name).exists() for name in ("results.csv", "table.md", "clip_entropy.png")]
+    )

@@ -15,7 +15,10 @@ def made(**success):
     for arm in ARMS:
         for seed in range(5):
             at = success.get(arm, 0.2) + 0.004 * (seed - 2) * (1 + list(ARMS).index(arm))
-            found += [dict(arm=arm, seed=seed, depth=depth, success=x) for depth, x in ((4, at), (6, at / 2), (NEW, at))]
+            found += [
+                dict(arm=arm, seed=seed, depth=depth, success=x)
+                for depth, x in ((4, at), (6, at / 2), (NEW, at))
+            ]
     return found
 
 
@@ -32,9 +35,20 @@ def test_each_rule_gives_each_of_its_verdicts():
 def test_a_table_line_and_a_figure_for_each_arm():
     asked = Composition(depths=(4, 6))
     lines = asked.lines(made())
-    assert [line["arm"] for line in lines] == list(ARMS) and list(lines[0]) == ["arm", "depth 4", "depth 6", NEW]
-    assert len(asked.figures(made())["composition"].legends[0].get_texts()) == len(ARMS)  # and the interval
-    assert {r["gain"] for r in gain_on_known_pairs(made(rl_2=0.5)) if (r["arm"], r["depth"], r["seed"]) == ("rl_2", 4, 2)} == {0.3}
+    assert [line["arm"] for line in lines] == list(ARMS) and list(lines[0]) == [
+        "arm",
+        "depth 4",
+        "depth 6",
+        NEW,
+    ]
+    assert len(asked.figures(made())["composition"].legends[0].get_texts()) == len(
+        ARMS
+    )  # and the interval
+    assert {
+        r["gain"]
+        for r in gain_on_known_pairs(made(rl_2=0.5))
+        if (r["arm"], r["depth"], r["seed"]) == ("rl_2", 4, 2)
+    } == {0.3}
 
 
 @pytest.mark.parametrize(
@@ -56,4 +70,6 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 @pytest.mark.slow
 def test_the_command_runs(here):  # noqa: F811
     assert study.run(Composition(), ["--quick", "--out", str(here)]) == 0
-    assert np.all([(here / name).exists() for name in ("results.csv", "table.md", "composition.png")])
+    assert np.all(
+        [(here / name).exists() for name in ("results.csv", "table.md", "composition.png")]
+    )

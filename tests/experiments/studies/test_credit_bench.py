@@ -19,13 +19,20 @@ COLUMNS = dict(pearson=0.5, snr=0.0, env_steps=1.0, success=0.5) | {
     column: value for name, x in dict(expected_cosine=0.5, signal_to_noise=1.0, projection=1.0).items()
     for column, value in ((name, x), (f"{name}_se", 0.01))
 }  # fmt: skip
-EPISODE = dict(tokens=json.dumps(["KEY -> n0", "DOOR -> OPEN"]), credit=json.dumps([0.5, -1.0]), truth=json.dumps([0.0, 0.3]))
+EPISODE = dict(
+    tokens=json.dumps(["KEY -> n0", "DOOR -> OPEN"]),
+    credit=json.dumps([0.5, -1.0]),
+    truth=json.dumps([0.0, 0.3]),
+)
 
 
 def records(**changes):
     """All alike, but for {"estimator": {column: value}}, which may depend on the level."""
     cells = itertools.product(TASKS, LEVELS, estimators())
-    made = [dict(task=task, level=level, seed=0, estimator=name) | COLUMNS | EPISODE for task, level, name in cells]
+    made = [
+        dict(task=task, level=level, seed=0, estimator=name) | COLUMNS | EPISODE
+        for task, level, name in cells
+    ]
     for record in made:
         for column, x in changes.get(record["estimator"], {}).items():
             record[column] = x(record["level"]) if callable(x) else x
@@ -67,14 +74,24 @@ def test_what_differs_between_tasks_is_inconclusive():
 def test_forks_are_charged_in_the_ratio_per_step():
     dear = {"4 forks (VinePPO)": dict(signal_to_noise=2.0, env_steps=20.0)}
     assert outcomes(**dear)[2] == "falsified"
-    (line,) = [r for r in mean_of_seeds(records(**dear)) if r["estimator"] == "4 forks (VinePPO)" and r["task"] == "key_door"][:1]
-    assert line["snr"] == pytest.approx(3.01, abs=0.01) and line["snr_env"] == pytest.approx(-10, abs=0.01)
+    (line,) = [
+        r
+        for r in mean_of_seeds(records(**dear))
+        if r["estimator"] == "4 forks (VinePPO)" and r["task"] == "key_door"
+    ][:1]
+    assert line["snr"] == pytest.approx(3.01, abs=0.01) and line["snr_env"] == pytest.approx(
+        -10, abs=0.01
+    )
 
 
 def test_seeds_are_averaged_and_a_ratio_below_zero_is_no_signal():
     both = records() + [r | {"seed": 1, "pearson": 0.1, "signal_to_noise": -3.0} for r in records()]
     found = mean_of_seeds(both)
-    assert len(found) == len(records()) and {r["pearson"] for r in found} == {0.3} and {r["snr"] for r in found} == {-np.inf}
+    assert (
+        len(found) == len(records())
+        and {r["pearson"] for r in found} == {0.3}
+        and {r["snr"] for r in found} == {-np.inf}
+    )
 
 
 def test_the_heat_maps_show_every_cell_also_where_nothing_is_measured():
@@ -112,7 +129,15 @@ def test_a_bench_that_cannot_measure_is_refused(flags, words):
 @pytest.mark.slow
 def test_the_command_measures_draws_and_judges(here, monkeypatch):  # noqa: F811
     names = ("leave_one_out", "oracle", "gigpo", "centred", "4 forks (VinePPO)")
-    monkeypatch.setattr(credit_bench, "estimators", lambda *a: {name: estimators()[name] for name in names})
+    monkeypatch.setattr(
+        credit_bench, "estimators", lambda *a: {name: estimators()[name] for name in names}
+    )
     assert study.run(CreditBench(), ["--quick", "--out", str(here)]) == 0
     assert {r["estimator"] for r in report.read_csv(here / "results.csv")} == set(names)
-    assert {p.name for p in here.iterdir()} >= {"table.md", "made_by.json", "heat_maps.png", "heat_maps.svg", "episode_chain_pit.png"}
+    assert {p.name for p in here.iterdir()} >= {
+        "table.md",
+        "made_by.json",
+        "heat_maps.png",
+        "heat_maps.svg",
+        "episode_chain_pit.png",
+    }

@@ -39,7 +39,11 @@ def test_delayed_reward(sign, outcome):
         learned = {"leave_one_out": 0.0, "oracle": 0.1 * sign}[name] * doublings
         wobble = noise(seed) * doublings
         return dict(
-            seed=seed, delay=delay, estimator=name, key_snr=trend * doublings + wobble, learned=0.5 + learned + wobble * (name == "oracle")
+            seed=seed,
+            delay=delay,
+            estimator=name,
+            key_snr=trend * doublings + wobble,
+            learned=0.5 + learned + wobble * (name == "oracle"),
         )
 
     made = [record(s, d, n) for s in SEEDS for d in (2, 4, 8) for n in ("leave_one_out", "oracle")]
@@ -48,12 +52,20 @@ def test_delayed_reward(sign, outcome):
 
 def test_a_seed_without_a_signal_leaves_the_trend_open():
     each = [(s, d, name) for s in SEEDS for d in (2, 4) for name in ("leave_one_out", "oracle")]
-    made = [dict(seed=s, delay=d, estimator=name, key_snr=-np.inf, learned=0.5) for s, d, name in each]
+    made = [
+        dict(seed=s, delay=d, estimator=name, key_snr=-np.inf, learned=0.5) for s, d, name in each
+    ]
     assert outcomes(DelayedReward(delays=(2, 4)), made)[:2] == ["inconclusive"] * 2
 
 
 @pytest.mark.parametrize(
-    "low, high, outcome", [(0.3, -0.3, "supported"), (-0.3, -0.3, "falsified"), (0.3, 0.3, "falsified"), (0.3, 0.0, "inconclusive")]
+    "low, high, outcome",
+    [
+        (0.3, -0.3, "supported"),
+        (-0.3, -0.3, "falsified"),
+        (0.3, 0.3, "falsified"),
+        (0.3, 0.0, "inconclusive"),
+    ],
 )
 def test_success_crossover(low, high, outcome):
     gap, tasks = {0.05: low, 0.5: 0.0, 0.95: high}, ("chain_pit", "key_door")
@@ -62,7 +74,13 @@ def test_success_crossover(low, high, outcome):
         more = (gap[level] + noise(seed)) * (name == "oracle")
         return dict(task=task, seed=seed, level=level, estimator=name, expected_cosine=0.5 + more)
 
-    made = [record(t, s, at, name) for t in tasks for s in SEEDS for at in gap for name in ("oracle", "success_only")]
+    made = [
+        record(t, s, at, name)
+        for t in tasks
+        for s in SEEDS
+        for at in gap
+        for name in ("oracle", "success_only")
+    ]
     assert outcomes(SuccessCrossover(), made) == [outcome] * 2
 
 
@@ -71,8 +89,14 @@ def test_vine_budget(sign, outcome):
     ratio = {RLOO: 1.0, CRITIC: 1.0, "1 fork": 1 - 0.5 * sign, "4 forks": 1 + 0.5 * sign}
 
     def record(seed, name):
-        values = dict(signal_to_noise=ratio[name], per_step=1 + 0.5 * sign * ("fork" in name), right_order=0.6 - 0.2 * sign)
-        return dict(task="key_door", seed=seed, estimator=name) | {k: v + noise(seed) * (name != RLOO) for k, v in values.items()}
+        values = dict(
+            signal_to_noise=ratio[name],
+            per_step=1 + 0.5 * sign * ("fork" in name),
+            right_order=0.6 - 0.2 * sign,
+        )
+        return dict(task="key_door", seed=seed, estimator=name) | {
+            k: v + noise(seed) * (name != RLOO) for k, v in values.items()
+        }
 
     made = [record(s, n) for s in SEEDS for n in ratio]
     assert outcomes(VineBudget(tasks=("key_door",), counts=(1, 4)), made) == [outcome] * 4
@@ -83,13 +107,25 @@ def test_state_recurrence(sign, outcome):
     share = {"state": 0.8, "seen at that turn": 0.6, "seen": 0.3, "history": 0.1}
 
     def record(seed, same, g):
-        gain = (sign or (-1) ** seed) * share[same] * (1 + noise(seed))  # without a sign it differs from seed to seed
+        gain = (
+            (sign or (-1) ** seed) * share[same] * (1 + noise(seed))
+        )  # without a sign it differs from seed to seed
         if seed == 0 and same == "seen":  # so that not every seed's correlation is the same
             gain = 0.0
-        return dict(task="hidden key_door", seed=seed, attempts=g, same=same, coverage=share[same], gain_over_centred=gain)
+        return dict(
+            task="hidden key_door",
+            seed=seed,
+            attempts=g,
+            same=same,
+            coverage=share[same],
+            gain_over_centred=gain,
+        )
 
     made = [record(s, same, g) for s in SEEDS for same in share for g in (2, 4)]
-    assert outcomes(StateRecurrence(tasks=("hidden key_door",), attempts=(2, 4)), made) == [outcome] * 2
+    assert (
+        outcomes(StateRecurrence(tasks=("hidden key_door",), attempts=(2, 4)), made)
+        == [outcome] * 2
+    )
 
 
 @pytest.mark.parametrize("sign, outcome", THREE)
@@ -100,7 +136,13 @@ def test_critic_lambda(sign, outcome):
         slope = -0.1 * sign if name == EXACT else 0.1 * sign
         cosine = 0.5 + (slope + noise(seed) * (1 if name == EXACT else 3)) * lambda_
         after = {"success, fitted": 0.5 + 0.2 * sign + noise(seed), "success, not fitted": 0.5}
-        return {"delay": 8, "seed": seed, "lambda": lambda_, "estimator": name, "expected_cosine": cosine} | after
+        return {
+            "delay": 8,
+            "seed": seed,
+            "lambda": lambda_,
+            "estimator": name,
+            "expected_cosine": cosine,
+        } | after
 
     made = [record(s, n, x) for s in SEEDS for n in (EXACT, SHRUNK, NOISY, FITTED) for x in lambdas]
     assert outcomes(CriticLambda(delays=(8,), lambdas=lambdas), made) == [outcome] * 5
@@ -115,14 +157,18 @@ def test_by_seed_wants_one_record_for_each():
 
 def test_what_happened_recurs_less_than_what_is_seen():
     here = bed(shape=(8, 2, 4))  # noqa: F811
-    state, at, seen, history = (coverage(here, same) for same in ("state", "seen at that turn", "seen", "history"))
+    state, at, seen, history = (
+        coverage(here, same) for same in ("state", "seen at that turn", "seen", "history")
+    )
     assert seen >= at >= state >= history > 0
 
 
 def test_wrong_values_without_an_error_are_the_exact_ones_that_were_earned():
     here = bed()  # noqa: F811
     right, wrong = (testbed.values(here, source)[0] for source in (Exact(), Wrong()))
-    shrunk, noisy = (testbed.values(here, source)[0] for source in (Wrong(shrink=0.5), Wrong(noise=0.2)))
+    shrunk, noisy = (
+        testbed.values(here, source)[0] for source in (Wrong(shrink=0.5), Wrong(noise=0.2))
+    )
     np.testing.assert_allclose(wrong.before, right.before, atol=1e-6)
     np.testing.assert_allclose(shrunk.before, 0.5 * right.before, atol=1e-6)
     error = (noisy.before - right.before)[here.mask]
@@ -140,7 +186,11 @@ def test_wrong_values_without_an_error_are_the_exact_ones_that_were_earned():
         (VineBudget, dict(counts=(0,)), "1 or more"),
         (VineBudget, dict(level=1.0), "level must be above 0 and below 1"),
         (StateRecurrence, dict(attempts=(3,)), "two numbers or more"),
-        (StateRecurrence, dict(tasks=("key_door", "key_door")), "tasks names something twice: key_door key_door"),
+        (
+            StateRecurrence,
+            dict(tasks=("key_door", "key_door")),
+            "tasks names something twice: key_door key_door",
+        ),
         (StateRecurrence, dict(tasks=("key_dor",)), "did you mean key_door"),
         (CriticLambda, dict(lambdas=(0.5,)), "two numbers or more"),
         (CriticLambda, dict(seeds=0), "seeds must be 1 or more"),
@@ -156,16 +206,25 @@ def test_what_cannot_be_asked_is_refused_with_what_to_do(which, flags, words):
 def test_each_command_measures_draws_and_judges(which, here):  # noqa: F811
     assert study.run(which(), ["--quick", "--out", str(here)]) == 0
     made = {p.name for p in here.iterdir()}
-    assert {"results.csv", "table.md", "made_by.json"} < made and any(name.endswith(".png") for name in made)
-    assert which.claim in (here / "table.md").read_text() and len(report.read_csv(here / "results.csv")) > 4
+    assert {"results.csv", "table.md", "made_by.json"} < made and any(
+        name.endswith(".png") for name in made
+    )
+    assert (
+        which.claim in (here / "table.md").read_text()
+        and len(report.read_csv(here / "results.csv")) > 4
+    )
 
 
 def test_a_policy_that_is_not_near_its_level_is_refused():
-    with pytest.raises(ConfigError, match="No clone of Toy came near a success of 0.5 .but 0.90. within"):
+    with pytest.raises(
+        ConfigError, match="No clone of Toy came near a success of 0.5 .but 0.90. within"
+    ):
         cloned_policies.check_near("Toy", {0.5: (0.9, 3, {}), 0.95: (0.94, 4, {})})
     with pytest.raises(ConfigError, match="One clone of Toy is the nearest to two"):
         cloned_policies.check_near("Toy", {0.5: (0.5, 3, {}), 0.52: (0.5, 3, {})})
-    cloned_policies.check_near("Toy", {0.05: (0.2, 0, {}), 0.5: (0.55, 4, {})})  # the untrained policy may succeed more often than asked
+    cloned_policies.check_near(
+        "Toy", {0.05: (0.2, 0, {}), 0.5: (0.55, 4, {})}
+    )  # the untrained policy may succeed more often than asked
 
 
 @pytest.mark.slow
@@ -174,9 +233,13 @@ def test_clones_succeed_as_often_as_asked_and_a_critic_leaves_what_they_do():
     found = cloned_policies.clones(task, credit_study.SIZE, (0.3, 0.8), 0, 2)
     for level, params in found.items():
         bed = testbed.make(
-            task, credit_study.SIZE, cloned_policies.with_critic(task, credit_study.SIZE, params, 0, 2), (16, 2, 8), cloned_policies.bank(0)
+            task,
+            credit_study.SIZE,
+            cloned_policies.with_critic(task, credit_study.SIZE, params, 0, 2),
+            (16, 2, 8),
+            cloned_policies.bank(0),
         )
         assert credit_study.success(bed) == pytest.approx(level, abs=0.12)
-    assert cloned_policies.measure_success(task, credit_study.SIZE, found[0.8], 0) > cloned_policies.measure_success(
-        task, credit_study.SIZE, found[0.3], 0
-    )
+    assert cloned_policies.measure_success(
+        task, credit_study.SIZE, found[0.8], 0
+    ) > cloned_policies.measure_success(task, credit_study.SIZE, found[0.3], 0)

@@ -7,7 +7,17 @@ from agentic_rl.algorithms import DAPO, GRPO, swap
 from agentic_rl.config import ConfigError
 from agentic_rl.rewards import SoftOverlong
 from experiments.harness import study
-from experiments.studies.dapo_recipe import ALL, NONE, PARTS, SAMPLING, DapoRecipe, effect, recipe, score, success_at_equal_steps
+from experiments.studies.dapo_recipe import (
+    ALL,
+    NONE,
+    PARTS,
+    SAMPLING,
+    DapoRecipe,
+    effect,
+    recipe,
+    score,
+    success_at_equal_steps,
+)
 from tests.experiments.harness.test_study import here  # noqa: F401
 
 OTHERS = [part for part in PARTS if part != SAMPLING]
@@ -21,13 +31,24 @@ def records(parts=0.05, sampling=0.2, easy=0.05, steps=1.5, informative=(0.3, 0.
     worth, found = dict.fromkeys(OTHERS, parts) | {SAMPLING: sampling}, []
     for cell in DapoRecipe().cells():
         start, arm = cell["start"], cell["arm"]
-        has = set(PARTS) if arm == ALL else set() if arm == NONE else {arm[2:]} if arm[0] == "+" else set(PARTS) - {arm[2:]}
+        has = (
+            set(PARTS)
+            if arm == ALL
+            else set()
+            if arm == NONE
+            else {arm[2:]}
+            if arm[0] == "+"
+            else set(PARTS) - {arm[2:]}
+        )
         gain = sum(worth[part] for part in has) if start == "hard" else easy * len(has)
         for update in (0, 30, 60):
             end = 0.2 + (0.2 + gain) * update / 60
             used = 100 * update * (steps if SAMPLING in has else 1)
             told = dict(update=update, env_steps=used, informative=informative[start == "easy"])
-            found += [cell | told | dict(seed=s, success=end + 0.001 * (s - 2) * len(has)) for s in range(5)]
+            found += [
+                cell | told | dict(seed=s, success=end + 0.001 * (s - 2) * len(has))
+                for s in range(5)
+            ]
     return found
 
 
@@ -39,14 +60,18 @@ def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes() == ["supported"] * 8
     assert outcomes(parts=-0.1, sampling=-0.2, easy=0.1) == ["falsified"] * 8
     assert outcomes(easy=0.3) == ["supported"] * 7 + ["falsified"]
-    assert outcomes(informative=(0.8, 0.3)) == ["supported"] * 7 + ["falsified"]  # then the easy start is where it should help more
+    assert outcomes(informative=(0.8, 0.3)) == ["supported"] * 7 + [
+        "falsified"
+    ]  # then the easy start is where it should help more
     assert outcomes(parts=0.0, sampling=0.0, easy=0.0, steps=1) == ["inconclusive"] * 8
 
 
 def test_what_is_dearer_is_compared_on_the_way():
     made = records(parts=0.0, sampling=0.4, steps=2)
     np.testing.assert_allclose(score(made, "hard", f"+ {SAMPLING}"), 0.8, atol=0.01)
-    np.testing.assert_allclose(success_at_equal_steps(made, "hard", f"+ {SAMPLING}"), 0.5, atol=0.01)  # at half of its own steps
+    np.testing.assert_allclose(
+        success_at_equal_steps(made, "hard", f"+ {SAMPLING}"), 0.5, atol=0.01
+    )  # at half of its own steps
     np.testing.assert_allclose(success_at_equal_steps(made, "hard", NONE), 0.4)
 
 
@@ -66,7 +91,11 @@ def test_arms_are_grpo_with_some_parts():
 
 @pytest.mark.parametrize(
     "flags, words",
-    [(dict(easy=0.95), "must be above easy"), (dict(looks=7), "looks must divide updates"), (dict(epochs=0), "epochs must be 1 or more")],
+    [
+        (dict(easy=0.95), "must be above easy"),
+        (dict(looks=7), "looks must divide updates"),
+        (dict(epochs=0), "epochs must be 1 or more"),
+    ],
 )
 def test_what_cannot_be_asked_is_refused(flags, words):
     with pytest.raises(ConfigError, match=words):

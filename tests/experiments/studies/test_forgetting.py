@@ -36,7 +36,17 @@ def records(noise=0.0, **drops):
             for s in range(5):
                 lost = share * (drop + 0.002 * (s - 2) * list(ARMS).index(arm))
                 divergence = (1 - noise) * lost + noise * random.random()
-                found.append(dict(arm=arm, rate=rate, seed=s, began=0.5, success=success, drop=lost, divergence=divergence))
+                found.append(
+                    dict(
+                        arm=arm,
+                        rate=rate,
+                        seed=s,
+                        began=0.5,
+                        success=success,
+                        drop=lost,
+                        divergence=divergence,
+                    )
+                )
     return found
 
 
@@ -47,8 +57,13 @@ def outcomes(*given, **drops):
 def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes() == ["supported"] * 4
     assert outcomes(1.0, sft=0.1, oracle_sft=0.3, rloo=0.3, rloo_kl=0.5) == ["falsified"] * 4
-    assert outcomes(0.05, sft=0.2, oracle_sft=0.2, rloo=0.2, rloo_kl=0.2)[1:] == ["inconclusive"] * 3
-    wide = [r | {"divergence": r["divergence"] if r["seed"] < 3 else np.cos(40 * r["drop"])} for r in records()]
+    assert (
+        outcomes(0.05, sft=0.2, oracle_sft=0.2, rloo=0.2, rloo_kl=0.2)[1:] == ["inconclusive"] * 3
+    )
+    wide = [
+        r | {"divergence": r["divergence"] if r["seed"] < 3 else np.cos(40 * r["drop"])}
+        for r in records()
+    ]
     assert judge_single_curve(wide).outcome == "inconclusive"
 
 
@@ -58,12 +73,18 @@ def test_arms_that_are_not_there_are_not_judged():
 
 
 def test_arms_are_compared_between_their_learning_rates():
-    np.testing.assert_allclose(loss(records(), "sft", 0.85), 0.3, atol=1e-9)  # half way from .2 at .7 to .4 at 1
-    assert np.isnan(loss([r | {"success": 0.8 * r["success"]} for r in records()], "sft", 0.9)).all()
+    np.testing.assert_allclose(
+        loss(records(), "sft", 0.85), 0.3, atol=1e-9
+    )  # half way from .2 at .7 to .4 at 1
+    assert np.isnan(
+        loss([r | {"success": 0.8 * r["success"]} for r in records()], "sft", 0.9)
+    ).all()
 
 
 def test_arms_are_set_side_by_side_as_far_from_the_old_policy():
-    np.testing.assert_allclose(loss(records(sft=0.4), "sft", 0.1, by="divergence"), 0.1, atol=1e-9)  # here the divergence is the drop
+    np.testing.assert_allclose(
+        loss(records(sft=0.4), "sft", 0.1, by="divergence"), 0.1, atol=1e-9
+    )  # here the divergence is the drop
     apart = [r | {"divergence": 4 * r["divergence"]} if r["arm"] == "sft" else r for r in records()]
     assert "the drop is 0.03 by sft, 0.10 by oracle_sft" in judge_single_curve(apart).evidence
 
@@ -80,7 +101,9 @@ def test_one_parabola_explains_what_lies_on_it():
 
 def test_what_is_measured_is_what_enumeration_finds():
     random = np.random.default_rng(0)
-    old, new = (np.log(random.dirichlet(np.ones(tokens.VOCABULARY), (2, OLD + 1, WORDS))) for _ in range(2))
+    old, new = (
+        np.log(random.dirichlet(np.ones(tokens.VOCABULARY), (2, OLD + 1, WORDS))) for _ in range(2)
+    )
     found, task = measure_forgetting(old, new), Rules()
     for s in range(2):
         success, divergence, drop = 0.0, 0.0, 0.0
@@ -90,7 +113,9 @@ def test_what_is_measured_is_what_enumeration_finds():
             divergence += (np.exp(old[s, OLD, word]) * (old - new)[s, OLD, word]).sum() / WORDS
             known = [(rule, word, tokens.value(answers()[rule, word])) for rule in range(OLD)]
             drop += sum(np.exp(old[s][at]) - np.exp(new[s][at]) for at in known) / WORDS / OLD
-        assert found["success"][s] == pytest.approx(success) and found["divergence"][s] == pytest.approx(divergence)
+        assert found["success"][s] == pytest.approx(success) and found["divergence"][
+            s
+        ] == pytest.approx(divergence)
         assert found["drop"][s] == pytest.approx(drop)
     assert task.spec.choices == tuple(range(tokens.VALUE, tokens.VALUE + WORDS))
 
@@ -107,7 +132,9 @@ def test_the_teacher_is_right_under_old_rules_and_as_often_as_asked_under_the_ne
     assert new.mean() == pytest.approx(0.25, abs=0.06) and np.array(some.success)[~new].all()
     assert np.array(some.success)[new].mean() == pytest.approx(0.7, abs=0.12)
     assert len(np.unique(np.array(some.action)[new])) == WORDS
-    assert (np.sort(answers()[:OLD]) == np.arange(WORDS)).all() and (answers()[OLD] % 2 == np.arange(WORDS) % 2).all()
+    assert (np.sort(answers()[:OLD]) == np.arange(WORDS)).all() and (
+        answers()[OLD] % 2 == np.arange(WORDS) % 2
+    ).all()
 
 
 def test_the_probabilities_are_those_that_the_policy_acts_by():
@@ -116,7 +143,11 @@ def test_the_probabilities_are_those_that_the_policy_acts_by():
     some = training_study.play_test_episodes(policies, Rules(new=0.25), training_study.TINY, 32)
     rule, word = (np.array(x)[:, :, 0, 0] for x in (some.state.rule, some.state.word))
     seed = np.arange(2)[:, None]
-    np.testing.assert_allclose(exact[seed, rule, word, np.array(some.action)[:, :, 0, 0, 0]], some.log_prob[:, :, 0, 0, 0], atol=1e-4)
+    np.testing.assert_allclose(
+        exact[seed, rule, word, np.array(some.action)[:, :, 0, 0, 0]],
+        some.log_prob[:, :, 0, 0, 0],
+        atol=1e-4,
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,4 +169,6 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 @pytest.mark.slow
 def test_the_command_runs(here):  # noqa: F811
     assert study.run(Forgetting(), ["--quick", "--out", str(here)]) == 0
-    assert np.all([(here / name).exists() for name in ("results.csv", "table.md", "forgetting.png")])
+    assert np.all(
+        [(here / name).exists() for name in ("results.csv", "table.md", "forgetting.png")]
+    )

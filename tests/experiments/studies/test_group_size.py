@@ -6,7 +6,20 @@ import pytest
 from agentic_rl.config import ConfigError
 from agentic_rl.policy.transformer import Policy
 from experiments.harness import study, training_study
-from experiments.studies.group_size import CRITIC, FINE, FORKS, NOISE, OUTCOME, STATES, TASKS, TURNS, VINE, GroupSize, algorithm_for, best
+from experiments.studies.group_size import (
+    CRITIC,
+    FINE,
+    FORKS,
+    NOISE,
+    OUTCOME,
+    STATES,
+    TASKS,
+    TURNS,
+    VINE,
+    GroupSize,
+    algorithm_for,
+    best,
+)
 from tests.experiments.harness.test_study import here  # noqa: F401
 
 
@@ -27,7 +40,10 @@ def records(rloo=(0.3, 0.6), gigpo=(0.3, 0.5), critic=0.4, forks=0.4, wobble=0.0
 
 
 def outcomes(**changes):
-    return [v.outcome for v in GroupSize(tasks=("key_door",), attempts=(2, 64)).verdicts(records(**changes))]
+    return [
+        v.outcome
+        for v in GroupSize(tasks=("key_door",), attempts=(2, 64)).verdicts(records(**changes))
+    ]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -37,7 +53,10 @@ def test_each_rule_gives_each_of_its_verdicts():
 
 
 def test_where_there_is_no_room_to_fall_behind_nothing_is_decided():
-    assert outcomes(rloo=(0.3, 0.97))[0] == "inconclusive" and outcomes(rloo=(0.3, 0.9))[0] == "supported"
+    assert (
+        outcomes(rloo=(0.3, 0.97))[0] == "inconclusive"
+        and outcomes(rloo=(0.3, 0.9))[0] == "supported"
+    )
 
 
 def test_the_best_arm_is_the_best_by_its_mean():
@@ -54,8 +73,19 @@ def test_one_number_of_attempts_is_compared_with_no_other():
 @pytest.mark.parametrize("attempts", [2, 16, 64, 256])
 def test_rows_differ_in_nothing_but_credit_and_groups(attempts):
     plain, same = algorithm_for(OUTCOME, attempts), algorithm_for(STATES, attempts)
-    assert plain.problems * plain.attempts == same.problems * same.attempts == algorithm_for(CRITIC, 1).problems == 256
-    assert plain.minibatches == same.minibatches == algorithm_for(CRITIC, 1).minibatches == algorithm_for(VINE, 1).minibatches == 1
+    assert (
+        plain.problems * plain.attempts
+        == same.problems * same.attempts
+        == algorithm_for(CRITIC, 1).problems
+        == 256
+    )
+    assert (
+        plain.minibatches
+        == same.minibatches
+        == algorithm_for(CRITIC, 1).minibatches
+        == algorithm_for(VINE, 1).minibatches
+        == 1
+    )
     assert (
         algorithm_for(VINE, 1).problems * (TURNS + FORKS * TURNS * (TURNS + 1) // 2) == 256 * TURNS
     )  # an episode, and forks from each turn to the end
@@ -65,11 +95,19 @@ def test_rows_differ_in_nothing_but_credit_and_groups(attempts):
 @pytest.mark.parametrize("task", TASKS)
 def test_every_arm_takes_as_many_environment_steps(task):
     start = training_study.clone_policies(
-        TASKS[task], Policy(width=16, layers=1, heads=2, mlp=32, context="markov"), 1, 1, noise=NOISE[task]
+        TASKS[task],
+        Policy(width=16, layers=1, heads=2, mlp=32, context="markov"),
+        1,
+        1,
+        noise=NOISE[task],
     )
     for credit in (OUTCOME, VINE):
         after = training_study.train_policies(
-            start, TASKS[task], training_study.TINY, algorithm_for(credit, 1 if credit == VINE else 4), 1
+            start,
+            TASKS[task],
+            training_study.TINY,
+            algorithm_for(credit, 1 if credit == VINE else 4),
+            1,
         )[0]
         assert np.subtract(after.spent["env_steps"], start.spent["env_steps"]) == 256 * TURNS
 

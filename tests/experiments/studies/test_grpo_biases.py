@@ -20,21 +20,28 @@ GROUPS, CHANCES = (2, 8, 32), (0.01, 0.5)
 def test_weights_from_all_outcomes_are_the_formula_s(attempts, p):
     for name in ("group_relative", "centred", "leave_one_out"):
         assert weight(name, attempts, p) == pytest.approx(closed_form(name, attempts, p), rel=1e-5)
-    assert closed_form("group_relative", attempts, p) == pytest.approx(group_weight(attempts, p, ddof=1), rel=1e-9)
+    assert closed_form("group_relative", attempts, p) == pytest.approx(
+        group_weight(attempts, p, ddof=1), rel=1e-9
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("aggregation", bias_page.AGGREGATIONS)
 def test_the_push_on_waiting_is_the_formula_s(aggregation):
     value, error = push(aggregation, 4, 4000)
-    assert value == pytest.approx(bias_page.drift(aggregation, 4, 0.3, 0.5, 1, False), abs=4 * error) and error < 0.003
+    assert (
+        value == pytest.approx(bias_page.drift(aggregation, 4, 0.3, 0.5, 1, False), abs=4 * error)
+        and error < 0.003
+    )
 
 
 def records(hard=lambda g: g / 2, sequence=0.02, constant=0.0, token=lambda g: 0.02 / g):
     made = []
     for g in GROUPS:
         push = dict(sequence_mean=sequence, constant=constant, token_mean=token(g))
-        made += [dict(bias="length", form=form, attempts=g, p=0.3, value=x) for form, x in push.items()]
+        made += [
+            dict(bias="length", form=form, attempts=g, p=0.3, value=x) for form, x in push.items()
+        ]
         for form, p in itertools.product(CREDITS, CHANCES):
             value = hard(g) if form == "group_relative" and p < 0.1 else 1.0
             made.append(dict(bias="difficulty", form=form, attempts=g, p=p, value=value))
@@ -42,14 +49,22 @@ def records(hard=lambda g: g / 2, sequence=0.02, constant=0.0, token=lambda g: 0
 
 
 def outcomes(**changes):
-    return [v.outcome for v in GrpoBiases(attempts=GROUPS, chances=CHANCES).verdicts(records(**changes))]
+    return [
+        v.outcome for v in GrpoBiases(attempts=GROUPS, chances=CHANCES).verdicts(records(**changes))
+    ]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes() == ["supported"] * 3
     assert outcomes(hard=lambda g: 1.0)[0] == "falsified"
-    assert outcomes(sequence=-0.02)[1] == "falsified" and outcomes(sequence=0.0)[1] == outcomes(constant=0.1)[1] == "inconclusive"
-    assert outcomes(token=lambda g: g / 100)[2] == "falsified" and outcomes(token=lambda g: 0.01)[2] == "inconclusive"
+    assert (
+        outcomes(sequence=-0.02)[1] == "falsified"
+        and outcomes(sequence=0.0)[1] == outcomes(constant=0.1)[1] == "inconclusive"
+    )
+    assert (
+        outcomes(token=lambda g: g / 100)[2] == "falsified"
+        and outcomes(token=lambda g: 0.01)[2] == "inconclusive"
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,4 +85,6 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 @pytest.mark.slow
 def test_the_command_runs(here):  # noqa: F811
     assert study.run(GrpoBiases(), ["--quick", "--out", str(here)]) == 0
-    assert np.all([(here / name).exists() for name in ("results.csv", "table.md", "grpo_biases.png")])
+    assert np.all(
+        [(here / name).exists() for name in ("results.csv", "table.md", "grpo_biases.png")]
+    )

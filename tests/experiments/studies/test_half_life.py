@@ -20,7 +20,9 @@ def test_a_law_s_likelihood_is_that_of_scipy_s_weibull():
     law, died, alive = Law(0.7, 1.5), np.array([5, 3, 0, 2]), 6
     scale = 4 / 1.5 ** (1 / 0.7)  # exp(−(t / scale)ᵏ) is exp(−1.5) after all four turns
     come_through = scipy.stats.weibull_min.sf(np.arange(5), 0.7, scale=scale)
-    assert law.log_likelihood(died, alive) == pytest.approx(died @ np.log(-np.diff(come_through)) + alive * np.log(come_through[-1]))
+    assert law.log_likelihood(died, alive) == pytest.approx(
+        died @ np.log(-np.diff(come_through)) + alive * np.log(come_through[-1])
+    )
     assert scipy.stats.weibull_min.sf(law.lifetime(0.8, 4), 0.7, scale=scale) == pytest.approx(0.8)
 
 
@@ -29,7 +31,10 @@ def test_a_constant_rate_is_errors_over_turns_at_risk_and_has_k_of_one():
     law = constant(died, alive)
     rate = 9 / (12 + 8 + 5)
     np.testing.assert_allclose(np.exp(-law.hazard(3)), (1 - rate) ** np.arange(4))
-    assert all(law.log_likelihood(died, alive) > Law(1.0, law.total * x).log_likelihood(died, alive) for x in (0.9, 1.1))
+    assert all(
+        law.log_likelihood(died, alive) > Law(1.0, law.total * x).log_likelihood(died, alive)
+        for x in (0.9, 1.1)
+    )
 
 
 def test_the_likeliest_law_is_the_one_that_was_drawn_from():
@@ -40,14 +45,27 @@ def test_the_likeliest_law_is_the_one_that_was_drawn_from():
 
 def test_what_is_measured_of_episodes_by_hand():
     found = measure_survival(np.array([[1, 1, 0, 0], [0, 1, 1, 0], [1, 1, 1, 1]], bool))
-    assert found["accuracy"] == pytest.approx(6 / 8) and found["after"] == pytest.approx(np.log((2 / 4) / (2 / 8)))
-    assert [found[f"alive {t}"] for t in (1, 2, 3, 4)] == pytest.approx([2 / 3, 2 / 3, 1 / 3, 1 / 3])
+    assert found["accuracy"] == pytest.approx(6 / 8) and found["after"] == pytest.approx(
+        np.log((2 / 4) / (2 / 8))
+    )
+    assert [found[f"alive {t}"] for t in (1, 2, 3, 4)] == pytest.approx(
+        [2 / 3, 2 / 3, 1 / 3, 1 / 3]
+    )
 
 
 def test_mixing_two_constant_rates_lowers_k_and_makes_errors_look_contagious():
-    easy, hard, mixed = (measure_survival(drawn(rates, 40_000)) for rates in ([0.02], [0.1], [0.02, 0.1]))
-    assert easy["k"] == pytest.approx(1, abs=0.04) and hard["k"] == pytest.approx(1, abs=0.04) and mixed["k"] < 0.9
-    assert easy["T50"] / easy["T80"] == pytest.approx(np.log(0.5) / np.log(0.8), rel=0.1) and mixed["T50"] / mixed["T80"] > 3.4
+    easy, hard, mixed = (
+        measure_survival(drawn(rates, 40_000)) for rates in ([0.02], [0.1], [0.02, 0.1])
+    )
+    assert (
+        easy["k"] == pytest.approx(1, abs=0.04)
+        and hard["k"] == pytest.approx(1, abs=0.04)
+        and mixed["k"] < 0.9
+    )
+    assert (
+        easy["T50"] / easy["T80"] == pytest.approx(np.log(0.5) / np.log(0.8), rel=0.1)
+        and mixed["T50"] / mixed["T80"] > 3.4
+    )
     assert mixed["AIC gain"] > 10 > easy["AIC gain"] > -2.1
     assert abs(hard["after"]) < 0.05 < mixed["after"]
 
@@ -64,10 +82,19 @@ def outcomes(constant=0.0, mixed=-0.2, history=0.2, after=0.5):
         noise = 0.04 * (seed - 2)  # so that no difference is the same for all seeds
         k = 1 + constant + mixed * (difficulty == "mixed") + history * (context == "history")
         wobble = noise * ((context == "history") + (difficulty == "mixed"))
-        return dict(context=context, difficulty=difficulty, seed=seed, k=k + wobble + noise, after=after * (context == "history") + wobble)
+        return dict(
+            context=context,
+            difficulty=difficulty,
+            seed=seed,
+            k=k + wobble + noise,
+            after=after * (context == "history") + wobble,
+        )
 
     names = [(c, d) for c in ("markov", "history") for d in ("easy", "hard", "mixed")]
-    return [v.outcome for v in HalfLife().verdicts([record(s, *name) for s in range(5) for name in names])]
+    return [
+        v.outcome
+        for v in HalfLife().verdicts([record(s, *name) for s in range(5) for name in names])
+    ]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -77,7 +104,11 @@ def test_each_rule_gives_each_of_its_verdicts():
 
 
 def test_a_single_context_has_no_comparison():
-    made = [dict(context="markov", difficulty=d, seed=s, k=1.0, after=0.0) for s in range(3) for d in ("easy", "hard", "mixed")]
+    made = [
+        dict(context="markov", difficulty=d, seed=s, k=1.0, after=0.0)
+        for s in range(3)
+        for d in ("easy", "hard", "mixed")
+    ]
     assert len(HalfLife(contexts=("markov",)).verdicts(made)) == 2
 
 

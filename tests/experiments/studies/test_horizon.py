@@ -44,11 +44,26 @@ def test_horizons_with_too_many_errors_are_left_out():
 
 def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes() == ["supported"] * 5
-    assert outcomes(drift__sft=(0.5, 1))[0] == "falsified" and outcomes(drift__sft=(0.5, 1.5))[0] == "inconclusive"
-    assert outcomes(drift__dagger=(0.1, 2))[1] == "falsified" and outcomes(drift__dagger=(0.5 * np.exp(-0.25), 2))[1] == "inconclusive"
-    assert outcomes(terminal__sft=(1, 2))[2] == "falsified" and outcomes(terminal__sft=(1, 1.3))[2] == "inconclusive"
-    assert outcomes(unseen_recover__dagger=(1, 2))[3] == "falsified" and outcomes(unseen_recover__dagger=(0.5, 2))[3] == "inconclusive"
-    assert outcomes(unseen_recover__rloo=(0.5, 3))[4] == "falsified" and outcomes(unseen_recover__rloo=(0.5, 2))[4] == "inconclusive"
+    assert (
+        outcomes(drift__sft=(0.5, 1))[0] == "falsified"
+        and outcomes(drift__sft=(0.5, 1.5))[0] == "inconclusive"
+    )
+    assert (
+        outcomes(drift__dagger=(0.1, 2))[1] == "falsified"
+        and outcomes(drift__dagger=(0.5 * np.exp(-0.25), 2))[1] == "inconclusive"
+    )
+    assert (
+        outcomes(terminal__sft=(1, 2))[2] == "falsified"
+        and outcomes(terminal__sft=(1, 1.3))[2] == "inconclusive"
+    )
+    assert (
+        outcomes(unseen_recover__dagger=(1, 2))[3] == "falsified"
+        and outcomes(unseen_recover__dagger=(0.5, 2))[3] == "inconclusive"
+    )
+    assert (
+        outcomes(unseen_recover__rloo=(0.5, 3))[4] == "falsified"
+        and outcomes(unseen_recover__rloo=(0.5, 2))[4] == "inconclusive"
+    )
 
 
 def test_only_the_cases_that_were_asked_for_are_judged():

@@ -35,7 +35,9 @@ def records(gains=(0.1, 0.2, 0.3), skills=(0.1, 0.2, 0.3), misjudged=0.2, place=
         wobble = 0.01 * (s - 2)
         for turns, gain, skill in zip(HORIZONS, gains, skills, strict=True):
             for name, more in ((OUTCOME, 0.0), (PROCESS, 1.0), (MISJUDGED, None)):
-                success = 0.4 + (misjudged + wobble if more is None else (gain + wobble * turns / 4) * more)
+                success = 0.4 + (
+                    misjudged + wobble if more is None else (gain + wobble * turns / 4) * more
+                )
                 found.append(
                     dict(
                         task="running_sum",
@@ -66,8 +68,20 @@ def outcomes(**changes):
 
 def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes() == ["supported"] * 6
-    assert outcomes(gains=(-0.1, -0.2, -0.3), skills=(0, -0.2, -0.4), misjudged=-0.2, place=0.8, progress=0.3) == ["falsified"] * 6
-    assert outcomes(gains=(0, 0, 0), skills=(0, 0, 0), misjudged=0, place=0.5, progress=0.45) == ["inconclusive"] * 6
+    assert (
+        outcomes(
+            gains=(-0.1, -0.2, -0.3),
+            skills=(0, -0.2, -0.4),
+            misjudged=-0.2,
+            place=0.8,
+            progress=0.3,
+        )
+        == ["falsified"] * 6
+    )
+    assert (
+        outcomes(gains=(0, 0, 0), skills=(0, 0, 0), misjudged=0, place=0.5, progress=0.45)
+        == ["inconclusive"] * 6
+    )
 
 
 def test_the_slope_is_by_doublings_of_the_horizon():
@@ -76,20 +90,29 @@ def test_the_slope_is_by_doublings_of_the_horizon():
 
 
 def played(task, noise, **shape):
-    return jax.jit(lambda: rollout(task, Expert(noise=noise), jax.random.key(0), jnp.arange(64), 2))()
+    return jax.jit(
+        lambda: rollout(task, Expert(noise=noise), jax.random.key(0), jnp.arange(64), 2)
+    )()
 
 
 def test_a_judge_who_never_errs_pays_right_answers():
     made = played(SUM, 0.3)
     paid = np.asarray(Judged(0.25)(made).reward - made.reward)
-    last, number, answer = (np.asarray(x) - 16 for x in (made.observation[..., 0], made.observation[..., 1], made.action[..., 0]))
+    last, number, answer = (
+        np.asarray(x) - 16
+        for x in (made.observation[..., 0], made.observation[..., 1], made.action[..., 0])
+    )
     np.testing.assert_array_equal(paid, 0.25 * ((last + number) % SUM.modulus == answer))
 
 
 def test_a_judge_errs_as_often_as_asked_and_always_about_the_same():
     made = played(SUM, 0.5)
     wrong, known = np.asarray(misjudged_turns(made, 0.3)), {}
-    for said, x in zip(np.concatenate([made.observation, made.action], -1).reshape(-1, 3).tolist(), wrong.ravel(), strict=True):
+    for said, x in zip(
+        np.concatenate([made.observation, made.action], -1).reshape(-1, 3).tolist(),
+        wrong.ravel(),
+        strict=True,
+    ):
         assert known.setdefault(tuple(said), x) == x
     assert np.mean(list(known.values())) == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / len(known)))
     paid = np.asarray(Judged(1.0, 0.3)(made).reward - made.reward)

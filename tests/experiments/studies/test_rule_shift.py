@@ -21,7 +21,10 @@ def episodes(task):
 
 @pytest.mark.parametrize("words, renamed", [(SHOWN, False), (SHIFTED, True)])
 def test_the_rule_shown_is_the_task_itself_and_the_shifted_one_exchanges_its_words(words, renamed):
-    ours, plain = episodes(under(words)), episodes(ToolChase(depth=1, num_turns=3, failure=0.0, renamed=renamed))
+    ours, plain = (
+        episodes(under(words)),
+        episodes(ToolChase(depth=1, num_turns=3, failure=0.0, renamed=renamed)),
+    )
     for name in ("prompt", "action", "observation", "reward"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(plain, name))
 
@@ -37,7 +40,11 @@ def test_under_every_rule_the_prompt_says_the_words_and_the_expert_uses_them(wor
 
 def test_other_rules_use_no_word_as_the_shown_one_does_but_each_as_the_shifted_one():
     assert all(one != other for words in MORE for one, other in zip(words, SHOWN, strict=True))
-    assert {words[1] for words in MORE} >= {SHIFTED[1]} and {words[0] for words in MORE} >= {SHIFTED[0]} and SHIFTED not in MORE
+    assert (
+        {words[1] for words in MORE} >= {SHIFTED[1]}
+        and {words[0] for words in MORE} >= {SHIFTED[0]}
+        and SHIFTED not in MORE
+    )
 
 
 def made(sft=0.1, rules=0.6, rloo=0.6, after=0.1, early=0.5):
@@ -46,7 +53,11 @@ def made(sft=0.1, rules=0.6, rloo=0.6, after=0.1, early=0.5):
     for arm in ARMS:
         for seed in range(5):
             noise = 0.003 * (seed - 2) * (1 + list(ARMS).index(arm))
-            for update, shown, shifted in ((0, 0.5, 0.5 + 0.01 * seed), (10, 0.95, early), (60, 1.0, end[arm] + noise)):
+            for update, shown, shifted in (
+                (0, 0.5, 0.5 + 0.01 * seed),
+                (10, 0.95, early),
+                (60, 1.0, end[arm] + noise),
+            ):
                 found.append(dict(arm=arm, seed=seed, update=update, shown=shown, shifted=shifted))
     return found
 
@@ -58,7 +69,10 @@ def outcomes(**changes):
 def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes() == ["supported"] * 6
     assert outcomes(sft=0.7, rules=0.3, rloo=0.3, after=0.3, early=0.4) == ["falsified"] * 6
-    assert outcomes(sft=0.52, rules=0.49, rloo=0.47, after=0.47, early=0.52)[:2] == ["inconclusive"] * 2
+    assert (
+        outcomes(sft=0.52, rules=0.49, rloo=0.47, after=0.47, early=0.52)[:2]
+        == ["inconclusive"] * 2
+    )
     assert outcomes(sft=0.5, rloo=0.5, rules=0.5, early=0.5)[2:5] == ["inconclusive"] * 3
     assert outcomes(sft=0.5, after=0.55)[5] == "inconclusive"
 
@@ -69,8 +83,17 @@ def test_arms_that_were_left_out_are_not_judged():
 
 
 def test_the_first_fluent_look_counts_or_else_the_last():
-    rows = [(0, 0, 0.2, 0.5), (0, 10, 0.95, 0.4), (0, 20, 1.0, 0.3), (1, 0, 0.2, 0.6), (1, 10, 0.5, 0.7), (1, 20, 0.6, 0.1)]
-    found = fluent([dict(zip(("seed", "update", "shown", "shifted"), row, strict=True)) for row in rows])
+    rows = [
+        (0, 0, 0.2, 0.5),
+        (0, 10, 0.95, 0.4),
+        (0, 20, 1.0, 0.3),
+        (1, 0, 0.2, 0.6),
+        (1, 10, 0.5, 0.7),
+        (1, 20, 0.6, 0.1),
+    ]
+    found = fluent(
+        [dict(zip(("seed", "update", "shown", "shifted"), row, strict=True)) for row in rows]
+    )
     np.testing.assert_array_equal(found, [0.4, 0.1])
 
 
@@ -91,4 +114,6 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 @pytest.mark.slow
 def test_the_command_runs(here):  # noqa: F811
     assert study.run(RuleShift(), ["--quick", "--out", str(here)]) == 0
-    assert np.all([(here / name).exists() for name in ("results.csv", "table.md", "rule_shift.png")])
+    assert np.all(
+        [(here / name).exists() for name in ("results.csv", "table.md", "rule_shift.png")]
+    )

@@ -12,7 +12,14 @@ from agentic_rl.policy import layout, transformer
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
 from experiments.harness import study, training_study
-from experiments.studies.self_conditioning import AGENTS, Authors, SelfConditioning, algorithm_for, answers, slope
+from experiments.studies.self_conditioning import (
+    AGENTS,
+    Authors,
+    SelfConditioning,
+    algorithm_for,
+    answers,
+    slope,
+)
 from tests.experiments.harness.test_study import here  # noqa: F401
 
 TASK = RunningSum(num_turns=6, feedback=True)
@@ -21,7 +28,9 @@ TASK = RunningSum(num_turns=6, feedback=True)
 def test_half_of_the_authors_are_careless_and_each_of_them_throughout():
     episodes = rollout(TASK, Authors(noise=1.0), jax.random.key(0), jnp.arange(400), attempts=2)
     errors = np.asarray(~agrees(episodes)).sum(-1)
-    assert (errors > 0).mean() == pytest.approx(0.5, abs=0.06) and errors[errors > 0].mean() == pytest.approx(0.9 * 6, abs=0.1)
+    assert (errors > 0).mean() == pytest.approx(0.5, abs=0.06) and errors[
+        errors > 0
+    ].mean() == pytest.approx(0.9 * 6, abs=0.1)
     assert ((errors[:, 0] > 0) == (errors[:, 1] > 0)).all()  # the author belongs to the problem
 
 
@@ -47,13 +56,25 @@ def test_without_marks_a_turn_read_alone_does_not_know_of_errors():
 
 
 def test_every_agent_learns_by_a_row_of_its_own():
-    assert algorithm_for("corrected", 0.5).labels == "expert" and algorithm_for("corrected", 0.5).actor == Expert(noise=0.5)
-    assert algorithm_for("careful", 0.5) == algorithm_for("sft", 0.5) and algorithm_for("sft", 0.5).actor == Expert()
-    assert isinstance(algorithm_for("mixed", 0.3).actor, Authors) and not algorithm_for("rloo", 0.5).values.known
+    assert algorithm_for("corrected", 0.5).labels == "expert" and algorithm_for(
+        "corrected", 0.5
+    ).actor == Expert(noise=0.5)
+    assert (
+        algorithm_for("careful", 0.5) == algorithm_for("sft", 0.5)
+        and algorithm_for("sft", 0.5).actor == Expert()
+    )
+    assert (
+        isinstance(algorithm_for("mixed", 0.3).actor, Authors)
+        and not algorithm_for("rloo", 0.5).values.known
+    )
 
 
 def test_the_slope_is_that_of_a_line():
-    made = [dict(seed=s, rate=x, accuracy=0.9 - (0.1 + s) * x) for s in range(2) for x in (0.5, 0.0, 0.25)]
+    made = [
+        dict(seed=s, rate=x, accuracy=0.9 - (0.1 + s) * x)
+        for s in range(2)
+        for x in (0.5, 0.0, 0.25)
+    ]
     np.testing.assert_allclose(slope(made), [-0.1, -1.1])
 
 
@@ -61,10 +82,23 @@ def outcomes(**slopes):
     """Of agents whose accuracy falls by so much from no to all wrong, with some noise."""
 
     def record(name, seed, rate):
-        return dict(agent=name, seed=seed, rate=rate, accuracy=0.9 + (slopes[name] + 0.01 * (seed - 2)) * rate)
+        return dict(
+            agent=name,
+            seed=seed,
+            rate=rate,
+            accuracy=0.9 + (slopes[name] + 0.01 * (seed - 2)) * rate,
+        )
 
-    made = [record(name, seed, rate) for name in slopes for seed in range(5) for rate in (0.0, 0.25, 0.5)]
-    return [v.outcome for v in SelfConditioning(agents=tuple(slopes), rates=(0.0, 0.25, 0.5)).verdicts(made)]
+    made = [
+        record(name, seed, rate)
+        for name in slopes
+        for seed in range(5)
+        for rate in (0.0, 0.25, 0.5)
+    ]
+    return [
+        v.outcome
+        for v in SelfConditioning(agents=tuple(slopes), rates=(0.0, 0.25, 0.5)).verdicts(made)
+    ]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -74,7 +108,10 @@ def test_each_rule_gives_each_of_its_verdicts():
     uncured = dict.fromkeys(cured, -0.5)
     assert outcomes(mixed=-0.6, sft=-0.1, **uncured, markov=0.1)[1:] == ["falsified"] * 6
     halved = dict.fromkeys(cured, -0.3)
-    assert outcomes(careful=-0.02, mixed=-0.6, sft=-0.3, **halved, markov=-0.02) == ["inconclusive", "supported"] + ["inconclusive"] * 6
+    assert (
+        outcomes(careful=-0.02, mixed=-0.6, sft=-0.3, **halved, markov=-0.02)
+        == ["inconclusive", "supported"] + ["inconclusive"] * 6
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,4 +137,6 @@ def test_agents_are_told_in_the_legend():
 @pytest.mark.slow
 def test_the_command_runs(here):  # noqa: F811
     assert study.run(SelfConditioning(), ["--quick", "--out", str(here)]) == 0
-    assert np.all([(here / name).exists() for name in ("results.csv", "table.md", "self_conditioning.png")])
+    assert np.all(
+        [(here / name).exists() for name in ("results.csv", "table.md", "self_conditioning.png")]
+    )

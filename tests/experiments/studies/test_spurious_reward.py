@@ -8,7 +8,15 @@ import pytest
 from agentic_rl.config import ConfigError
 from agentic_rl.envs.micro import NoisyVerifier
 from experiments.harness import study
-from experiments.studies.spurious_reward import CLIPS, PRIORS, RANDOM, Mistaken, SpuriousReward, signs, together
+from experiments.studies.spurious_reward import (
+    CLIPS,
+    PRIORS,
+    RANDOM,
+    Mistaken,
+    SpuriousReward,
+    signs,
+    together,
+)
 from tests.experiments.harness.test_study import here  # noqa: F401
 
 SEEDS, YOUDEN, MEANS = range(5), (-0.2, 0.0, 0.2), (0.3, 0.5)
@@ -20,7 +28,12 @@ def wobble(seed):
 
 def coins(right=0.1, bare=0.0, wrong=-0.1):
     """Gains with a coin, by prior and clip."""
-    gain = {("right", "clipped"): right, ("right", "not clipped"): bare, ("wrong", "clipped"): wrong, ("wrong", "not clipped"): 0.0}
+    gain = {
+        ("right", "clipped"): right,
+        ("right", "not clipped"): bare,
+        ("wrong", "clipped"): wrong,
+        ("wrong", "not clipped"): 0.0,
+    }
     return [
         dict(prior=p, clip=c, seed=s, gain=gain[p, c] + wobble(s) * (1 + (c == "clipped"))) | RANDOM
         for p in PRIORS for c in CLIPS for s in SEEDS
@@ -29,7 +42,10 @@ def coins(right=0.1, bare=0.0, wrong=-0.1):
 
 def grid(gain):
     cells = [(m, j, s) for m in MEANS for j in YOUDEN for s in SEEDS]
-    return [dict(prior="right", clip="clipped", mean=m, youden=j, seed=s, gain=gain(m, j) + wobble(s)) for m, j, s in cells]
+    return [
+        dict(prior="right", clip="clipped", mean=m, youden=j, seed=s, gain=gain(m, j) + wobble(s))
+        for m, j, s in cells
+    ]
 
 
 def outcomes(**changes):
@@ -41,7 +57,13 @@ def outcomes(**changes):
 def test_each_rule_on_coins_gives_each_of_its_verdicts():
     assert outcomes() == ["supported"] * 5
     assert outcomes(right=-0.1, bare=0.1, wrong=0.1)[1:] == ["falsified"] * 4
-    assert outcomes(right=0.0, bare=0.02, wrong=0.0) == ["supported", "inconclusive", "falsified", "inconclusive", "inconclusive"]
+    assert outcomes(right=0.0, bare=0.02, wrong=0.0) == [
+        "supported",
+        "inconclusive",
+        "falsified",
+        "inconclusive",
+        "inconclusive",
+    ]
     assert outcomes(right=0.0)[2] == "inconclusive"
 
 
@@ -97,4 +119,6 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 @pytest.mark.slow
 def test_the_command_runs(here):  # noqa: F811
     assert study.run(SpuriousReward(), ["--quick", "--out", str(here)]) == 0
-    assert np.all([(here / name).exists() for name in ("results.csv", "table.md", "spurious_reward.png")])
+    assert np.all(
+        [(here / name).exists() for name in ("results.csv", "table.md", "spurious_reward.png")]
+    )

@@ -22,8 +22,18 @@ def records(leads=(1.0, 0.0, -0.5, -0.5), clipped=(0.08, 0.04, 0.03, 0.02)):
         for row in ROWS:
             for rate, learned in ((1e-3, 2.0), (3e-4, 0.0)):
                 value = {"reinforce": 0.0, "rloo": learned, "ppo": learned and learned + ahead}[row]
-                some = [dict(log_odds=value + 0.01 * s * (row == "ppo"), clipped=share * (1 + 0.01 * s), began=began) for s in range(-2, 3)]
-                found += [dict(start=level, row=row, rate=rate, seed=i, success=0.5) | r for i, r in enumerate(some)]
+                some = [
+                    dict(
+                        log_odds=value + 0.01 * s * (row == "ppo"),
+                        clipped=share * (1 + 0.01 * s),
+                        began=began,
+                    )
+                    for s in range(-2, 3)
+                ]
+                found += [
+                    dict(start=level, row=row, rate=rate, seed=i, success=0.5) | r
+                    for i, r in enumerate(some)
+                ]
     return found
 
 
@@ -45,9 +55,12 @@ def test_a_row_is_judged_at_its_better_learning_rate():
 
 def test_clips_are_compared_at_the_same_learning_rate():
     late = [
-        r | {"log_odds": r["log_odds"] - 5 * (r["rate"] == 1e-3) * (r["start"] > 0)} for r in records()
+        r | {"log_odds": r["log_odds"] - 5 * (r["rate"] == 1e-3) * (r["start"] > 0)}
+        for r in records()
     ]  # warm starts want the other rate
-    late = [r | {"clipped": 0.04 if r["rate"] == 1e-3 else 0.01} for r in late]  # which clips as much from any start
+    late = [
+        r | {"clipped": 0.04 if r["rate"] == 1e-3 else 0.01} for r in late
+    ]  # which clips as much from any start
     assert WarmStart().verdicts(late)[-1].outcome == "inconclusive"
 
 
@@ -58,7 +71,11 @@ def test_the_slope_is_that_of_the_lead_against_the_start():
 
 @pytest.mark.parametrize("level", [0.1, 0.9])
 def test_an_expert_that_errs_that_often_succeeds_as_often_as_asked(level):
-    play = jax.jit(lambda: rollout(TASK, Expert(noise=noise(level)), jax.random.key(0), jnp.arange(4000)).success.mean())
+    play = jax.jit(
+        lambda: rollout(
+            TASK, Expert(noise=noise(level)), jax.random.key(0), jnp.arange(4000)
+        ).success.mean()
+    )
     assert float(play()) == pytest.approx(level, abs=0.02)
 
 
