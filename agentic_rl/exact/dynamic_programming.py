@@ -62,10 +62,10 @@ def check_possible(task: Environment, policy_config: Policy) -> None:
         single,
         f"{name} has actions of {task.spec.action_length} tokens: for exact values set --policy.context markov, or {forks}.",
     )
-    alphabet(policy_config, task)
+    alphabet(task, policy_config)
 
 
-def alphabet(policy_config: Policy, task: Environment) -> Actions:
+def alphabet(task: Environment, policy_config: Policy) -> Actions:
     """The actions to tell apart: all, if a policy remembers them or a task judges each token, whatever the others are."""
     return actions(
         task.spec,
@@ -74,44 +74,44 @@ def alphabet(policy_config: Policy, task: Environment) -> Actions:
 
 
 def solve(
+    task: Environment,
     policy_config: Policy,
     params: transformer.Params,
-    task: Environment,
     trajectory: Trajectory,
     capacity: int,
     chunk: int = 256,
 ) -> Solution:
     """All about the problems of episodes that kept their states. Differentiable by the weights."""
     state = jax.tree.map(lambda x: x[:, 0, 0], trajectory.state)
-    found = explore(policy_config, task, state, trajectory.observation[:, 0, 0], capacity)
-    table = tabulate(policy_config, params, task, trajectory.prompt[:, 0], found, chunk)
-    return Solution(found, table, find(policy_config, task, found, trajectory))
+    found = explore(task, policy_config, state, trajectory.observation[:, 0, 0], capacity)
+    table = tabulate(task, policy_config, params, trajectory.prompt[:, 0], found, chunk)
+    return Solution(found, table, locate(task, policy_config, found, trajectory))
 
 
 def explore(
-    policy_config: Policy,
     task: Environment,
+    policy_config: Policy,
     state: State,
     observation: Int[Array, "N O"],
     capacity: int,
 ) -> Graph:
     """The graphs [N, ...] of the problems that begin like this, with up to `capacity` states a turn."""
-    acts, merged = alphabet(policy_config, task), policy_config.context == "markov"
+    acts, merged = alphabet(task, policy_config), policy_config.context == "markov"
     return jax.vmap(lambda s, o: graph(task, acts, s, o, capacity, merged))(state, observation)
 
 
 def tabulate(
+    task: Environment,
     policy_config: Policy,
     params: transformer.Params,
-    task: Environment,
     prompt: Int[Array, "N P"],
     graph: Graph,
     chunk: int = 256,
 ) -> ValueTable:
     """What the policy does and may expect in every state of the graphs; `chunk` states are read at a time."""
     read = _read_markov if policy_config.context == "markov" else _read_history
-    log_prob = jax.nn.log_softmax(read(policy_config, params, task, prompt, graph, chunk))
-    value = jax.vmap(lambda g, p: back_up(alphabet(policy_config, task), g, p))(graph, log_prob)
+    log_prob = jax.nn.log_softmax(read(task, policy_config, params, prompt, graph, chunk))
+    value = jax.vmap(lambda g, p: back_up(alphabet(task, policy_config), g, p))(graph, log_prob)
     is_whole = (graph.states.count <= graph.states.alive.shape[-1]).all(-1)
     return ValueTable(log_prob, jnp.where(is_whole[:, None, None, None], value, jnp.nan))
 
@@ -164,10 +164,10 @@ def back_up(
 
 
 def _read_markov(
-    policy_config: Policy, params, task, prompt: Int[Array, "N P"], graph: Graph, chunk: int
+    task, policy_config: Policy, params, prompt: Int[Array, "N P"], graph: Graph, chunk: int
 ) -> Float[Array, "N T C S V"]:
     """Logits behind each prefix, from the last of the prompt, the observation and the tokens so far."""
-    spec, acts = task.spec, alphabet(policy_config, task)
+    spec, acts = task.spec, alphabet(task, policy_config)
     longest = acts.prefix[acts.length == spec.action_length - 1][:, : spec.action_length - 1]
     row, column = _carriers(acts, longest)
     cache = prefill(Sampler(policy_config, params), spec, prompt)
@@ -203,10 +203,10 @@ def _carriers(
 
 
 def _read_history(
-    policy_config: Policy, params, task, prompt: Int[Array, "N P"], graph: Graph, chunk: int
+    task, policy_config: Policy, params, prompt: Int[Array, "N P"], graph: Graph, chunk: int
 ) -> Float[Array, "N T C 1 V"]:
     """Logits in each state, from everything that led to it."""
-    spec, acts, shape = task.spec, alphabet(policy_config, task), graph.identity.shape[:-1]
+    spec, acts, shape = task.spec, alphabet(task, policy_config), graph.identity.shape[:-1]
     written = jax.vmap(lambda g: _written(spec, acts, g))(graph)
     problem, turn, _ = jnp.indices(shape)
 
@@ -242,9 +242,11 @@ def _by_chunk(function, items, chunk: int):
     return jax.lax.map(function, items, batch_size=chunk)
 
 
-def find(policy_config: Policy, task: Environment, graph: Graph, trajectory: Trajectory) -> Places:
+def locate(
+    task: Environment, policy_config: Policy, graph: Graph, trajectory: Trajectory
+) -> Places:
     """Where the tokens of episodes at these problems are in the table."""
-    acts = alphabet(policy_config, task)
+    acts = alphabet(task, policy_config)
     before, behind = _walk(acts, trajectory)
 
     def follow(graph, identity, alive, action):

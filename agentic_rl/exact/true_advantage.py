@@ -11,7 +11,7 @@ from agentic_rl.exact import dynamic_programming
 from agentic_rl.policy import transformer
 from agentic_rl.policy.sampler import Sampler, fold
 from agentic_rl.policy.transformer import Policy
-from agentic_rl.rollout.forks import fork, read
+from agentic_rl.rollout.forks import cache_episodes, fork
 from agentic_rl.types import Environment, Trajectory, Value
 
 
@@ -46,13 +46,13 @@ def true_advantage(
     kind = "states" if policy_config.context == "markov" else "histories"
     try:
         dynamic_programming.check_possible(task, policy_config)
-        value, most = _enumerate_values(policy_config, task, capacity, chunk, params, trajectory)
+        value, most = _enumerate_values(task, policy_config, params, trajectory, capacity, chunk)
         check(
             int(most) <= capacity,
             f"there are {int(most):,} {kind} a turn, and capacity is {capacity:,}",
         )
     except ConfigError as reason:
-        value, error = _fork_values(policy_config, task, forks, params, trajectory)
+        value, error = _fork_values(task, policy_config, params, trajectory, forks)
         return Truth(value, error, f"{forks:,} forks from before each turn ({reason})")
     return Truth(
         value,
@@ -61,22 +61,22 @@ def true_advantage(
     )
 
 
-@jax.jit(static_argnums=(0, 2, 3))
+@jax.jit(static_argnames=("policy_config", "capacity", "chunk"))
 def _enumerate_values(
-    policy_config, task, capacity: int, chunk: int, params, trajectory: Trajectory
+    task, policy_config, params, trajectory: Trajectory, capacity: int, chunk: int
 ):
     """The values, and the most states there are in a turn."""
-    found = dynamic_programming.solve(policy_config, params, task, trajectory, capacity, chunk)
+    found = dynamic_programming.solve(task, policy_config, params, trajectory, capacity, chunk)
     return dynamic_programming.values(found, trajectory), found.graph.states.count.max()
 
 
-@jax.jit(static_argnums=(0, 2))
+@jax.jit(static_argnames=("policy_config", "forks"))
 def _fork_values(
-    policy_config, task, forks: int, params, trajectory: Trajectory
+    task, policy_config, params, trajectory: Trajectory, forks: int
 ) -> tuple[Value, Float[Array, "N G T A"]]:
     """Values as means of forks, and the standard error of their difference."""
     sampler = Sampler(policy_config, params)
-    cache, attempts = read(sampler, task, trajectory), trajectory.mask.shape[1]
+    cache, attempts = cache_episodes(task, sampler, trajectory), trajectory.mask.shape[1]
     problem = jnp.repeat(fold(jax.random.key(0), jnp.arange(len(trajectory.mask))), attempts)
     alive, last = trajectory.mask.any(-1), trajectory.mask.sum(-1, keepdims=True) - 1
 

@@ -31,7 +31,9 @@ class _Fork(NamedTuple):
     outcome: ForkOutcome
 
 
-def read(sampler: Sampler, task: Environment, trajectory: Trajectory) -> transformer.Cache:
+def cache_episodes(
+    task: Environment, sampler: Sampler, trajectory: Trajectory
+) -> transformer.Cache:
     """The cache behind all of the episodes [B, ...]: read once, every fork begins with its part of it."""
     spec, prompt = task.spec, _flat(trajectory.prompt)
     if sampler.policy.context == "markov":
@@ -50,7 +52,7 @@ def fork(
     """Every episode once more from before its action at `turn`, by the policy; episodes that were over by then return 0.
 
     Args:
-      cache: what `read` gave.
+      cache: what `cache_episodes` gave.
       keys: [B], of each fork's transitions and choices.
       discount: of the return, per turn.
     """

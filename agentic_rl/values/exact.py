@@ -31,7 +31,7 @@ class Exact(ValueSource):
     def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The values; NaN where the states were too many."""
         found = dynamic_programming.solve(
-            world.policy, world.params, world.task, trajectory, self.capacity, self.chunk
+            world.task, world.policy, world.params, trajectory, self.capacity, self.chunk
         )
         return dynamic_programming.values(found, trajectory), {}
 
@@ -42,7 +42,7 @@ class Exact(ValueSource):
         state, step = draw(jax.random.split(jax.random.key(0), PROBES))
         explore = jax.jit(
             lambda s, o: dynamic_programming.explore(
-                policy_config, task, s, o, self.capacity
+                task, policy_config, s, o, self.capacity
             ).states.count.max()
         )
         most, name = int(explore(state, step.observation)), type(task).__name__

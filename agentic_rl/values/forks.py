@@ -9,7 +9,7 @@ from agentic_rl.config import config
 from agentic_rl.config.ranges import Count
 from agentic_rl.credit.returns import token_rewards
 from agentic_rl.policy.sampler import Sampler, fold
-from agentic_rl.rollout.forks import fork, read
+from agentic_rl.rollout.forks import cache_episodes, fork
 from agentic_rl.types import Trajectory, Value
 from agentic_rl.values import Costs, ValueContext, ValueSource, from_state_values
 
@@ -29,7 +29,7 @@ class Forks(ValueSource):
     def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The estimated values, and what the forks cost."""
         sampler = Sampler(world.policy, world.params)
-        cache, turns = read(sampler, world.task, trajectory), world.task.spec.num_turns
+        cache, turns = cache_episodes(world.task, sampler, trajectory), world.task.spec.num_turns
         keys = world.keys(trajectory.mask.shape[1])
 
         def one(i):
@@ -65,7 +65,7 @@ class Greedy(ValueSource):
             Sampler(world.policy, world.params, 0.0),
             jax.tree.map(lambda x: x[:, :1], trajectory),
         )
-        cache = read(sampler, world.task, one)
+        cache = cache_episodes(world.task, sampler, one)
         outcome = fork(world.task, sampler, cache, one, 0, world.keys(1), axis_name=world.seed_axis)
         before = jnp.broadcast_to(outcome.total[..., None, None], trajectory.mask.shape)
         spent = {"env_steps": outcome.turns, "generated_tokens": outcome.tokens}

@@ -83,16 +83,16 @@ def make(
 @partial(jax.jit, static_argnums=(0, 1, 3))
 def _solve(task, choice, together, capacity) -> dynamic_programming.Solution:
     state = jax.tree.map(lambda x: x[:, 0, 0], together.state)
-    graph = dynamic_programming.explore(SIZE, task, state, together.observation[:, 0, 0], capacity)
+    graph = dynamic_programming.explore(task, SIZE, state, together.observation[:, 0, 0], capacity)
     chance = jax.vmap(jax.vmap(jax.vmap(partial(choice, task))))(graph.states.state)
     log_prob = jnp.log(jnp.maximum(chance, NEVER))[:, :, :, None]
     value = jax.vmap(
-        partial(dynamic_programming.back_up, dynamic_programming.alphabet(SIZE, task))
+        partial(dynamic_programming.back_up, dynamic_programming.alphabet(task, SIZE))
     )(graph, log_prob)
     return dynamic_programming.Solution(
         graph,
         dynamic_programming.ValueTable(log_prob, value),
-        dynamic_programming.find(SIZE, task, graph, together),
+        dynamic_programming.locate(task, SIZE, graph, together),
     )
 
 
@@ -101,7 +101,7 @@ def _true_gradient(task, solution: dynamic_programming.Solution) -> Float[Array,
     def expected_return(logits):
         log_prob = jax.nn.log_softmax(logits)
         return jax.vmap(
-            partial(dynamic_programming.back_up, dynamic_programming.alphabet(SIZE, task))
+            partial(dynamic_programming.back_up, dynamic_programming.alphabet(task, SIZE))
         )(solution.graph, log_prob)[:, 0, 0, -1].mean()
 
     return jax.grad(expected_return)(solution.table.log_prob).ravel()

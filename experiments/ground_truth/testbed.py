@@ -84,8 +84,8 @@ def make(
     key = jax.random.key(seed) if isinstance(seed, int) else seed
     together = _play(task, policy_config, params, shape, key)
     most = count(task, policy_config, together)
-    solution = jax.jit(dynamic_programming.solve, static_argnums=(0, 2, 4))(
-        policy_config, params, task, together, most
+    solution = jax.jit(dynamic_programming.solve, static_argnums=(0, 1, 4))(
+        task, policy_config, params, together, most
     )
     true = _true_gradient(task, policy_config, params, together.prompt[:, 0], solution.graph)
     return assemble(
@@ -158,7 +158,7 @@ def assemble(
 def _count(task, policy_config, together: Trajectory) -> Int[Array, ""]:
     state = jax.tree.map(lambda x: x[:, 0, 0], together.state)
     return dynamic_programming.explore(
-        policy_config, task, state, together.observation[:, 0, 0], CAPACITY
+        task, policy_config, state, together.observation[:, 0, 0], CAPACITY
     ).states.count.max()
 
 
@@ -166,7 +166,7 @@ def _count(task, policy_config, together: Trajectory) -> Int[Array, ""]:
 def _look_up(task, policy_config, together: Trajectory, solution: dynamic_programming.Solution):
     """The values of the tokens, and what was at stake."""
     acts, value, places = (
-        dynamic_programming.alphabet(policy_config, task),
+        dynamic_programming.alphabet(task, policy_config),
         solution.table.value,
         solution.places,
     )
@@ -230,7 +230,7 @@ def _slope_of_each(policy_config, spec, params, tokens):
 def _true_gradient(task, policy_config, params, prompt, graph) -> Float[Array, " W"]:
     def expected_return(params):
         return dynamic_programming.expected_return(
-            dynamic_programming.tabulate(policy_config, params, task, prompt, graph)
+            dynamic_programming.tabulate(task, policy_config, params, prompt, graph)
         ).mean()
 
     return ravel_pytree(jax.grad(expected_return)(params))[0]
@@ -369,7 +369,7 @@ def improvements(bed: Testbed, gradient: Float[np.ndarray, "K W"]) -> Float[np.n
 def _gains(task, policy_config, params, prompt, solution: dynamic_programming.Solution, directions):
     """The exact change of the expected return after a step of DIVERGENCE nats along each direction."""
     flat, unravel = ravel_pytree(params)
-    old, acts = solution.table.log_prob, dynamic_programming.alphabet(policy_config, task)
+    old, acts = solution.table.log_prob, dynamic_programming.alphabet(task, policy_config)
     state, place = jax.vmap(lambda g, p: dynamic_programming.visits(acts, g, p))(
         solution.graph, old
     )
@@ -377,7 +377,7 @@ def _gains(task, policy_config, params, prompt, solution: dynamic_programming.So
 
     def step(direction, length):
         new = dynamic_programming.tabulate(
-            policy_config, unravel(flat + length * direction), task, prompt, solution.graph
+            task, policy_config, unravel(flat + length * direction), prompt, solution.graph
         )
         divergence = (jnp.exp(old) * (old - new.log_prob)).sum(-1)
         return dynamic_programming.expected_return(new).mean(), (

@@ -96,7 +96,7 @@ class Found(NamedTuple):
 
 def solve(case, params, trajectory, capacity=None, chunk=256):
     task, size, usual = CASES[case]
-    found = dynamic_programming.solve(size, params, task, trajectory, capacity or usual, chunk)
+    found = dynamic_programming.solve(task, size, params, trajectory, capacity or usual, chunk)
     return Found(
         found,
         dynamic_programming.values(found, trajectory),
@@ -314,7 +314,7 @@ def test_it_is_the_sum_over_all_places_of_visits_times_the_true_advantage_times_
 
     def score(params):
         return (
-            weight * dynamic_programming.tabulate(size, params, task, prompt, graph).log_prob
+            weight * dynamic_programming.tabulate(task, size, params, prompt, graph).log_prob
         ).sum()
 
     chex.assert_trees_all_close(
@@ -323,7 +323,7 @@ def test_it_is_the_sum_over_all_places_of_visits_times_the_true_advantage_times_
 
 
 def alphabet(case):
-    return dynamic_programming.alphabet(CASES[case][1], CASES[case][0])
+    return dynamic_programming.alphabet(*CASES[case][:2])
 
 
 @cache

@@ -15,7 +15,7 @@ from agentic_rl.credit.returns import RewardToGo, reward_to_go
 from agentic_rl.credit.turns import TurnGAE
 from agentic_rl.policy.sampler import Sampler
 from agentic_rl.policy.transformer import Policy
-from agentic_rl.rollout.forks import fork, read
+from agentic_rl.rollout.forks import cache_episodes, fork
 from agentic_rl.rollout.rollout import rollout
 from agentic_rl.training import experience
 from agentic_rl.values import ValueContext
@@ -53,7 +53,9 @@ def player(size, task):
 def forker(size, task):
     def play_on(params, temperature, trajectory, turn, keys, discount):
         actor = Sampler(size, params, temperature)
-        return fork(task, actor, read(actor, task, trajectory), trajectory, turn, keys, discount)
+        return fork(
+            task, actor, cache_episodes(task, actor, trajectory), trajectory, turn, keys, discount
+        )
 
     return compiled(play_on)
 
