@@ -111,7 +111,7 @@ class Checkpoints:
             )
             return None
 
-    def row(self, step: int) -> dict[str, Any] | None:
+    def entry(self, step: int) -> dict[str, Any] | None:
         """What was logged of the step of a checkpoint; None if it does not say."""
         if not self.folder.is_dir():
             return None

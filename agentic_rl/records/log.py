@@ -16,29 +16,29 @@ import numpy as np
 from agentic_rl.records import atomic_files
 from agentic_rl.records.disk_errors import note, reading
 
-Row = dict[str, Any]
+Entry = dict[str, Any]
 
 
 class Places(NamedTuple):
     """Where the lines of a log begin."""
 
-    rows: dict[int, int]  # step -> byte
+    entries: dict[int, int]  # step -> byte
     damaged: list[int]
     unfinished: int | None  # a last line that does not end: a kill may have cut it
 
 
 class Log:
-    """The log at `path`, which need not exist yet. `is_row` says whether a value with step and time is one of its rows."""
+    """The log at `path`, which need not exist yet. `is_entry` says whether a value with step and time is one of its rows."""
 
-    def __init__(self, path: Path, is_row: Callable[[Row], bool]):
+    def __init__(self, path: Path, is_entry: Callable[[Entry], bool]):
         self.path = path
-        self._is_row = is_row
+        self._is_entry = is_entry
 
-    def append(self, row: Row) -> Row:
+    def append(self, row: Entry) -> Entry:
         """Adds a row at the present time and returns it as it will be read. A row that the disk refuses leaves no part of it."""
         return self.put({**row, "time": time.time()})
 
-    def put(self, row: Row) -> Row:
+    def put(self, row: Entry) -> Entry:
         """Adds a row that has its time."""
         line = to_json(row)
         with open(self.path, "ab", buffering=0) as file:
@@ -51,7 +51,7 @@ class Log:
                 raise
         return json.loads(line)
 
-    def rows(self) -> Iterator[Row]:
+    def entries(self) -> Iterator[Entry]:
         """The rows one by one, ordered by step."""
         places = self._places()
         if places.damaged:
@@ -64,7 +64,7 @@ class Log:
         for line in self._lines(places.entries[step] for step in sorted(places.entries)):
             yield json.loads(line)
 
-    def row(self, step: int) -> Row | None:
+    def entry(self, step: int) -> Entry | None:
         """The row of a step; None if there is none."""
         places = self._places().entries
         return next(
@@ -116,7 +116,7 @@ class Log:
                 place += len(line)
         return places
 
-    def _parse(self, line: bytes) -> Row | None:
+    def _parse(self, line: bytes) -> Entry | None:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
@@ -126,7 +126,7 @@ class Log:
             and type(row.get("step")) is int
             and isinstance(row.get("time"), int | float)
         )
-        return row if has_both and self._is_row(row) else None
+        return row if has_both and self._is_entry(row) else None
 
     def _lines(self, places: Iterator[int] | list[int]) -> Iterator[bytes]:
         if self.path.exists():
@@ -141,7 +141,7 @@ def to_json(value: Any, **options) -> str:
     return json.dumps(value, default=lambda array: np.asarray(array).tolist(), **options)
 
 
-def has_numbers(row: Row) -> bool:
+def has_numbers(row: Entry) -> bool:
     """Is every value a number, or a list of numbers?"""
     return all(
         isinstance(x, int | float)
@@ -150,7 +150,7 @@ def has_numbers(row: Row) -> bool:
     )
 
 
-def has_texts(row: Row) -> bool:
+def has_texts(row: Entry) -> bool:
     """Is there a list of texts under "episodes"?"""
     texts = row.get("episodes")
     return isinstance(texts, list) and all(isinstance(text, str) for text in texts)

@@ -26,7 +26,7 @@ from agentic_rl.records import atomic_files
 from agentic_rl.records.checkpoints import Checkpoints
 from agentic_rl.records.disk_errors import note, reading, writing
 from agentic_rl.records.lock import Lock
-from agentic_rl.records.log import Log, Row, has_numbers, has_texts, to_json
+from agentic_rl.records.log import Log, Entry, has_numbers, has_texts, to_json
 from agentic_rl.records.provenance import collect
 from agentic_rl.records.tensorboard.writer import TensorBoard
 from agentic_rl.records.thinning import thin
@@ -45,7 +45,7 @@ class RunDirectory:
         self.made_by = (
             made_by or {}
         )  # versions, git commit, devices and date of the process that began the run
-        self._newest: Row = {}
+        self._newest: Entry = {}
         self._lock = Lock(path)
         self._metrics = Log(path / "metrics.jsonl", has_numbers)
         self._episodes = Log(path / "episodes.jsonl", has_texts)
@@ -116,17 +116,17 @@ class RunDirectory:
         made_by = stored.get("made_by")
         return cls(path, stored["config"], made_by if isinstance(made_by, dict) else None)
 
-    def rows(self) -> Iterator[Row]:
+    def entries(self) -> Iterator[Entry]:
         """The logged rows, one by one in the order of their steps, so that not all need to be in memory."""
         return self._metrics.entries()
 
     @property
-    def metrics(self) -> list[Row]:
+    def metrics(self) -> list[Entry]:
         """All logged rows, in the order of their steps."""
         return list(self.entries())
 
     @property
-    def episodes(self) -> list[Row]:
+    def episodes(self) -> list[Entry]:
         """The logged episodes, in order: rows of `step`, `time` and `episodes`, a list of texts."""
         return list(self._episodes.entries())
 
@@ -145,12 +145,12 @@ class RunDirectory:
             return None
         return result
 
-    def row(self, step: int) -> Row:
+    def entry(self, step: int) -> Entry:
         """The logged row of a step; where the log has lost it, the copy in the checkpoint of that step.
 
         Raises: ConfigError if there is neither.
         """
-        row = self._metrics.row(step) or self._checkpoints.row(step)
+        row = self._metrics.entry(step) or self._checkpoints.entry(step)
         sentence = f"{self._metrics.path} has no row of update {step}, of which the checkpoint is, so that nobody knows what was spent"
         check(
             row is not None,
@@ -179,7 +179,7 @@ class RunDirectory:
                 raise
         self.config = json.loads(to_json(config))
 
-    def log(self, row: Row) -> None:
+    def log(self, row: Entry) -> None:
         """Writes a row: its `step`, numbers, and lists of one number per seed; adds its `time`, in seconds since 1970.
 
         Log a step before saving it: `resume` keeps the rows up to its checkpoint, and one not yet written would be lost.
@@ -189,14 +189,14 @@ class RunDirectory:
         with writing(self.path):
             self._tensorboard.flush()  # a full disk shows here, not in TensorBoard's thread
             self._newest = self._metrics.append(row)
-            self._tensorboard.add_row(self._newest)
+            self._tensorboard.add_entry(self._newest)
 
     def log_episodes(self, step: int, texts: list[str]) -> None:
         """Writes rendered episodes; all else as `log`. A step that has episodes keeps those: a run killed soon after plays them again."""
         self._lock.acquire()
         with writing(self.path):
             self._tensorboard.flush()
-            if self._episodes.row(step) is None:
+            if self._episodes.entry(step) is None:
                 self._tensorboard.add_episodes(
                     self._episodes.append({"step": step, "episodes": texts})
                 )
@@ -228,7 +228,7 @@ class RunDirectory:
         self._lock.acquire()
         restored = self.restore(template)
         step = restored[0] if restored else -1
-        row = self.row(step) if restored else None
+        row = self.entry(step) if restored else None
         if restored is None:
             self._check_nothing_is_lost()
         with writing(self.path):

@@ -3,17 +3,17 @@
 from collections.abc import Iterable
 from typing import Any
 
-Row = dict[str, Any]
+Entry = dict[str, Any]
 
 
 class Evenly:
     """At most `most` of the rows that are added, evenly spread, the first among them."""
 
     def __init__(self, most: int):
-        self.entries: list[Row] = []
+        self.entries: list[Entry] = []
         self._most, self._added, self._stride = most, 0, 1
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Entry) -> None:
         """Keeps the row or drops it; where too many are kept, every second one goes."""
         if self._added % self._stride == 0:
             self.entries.append(row)
@@ -22,14 +22,14 @@ class Evenly:
         self._added += 1
 
 
-def thin(rows: Iterable[Row], most: int = 1000) -> list[Row]:
+def thin(rows: Iterable[Entry], most: int = 1000) -> list[Entry]:
     """Returns evenly spread rows, the first and the last among them: at most `most` of each kind, that is, with the same columns.
 
-    >>> [row["step"] for row in thinned(({"step": i} for i in range(11)), most=4)]
+    >>> [row["step"] for row in thin(({"step": i} for i in range(11)), most=4)]
     [0, 4, 8, 10]
     """
     kinds: dict[tuple[str, ...], Evenly] = {}
-    last: list[Row] = []
+    last: list[Entry] = []
     for row in rows:
         kinds.setdefault(tuple(row), Evenly(most)).add(row)
         last = [row]

@@ -125,7 +125,7 @@ def load_start(run: Run, machine: Programs) -> Start:
         f"{path} began with seed {other.seed} and the run with {run.seed}; give --seed {other.seed}.",
     )
     params = jax.tree.map(lambda x: x[: run.seeds], state.params)
-    last = RunDirectory.open(path).row(int(state.step[0]))  # the log may be ahead
+    last = RunDirectory.open(path).entry(int(state.step[0]))  # the log may be ahead
     return Start(
         machine.place(params),
         int(state.drawn[0]),

@@ -6,21 +6,21 @@ from typing import Any
 from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.training import learner
 
-Row = dict[str, Any]
+Entry = dict[str, Any]
 
 
 @dataclass
-class Rows:
+class RunLog:
     """The rows of a run: on disk if it has a directory, else in memory. The first and the newest ones are at hand."""
 
     directory: RunDirectory | None
-    first: Row = field(default_factory=dict)
-    last: Row = field(default_factory=dict)
-    evaluated: Row = field(default_factory=dict)  # the newest with an evaluation
-    kept: list[Row] = field(default_factory=list)
+    first: Entry = field(default_factory=dict)
+    last: Entry = field(default_factory=dict)
+    evaluated: Entry = field(default_factory=dict)  # the newest with an evaluation
+    kept: list[Entry] = field(default_factory=list)
 
     @property
-    def all(self) -> list[Row]:
+    def all(self) -> list[Entry]:
         """All rows; from the disk, if they are there."""
         return self.directory.metrics if self.directory else self.kept
 
@@ -29,7 +29,7 @@ class Rows:
         for row in self.directory.entries():
             self._note(row)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Entry) -> None:
         """Keeps one more row."""
         self._note(row)
         if self.directory:
@@ -37,7 +37,7 @@ class Rows:
         else:
             self.kept.append(row)
 
-    def _note(self, row: Row) -> None:
+    def _note(self, row: Entry) -> None:
         self.first, self.last = self.first or row, row
         self.evaluated = row if "eval_success" in row else self.evaluated
 
@@ -47,20 +47,20 @@ class Result:
     """What a finished (or stopped) run leaves."""
 
     state: learner.State | None  # leading axis: seeds; None if it was stopped in the warm start
-    log: Rows
+    log: RunLog
     finished: bool
 
     @property
-    def first(self) -> Row:
+    def first(self) -> Entry:
         """The row of before the first update."""
         return self.log.first
 
     @property
-    def last(self) -> Row:
+    def last(self) -> Entry:
         """The newest row."""
         return self.log.last
 
     @property
-    def rows(self) -> list[Row]:
+    def entries(self) -> list[Entry]:
         """All rows, as in metrics.jsonl; if the run has a directory, they are read from there."""
         return self.log.all

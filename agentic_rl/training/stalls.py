@@ -19,7 +19,7 @@ EASIER = (
     "turns), or another --policy.context"
 )
 
-Row = dict[str, Any]
+Entry = dict[str, Any]
 
 
 class Stalls:
@@ -30,10 +30,10 @@ class Stalls:
             isinstance(algorithm.actor, Learner) and algorithm.labels == "own"
         )
         self.meant = getattr(algorithm.selection, "fraction", 1.0)
-        self.entries: deque[Row] = deque(maxlen=WINDOW)
+        self.entries: deque[Entry] = deque(maxlen=WINDOW)
         self.said: set[str] = set()
 
-    def look(self, rows: Sequence[Row]) -> list[str]:
+    def look(self, rows: Sequence[Entry]) -> list[str]:
         """Returns the sentences that these further rows give rise to."""
         self.entries.extend(rows)
         if len(self.entries) < WINDOW or not self.learns_from_rewards:
@@ -45,7 +45,7 @@ class Stalls:
         return new
 
 
-def rewards_alike(rows: Sequence[Row]) -> str:
+def rewards_alike(rows: Sequence[Entry]) -> str:
     """Returns a sentence if no attempt at a problem did better than another in any of the rows, "" if some did.
 
     Where every episode succeeded, there is nothing left to learn, and nothing to say.
@@ -62,7 +62,7 @@ def rewards_alike(rows: Sequence[Row]) -> str:
     return f"{which}, so that nothing is learned. {EASIER}."
 
 
-def few_kept(rows: Sequence[Row], meant: float = 1.0) -> str:
+def few_kept(rows: Sequence[Entry], meant: float = 1.0) -> str:
     """Returns a sentence if the selection left almost nothing of the rows' episodes, "" if not.
 
     Args:

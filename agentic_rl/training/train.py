@@ -15,7 +15,7 @@ from agentic_rl.training.initial_weights import Diverged as Diverged
 from agentic_rl.training.initial_weights import Start, check_finite, start
 from agentic_rl.training.initial_weights import load_start as load_start
 from agentic_rl.training.programs import Programs
-from agentic_rl.training.result import Result, Row, Rows
+from agentic_rl.training.result import Entry, Result, RunLog
 from agentic_rl.training.run import Run, template
 from agentic_rl.training.stalls import Stalls
 
@@ -43,7 +43,7 @@ def train(
       begin: weights, problems drawn and budgets to start from, in place of the run's own warm start.
       evaluates: if not, no row holds an evaluation.
     """
-    report, log = Reporter(on_progress), Rows(directory)
+    report, log = Reporter(on_progress), RunLog(directory)
     report.phase("preparing")
     training = Training(run, Programs(run, report.phase), report, log, directory, evaluates)
     point = training.resume() or training.begin(begin and Start(*begin), should_stop)
@@ -63,7 +63,7 @@ class Training:
     run: Run
     machine: Programs
     report: Reporter
-    log: Rows
+    log: RunLog
     directory: RunDirectory | None
     evaluates: bool
     evaluation_seconds: float = 0.0  # that the newest one took
@@ -136,7 +136,7 @@ class Training:
         if self.evaluates:
             self.machine.compile_evaluation(state.params)
 
-    def evaluate(self, state: learner.State, step: int) -> Row:
+    def evaluate(self, state: learner.State, step: int) -> Entry:
         """Returns an evaluation's part of a row."""
         if not self.evaluates:
             return {}
@@ -154,7 +154,7 @@ class Training:
             self.report.phase("rendering episodes")
             self.directory.log_episodes(step, self.machine.episodes(state.params))
 
-    def keep(self, rows: list[Row], step: int, state: learner.State, stopping: bool) -> bool:
+    def keep(self, rows: list[Entry], step: int, state: learner.State, stopping: bool) -> bool:
         """Logs the rows and, if it is time, saves the state. Returns whether it did."""
         for row in rows:
             self.log.add(row)
@@ -181,7 +181,7 @@ class Training:
         return f"{good}. Lower the learning rate or --algorithm.optimizer.max-grad-norm."
 
 
-def _rows(chunk: dict[str, np.ndarray], step: int, spent: Budget) -> tuple[list[Row], int]:
+def _rows(chunk: dict[str, np.ndarray], step: int, spent: Budget) -> tuple[list[Entry], int]:
     """Returns the rows of a chunk of updates behind `step`, and the tokens trained on; adds its cost to `spent`."""
     before, rows = sum(spent["trained_tokens"]), []
     for i in range(len(next(iter(chunk.values()))[0])):

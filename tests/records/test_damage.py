@@ -254,7 +254,7 @@ def test_a_run_written_before_checkpoints_kept_rows_still_loads(tmp_path):
     run, state = load(str(path))
     directory = RunDirectory.open(path)
     assert run.updates == 2 and list(state.step) == [2] and directory.made_by["versions"]["python"]
-    assert directory.row(2) == directory.metrics[-1] and set(BUDGET) <= set(directory.row(2))
+    assert directory.entry(2) == directory.metrics[-1] and set(BUDGET) <= set(directory.entry(2))
     (path / "metrics.jsonl").unlink()
     before = contents(path)
     with (
@@ -327,7 +327,7 @@ def test_without_its_maker_a_config_still_tells_the_run(tmp_path, maker):
     assert load(str(path))[0].updates == 2 and RunDirectory.open(path).made_by == {}
 
 
-def test_thinned_rows_are_spread_evenly_and_keep_every_kind():
+def test_thinned_entries_are_spread_evenly_and_keep_every_kind():
     rows = [{"step": i} | ({"eval_success": 1.0} if i % 10 == 0 else {}) for i in range(10_001)]
     kept = thin(iter(rows), most=100)
     steps = [row["step"] for row in kept]

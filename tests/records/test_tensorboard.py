@@ -227,7 +227,7 @@ def test_a_view_that_is_written_anew_tells_its_times_again(tmp_path):
         [row(step) | {"time": 2.0 * step} for step in range(3)],
     )
     for each in rows:
-        view.add_row(each)
+        view.add_entry(each)
     view.rewrite(rows, [])
     assert [(e.step, e.value) for e in read(view.folder).Scalars("time/seconds_per_update")] == [
         (1, 2.0),

@@ -417,7 +417,7 @@ def test_the_rows_of_a_long_run_do_not_stay_in_memory(tmp_path, monkeypatch):
             gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0])
 
-    monkeypatch.setattr("agentic_rl.training.train.Machine", Instant)
+    monkeypatch.setattr("agentic_rl.training.train.Programs", Instant)
     monkeypatch.setattr(Stalls, "look", lambda self, rows: [])
     run = replace(
         RUN,
@@ -431,7 +431,7 @@ def test_the_rows_of_a_long_run_do_not_stay_in_memory(tmp_path, monkeypatch):
     with create(tmp_path / "run", run) as directory:
         monkeypatch.setattr(directory, "resume", lambda template: None)
         monkeypatch.setattr(directory, "save", lambda step, state: None)
-        monkeypatch.setattr(directory._tensorboard, "add_row", lambda row: None)
+        monkeypatch.setattr(directory._tensorboard, "add_entry", lambda row: None)
         tracemalloc.start()
         result = train(run, directory, measure, evaluates=False)
         tracemalloc.stop()

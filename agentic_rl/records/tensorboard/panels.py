@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from agentic_rl.records.tensorboard.tags import Clock, Row, scalars
+from agentic_rl.records.tensorboard.tags import Clock, Entry, scalars
 
 TITLES = {
     "eval": "Evaluation on unseen problems",
@@ -23,7 +23,7 @@ KEY = "Blue: the mean over seeds, its last value in the title. Grey: each seed. 
 Curve = list[tuple[int, list[int | float]]]  # steps, and the value of each seed
 
 
-def learning_curves(rows: Iterable[Row]) -> Figure:
+def learning_curves(rows: Iterable[Entry]) -> Figure:
     """Returns a panel per metric over the updates: the mean over seeds in blue, each seed in grey."""
     groups = by_group(rows)
     heights = [0.35 + 2.2 * ceil(len(curves) / COLUMNS) for curves in groups.values()]
@@ -44,7 +44,7 @@ def learning_curves(rows: Iterable[Row]) -> Figure:
     return figure
 
 
-def by_group(rows: Iterable[Row]) -> dict[str, dict[str, Curve]]:
+def by_group(rows: Iterable[Entry]) -> dict[str, dict[str, Curve]]:
     """Returns each group's curves by the metric's name, both in the order of the figure."""
     groups: dict[str, dict[str, Curve]] = {group: {} for group in TITLES}
     clock = Clock()

@@ -10,7 +10,7 @@ import numpy as np
 
 from agentic_rl.budgets import BUDGET
 
-Row = dict[str, Any]  # a step, a time, and by metric a number or a list of one number per seed
+Entry = dict[str, Any]  # a step, a time, and by metric a number or a list of one number per seed
 
 GROUPS = {
     "credit": (
@@ -47,7 +47,7 @@ def tag(metric: str) -> str:
     return f"{group}/{metric}"
 
 
-def scalars(row: Row) -> Iterator[tuple[str, int | float | list[int | float]]]:
+def scalars(row: Entry) -> Iterator[tuple[str, int | float | list[int | float]]]:
     """Yields the tag and the value of each of a row's metrics.
 
     >>> list(scalars({"step": 1, "time": 0.0, "loss": 0.5, "eval_success": [0.0, 1.0]}))
@@ -64,9 +64,9 @@ class Clock:
     """Measures by the rows' times how fast a run goes."""
 
     def __init__(self):
-        self._since: Row | None = None
+        self._since: Entry | None = None
 
-    def scalars(self, row: Row) -> dict[str, float]:
+    def scalars(self, row: Entry) -> dict[str, float]:
         """Returns seconds per update and what was done per second since the row that was measured last; nothing before TIMED is over."""
         since, self._since = self._since, self._since or row
         if since is None or row["time"] - since["time"] < TIMED or row["step"] <= since["step"]:

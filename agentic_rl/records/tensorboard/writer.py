@@ -21,7 +21,7 @@ from tensorboardX.summary import hparams as to_summaries
 from agentic_rl.records.background_errors import quieten
 from agentic_rl.records.tensorboard.hparams import hparams
 from agentic_rl.records.tensorboard.panels import learning_curves
-from agentic_rl.records.tensorboard.tags import Clock, Row, scalars
+from agentic_rl.records.tensorboard.tags import Clock, Entry, scalars
 
 logging.getLogger("tensorboardX.x2num").setLevel(
     logging.ERROR
@@ -43,19 +43,19 @@ class TensorBoard:
         self._opened = self._opened or writer(self.folder)
         return self._opened
 
-    def add_row(self, row: Row) -> None:
+    def add_entry(self, row: Entry) -> None:
         """Adds the row's numbers at its step and time, each the mean over the seeds."""
         for tag, value in scalars(row):
             self._writer.add_scalar(tag, float(np.mean(value)), row["step"], row["time"])
         for tag, value in self._clock.scalars(row).items():
             self._writer.add_scalar(tag, value, row["step"], row["time"])
 
-    def add_episodes(self, row: Row) -> None:
+    def add_episodes(self, row: Entry) -> None:
         """Adds the row's episodes as one text, in fixed-width type."""
         text = "\n\n---\n\n".join(indent(episode, "    ") for episode in row["episodes"])
         self._writer.add_text("episodes", text, row["step"], row["time"])
 
-    def add_summary(self, config: dict[str, Any], rows: Iterable[Row]) -> None:
+    def add_summary(self, config: dict[str, Any], rows: Iterable[Entry]) -> None:
         """Adds the learning curves as a figure, and the run's settings to the HParams tab.
 
         TensorBoard lists there the settings of all runs that it finds, those that differ first, and the newest values of the metrics.
@@ -68,7 +68,7 @@ class TensorBoard:
         rows = list(rows)
         self._writer.add_figure("learning_curves", learning_curves(rows), rows[-1]["step"])
 
-    def rewrite(self, rows: Iterable[Row], episodes: Iterable[Row]) -> None:
+    def rewrite(self, rows: Iterable[Entry], episodes: Iterable[Entry]) -> None:
         """Replaces all event files by new ones of these rows; the old ones go only when the new ones are complete."""
         self.close()
         old = [
@@ -77,7 +77,7 @@ class TensorBoard:
         ]  # there until November 2026
         self._clock = Clock()
         for row in rows:
-            self.add_row(row)
+            self.add_entry(row)
         for row in episodes:
             self.add_episodes(row)
         self.close()
@@ -120,7 +120,7 @@ def name(directory: Path) -> str:
     return re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", directory.absolute().name) or "run"
 
 
-def write_seeds(folder: Path, seed: int, rows: Iterable[Row]) -> None:
+def write_seeds(folder: Path, seed: int, rows: Iterable[Entry]) -> None:
     """Writes each seed's curves into a subfolder, `seed0` and so on, counted from the run's first seed; it replaces those there."""
     for old in folder.glob(f"seed*/{EVENTS}"):
         old.unlink()
