@@ -279,7 +279,7 @@ def source(study: Study, records: list[Record], folder: Path) -> str:
     )
     versions = made["by"][-1]["versions"]
     words = f"jax {versions['jax']} on {made['by'][-1]['devices']['kind']}, {made['by'][-1]['date'][:10]}"
-    command = " ".join([f"python -m experiments.{name(study)}", *flags])
+    command = " ".join([f"python -m experiments.studies.{name(study)}", *flags])
     return f"`{command}`: {clock(seconds(study, records))} minutes, commit {', '.join(commits)}, {words}."
 
 
