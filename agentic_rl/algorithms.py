@@ -78,10 +78,10 @@ class Algorithm:
             type(part).__name__ for part in (self.credit, self.surrogate, self.reward)
         )
         value = f"{credit} needs values: add --values critic (or forks, greedy), or choose another --credit."
-        check(self.values.known or not self.credit.reads_value, value)
+        check(self.values.has_values or not self.credit.reads_value, value)
         shown = isinstance(self.actor, Expert)
         ratio = f"{surrogate} compares with the policy that acted, but what is trained on is not what it did: use --surrogate log_likelihood."
-        check(self.is_on_policy or not self.surrogate.compares, ratio)
+        check(self.is_on_policy or not self.surrogate.uses_ratio, ratio)
         branches = "A critic values the actions taken, but the expert's labels are trained on: use --values no_value."
         check(self.labels == "own" or not self.values.learned, branches)
         sampled = "{} reads the probabilities of the policy that acted, but the expert acts: choose another {}."
@@ -126,7 +126,7 @@ class Algorithm:
     def reads_old_log_prob(self) -> bool:
         """Does anything ask for the probabilities that the policy which acted gave to what it did?"""
         return self.is_on_policy and (
-            self.surrogate.compares or self.credit.reads_sampler or self.reward.reads_reference
+            self.surrogate.uses_ratio or self.credit.reads_sampler or self.reward.reads_reference
         )
 
     @property

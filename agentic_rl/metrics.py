@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Num
 from agentic_rl.types import Trajectory
 
 
-def agrees(trajectory: Trajectory) -> Bool[Array, "N G T"]:
+def matches_expert(trajectory: Trajectory) -> Bool[Array, "N G T"]:
     """True where the whole action is the expert's (False after the end)."""
     same = ((trajectory.action == trajectory.label) | ~trajectory.mask) & (
         trajectory.mask == trajectory.label_mask
@@ -19,7 +19,7 @@ def per_turn_accuracy(trajectory: Trajectory) -> Float[Array, ""]:
 
     One minus the hazard: were it constant, an episode of T key decisions would succeed with probability accuracy^T.
     """
-    key, right = trajectory.is_key, agrees(trajectory)
+    key, right = trajectory.is_key, matches_expert(trajectory)
     errors_so_far = jnp.cumsum(key & ~right, axis=-1) - (key & ~right)
     at_risk = key & (errors_so_far == 0)
     return (right & at_risk).sum() / jnp.maximum(at_risk.sum(), 1)

@@ -57,7 +57,7 @@ class Process(_Reward):
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """With a reward for each right turn."""
         return trajectory._replace(
-            reward=trajectory.reward + self.weight * metrics.agrees(trajectory)
+            reward=trajectory.reward + self.weight * metrics.matches_expert(trajectory)
         )
 
 

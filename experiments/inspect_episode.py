@@ -193,7 +193,7 @@ def log_prob(
 def measures(algorithm: Algorithm, chosen: Group, truth: Truth) -> Measures:
     """What is told of each token of the episode, the only one of `chosen`."""
     found = {"reward": chosen.reward, "credit": chosen.credit, "true advantage": truth.advantage}
-    found |= {"value": chosen.value} if algorithm.values.known else {}
+    found |= {"value": chosen.value} if algorithm.values.has_values else {}
     return {
         name: np.asarray(x[0, 0])
         for name, x in (found | {"true value": truth.value.before}).items()
@@ -225,10 +225,10 @@ def notes(algorithm: Algorithm, chosen: Group, truth: Truth, command: Command) -
         said.append(
             f"credit: 0, because {type(algorithm.selection).__name__} leaves this episode out"
         )
-    if algorithm.values.known:
+    if algorithm.values.has_values:
         said.append(f"value: before the token, by {type(algorithm.values).__name__}")
     said.append(
-        f"true value: before the token; true advantage: what the token added to it; {truth.how}"
+        f"true value: before the token; true advantage: what the token added to it; {truth.method}"
     )
     if truth.error.any():
         said.append(

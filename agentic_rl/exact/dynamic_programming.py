@@ -12,7 +12,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from agentic_rl.config import check
-from agentic_rl.exact.state_graph import Actions, Graph, actions, graph, identify, is_random
+from agentic_rl.exact.state_graph import (
+    Actions,
+    Graph,
+    build_graph,
+    enumerate_actions,
+    identify,
+    is_random,
+)
 from agentic_rl.policy import transformer
 from agentic_rl.policy.sampler import Sampler, prefill
 from agentic_rl.policy.transformer import Policy
@@ -67,7 +74,7 @@ def check_possible(task: Environment, policy_config: Policy) -> None:
 
 def alphabet(task: Environment, policy_config: Policy) -> Actions:
     """The actions to tell apart: all, if a policy remembers them or a task judges each token, whatever the others are."""
-    return actions(
+    return enumerate_actions(
         task.spec,
         lumped=policy_config.context == "markov" and not getattr(task, "judges_tokens", False),
     )
@@ -97,7 +104,9 @@ def explore(
 ) -> Graph:
     """The graphs [N, ...] of the problems that begin like this, with up to `capacity` states a turn."""
     acts, merged = alphabet(task, policy_config), policy_config.context == "markov"
-    return jax.vmap(lambda s, o: graph(task, acts, s, o, capacity, merged))(state, observation)
+    return jax.vmap(lambda s, o: build_graph(task, acts, s, o, capacity, merged))(
+        state, observation
+    )
 
 
 def tabulate(
@@ -121,7 +130,7 @@ def expected_return(table: ValueTable) -> Float[Array, " N"]:
     return table.value[:, 0, 0, -1]
 
 
-def visits(
+def visit_probabilities(
     acts: Actions, graph: Graph, log_prob: Float[Array, "T C S V"]
 ) -> tuple[Float[Array, "T C"], Float[Array, "T C places"]]:
     """How likely it is to come to each state of a problem, and there to each place."""

@@ -33,7 +33,7 @@ class Actions(NamedTuple):
         return len(self.token) + len(self.prefix) - 1
 
 
-def actions(spec: Spec, lumped: bool = True) -> Actions:
+def enumerate_actions(spec: Spec, lumped: bool = True) -> Actions:
     """All actions; `lumped`: those with a token that is no choice are one, as they all have the same outcome.
 
     Raises: ConfigError if there are too many.
@@ -121,7 +121,7 @@ def outcomes(
     return jnp.ones(1), *jax.tree.map(lambda x: x[None], (later, step))
 
 
-def graph(
+def build_graph(
     task: Environment,
     acts: Actions,
     state: State,

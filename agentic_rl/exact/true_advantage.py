@@ -20,7 +20,7 @@ class Truth(NamedTuple):
 
     value: Value
     error: Float[Array, "N G T A"]  # the standard error of the difference; 0 where it is exact
-    how: str  # which way it went, and why
+    method: str  # which way it went, and why
 
     @property
     def advantage(self) -> Float[Array, "N G T A"]:

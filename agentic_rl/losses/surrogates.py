@@ -24,7 +24,7 @@ def ratio(log_prob: Tokens, old_log_prob: Tokens) -> Tokens:
 
 
 class _Ratio:
-    compares: ClassVar[bool] = True  # with the policy that acted
+    uses_ratio: ClassVar[bool] = True  # with the policy that acted
 
     def ratio(self, log_prob: Tokens, old_log_prob: Tokens, mask: Mask) -> Tokens:
         """The ratio that each token's credit is multiplied with."""
@@ -35,7 +35,7 @@ class _Ratio:
 class LogLikelihood:
     """credit · log π: supervised learning if credit is a weight, REINFORCE if it is an advantage; blind to who acted."""
 
-    compares: ClassVar[bool] = False
+    uses_ratio: ClassVar[bool] = False
 
     def __call__(
         self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask

@@ -71,7 +71,7 @@ def position(spec: Spec, context: Context, branched: bool = False) -> np.ndarray
     return np.where(turn < 0, offset, start + offset)
 
 
-def sees(spec: Spec, context: Context, branched: bool = False) -> np.ndarray:
+def attention_mask(spec: Spec, context: Context, branched: bool = False) -> np.ndarray:
     """[L, L] bool: may the token of the row (a query) attend to the token of the column (a key), were it valid?"""
     turn, offset = _turn_and_offset(spec)
     main = np.ones_like(turn, bool)
@@ -89,7 +89,7 @@ def sees(spec: Spec, context: Context, branched: bool = False) -> np.ndarray:
     return earlier | within & (main[None] == main[:, None]) | within & shared
 
 
-def predictor(spec: Spec, branched: bool = False) -> np.ndarray:
+def predictor_index(spec: Spec, branched: bool = False) -> np.ndarray:
     """[T, A]: the index whose output predicts each action token (of the branch: each label token)."""
     turn, a = np.meshgrid(np.arange(spec.num_turns), np.arange(spec.action_length), indexing="ij")
     before_action = start_of_turn(spec, turn) + spec.observation_length - 1

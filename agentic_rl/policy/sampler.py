@@ -14,7 +14,7 @@ from agentic_rl.types import Spec
 class Sampler(NamedTuple):
     """How the policy turns logits into actions: its weights and a temperature (1: as trained, 0: greedy)."""
 
-    policy: Policy
+    policy_config: Policy
     params: transformer.Params
     temperature: Float[Array, ""] | float = 1.0
 
@@ -35,10 +35,10 @@ def fold(key, data):
 
 def prefill(sampler: Sampler, spec: Spec, prompt: Int[Array, "N P"]) -> transformer.Cache:
     """The cache behind all of the prompt but its last token, which is read with the first observation."""
-    cache = transformer.empty_cache(sampler.policy, sampler.params, spec, len(prompt))
+    cache = transformer.empty_cache(sampler.policy_config, sampler.params, spec, len(prompt))
     if spec.prompt_length == 1:
         return cache
-    return transformer.decode(sampler.policy, sampler.params, cache, prompt[:, :-1], 0)[-1]
+    return transformer.decode(sampler.policy_config, sampler.params, cache, prompt[:, :-1], 0)[-1]
 
 
 def act(
@@ -46,16 +46,18 @@ def act(
     prompt: Int[Array, "B P"], before: Int[Array, " B"], observation: Int[Array, "B O"],
 ) -> tuple[Action, transformer.Cache]:  # fmt: skip
     """An action for every episode at its `turn`, and the cache behind it. `before` is the last token of the turn before."""
-    markov = sampler.policy.context == "markov"
+    markov = sampler.policy_config.context == "markov"
     index = layout.start_of_turn(spec, 0 if markov else turn)
     chunk = jnp.concatenate([(prompt[:, -1] if markov else before)[:, None], observation], axis=1)
-    logits, _, cache = transformer.decode(sampler.policy, sampler.params, cache, chunk, index - 1)
+    logits, _, cache = transformer.decode(
+        sampler.policy_config, sampler.params, cache, chunk, index - 1
+    )
     first = _sample(fold(keys, 0), logits, sampler.temperature)
 
     def next_token(carry, a):
         token, cache = carry
         logits, _, cache = transformer.decode(
-            sampler.policy,
+            sampler.policy_config,
             sampler.params,
             cache,
             token[:, None],

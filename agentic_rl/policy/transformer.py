@@ -158,31 +158,31 @@ class Transformer(nn.Module):
         logits_V = x_D @ self.embedding.embedding.T if self.config.tied else self.head(x_D)
         return logits_V, self.value_head(x_D)[..., 0]
 
-    def everything(self, token_BL, position_L, mask_BLS):
+    def init_all(self, token_BL, position_L, mask_BLS):
         """Touches all weights, for `init`."""
         return self.heads(self(token_BL, position_L, mask_BLS)[0])
 
 
-def _network(policy: Policy, params: Params = None) -> Transformer:
+def _network(policy_config: Policy, params: Params = None) -> Transformer:
     """The module; it computes in the policy's dtype, or in float64 where the weights are."""
     wide = params is not None and jax.tree.leaves(params)[0].dtype == jnp.float64
-    return Transformer(policy, jnp.float64 if wide else jnp.dtype(policy.dtype))
+    return Transformer(policy_config, jnp.float64 if wide else jnp.dtype(policy_config.dtype))
 
 
-def init(policy: Policy, key: PRNGKeyArray) -> Params:
+def init(policy_config: Policy, key: PRNGKeyArray) -> Params:
     """Fresh weights, float32."""
     token, position, mask = jnp.zeros((1, 1), int), jnp.zeros(1), jnp.ones((1, 1, 1), bool)
-    return _network(policy).init(key, token, position, mask, method="everything")["params"]
+    return _network(policy_config).init(key, token, position, mask, method="init_all")["params"]
 
 
-def num_params(policy: Policy) -> int:
+def num_params(policy_config: Policy) -> int:
     """How many weights the network has."""
-    shapes = jax.eval_shape(lambda: init(policy, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: init(policy_config, jax.random.key(0)))
     return sum(x.size for x in jax.tree.leaves(shapes))
 
 
 def apply(
-    policy: Policy,
+    policy_config: Policy,
     params: Params,
     spec: Spec,
     token: Int[Array, "B L"],
@@ -190,27 +190,29 @@ def apply(
     branched: bool = False,
 ) -> tuple[Float[Array, "B T A V"], Float[Array, "B T A"]]:
     """Logits and values where action tokens (of the branch: label tokens) are predicted, from one pass over whole sequences."""
-    mask = layout.sees(spec, policy.context, branched) & valid[:, None]
-    network = _network(policy, params)
+    mask = layout.attention_mask(spec, policy_config.context, branched) & valid[:, None]
+    network = _network(policy_config, params)
     hidden, _ = network.apply(
-        {"params": params}, token, layout.position(spec, policy.context, branched), mask
+        {"params": params}, token, layout.position(spec, policy_config.context, branched), mask
     )
     return network.apply(
-        {"params": params}, hidden[:, layout.predictor(spec, branched)], method="heads"
+        {"params": params}, hidden[:, layout.predictor_index(spec, branched)], method="heads"
     )
 
 
-def empty_cache(policy: Policy, params: Params, spec: Spec, batch: int) -> Cache:
+def empty_cache(policy_config: Policy, params: Params, spec: Spec, batch: int) -> Cache:
     """A cache for `batch` episodes; in `markov` context it holds the prompt and one turn."""
     block = spec.observation_length + spec.action_length
-    length = spec.prompt_length + block * (1 if policy.context == "markov" else spec.num_turns)
-    shape = (batch, length, policy.heads, policy.width // policy.heads)
-    zeros = (jnp.zeros(shape, _network(policy, params).dtype),) * policy.layers
+    length = spec.prompt_length + block * (
+        1 if policy_config.context == "markov" else spec.num_turns
+    )
+    shape = (batch, length, policy_config.heads, policy_config.width // policy_config.heads)
+    zeros = (jnp.zeros(shape, _network(policy_config, params).dtype),) * policy_config.layers
     return Cache(zeros, zeros, jnp.ones((batch, length), bool))
 
 
 def decode(
-    policy: Policy,
+    policy_config: Policy,
     params: Params,
     cache: Cache,
     token: Int[Array, "B L"],
@@ -220,12 +222,14 @@ def decode(
 
     A token sees the valid positions up to its own.
     """
-    hidden, cache = _read(policy, params, cache, token, index)
-    return *_network(policy, params).apply({"params": params}, hidden[:, -1], method="heads"), cache
+    hidden, cache = _read(policy_config, params, cache, token, index)
+    return *_network(policy_config, params).apply(
+        {"params": params}, hidden[:, -1], method="heads"
+    ), cache
 
 
 def logits_behind(
-    policy: Policy,
+    policy_config: Policy,
     params: Params,
     cache: Cache,
     token: Int[Array, "B L"],
@@ -233,18 +237,20 @@ def logits_behind(
     count: int,
 ) -> Float[Array, "B count V"]:
     """Logits behind each of the last `count` of `token`, which `decode` would read."""
-    hidden, _ = _read(policy, params, cache, token, index)
-    return _network(policy, params).apply({"params": params}, hidden[:, -count:], method="heads")[0]
+    hidden, _ = _read(policy_config, params, cache, token, index)
+    return _network(policy_config, params).apply(
+        {"params": params}, hidden[:, -count:], method="heads"
+    )[0]
 
 
 def _read(
-    policy: Policy, params: Params, cache: Cache, token, index
+    policy_config: Policy, params: Params, cache: Cache, token, index
 ) -> tuple[Float[Array, "B L D"], Cache]:
     """The features behind each token, and the cache behind them."""
     here, there = index + jnp.arange(token.shape[1]), jnp.arange(cache.valid.shape[1])
     mask = cache.valid[:, None] & (there <= here[:, None])
     layers = list(zip(cache.key, cache.value))
-    hidden, new = _network(policy, params).apply(
+    hidden, new = _network(policy_config, params).apply(
         {"params": params}, token, here, mask, layers, index
     )
     return hidden, cache._replace(key=tuple(k for k, _ in new), value=tuple(v for _, v in new))

@@ -15,7 +15,7 @@ from agentic_rl.rollout.rollout import rollout
 
 @lru_cache
 def evaluator(
-    policy: Policy,
+    policy_config: Policy,
     episodes: int,
     attempts: int,
     split: problems.Split,
@@ -27,7 +27,7 @@ def evaluator(
 
     "num_success" is [S, episodes]: successes among each problem's attempts, what pass@k is computed from.
     """
-    one = partial(_evaluate, policy, episodes, attempts, split)
+    one = partial(_evaluate, policy_config, episodes, attempts, split)
 
     def f(task, seed, params, temperature):
         return parallel.over_seeds(
@@ -38,7 +38,7 @@ def evaluator(
 
 
 def _evaluate(
-    policy: Policy,
+    policy_config: Policy,
     episodes: int,
     attempts: int,
     split,
@@ -50,6 +50,6 @@ def _evaluate(
     seed, params = seed_and_params
     key = jax.random.fold_in(jax.random.key(seed), EVALUATE)
     problem = parallel.my_part(jnp.arange(episodes))
-    actor = Sampler(policy, params, temperature)
+    actor = Sampler(policy_config, params, temperature)
     trajectory = parallel.gather(rollout(task, actor, key, problem, attempts, split, seed_axis))
     return metrics.episode_metrics(trajectory) | {"num_success": trajectory.success.sum(1)}

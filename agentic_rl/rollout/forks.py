@@ -36,13 +36,13 @@ def cache_episodes(
 ) -> transformer.Cache:
     """The cache behind all of the episodes [B, ...]: read once, every fork begins with its part of it."""
     spec, prompt = task.spec, _flat(trajectory.prompt)
-    if sampler.policy.context == "markov":
+    if sampler.policy_config.context == "markov":
         return prefill(sampler, spec, prompt)
     token, valid = (_flat(x) for x in layout.tokens(trajectory))
-    cache = transformer.empty_cache(sampler.policy, sampler.params, spec, len(token))._replace(
-        valid=valid
-    )
-    return transformer.decode(sampler.policy, sampler.params, cache, token, 0)[-1]
+    cache = transformer.empty_cache(
+        sampler.policy_config, sampler.params, spec, len(token)
+    )._replace(valid=valid)
+    return transformer.decode(sampler.policy_config, sampler.params, cache, token, 0)[-1]
 
 
 def fork(

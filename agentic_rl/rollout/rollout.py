@@ -38,21 +38,21 @@ def rollout(
     attempts: int = 1,
     split: problems.Split = "train",
     axis_name: tuple[str, ...] | str = (),
-    wanted: Bool[Array, " N"] | None = None,
+    active: Bool[Array, " N"] | None = None,
     keep_states: bool = False,
 ) -> Trajectory:
     """`attempts` episodes at each problem. All attempts share the problem's instance; transitions and choices are their own.
 
     Args:
       axis_name: a vmapped axis over whose members the turn loop ends together (else XLA would copy the cache every turn).
-      wanted: False for problems that are not to be played: their episodes have no turn.
+      active: False for problems that are not to be played: their episodes have no turn.
       keep_states: whether the trajectory holds the task's states.
     """
     spec, count = task.spec, problem_id.shape[0]
     state, step = jax.vmap(lambda k: problems.draw(task, split, k))(
         fold(jax.random.fold_in(key, PROBLEM), problem_id)
     )
-    step = step if wanted is None else step._replace(done=step.done | ~wanted)
+    step = step if active is None else step._replace(done=step.done | ~active)
     attempt_key = fold(jax.random.fold_in(key, ATTEMPT), problem_id)
     attempt_key = jax.vmap(lambda k: fold(k, jnp.arange(attempts)))(attempt_key).ravel()
     prompt, start = _start(task, actor, state, step, attempts, keep_states)
@@ -128,7 +128,7 @@ def room(
     return jnp.where(success | (turns < spec.num_turns) | closed, most - mask.sum((1, 2)), -1)
 
 
-def unless(done: Bool[Array, " B"], new, old):
+def unless_done(done: Bool[Array, " B"], new, old):
     """`old` where an episode is done, `new` elsewhere; for every leaf."""
     return jax.tree.map(
         lambda x, y: jnp.where(done.reshape((-1,) + (1,) * (x.ndim - 1)), y, x), new, old
@@ -140,7 +140,7 @@ def respond(task: Environment, keys, state: State, step: TimeStep, action: Int[A
     mask = until_end(task.spec, action) & ~step.done[:, None]
     action = jnp.where(mask, action, tokens.PAD)
     after = jax.vmap(task.step)(fold(keys, task.spec.action_length), state, action)
-    return action, mask, unless(step.done, after, (state, step))
+    return action, mask, unless_done(step.done, after, (state, step))
 
 
 def _choose(task, actor, keys, prompt, progress: _Progress):
@@ -172,7 +172,7 @@ def _advance(task, keys, progress: _Progress, action: Action) -> _Progress:
         label_mask=label_mask, reward=step.reward, penalty=nothing, success=(), room=(), anchor=jax.vmap(task.anchor)(state),
         potential=jax.vmap(task.potential)(state), is_key=jax.vmap(task.is_key)(state), state=state if progress.record.state else (),
     )  # fmt: skip
-    written = unless(
+    written = unless_done(
         done, written, jax.tree.map(jnp.zeros_like, written)
     )  # as if the loop had ended: others may play on
     record = jax.tree.map(

@@ -49,15 +49,17 @@ def episodes(
 ) -> list[str]:
     """Returns the actor's episodes at the first `count` test problems of the seed, as text; of a mixture so many of each task."""
     key, texts = jax.random.key(seed), []
-    policy, rest = (actor.policy, actor[1:]) if isinstance(actor, Sampler) else (None, actor)
+    policy_config, rest = (
+        (actor.policy_config, actor[1:]) if isinstance(actor, Sampler) else (None, actor)
+    )
     for part in parts(task).values():
-        trajectory = _play(part, policy, rest, key, count)
+        trajectory = _play(part, policy_config, rest, key, count)
         texts += [episode_text(part, trajectory, n) for n in range(count)]
     return texts
 
 
-@partial(jax.jit, static_argnames=("policy", "count"))
-def _play(task: Environment, policy: Policy | None, rest, key, count: int) -> Trajectory:
+@partial(jax.jit, static_argnames=("policy_config", "count"))
+def _play(task: Environment, policy_config: Policy | None, rest, key, count: int) -> Trajectory:
     """Returns episodes at test problems. `rest`: the policy's weights and temperature, so that it is compiled once for all, or an actor."""
-    actor = Sampler(policy, *rest) if policy else rest
+    actor = Sampler(policy_config, *rest) if policy_config else rest
     return rollout(task, actor, key, jnp.arange(count), split="test")

@@ -133,7 +133,7 @@ def collect(
             problem,
             algorithm.attempts,
             axis_name=seed_axis,
-            wanted=wanted,
+            active=wanted,
             keep_states=keep_states,
         )
 
@@ -252,7 +252,7 @@ def credit_metrics(
     log = {"credit_mean": mean, "credit_std": std}
     return log | (
         {"explained_variance": explained_variance(value, trajectory.mask)}
-        if algorithm.values.known
+        if algorithm.values.has_values
         else {}
     )
 

@@ -1,6 +1,6 @@
 """Where values come from: what a credit assignment may know of the expected return before and after each token.
 
-A value source is a config with `__call__(world, trajectory) -> (Value, spent)`, where `spent` says what it cost in turns played
+A value source is a config with `__call__(context, trajectory) -> (Value, spent)`, where `spent` says what it cost in turns played
 and tokens written besides the batch. It says what it is by inheriting from `ValueSource` and overriding its attributes.
 """
 
@@ -21,7 +21,7 @@ Costs = dict[str, Int[Array, ""]]
 class ValueSource:
     """What a value source is; the least there is."""
 
-    known: ClassVar[bool] = False  # are there values at all?
+    has_values: ClassVar[bool] = False  # are there values at all?
     learned: ClassVar[bool] = False  # does a loss train them?
     keeps_states: ClassVar[bool] = (
         False  # does it play on, or count, from the task's states? Then for the task's own reward only
@@ -38,7 +38,7 @@ class ValueContext(NamedTuple):
     """What a value source may ask: the task, the policy, which problems these are, a key, and the vmapped axis of seeds."""
 
     task: Environment
-    policy: transformer.Policy
+    policy_config: transformer.Policy
     params: transformer.Params
     problem: Int[Array, " N"]  # ids, so that no draw depends on the devices
     key: PRNGKeyArray
@@ -54,7 +54,7 @@ class ValueContext(NamedTuple):
 class NoValue(ValueSource):
     """None: credit comes from rewards alone."""
 
-    def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
+    def __call__(self, context: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """Zeros."""
         zeros = jnp.zeros(trajectory.mask.shape)
         return Value(zeros, zeros, jnp.float32(1)), {}

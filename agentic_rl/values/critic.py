@@ -22,15 +22,15 @@ class Critic(ValueSource):
     coefficient: NonNegative = 0.5  # of the value loss
     clip: Distance = 0.2  # how far a value may move from the old one before its loss is flat
 
-    known: ClassVar[bool] = True
+    has_values: ClassVar[bool] = True
     learned: ClassVar[bool] = True
 
-    def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
+    def __call__(self, context: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The critic's values in one pass over the episodes."""
         token, valid = (x.reshape((-1, x.shape[-1])) for x in layout.tokens(trajectory))
-        before = transformer.apply(world.policy, world.params, world.task.spec, token, valid)[
-            1
-        ].reshape(trajectory.mask.shape)
+        before = transformer.apply(
+            context.policy_config, context.params, context.task.spec, token, valid
+        )[1].reshape(trajectory.mask.shape)
         return from_state_values(
             before, token_rewards(trajectory), trajectory.mask, self.discount
         ), {}

@@ -25,13 +25,18 @@ class Exact(ValueSource):
     capacity: Count = 32  # states before a turn of one problem, at most
     chunk: Count = 256  # states that are read at a time: a bound on memory
 
-    known: ClassVar[bool] = True
+    has_values: ClassVar[bool] = True
     keeps_states: ClassVar[bool] = True
 
-    def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
+    def __call__(self, context: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The values; NaN where the states were too many."""
         found = dynamic_programming.solve(
-            world.task, world.policy, world.params, trajectory, self.capacity, self.chunk
+            context.task,
+            context.policy_config,
+            context.params,
+            trajectory,
+            self.capacity,
+            self.chunk,
         )
         return dynamic_programming.values(found, trajectory), {}
 

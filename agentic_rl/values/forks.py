@@ -23,24 +23,27 @@ class Forks(ValueSource):
 
     count: Count = 4  # K, from every turn of every episode; each is charged to the budget
 
-    known: ClassVar[bool] = True
+    has_values: ClassVar[bool] = True
     keeps_states: ClassVar[bool] = True
 
-    def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
+    def __call__(self, context: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The estimated values, and what the forks cost."""
-        sampler = Sampler(world.policy, world.params)
-        cache, turns = cache_episodes(world.task, sampler, trajectory), world.task.spec.num_turns
-        keys = world.keys(trajectory.mask.shape[1])
+        sampler = Sampler(context.policy_config, context.params)
+        cache, turns = (
+            cache_episodes(context.task, sampler, trajectory),
+            context.task.spec.num_turns,
+        )
+        keys = context.keys(trajectory.mask.shape[1])
 
         def one(i):
             return fork(
-                world.task,
+                context.task,
                 sampler,
                 cache,
                 trajectory,
                 i // self.count,
                 fold(keys, i),
-                axis_name=world.seed_axis,
+                axis_name=context.seed_axis,
             )
 
         outcome = jax.lax.map(one, jnp.arange(turns * self.count))
@@ -56,17 +59,19 @@ class Forks(ValueSource):
 class Greedy(ValueSource):
     """The return of the policy's likeliest actions at the same problem, for all turns: a baseline, not a value. (ReMax, 2310.10505)"""
 
-    known: ClassVar[bool] = True
+    has_values: ClassVar[bool] = True
     keeps_states: ClassVar[bool] = True
 
-    def __call__(self, world: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
+    def __call__(self, context: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """The baseline before every token, and what the greedy episodes cost."""
         sampler, one = (
-            Sampler(world.policy, world.params, 0.0),
+            Sampler(context.policy_config, context.params, 0.0),
             jax.tree.map(lambda x: x[:, :1], trajectory),
         )
-        cache = cache_episodes(world.task, sampler, one)
-        outcome = fork(world.task, sampler, cache, one, 0, world.keys(1), axis_name=world.seed_axis)
+        cache = cache_episodes(context.task, sampler, one)
+        outcome = fork(
+            context.task, sampler, cache, one, 0, context.keys(1), axis_name=context.seed_axis
+        )
         before = jnp.broadcast_to(outcome.total[..., None, None], trajectory.mask.shape)
         spent = {"env_steps": outcome.turns, "generated_tokens": outcome.tokens}
         return from_state_values(before, token_rewards(trajectory), trajectory.mask, 1.0), spent

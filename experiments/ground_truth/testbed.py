@@ -370,7 +370,7 @@ def _gains(task, policy_config, params, prompt, solution: dynamic_programming.So
     """The exact change of the expected return after a step of DIVERGENCE nats along each direction."""
     flat, unravel = ravel_pytree(params)
     old, acts = solution.table.log_prob, dynamic_programming.alphabet(task, policy_config)
-    state, place = jax.vmap(lambda g, p: dynamic_programming.visits(acts, g, p))(
+    state, place = jax.vmap(lambda g, p: dynamic_programming.visit_probabilities(acts, g, p))(
         solution.graph, old
     )
     weight = state[..., None] * place[..., len(acts.token) :]

@@ -28,7 +28,7 @@ from agentic_rl.algorithms import swap
 from agentic_rl.config import ConfigError, check
 from agentic_rl.config.ranges import Count, Range
 from agentic_rl.envs.running_sum import RunningSum
-from agentic_rl.metrics import agrees
+from agentic_rl.metrics import matches_expert
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.training.run import WarmStart
 from agentic_rl.types import Task
@@ -101,7 +101,9 @@ class HalfLife(training_study.TrainingStudy):
         policies = self.clones(size, tasks)
         right = {
             name: np.asarray(
-                agrees(training_study.play_test_episodes(policies, task, size, self.problems))
+                matches_expert(
+                    training_study.play_test_episodes(policies, task, size, self.problems)
+                )
             )[:, :, 0]
             for name, task in tasks.items()
         }

@@ -219,7 +219,7 @@ class Judged(rewards.Process):
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """With a reward for each turn that is judged right."""
         right = (
-            metrics.agrees(trajectory) ^ misjudged_turns(trajectory, self.errors)
+            metrics.matches_expert(trajectory) ^ misjudged_turns(trajectory, self.errors)
         ) & trajectory.mask.any(-1)
         return trajectory._replace(reward=trajectory.reward + self.weight * right)
 

@@ -110,7 +110,7 @@ class CallCredit(Group):
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """G/(G−1) · (what counts − its mean over the attempts)."""
         call, attempts = is_call(trajectory), trajectory.reward.shape[1]
-        earned = self.format * call + self.hop * (call & metrics.agrees(trajectory))
+        earned = self.format * call + self.hop * (call & metrics.matches_expert(trajectory))
         before = jnp.cumsum(earned, axis=-1) - earned
         counts = (trajectory.reward + earned).sum(-1, keepdims=True) - (1 - self.past) * before
         return (counts - counts.mean(1, keepdims=True)) * attempts / (attempts - 1)
@@ -255,7 +255,7 @@ def is_call(trajectory: Trajectory) -> Bool[Array, "N G T"]:
 
 def measure_tool_use(played: Trajectory) -> dict[str, Float[np.ndarray, " S"]]:
     """Use of the tool, success, and success behind the right call (NaN without one) of each seed, of episodes [S, N, 1, ...]."""
-    call, agrees = (np.asarray(jax.vmap(f)(played)) for f in (is_call, metrics.agrees))
+    call, agrees = (np.asarray(jax.vmap(f)(played)) for f in (is_call, metrics.matches_expert))
     right, success = (call & agrees).any(-1), np.asarray(played.success)
     with np.errstate(invalid="ignore"):
         reading = (success & right).sum((1, 2)) / right.sum((1, 2))

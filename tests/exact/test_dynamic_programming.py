@@ -332,7 +332,9 @@ def visited(case, n):
     graph, table, _ = at(solved(case).solution, n)
     return jax.device_get(
         compiled(
-            lambda graph, log_prob: dynamic_programming.visits(alphabet(case), graph, log_prob)
+            lambda graph, log_prob: dynamic_programming.visit_probabilities(
+                alphabet(case), graph, log_prob
+            )
         )(graph, table.log_prob)
     )
 

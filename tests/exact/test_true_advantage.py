@@ -64,25 +64,25 @@ def test_forks_agree_with_the_enumeration_within_their_own_error(size):
 @markov_or_not
 def test_it_says_that_it_is_exact_and_of_how_many_states(size):
     counted = {"markov": "2 states", "history": "64 histories"}[size.context]
-    assert truth(RETURNS, size).how == f"exact, by enumeration of up to {counted} a turn"
+    assert truth(RETURNS, size).method == f"exact, by enumeration of up to {counted} a turn"
 
 
 def test_where_states_are_too_many_it_says_so_and_forks():
     assert (
-        truth(RETURNS, MARKOV, capacity=1).how
+        truth(RETURNS, MARKOV, capacity=1).method
         == "256 forks from before each turn (there are 2 states a turn, and capacity is 1)"
     )
 
 
 def test_where_a_policy_that_remembers_writes_several_tokens_it_says_so_and_forks():
-    how = truth(WALK, TINY, forks=2, problems=2).how
-    assert how.startswith("2 forks from before each turn (Walk has actions of 2 tokens: ")
+    method = truth(WALK, TINY, forks=2, problems=2).method
+    assert method.startswith("2 forks from before each turn (Walk has actions of 2 tokens: ")
 
 
 def test_where_a_random_task_lists_nothing_it_says_so_and_forks(monkeypatch):
     monkeypatch.delattr(Walk, "outcomes")
-    how = truth.__wrapped__(WALK, TINY, forks=2, problems=2).how
-    assert how.startswith(
+    method = truth.__wrapped__(WALK, TINY, forks=2, problems=2).method
+    assert method.startswith(
         "2 forks from before each turn (Walk is random and does not list its outcomes"
     )
 
@@ -123,7 +123,7 @@ def test_a_hundred_thousand_states_are_read_in_seconds():
     found = true_advantage(task, size, weights, made, capacity=125)
     jax.block_until_ready(found.value)
     assert (
-        found.how == "exact, by enumeration of up to 125 states a turn"
+        found.method == "exact, by enumeration of up to 125 states a turn"
         and time.perf_counter() - start < 15
     )
     assert np.isfinite(found.advantage).all()

@@ -336,4 +336,4 @@ def test_who_compares_with_the_policy_that_acted_says_so():
         moved = objective(surrogate, (log_prob, old - 0.5, credit, mask)) - objective(
             surrogate, (log_prob, old, credit, mask)
         )
-        assert surrogate.compares == (np.abs(moved).max() > 0), surrogate
+        assert surrogate.uses_ratio == (np.abs(moved).max() > 0), surrogate

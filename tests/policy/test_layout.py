@@ -58,14 +58,14 @@ def may_see(query, key, context):
 def test_a_token_sees_what_the_rule_says(spec, context, branched):
     everything = sequence(spec, branched)
     expected = [[may_see(query, key, context) for key in everything] for query in everything]
-    np.testing.assert_array_equal(layout.sees(spec, context, branched), expected)
+    np.testing.assert_array_equal(layout.attention_mask(spec, context, branched), expected)
 
 
 @every_spec
 def test_an_action_token_is_predicted_from_the_token_before_it(spec):
     everything = sequence(spec)
     for t, a in itertools.product(range(spec.num_turns), range(spec.action_length)):
-        assert everything[layout.predictor(spec)[t, a] + 1] == ("action", t, a)
+        assert everything[layout.predictor_index(spec)[t, a] + 1] == ("action", t, a)
 
 
 @every_spec
@@ -75,7 +75,7 @@ def test_a_label_token_is_predicted_from_the_label_before_it_and_the_first_from_
     everything = sequence(spec, branched=True)
     for t, a in itertools.product(range(spec.num_turns), range(spec.action_length)):
         before = ("label", t, a - 1) if a else ("observation", t, spec.observation_length - 1)
-        assert everything[layout.predictor(spec, branched=True)[t, a]] == before
+        assert everything[layout.predictor_index(spec, branched=True)[t, a]] == before
 
 
 @every_spec
@@ -85,7 +85,7 @@ def test_positions_count_the_story_that_a_token_sees(spec):
     )
     for i, token in enumerate(sequence(spec, branched=True)):
         seen = [
-            layout.sees(spec, context, branched=True)[i].sum() - 1
+            layout.attention_mask(spec, context, branched=True)[i].sum() - 1
             for context in ("history", "markov")
         ]
         assert [history[i], markov[i]] == seen, token

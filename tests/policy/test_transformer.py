@@ -116,10 +116,13 @@ def test_logits_and_values_depend_on_exactly_the_tokens_they_may_see(context, br
     """Causality by gradient: position l reads row l of an untied embedding, so that row's gradient is the position's influence."""
     task, of = Walk(num_turns=3), replace(TINY, context=context, tied=False)
     spec, params = task.spec, weights(of)
-    sees, predictor = layout.sees(spec, context, branched), layout.predictor(spec, branched)
+    sees, predictor = (
+        layout.attention_mask(spec, context, branched),
+        layout.predictor_index(spec, branched),
+    )
     length = len(sees)
     valid = (
-        jnp.ones((1, length), bool).at[0, layout.predictor(spec)[1, 2]].set(False)
+        jnp.ones((1, length), bool).at[0, layout.predictor_index(spec)[1, 2]].set(False)
     )  # one token of turn 1 is padding
     project = [
         jax.random.normal(jax.random.key(i), shape)

@@ -180,7 +180,7 @@ def test_every_number_on_the_page_is_the_one_computed_directly(call, saved, tmp_
         "true value": truth.value.before[0, ..., 0], "true advantage": truth.advantage[0, ..., 0],
     }  # fmt: skip
     cells, turns = page.cells(), alive[episode].sum()
-    assert len(cells) == len(direct) * turns and truth.how in page.words and truth.how in out
+    assert len(cells) == len(direct) * turns and truth.method in page.words and truth.method in out
     for (name, t, a), (word, number, error) in cells.items():
         assert (a, word, error) == (0, tokens.text([played.action[0, episode, t, 0]]), 0.0)
         assert number == close(direct[name][episode, t]), (name, t)

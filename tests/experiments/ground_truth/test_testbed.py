@@ -182,7 +182,7 @@ def test_a_fitted_critic_explains_returns_and_changes_no_action():
             here,
             algorithm_with(
                 here,
-                credit=GAE(lambda_=1.0, whiten=False) if critic.known else RewardToGo(),
+                credit=GAE(lambda_=1.0, whiten=False) if critic.has_values else RewardToGo(),
                 values=critic,
             ),
         )

@@ -7,7 +7,7 @@ import pytest
 
 from agentic_rl.config import ConfigError
 from agentic_rl.envs.running_sum import RunningSum
-from agentic_rl.metrics import agrees
+from agentic_rl.metrics import matches_expert
 from agentic_rl.policy import layout, transformer
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
@@ -27,7 +27,7 @@ TASK = RunningSum(num_turns=6, feedback=True)
 
 def test_half_of_the_authors_are_careless_and_each_of_them_throughout():
     episodes = rollout(TASK, Authors(noise=1.0), jax.random.key(0), jnp.arange(400), attempts=2)
-    errors = np.asarray(~agrees(episodes)).sum(-1)
+    errors = np.asarray(~matches_expert(episodes)).sum(-1)
     assert (errors > 0).mean() == pytest.approx(0.5, abs=0.06) and errors[
         errors > 0
     ].mean() == pytest.approx(0.9 * 6, abs=0.1)
@@ -45,7 +45,7 @@ def test_chances_are_read_behind_as_many_wrong_answers_as_asked():
     label = np.asarray(shown.label[:, 0, :, 0])
     by_hand = [[chance[i, t, label[i, t]] for t in range(6)] for i in range(32)]
     np.testing.assert_allclose(found[1], np.mean(by_hand, axis=0), rtol=1e-5)
-    assert (~np.asarray(agrees(shown))).mean() == pytest.approx(0.45, abs=0.1)
+    assert (~np.asarray(matches_expert(shown))).mean() == pytest.approx(0.45, abs=0.1)
 
 
 def test_without_marks_a_turn_read_alone_does_not_know_of_errors():
@@ -65,7 +65,7 @@ def test_every_agent_learns_by_a_row_of_its_own():
     )
     assert (
         isinstance(algorithm_for("mixed", 0.3).actor, Authors)
-        and not algorithm_for("rloo", 0.5).values.known
+        and not algorithm_for("rloo", 0.5).values.has_values
     )
 
 
