@@ -10,7 +10,7 @@ import pytest
 from agentic_rl.config import ConfigError
 from experiments import reproduce
 from experiments.harness import study
-from tests.experiments.harness.test_study import Toy, here  # noqa: F401
+from tests.experiments.toy_study import Toy
 
 
 def test_every_study_is_found_by_its_module():
@@ -26,11 +26,13 @@ def test_every_study_is_found_by_its_module():
     )
 
 
-def test_the_page_shows_verdicts_figures_and_where_they_come_from(here, monkeypatch, capsys):  # noqa: F811
+def test_the_page_shows_verdicts_figures_and_where_they_come_from(
+    study_folder, monkeypatch, capsys
+):
     monkeypatch.setattr(reproduce, "studies", lambda: {"toy": Toy(), "absent": Toy()})
-    study.run(Toy(), ["--out", str(here / "toy"), "--numbers", "4", "5"])
-    assert reproduce.main(["--no-measure", "--out", str(here)]) == 0
-    page, table = ((here / name).read_text() for name in ("index.html", "README.md"))
+    study.run(Toy(), ["--out", str(study_folder / "toy"), "--numbers", "4", "5"])
+    assert reproduce.main(["--no-measure", "--out", str(study_folder)]) == 0
+    page, table = ((study_folder / name).read_text() for name in ("index.html", "README.md"))
     assert (
         "<strong>supported</strong>: Squares are positive." in page
         and 'alt="Squares numbers. (toy)"' in page

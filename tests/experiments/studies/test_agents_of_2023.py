@@ -10,7 +10,6 @@ from experiments.harness import study
 from experiments.harness.failure_modes import MODES, after_early_error, off_goal, ratio, repeats
 from experiments.reports import figures, sweep
 from experiments.studies.agents_of_2023 import LOOPS, MORE, RL, SUPERVISED, AgentsOf2023
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 SEEDS = range(5)
 
@@ -116,9 +115,9 @@ def test_names_of_any_length_fit_the_legend():
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(AgentsOf2023(), ["--quick", "--out", str(here)]) == 0
+def test_the_command_runs(study_folder):
+    assert study.run(AgentsOf2023(), ["--quick", "--out", str(study_folder)]) == 0
     assert all(
-        (here / name).exists()
+        (study_folder / name).exists()
         for name in ("results.csv", "table.md", "agents_of_2023.png", "failures.png")
     )

@@ -15,7 +15,6 @@ from experiments.studies.bits_per_episode import (
     exponent,
     first,
 )
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 ANSWERS, SEEDS = (4, 16, 256), range(5)
 
@@ -110,8 +109,11 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(BitsPerEpisode(), ["--quick", "--out", str(here)]) == 0
+def test_the_command_runs(study_folder):
+    assert study.run(BitsPerEpisode(), ["--quick", "--out", str(study_folder)]) == 0
     assert np.all(
-        [(here / name).exists() for name in ("results.csv", "table.md", "bits_per_episode.png")]
+        [
+            (study_folder / name).exists()
+            for name in ("results.csv", "table.md", "bits_per_episode.png")
+        ]
     )

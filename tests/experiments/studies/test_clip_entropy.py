@@ -7,7 +7,6 @@ import pytest
 from agentic_rl.config import ConfigError
 from experiments.harness import study
 from experiments.studies.clip_entropy import NONE, SIDES, ClipEntropy, beside, overall
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 SEEDS, LEVELS, RATES = range(5), (0.1, 0.2), (1e-3, 5e-4)
 
@@ -91,8 +90,8 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(ClipEntropy(), ["--quick", "--out", str(here)]) == 0
+def test_the_command_runs(study_folder):
+    assert study.run(ClipEntropy(), ["--quick", "--out", str(study_folder)]) == 0
     assert np.all(
-        [(here / name).exists() for name in ("results.csv", "table.md", "clip_entropy.png")]
+        [(study_folder / name).exists() for name in ("results.csv", "table.md", "clip_entropy.png")]
     )

@@ -6,7 +6,6 @@ import pytest
 from agentic_rl.config import ConfigError
 from experiments.harness import study
 from experiments.studies.composition import ARMS, NEW, Composition, gain_on_known_pairs
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 
 def made(**success):
@@ -68,8 +67,8 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(Composition(), ["--quick", "--out", str(here)]) == 0
+def test_the_command_runs(study_folder):
+    assert study.run(Composition(), ["--quick", "--out", str(study_folder)]) == 0
     assert np.all(
-        [(here / name).exists() for name in ("results.csv", "table.md", "composition.png")]
+        [(study_folder / name).exists() for name in ("results.csv", "table.md", "composition.png")]
     )

@@ -12,7 +12,6 @@ from experiments.reports import report
 from experiments.reports.credit_figures import episode, heat_maps
 from experiments.studies import credit_bench
 from experiments.studies.credit_bench import CreditBench, estimators, mean_of_seeds, verdicts
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 TASKS, LEVELS = ("chain_pit", "key_door"), (0.05, 0.95)
 COLUMNS = dict(pearson=0.5, snr=0.0, env_steps=1.0, success=0.5) | {
@@ -127,14 +126,14 @@ def test_a_bench_that_cannot_measure_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_measures_draws_and_judges(here, monkeypatch):  # noqa: F811
+def test_the_command_measures_draws_and_judges(study_folder, monkeypatch):
     names = ("leave_one_out", "oracle", "gigpo", "centred", "4 forks (VinePPO)")
     monkeypatch.setattr(
         credit_bench, "estimators", lambda *a: {name: estimators()[name] for name in names}
     )
-    assert study.run(CreditBench(), ["--quick", "--out", str(here)]) == 0
-    assert {r["estimator"] for r in report.read_csv(here / "results.csv")} == set(names)
-    assert {p.name for p in here.iterdir()} >= {
+    assert study.run(CreditBench(), ["--quick", "--out", str(study_folder)]) == 0
+    assert {r["estimator"] for r in report.read_csv(study_folder / "results.csv")} == set(names)
+    assert {p.name for p in study_folder.iterdir()} >= {
         "table.md",
         "made_by.json",
         "heat_maps.png",

@@ -15,7 +15,6 @@ from experiments.studies.state_recurrence import StateRecurrence, coverage
 from experiments.studies.success_crossover import SuccessCrossover
 from experiments.studies.vine_budget import CRITIC, RLOO, VineBudget
 from tests.experiments.ground_truth.test_testbed import bed
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 STUDIES = (DelayedReward, SuccessCrossover, VineBudget, StateRecurrence, CriticLambda)
 SEEDS = range(5)
@@ -156,25 +155,25 @@ def test_by_seed_wants_one_record_for_each():
 
 
 def test_what_happened_recurs_less_than_what_is_seen():
-    here = bed(shape=(8, 2, 4))  # noqa: F811
+    small_bed = bed(shape=(8, 2, 4))
     state, at, seen, history = (
-        coverage(here, same) for same in ("state", "seen at that turn", "seen", "history")
+        coverage(small_bed, same) for same in ("state", "seen at that turn", "seen", "history")
     )
     assert seen >= at >= state >= history > 0
 
 
 def test_wrong_values_without_an_error_are_the_exact_ones_that_were_earned():
-    here = bed()  # noqa: F811
-    right, wrong = (testbed.values(here, source)[0] for source in (Exact(), Wrong()))
+    small_bed = bed()
+    right, wrong = (testbed.values(small_bed, source)[0] for source in (Exact(), Wrong()))
     shrunk, noisy = (
-        testbed.values(here, source)[0] for source in (Wrong(shrink=0.5), Wrong(noise=0.2))
+        testbed.values(small_bed, source)[0] for source in (Wrong(shrink=0.5), Wrong(noise=0.2))
     )
     np.testing.assert_allclose(wrong.before, right.before, atol=1e-6)
     np.testing.assert_allclose(shrunk.before, 0.5 * right.before, atol=1e-6)
-    error = (noisy.before - right.before)[here.mask]
+    error = (noisy.before - right.before)[small_bed.mask]
     assert 0.05 < error.std() < 0.4
-    for state in np.unique(here.state[here.mask]):
-        assert np.ptp(error[here.state[here.mask] == state]) < 1e-5
+    for state in np.unique(small_bed.state[small_bed.mask]):
+        assert np.ptp(error[small_bed.state[small_bed.mask] == state]) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -203,15 +202,15 @@ def test_what_cannot_be_asked_is_refused_with_what_to_do(which, flags, words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", STUDIES)
-def test_each_command_measures_draws_and_judges(which, here):  # noqa: F811
-    assert study.run(which(), ["--quick", "--out", str(here)]) == 0
-    made = {p.name for p in here.iterdir()}
+def test_each_command_measures_draws_and_judges(which, study_folder):
+    assert study.run(which(), ["--quick", "--out", str(study_folder)]) == 0
+    made = {p.name for p in study_folder.iterdir()}
     assert {"results.csv", "table.md", "made_by.json"} < made and any(
         name.endswith(".png") for name in made
     )
     assert (
-        which.claim in (here / "table.md").read_text()
-        and len(report.read_csv(here / "results.csv")) > 4
+        which.claim in (study_folder / "table.md").read_text()
+        and len(report.read_csv(study_folder / "results.csv")) > 4
     )
 
 

@@ -18,7 +18,6 @@ from experiments.studies.dapo_recipe import (
     score,
     success_at_equal_steps,
 )
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 OTHERS = [part for part in PARTS if part != SAMPLING]
 
@@ -103,6 +102,8 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(DapoRecipe(), ["--quick", "--out", str(here)]) == 0
-    assert all((here / name).exists() for name in ("results.csv", "table.md", "dapo_recipe.png"))
+def test_the_command_runs(study_folder):
+    assert study.run(DapoRecipe(), ["--quick", "--out", str(study_folder)]) == 0
+    assert all(
+        (study_folder / name).exists() for name in ("results.csv", "table.md", "dapo_recipe.png")
+    )

@@ -23,7 +23,6 @@ from experiments.studies.forgetting import (
     measure_forgetting,
     r_squared,
 )
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 DROPS = {"sft": 0.4, "oracle_sft": 0.2, "rft": 0.2, "rloo": 0.2, "rloo_kl": 0.1}
 
@@ -167,8 +166,8 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(Forgetting(), ["--quick", "--out", str(here)]) == 0
+def test_the_command_runs(study_folder):
+    assert study.run(Forgetting(), ["--quick", "--out", str(study_folder)]) == 0
     assert np.all(
-        [(here / name).exists() for name in ("results.csv", "table.md", "forgetting.png")]
+        [(study_folder / name).exists() for name in ("results.csv", "table.md", "forgetting.png")]
     )

@@ -20,7 +20,6 @@ from experiments.studies.group_size import (
     algorithm_for,
     best,
 )
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 
 def records(rloo=(0.3, 0.6), gigpo=(0.3, 0.5), critic=0.4, forks=0.4, wobble=0.01):
@@ -127,6 +126,8 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(GroupSize(), ["--quick", "--out", str(here)]) == 0
-    assert all((here / name).exists() for name in ("results.csv", "table.md", "group_size.png"))
+def test_the_command_runs(study_folder):
+    assert study.run(GroupSize(), ["--quick", "--out", str(study_folder)]) == 0
+    assert all(
+        (study_folder / name).exists() for name in ("results.csv", "table.md", "group_size.png")
+    )

@@ -10,7 +10,6 @@ from experiments.ground_truth.enumeration import group_weight
 from experiments.harness import study
 from experiments.pages import bias_page
 from experiments.studies.grpo_biases import CREDITS, GrpoBiases, closed_form, push, weight
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 GROUPS, CHANCES = (2, 8, 32), (0.01, 0.5)
 
@@ -83,8 +82,8 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(GrpoBiases(), ["--quick", "--out", str(here)]) == 0
+def test_the_command_runs(study_folder):
+    assert study.run(GrpoBiases(), ["--quick", "--out", str(study_folder)]) == 0
     assert np.all(
-        [(here / name).exists() for name in ("results.csv", "table.md", "grpo_biases.png")]
+        [(study_folder / name).exists() for name in ("results.csv", "table.md", "grpo_biases.png")]
     )

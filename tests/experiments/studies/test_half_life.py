@@ -7,7 +7,6 @@ import scipy.stats
 from agentic_rl.config import ConfigError
 from experiments.harness import study
 from experiments.studies.half_life import HalfLife, Law, constant, measure_survival, weibull
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 
 def drawn(rates, episodes, turns=24):
@@ -127,6 +126,8 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(HalfLife(), ["--quick", "--out", str(here)]) == 0
-    assert np.all([(here / name).exists() for name in ("results.csv", "table.md", "half_life.png")])
+def test_the_command_runs(study_folder):
+    assert study.run(HalfLife(), ["--quick", "--out", str(study_folder)]) == 0
+    assert np.all(
+        [(study_folder / name).exists() for name in ("results.csv", "table.md", "half_life.png")]
+    )

@@ -6,7 +6,6 @@ import pytest
 from agentic_rl.config import ConfigError
 from experiments.harness import study
 from experiments.studies.horizon import Horizon, slope
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 HORIZONS, ERROR = (4, 8, 16, 32), 0.01
 DEFAULT = {
@@ -85,6 +84,8 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(Horizon(), ["--quick", "--out", str(here)]) == 0
-    assert all((here / name).exists() for name in ("results.csv", "table.md", "horizon.png"))
+def test_the_command_runs(study_folder):
+    assert study.run(Horizon(), ["--quick", "--out", str(study_folder)]) == 0
+    assert all(
+        (study_folder / name).exists() for name in ("results.csv", "table.md", "horizon.png")
+    )

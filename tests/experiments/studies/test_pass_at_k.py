@@ -23,7 +23,6 @@ from experiments.studies.pass_at_k import (
     pass_at,
     plot_results,
 )
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 SEEDS = range(5)
 
@@ -131,11 +130,11 @@ def test_the_chance_of_a_pass_is_how_often_attempts_succeed():
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(PassAtK(), ["--quick", "--out", str(here)]) == 0
+def test_the_command_runs(study_folder):
+    assert study.run(PassAtK(), ["--quick", "--out", str(study_folder)]) == 0
     assert np.all(
         [
-            (here / name).exists()
+            (study_folder / name).exists()
             for name in ("results.csv", "table.md", "pass_at_k_sort_digits.png")
         ]
     )

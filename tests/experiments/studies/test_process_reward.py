@@ -23,7 +23,6 @@ from experiments.studies.process_reward import (
     misjudged_turns,
     slope,
 )
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 HORIZONS = (4, 8, 16)
 
@@ -143,6 +142,8 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(ProcessReward(), ["--quick", "--out", str(here)]) == 0
-    assert all((here / name).exists() for name in ("results.csv", "table.md", "process_reward.png"))
+def test_the_command_runs(study_folder):
+    assert study.run(ProcessReward(), ["--quick", "--out", str(study_folder)]) == 0
+    assert all(
+        (study_folder / name).exists() for name in ("results.csv", "table.md", "process_reward.png")
+    )

@@ -12,7 +12,6 @@ from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
 from experiments.harness import study
 from experiments.studies.rule_shift import ARMS, MORE, SHIFTED, SHOWN, RuleShift, fluent, under
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 
 def episodes(task):
@@ -112,8 +111,8 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(RuleShift(), ["--quick", "--out", str(here)]) == 0
+def test_the_command_runs(study_folder):
+    assert study.run(RuleShift(), ["--quick", "--out", str(study_folder)]) == 0
     assert np.all(
-        [(here / name).exists() for name in ("results.csv", "table.md", "rule_shift.png")]
+        [(study_folder / name).exists() for name in ("results.csv", "table.md", "rule_shift.png")]
     )

@@ -20,7 +20,6 @@ from experiments.studies.self_conditioning import (
     answers,
     slope,
 )
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 TASK = RunningSum(num_turns=6, feedback=True)
 
@@ -135,8 +134,11 @@ def test_agents_are_told_in_the_legend():
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(SelfConditioning(), ["--quick", "--out", str(here)]) == 0
+def test_the_command_runs(study_folder):
+    assert study.run(SelfConditioning(), ["--quick", "--out", str(study_folder)]) == 0
     assert np.all(
-        [(here / name).exists() for name in ("results.csv", "table.md", "self_conditioning.png")]
+        [
+            (study_folder / name).exists()
+            for name in ("results.csv", "table.md", "self_conditioning.png")
+        ]
     )

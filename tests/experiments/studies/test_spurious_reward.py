@@ -17,7 +17,6 @@ from experiments.studies.spurious_reward import (
     signs,
     together,
 )
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 SEEDS, YOUDEN, MEANS = range(5), (-0.2, 0.0, 0.2), (0.3, 0.5)
 
@@ -117,8 +116,11 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(SpuriousReward(), ["--quick", "--out", str(here)]) == 0
+def test_the_command_runs(study_folder):
+    assert study.run(SpuriousReward(), ["--quick", "--out", str(study_folder)]) == 0
     assert np.all(
-        [(here / name).exists() for name in ("results.csv", "table.md", "spurious_reward.png")]
+        [
+            (study_folder / name).exists()
+            for name in ("results.csv", "table.md", "spurious_reward.png")
+        ]
     )

@@ -23,7 +23,6 @@ from experiments.studies.turn_reward import (
     lost,
     measure_tool_use,
 )
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 CHANCES = (0.1, 0.5)
 
@@ -162,8 +161,8 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(TurnReward(), ["--quick", "--out", str(here)]) == 0
+def test_the_command_runs(study_folder):
+    assert study.run(TurnReward(), ["--quick", "--out", str(study_folder)]) == 0
     assert np.all(
-        [(here / name).exists() for name in ("results.csv", "table.md", "turn_reward.png")]
+        [(study_folder / name).exists() for name in ("results.csv", "table.md", "turn_reward.png")]
     )

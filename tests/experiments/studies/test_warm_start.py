@@ -10,7 +10,6 @@ from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
 from experiments.harness import study
 from experiments.studies.warm_start import ROWS, TASK, WarmStart, better, lead, noise, slope
-from tests.experiments.harness.test_study import here  # noqa: F401
 
 BEGAN = {0.0: -4.0, 0.1: 1.0, 0.5: 2.0, 0.9: 4.0}  # log odds
 
@@ -95,6 +94,8 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 
 
 @pytest.mark.slow
-def test_the_command_runs(here):  # noqa: F811
-    assert study.run(WarmStart(), ["--quick", "--out", str(here)]) == 0
-    assert all((here / name).exists() for name in ("results.csv", "table.md", "warm_start.png"))
+def test_the_command_runs(study_folder):
+    assert study.run(WarmStart(), ["--quick", "--out", str(study_folder)]) == 0
+    assert all(
+        (study_folder / name).exists() for name in ("results.csv", "table.md", "warm_start.png")
+    )
