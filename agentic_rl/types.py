@@ -11,6 +11,7 @@ False mask. Running out of turns is failure; `room` tells it from an end. There 
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 State = Any
@@ -42,6 +43,11 @@ class TimeStep(NamedTuple):
     reward: Float[Array, ""]  # caused by the action just taken
     done: Bool[Array, ""]  # the episode is over; it absorbs
     success: Bool[Array, ""]  # the verifier's verdict: the goal is reached (final once done)
+
+
+def restart(observation: Int[Array, " O"]) -> TimeStep:
+    """Returns the time step with which an episode begins: no reward, and not done."""
+    return TimeStep(observation, jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
 
 
 class Trajectory(NamedTuple):

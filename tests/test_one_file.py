@@ -93,7 +93,7 @@ def run(copy, *command):
 
 def test_a_new_file_is_a_new_task_that_keeps_the_contract_and_can_be_watched(copy):
     (copy / "agentic_rl" / "envs" / "echo.py").write_text(ECHO)
-    tested = run(copy, "pytest", "-q", "-p", "no:xdist", "tests/test_envs.py", "-k", "Echo")
+    tested = run(copy, "pytest", "-q", "-p", "no:xdist", "tests/envs/test_envs.py", "-k", "Echo")
     assert tested.returncode == 0 and "passed" in tested.stdout, tested.stdout[-2000:]
     watched = run(copy, "experiments.watch", "echo", "--episodes", "1")
     assert watched.returncode == 0 and "success, return 1.0" in watched.stdout, watched.stderr

@@ -30,7 +30,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.config.ranges import Count, OneToken
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 SYMBOLS = 16
 SCRAMBLED = (
@@ -120,9 +120,7 @@ class ChainPit:
             else jnp.int32(0)
         )
         state = State(symbol, rule, slip, jnp.int32(0), jnp.int32(0))
-        return state, TimeStep(
-            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self._observe(state))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         pairs = jnp.stack([tokens.entity(jnp.arange(SYMBOLS)), tokens.value(state.rule)], axis=1)

@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.config.ranges import Count, Range
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 SYMBOLS = 8
 MOVES = {
@@ -106,9 +106,7 @@ class Compose:
         for f in function:
             string.append(self._apply(f, string[-1]))
         state = State(jnp.stack(function), jnp.stack(string), jnp.int32(0), string[0])
-        return state, TimeStep(
-            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self._observe(state))
 
     def _apply(self, function: Int[Array, ""], string: Int[Array, " L"]) -> Int[Array, " L"]:
         """Every function moves symbols, then maps them; one of the two is always the identity."""

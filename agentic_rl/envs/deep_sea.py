@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import config
 from agentic_rl.config.ranges import Range, Seed
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 
 class State(NamedTuple):
@@ -74,9 +74,7 @@ class DeepSea:
         rule = drawn if self.rule == "prompt" else jax.random.key(self.scramble)
         right = jax.random.bernoulli(rule, 0.5, (self.size, self.size)).astype(jnp.int32)
         state = State(jax.random.randint(name, (2,), 0, 16), right, jnp.int32(0), jnp.int32(0))
-        return state, TimeStep(
-            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self._observe(state))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         parts = (
@@ -91,13 +89,15 @@ class DeepSea:
         place = place if self._digits == 1 else jnp.stack([place // 10, place % 10], axis=1).ravel()
         return jnp.concatenate([jnp.array([tokens.OBS]), tokens.value(place)])
 
-    def _right(self, state: State) -> Int[Array, ""]:
+    def _right_action(self, state: State) -> Int[Array, ""]:
         return state.right[jnp.minimum(state.row, self.size - 1), state.column]
 
     def step(
         self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
     ) -> tuple[State, TimeStep]:
-        goes_right = (action[0] == tokens.value(self._right(state))) & (state.row < self.size)
+        goes_right = (action[0] == tokens.value(self._right_action(state))) & (
+            state.row < self.size
+        )
         success = goes_right & (state.column == self.size - 1)
         column = jnp.clip(state.column + jnp.where(goes_right, 1, -1), 0, self.size - 1)
         state = state._replace(row=state.row + 1, column=column)
@@ -111,7 +111,7 @@ class DeepSea:
 
     def expert(self, state: State) -> Int[Array, " A"]:
         """Right on the diagonal; off it, where the treasure is out of reach, left, which costs nothing."""
-        right = self._right(state)
+        right = self._right_action(state)
         return tokens.value(jnp.where(self._on_course(state), right, 1 - right))[None]
 
     def anchor(self, state: State) -> Int[Array, ""]:

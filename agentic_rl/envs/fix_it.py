@@ -30,7 +30,7 @@ from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.config.ranges import NonNegative, OneToken, Range
 from agentic_rl.envs.parts.identity import identity
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 
 class State(NamedTuple):
@@ -42,7 +42,7 @@ class State(NamedTuple):
     wrong: Bool[Array, " L"]  # another digit than the rule's was meant for this place
     written: Int[Array, ""]  # places, from the first on
     known: Int[Array, ""]  # places known to be right, from the first on
-    found: Bool[Array, ""]  # and the place after them is known to be wrong
+    error_found: Bool[Array, ""]  # and the place after them is known to be wrong
     turn: Int[Array, ""]
 
 
@@ -91,23 +91,21 @@ class FixIt:
         start, stride = jax.random.randint(rule, (2,), 0, self.modulus)
         slip, zero = jax.random.bernoulli(slip, self.slip, (self.num_digits,)), jnp.int32(0)
         state = State(start, stride, slip, jnp.zeros_like(slip), zero, zero, jnp.bool_(False), zero)
-        return state, TimeStep(
-            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self._observe(state))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         return jnp.stack(
             [jnp.int32(tokens.BOS), tokens.value(state.start), tokens.value(state.stride)]
         )
 
-    def _left(self, state: State) -> Int[Array, ""]:
+    def _turns_left(self, state: State) -> Int[Array, ""]:
         return self.spec.num_turns - state.turn
 
     def _observe(self, state: State) -> Int[Array, " O"]:
         place = jnp.stack([state.written, state.known])
         place = jnp.where(place < self.num_digits, tokens.entity(place), tokens.DONE)
-        clock = tokens.value(jnp.clip(self._left(state), 0, 15))
-        return jnp.stack([jnp.where(state.found, tokens.FAIL, tokens.OK), *place, clock])
+        clock = tokens.value(jnp.clip(self._turns_left(state), 0, 15))
+        return jnp.stack([jnp.where(state.error_found, tokens.FAIL, tokens.OK), *place, clock])
 
     def _digit(self, state: State, place: Int[Array, ""]) -> Int[Array, ""]:
         """The token that belongs there."""
@@ -117,7 +115,7 @@ class FixIt:
         self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
     ) -> tuple[State, TimeStep]:
         verb, short = action[0], (action[1] == tokens.END) & (action[2] == tokens.PAD)
-        fixes = state.found & (verb == tokens.FIX) & (action[1] == tokens.entity(state.known))
+        fixes = state.error_found & (verb == tokens.FIX) & (action[1] == tokens.entity(state.known))
         digit = jnp.where(fixes, action[2], verb)
         is_digit = (digit >= tokens.VALUE) & (digit < tokens.VALUE + self.modulus)
         fixes, writes = fixes & is_digit, short & is_digit & (state.written < self.num_digits)
@@ -131,10 +129,10 @@ class FixIt:
         known = jnp.where(
             checks, jnp.where(bad.any(), jnp.argmax(bad), written), state.known + mends
         )
-        found = jnp.where(checks, bad.any(), state.found & ~mends)
+        error_found = jnp.where(checks, bad.any(), state.error_found & ~mends)
         turn = jnp.where(submits, self.spec.num_turns, state.turn + 1)
         state = state._replace(
-            slip=slip, wrong=wrong, written=written, known=known, found=found, turn=turn
+            slip=slip, wrong=wrong, written=written, known=known, error_found=error_found, turn=turn
         )
         success = submits & (written == self.num_digits) & ~bad.any()
         reward = (success - self.check_cost * checks).astype(jnp.float32)
@@ -147,24 +145,26 @@ class FixIt:
         )
         num_wrong = jnp.sum(state.wrong)
         doubts = (state.known < self.num_digits) & ((num_wrong > 0) | (self.slip > 0))
-        mendable = (self._left(state) - 1) // 2  # each takes CHECK and FIX, and SUBMIT is last
+        mendable = (
+            self._turns_left(state) - 1
+        ) // 2  # each takes CHECK and FIX, and SUBMIT is last
         ending = jnp.where(
             doubts & (mendable >= jnp.maximum(num_wrong, 1)), tokens.CHECK, tokens.SUBMIT
         )
         verb = jnp.where(state.written < self.num_digits, self._digit(state, state.written), ending)
         return jnp.where(
-            state.found, fix, jnp.stack([verb, jnp.int32(tokens.END), jnp.int32(tokens.PAD)])
+            state.error_found, fix, jnp.stack([verb, jnp.int32(tokens.END), jnp.int32(tokens.PAD)])
         )
 
     def anchor(self, state: State) -> Int[Array, ""]:
         """All that changes, slips aside, which are hidden."""
-        return identity(state.turn, state.written, state.known, state.found, state.wrong)
+        return identity(state.turn, state.written, state.known, state.error_found, state.wrong)
 
     def potential(self, state: State) -> Float[Array, ""]:
         """What the expert will get from here, slips to come and still unseen included."""
-        place, known = jnp.arange(self.num_digits), state.known + state.found
+        place, known = jnp.arange(self.num_digits), state.known + state.error_found
         left = (
-            self._left(state) - (self.num_digits - state.written) - state.found
+            self._turns_left(state) - (self.num_digits - state.written) - state.error_found
         )  # once all is written and what is found fixed
         mendable = (left - 1) // 2
         wrong, bad = state.wrong & (place >= known), (state.wrong | state.slip) & (place >= known)
@@ -195,7 +195,7 @@ class FixIt:
         actions = jnp.array([(*word, tokens.END, tokens.PAD)[:3] for word in words])
         after, step = jax.vmap(lambda action: self.step(jax.random.key(0), state, action))(actions)
         values = step.reward + jnp.where(step.done, 0.0, jax.vmap(self.potential)(after))
-        return (values.min() < self.potential(state) - 1e-6) & (self._left(state) > 0)
+        return (values.min() < self.potential(state) - 1e-6) & (self._turns_left(state) > 0)
 
     def longer(self, factor: int) -> "FixIt":
         """The same task with `factor` times as many digits, and turns to mend them all."""

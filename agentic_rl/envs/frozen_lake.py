@@ -29,7 +29,7 @@ from agentic_rl.config import check, config
 from agentic_rl.config.ranges import Count, Probability, Range
 from agentic_rl.envs.parts import grid
 from agentic_rl.envs.parts.planning import Plan, plan
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 LETTERS = {tokens.EMPTY: "F", tokens.FAIL: "H", tokens.DONE: "G"}
 
@@ -80,9 +80,7 @@ class FrozenLake:
         corners = jnp.array([0, self.size**2 - 1])
         ice = jax.random.uniform(key, (self.size**2,)).at[corners].set(1.0)  # how thick it is
         state = self._begin(ice < jnp.minimum(self.hole, self._thinnest(ice)))
-        return state, TimeStep(
-            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self._observe(state))
 
     def _thinnest(self, ice: Float[Array, " C"]) -> Float[Array, ""]:
         """The thinnest ice on the way whose thinnest ice is thickest, among the ways of `num_turns` moves."""
@@ -147,22 +145,22 @@ class FrozenLake:
         success, done = self._is_over(state)
         return state, TimeStep(self._observe(state), success.astype(jnp.float32), done, success)
 
-    def _left(self, state: State) -> Int[Array, ""]:
+    def _turns_left(self, state: State) -> Int[Array, ""]:
         return jnp.maximum(self.num_turns - state.turn, 0)
 
     def expert(self, state: State) -> Int[Array, " A"]:
-        return jnp.array(grid.MOVES)[state.plan.move[self._left(state), state.cell]][None]
+        return jnp.array(grid.MOVES)[state.plan.move[self._turns_left(state), state.cell]][None]
 
     def anchor(self, state: State) -> Int[Array, ""]:
         return state.turn * self.size**2 + state.cell
 
     def potential(self, state: State) -> Float[Array, ""]:
         """The expert's expected return from here."""
-        return state.plan.value[self._left(state), state.cell]
+        return state.plan.value[self._turns_left(state), state.cell]
 
     def is_key(self, state: State) -> Bool[Array, ""]:
         """Where a move can lead into a hole or, when turns are short, too far from the goal."""
-        return state.plan.is_key[self._left(state), state.cell]
+        return state.plan.is_key[self._turns_left(state), state.cell]
 
     def longer(self, factor: int) -> "FrozenLake":
         """The same task on a lake `factor` times as far across, with as many times the turns."""

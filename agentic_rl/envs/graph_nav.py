@@ -26,7 +26,7 @@ from agentic_rl.config import check, config
 from agentic_rl.config.ranges import Count, Natural, Probability, Range
 from agentic_rl.envs.parts.graph import random_graph, rooms
 from agentic_rl.envs.parts.planning import Plan, plan
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 DEGREE = 4
 
@@ -104,9 +104,7 @@ class GraphNav:
             edge, jnp.arange(self.num_nodes)
         )
         state = self._begin(neighbour, pit, start, goal)
-        return state, TimeStep(
-            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self._observe(state))
 
     def _begin(
         self,
@@ -184,11 +182,11 @@ class GraphNav:
             self._observe(state), success.astype(jnp.float32), self._is_over(state), success
         )
 
-    def _left(self, state: State) -> Int[Array, ""]:
+    def _turns_left(self, state: State) -> Int[Array, ""]:
         return jnp.maximum(self.num_turns - state.turn, 0)
 
     def expert(self, state: State) -> Int[Array, " A"]:
-        slot = state.plan.move[self._left(state), state.node]
+        slot = state.plan.move[self._turns_left(state), state.node]
         return tokens.value((slot - state.heading * self.relative) % DEGREE)[None]
 
     def anchor(self, state: State) -> Int[Array, ""]:
@@ -196,11 +194,11 @@ class GraphNav:
 
     def potential(self, state: State) -> Float[Array, ""]:
         """The expert's expected return from here."""
-        return state.plan.value[self._left(state), state.node]
+        return state.plan.value[self._turns_left(state), state.node]
 
     def is_key(self, state: State) -> Bool[Array, ""]:
         """Where a slot can lead into a pit or, when turns are short, too far from the goal."""
-        return state.plan.is_key[self._left(state), state.node]
+        return state.plan.is_key[self._turns_left(state), state.node]
 
     def longer(self, factor: int) -> "GraphNav":
         """The same task with `factor` times the turns, on as many times the nodes, 16 at most."""

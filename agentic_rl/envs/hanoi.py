@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import config
 from agentic_rl.config.ranges import Natural, Range
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 PEGS = 3
 
@@ -62,9 +62,7 @@ class Hanoi:
         )  # 0 would be the goal itself
         shift = apart if self.stacked else apart // power
         state = State(goal, (jnp.full(self.num_disks, goal) + shift) % PEGS, jnp.int32(0))
-        return state, TimeStep(
-            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self._observe(state))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         return jnp.stack([jnp.int32(tokens.BOS), tokens.value(state.goal)])

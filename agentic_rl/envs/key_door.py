@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import config
 from agentic_rl.config.ranges import Finite, Natural, NonNegative, Range
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 COLOURS = 4
 
@@ -79,9 +79,7 @@ class KeyDoor:
         state = State(
             tokens.entity(colour), cell, jnp.int32(0), jnp.full(self.num_keys, tokens.EMPTY)
         )
-        return state, TimeStep(
-            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self._observe(state))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         colour = (state.key - tokens.ENTITY + 2 * self.switched) % COLOURS

@@ -93,7 +93,7 @@ class TwoPrompt(_Named):
     def _size(self) -> tuple[int, int, int]:
         return 2, 1, self.num_choices
 
-    def _right(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " A"]:
+    def _judge(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " A"]:
         arm = action - tokens.VALUE
         easy, hard = (
             (arm >= 0) & (arm < self.easy),
@@ -174,7 +174,7 @@ class NoisyVerifier(_Named):
     ) -> tuple[Float[Array, " M"], State, TimeStep]:
         """The one thing that happens, with the mean of the verifier's word."""
         later, step = self.step(jax.random.key(0), state, action)
-        step = step._replace(reward=self._rate(self._right(state, action)))
+        step = step._replace(reward=self._rate(self._judge(state, action)))
         return jnp.ones(1), *jax.tree.map(lambda x: x[None], (later, step))
 
     def expert(self, state: State) -> Int[Array, " A"]:

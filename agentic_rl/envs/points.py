@@ -31,7 +31,7 @@ from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.config.ranges import Natural, Range
 from agentic_rl.envs.parts.identity import identity
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 BLANK, FACE = -1, 100  # numbers are 0 to 99, a face card is FACE + its rank (11 to 13)
 UNDO, SUBMIT = -2, -1  # rows of the table of actions; the others are merges
@@ -151,9 +151,7 @@ class Points:
         rows = jnp.full((self.num_cards, self.num_cards), BLANK).at[0].set(card)
         best = jnp.full(self.num_cards, UNDO).at[0].set(self._search(card, number[0]))
         state = State(number[0], rows, best, jnp.int32(0), jnp.int32(0), jnp.bool_(False))
-        return state, TimeStep(
-            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self._observe(state))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         rule = jnp.array([tokens.BOS, tokens.entity(list(RULES).index(self.rule))])
@@ -200,18 +198,18 @@ class Points:
         """The first merge that leads to the target, SUBMIT on it, and UNDO where it is out of reach."""
         return self._actions[state.best[state.depth]]
 
-    def _need(self, state: State) -> Int[Array, ""]:
+    def _turns_needed(self, state: State) -> Int[Array, ""]:
         """The least number of turns to success: back to where the target was in reach last, then all merges and SUBMIT."""
         back = jnp.sum((state.best == UNDO) & (jnp.arange(self.num_cards) <= state.depth))
         return back + self.num_cards - (state.depth - back)
 
     def anchor(self, state: State) -> Int[Array, ""]:
         """Turn, numbers left, and how far the target is; which merges were made does not matter."""
-        return identity(state.turn, self._need(state), state.number[state.depth])
+        return identity(state.turn, self._turns_needed(state), state.number[state.depth])
 
     def potential(self, state: State) -> Float[Array, ""]:
         """The expert's return from here."""
-        return (self._need(state) <= self.spec.num_turns - state.turn).astype(jnp.float32)
+        return (self._turns_needed(state) <= self.spec.num_turns - state.turn).astype(jnp.float32)
 
     def is_key(self, state: State) -> Bool[Array, ""]:
         """While success is possible, SUBMIT before the target loses it; on the target, only haste makes the choice matter."""

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import config
 from agentic_rl.config.ranges import Count, OneToken, Range
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 
 class State(NamedTuple):
@@ -82,9 +82,7 @@ class RunningSum:
         state = State(
             start, number, table, jnp.int32(0), start, start, jnp.int32(0), jnp.bool_(True)
         )
-        return state, TimeStep(
-            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self._observe(state))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         head = jnp.stack([jnp.int32(tokens.BOS), tokens.value(state.start)])
@@ -105,7 +103,7 @@ class RunningSum:
         answer = action[0] - tokens.VALUE
         legal = (answer >= 0) & (answer < self.modulus)
         total = (state.total + self._increment(state)) % self.modulus
-        right = legal & (action[0] == self._right(state))
+        right = legal & (action[0] == self._right_answer(state))
         state = state._replace(
             turn=state.turn + 1, last=jnp.where(legal, answer, state.last), total=total,
             num_right=state.num_right + right, was_right=right,
@@ -122,14 +120,14 @@ class RunningSum:
     def _increment(self, state: State) -> Int[Array, ""]:
         return state.dictionary[state.number[jnp.minimum(state.turn, self.num_turns - 1)]].sum()
 
-    def _right(self, state: State) -> Int[Array, ""]:
+    def _right_answer(self, state: State) -> Int[Array, ""]:
         before = state.total if self.judge == "global" else state.last
         return tokens.value((before + self._increment(state)) % self.modulus)
 
     def expert(self, state: State) -> Int[Array, " A"]:
         if self.reward == "final":
             return tokens.value((state.total + self._increment(state)) % self.modulus)[None]
-        return self._right(state)[None]
+        return self._right_answer(state)[None]
 
     def anchor(self, state: State) -> Int[Array, ""]:
         right = state.num_right == state.turn

@@ -30,7 +30,7 @@ from agentic_rl.config import check, config
 from agentic_rl.config.ranges import Count, Natural, Range
 from agentic_rl.envs.parts import grid
 from agentic_rl.envs.parts.planning import distances
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 LETTERS = {tokens.EMPTY: "_", tokens.FAIL: "#", tokens.DONE: "O"}
 
@@ -97,9 +97,7 @@ class Sokoban:
         farthest = jnp.max(jnp.where(solvable, distance, 0))
         start = jax.random.categorical(start, jnp.log(solvable & (2 * distance >= farthest)))
         state = State(wall, target, distance, player[start], box[start], jnp.int32(0))
-        return state, TimeStep(
-            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self._observe(state))
 
     def _code(self, player: Int[Array, " ..."], box: Int[Array, " ..."]) -> Int[Array, " ..."]:
         return player * self._side**2 + box

@@ -78,7 +78,7 @@ class SortDigits(OneTurn):
     def prompt(self, state: State) -> Int[Array, " P"]:
         return jnp.concatenate([jnp.array([tokens.BOS]), tokens.value(state.digit)])
 
-    def _right(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " _"]:
+    def _judge(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " _"]:
         return (action == self.expert(state))[: self._num_judged]
 
     def _reward(self, key: PRNGKeyArray, right: Bool[Array, " _"]) -> Array:

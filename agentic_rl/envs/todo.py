@@ -36,7 +36,7 @@ from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.config.ranges import Count, Natural, NonNegative, Range
 from agentic_rl.envs.parts.identity import identity
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 
 class State(NamedTuple):
@@ -46,10 +46,10 @@ class State(NamedTuple):
     recipe: Int[
         Array, "M 3"
     ]  # what each item needs; M: nothing; the third is the goal's hidden prerequisite
-    told: Bool[
+    needed_at_first: Bool[
         Array, " M"
     ]  # what the goal needs by the recipes told in the prompt, the goal included
-    wanted: Bool[Array, " M"]  # what it needs in truth
+    needed: Bool[Array, " M"]  # what it needs in truth
     event: Int[Array, ""]  # comes when this many items have been finished; 0: never
     turn: Int[Array, ""]
     plan: Int[Array, " M"]  # the list; M: nothing
@@ -124,15 +124,13 @@ class Todo:
             order, recipe, told, self._ancestors(recipe, goal), event, turn=zero, plan=none, work=jnp.zeros(M, jnp.int32),
             replans=jnp.int32(self.max_replan * (self.plan_mode != "none")), finished=zero, status=jnp.int32(tokens.EMPTY),
         )  # fmt: skip
-        given = self.listed(state, told)[:M] - tokens.ENTITY
+        given = self.list_items(state, told)[:M] - tokens.ENTITY
         plans = {
             "given": jnp.where(given >= 0, given, M),
             "random": jax.random.permutation(plan, M),
         }
         state = state._replace(plan=plans.get(self.plan_mode, none))
-        return state, TimeStep(
-            self.observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self.observe(state))
 
     def _ancestors(self, recipe: Int[Array, "M 3"], goal: Int[Array, ""]) -> Bool[Array, " M"]:
         """What `goal` needs by `recipe`, itself included."""
@@ -143,7 +141,7 @@ class Todo:
             found |= (found[:, None] & needs).any(axis=0)
         return found
 
-    def listed(self, state: State, items: Bool[Array, " M"]) -> Int[Array, " L"]:
+    def list_items(self, state: State, items: Bool[Array, " M"]) -> Int[Array, " L"]:
         """The tokens of `items` in an order that works, then END."""
         listed, place = items[state.order], jnp.arange(self.num_items + 1)
         first = state.order[jnp.argsort(~listed, stable=True)]
@@ -231,9 +229,9 @@ class Todo:
     def _has_hidden(self, state: State) -> Bool[Array, ""]:
         return state.recipe[state.order[-1], 2] < self.num_items
 
-    def _need(self, state: State) -> Int[Array, ""]:
+    def _turns_needed(self, state: State) -> Int[Array, ""]:
         """The least number of turns to success. An event costs the same whatever is done, so knowing it would not help."""
-        work = jnp.sum((self.steps - state.work) * state.wanted)
+        work = jnp.sum((self.steps - state.work) * state.needed)
         return (
             self._plans(state)
             + work
@@ -244,11 +242,16 @@ class Todo:
     def expert(self, state: State) -> Int[Array, " A"]:
         """Follows the list where its next item is right, else rewrites it while it may; gives up with DONE where it is too late."""
         is_done, following = self._is_done(state), self._next(state)
-        known = jnp.where(state.finished >= state.event, state.wanted, state.told) & ~is_done[:-1]
-        listed = self.listed(state, known)
+        known = (
+            jnp.where(state.finished >= state.event, state.needed, state.needed_at_first)
+            & ~is_done[:-1]
+        )
+        listed = self.list_items(state, known)
         ready = known & is_done[state.recipe].all(axis=1)
         follows = jnp.append(ready, False)[following]
-        over = is_done[state.order[-1]] | (self._need(state) > self.spec.num_turns - state.turn)
+        over = is_done[state.order[-1]] | (
+            self._turns_needed(state) > self.spec.num_turns - state.turn
+        )
         word = jnp.where(over, tokens.DONE, jnp.where(follows, tokens.entity(following), listed[0]))
         alone = (
             jnp.full(self.num_items, tokens.PAD)
@@ -264,7 +267,7 @@ class Todo:
 
     def potential(self, state: State) -> Float[Array, ""]:
         """The expert's return from here."""
-        need, left = self._need(state), self.spec.num_turns - state.turn
+        need, left = self._turns_needed(state), self.spec.num_turns - state.turn
         value = jnp.where(need <= left, 1.0 - self.turn_cost * need, -self.turn_cost)
         return jnp.where(left > 0, value, 0.0).astype(jnp.float32)
 

@@ -33,7 +33,7 @@ from agentic_rl import tokens
 from agentic_rl.config import check, config
 from agentic_rl.config.ranges import Count, NonNegative, OneToken, Probability
 from agentic_rl.envs.parts.identity import identity
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 VALUES = 16
 PROCESS = 0.1  # with process_reward, what a new step along the chain earns and what a malformed action costs
@@ -131,7 +131,7 @@ class ToolChase:
             jnp.bool_(False),
             shown,
         )
-        return state, TimeStep(shown, jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, restart(shown)
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         words = [
@@ -145,7 +145,7 @@ class ToolChase:
     def _value(self, state: State) -> Int[Array, ""]:
         return state.entry[state.chain[-1]] - tokens.VALUE
 
-    def _need(self, state: State) -> Int[Array, ""]:
+    def _calls_needed(self, state: State) -> Int[Array, ""]:
         """How many calls must yet work before the answer is known."""
         return (
             self._num_calls
@@ -196,7 +196,7 @@ class ToolChase:
         reward = success - self.call_cost * (looks_up | sums)
         if self.process_reward:
             malformed = ~(looks_up | sums | answers | waits)
-            reward += PROCESS * (self._need(state) - self._need(after) - malformed)
+            reward += PROCESS * (self._calls_needed(state) - self._calls_needed(after) - malformed)
         return after, TimeStep(
             shown, reward.astype(jnp.float32), after.turn >= self.num_turns, success
         )
@@ -207,19 +207,23 @@ class ToolChase:
 
     def expert(self, state: State) -> Int[Array, " A"]:
         """The call that shows what is not yet seen; the answer once it is known; WAIT where it is too late."""
-        need, links = self._need(state), state.seen[state.chain]
+        need, links = self._calls_needed(state), state.seen[state.chain]
         value, addend = state.entry[state.chain[-1]], tokens.value(state.addend)
         look_up, answer = self._verbs
-        call = self._say(look_up, tokens.entity(state.chain[jnp.argmin(links)]), tokens.END)
+        call = self._action(look_up, tokens.entity(state.chain[jnp.argmin(links)]), tokens.END)
         if self.question == "sum":
-            call = jnp.where(links.all(), self._say(tokens.CALC, value, tokens.PLUS, addend), call)
+            call = jnp.where(
+                links.all(), self._action(tokens.CALC, value, tokens.PLUS, addend), call
+            )
         total = tokens.value((self._value(state) + state.addend) % VALUES)
         idle = jnp.where(
-            need == 0, self._say(answer, total, tokens.END), self._say(tokens.WAIT, tokens.END)
+            need == 0,
+            self._action(answer, total, tokens.END),
+            self._action(tokens.WAIT, tokens.END),
         )
         return jnp.where(self._calls(state.turn, need), call, idle)
 
-    def _say(self, *words) -> Int[Array, " A"]:
+    def _action(self, *words) -> Int[Array, " A"]:
         return jnp.stack([jnp.int32(word) for word in (*words, *[tokens.PAD] * (4 - len(words)))])
 
     def anchor(self, state: State) -> Int[Array, ""]:
@@ -231,7 +235,7 @@ class ToolChase:
         ahead = turn >= state.turn
         works = ahead & ~state.fails
         need = jnp.maximum(
-            self._need(state) - (jnp.cumsum(works) - works), 0
+            self._calls_needed(state) - (jnp.cumsum(works) - works), 0
         )  # before each turn to come
         calls = ahead & self._calls(turn, need)
         steps = PROCESS * jnp.sum(calls & works) if self.process_reward else 0.0

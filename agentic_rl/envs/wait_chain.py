@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import config
 from agentic_rl.config.ranges import Several
-from agentic_rl.types import Spec, TimeStep
+from agentic_rl.types import Spec, TimeStep, restart
 
 
 class State(NamedTuple):
@@ -55,9 +55,7 @@ class WaitChain:
         side = jax.random.choice(jax.random.fold_in(key, 0), jnp.array([tokens.LEFT, tokens.RIGHT]))
         salt = jax.random.randint(jax.random.fold_in(key, 1), (), 0, 2**16)
         state = State(side, salt, jnp.int32(0), jnp.bool_(False))
-        return state, TimeStep(
-            self._observe(state), jnp.float32(0), jnp.bool_(False), jnp.bool_(False)
-        )
+        return state, restart(self._observe(state))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
         return jnp.stack([jnp.int32(tokens.BOS), state.side])

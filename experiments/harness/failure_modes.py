@@ -30,7 +30,7 @@ def modes(task: Todo, played: Trajectory) -> dict[str, Float[np.ndarray, " S"]]:
 
 def modes_of_one(task: Todo, played: Trajectory) -> Record:
     """Of episodes [N, T, ...]."""
-    world = getattr(played.state, "world", played.state)
+    world = getattr(played.state, "inner", played.state)
     lists = getattr(played.state, "lists", world.turn == 0)
     plays = played.mask.any(-1)
     acts, last = plays & ~lists, plays.sum(1) - 1
@@ -41,7 +41,7 @@ def modes_of_one(task: Todo, played: Trajectory) -> Record:
     return {
         "created": np.nan if created is None else ratio(at_last(created), at_last(world.finished)),
         "loops": ratio(repeats(played.action, world.work, acts), acts),
-        "drift": ratio(off_goal(task, played.action, world.wanted) & acts, acts),
+        "drift": ratio(off_goal(task, played.action, world.needed) & acts, acts),
         "early error": after_early_error(world.status == tokens.ERR, plays, played.success),
         "premature": float((stops & ~played.success).mean()), "late": float((~stops & done & ~played.success).mean()),
     }  # fmt: skip

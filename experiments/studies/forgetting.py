@@ -96,7 +96,7 @@ class Rules(OneTurn):
             [jnp.int32(tokens.BOS), tokens.VERB + state.rule, tokens.entity(state.word)]
         )
 
-    def _right(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " A"]:
+    def _judge(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " A"]:
         number = action - tokens.VALUE
         fits = (number >= 0) & (number < WORDS) & (number % 2 == state.word % 2)
         return jnp.where(state.rule == OLD, fits, action == self.expert(state))

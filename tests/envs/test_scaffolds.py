@@ -11,7 +11,7 @@ import pytest
 from agentic_rl import tokens
 from agentic_rl.config import ConfigError
 from agentic_rl.envs.todo import Todo
-from agentic_rl.envs.wrappers.scaffolds import BabyAGI, Once, Question, alone
+from agentic_rl.envs.wrappers.scaffolds import BabyAGI, Once, Question, single_word
 from agentic_rl.rollout.actors import Expert, Random
 from agentic_rl.rollout.rollout import rollout
 from agentic_rl.types import Environment
@@ -86,11 +86,11 @@ def test_questions_are_of_both_kinds_and_only_the_expert_s_answer_is_right():
 def chained():
     """A world in which n0 must be done before n1, which is the goal, and n2 is of no use."""
     state, step = begin(BabyAGI(TASK))
-    world = state.world._replace(
-        order=jnp.array([2, 0, 1]), recipe=jnp.array([[3, 3, 3], [0, 3, 3], [3, 3, 3]]), told=jnp.array([True, True, False]),
-        wanted=jnp.array([True, True, False]),
+    inner = state.inner._replace(
+        order=jnp.array([2, 0, 1]), recipe=jnp.array([[3, 3, 3], [0, 3, 3], [3, 3, 3]]), needed_at_first=jnp.array([True, True, False]),
+        needed=jnp.array([True, True, False]),
     )  # fmt: skip
-    return state._replace(world=world), step
+    return state._replace(inner=inner), step
 
 
 def test_the_loop_does_the_first_item_then_asks_again_and_ends_with_its_list():
@@ -114,7 +114,7 @@ def test_new_items_come_first_and_what_was_queued_stays():
 def test_an_item_that_fails_leaves_the_list():
     loop, (state, _) = BabyAGI(TASK), chained()
     state, step = play(loop, state, said("n1", "n0"), said("n1"))
-    assert state.world.status == tokens.ERR and state.queue.tolist() == [0, 3, 3] and state.lists
+    assert state.inner.status == tokens.ERR and state.queue.tolist() == [0, 3, 3] and state.lists
     state, step = play(loop, state, said(), said("n0"), said())
     assert step.done and not step.success  # the goal was never named again
 
@@ -123,7 +123,7 @@ def test_asking_takes_no_time_of_the_world_and_an_unreadable_list_names_nothing(
     loop, (state, _) = BabyAGI(TASK), chained()
     state, _ = play(loop, state, said("n0", "n1"), said("n0"))
     after, _ = play(loop, state, said("DONE", "n2"))
-    assert after.world.turn == state.world.turn and after.queue.tolist() == state.queue.tolist()
+    assert after.inner.turn == state.inner.turn and after.queue.tolist() == state.queue.tolist()
 
 
 def test_the_loop_s_list_is_what_was_named_then_what_was_left():
@@ -141,7 +141,11 @@ def test_the_loop_s_list_is_what_was_named_then_what_was_left():
 
 
 def test_a_word_alone_is_one_word():
-    assert alone(TASK, jnp.int32(tokens.DONE)).tolist() == [tokens.DONE, tokens.END, tokens.PAD]
+    assert single_word(TASK, jnp.int32(tokens.DONE)).tolist() == [
+        tokens.DONE,
+        tokens.END,
+        tokens.PAD,
+    ]
 
 
 def test_a_scaffold_needs_a_policy_that_writes_the_list():

@@ -134,7 +134,7 @@ def by_hand(task, event=0, hidden=3):
     wanted = told.at[3].set(bool(event) and hidden < 4)
     order = jnp.array([3, 0, 1, 2])
     return start(task)._replace(
-        order=order, recipe=recipe, told=told, wanted=wanted, event=jnp.int32(event)
+        order=order, recipe=recipe, needed_at_first=told, needed=wanted, event=jnp.int32(event)
     )
 
 

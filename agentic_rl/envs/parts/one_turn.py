@@ -6,19 +6,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from agentic_rl import tokens
-from agentic_rl.types import State, TimeStep
+from agentic_rl.types import State, TimeStep, restart
 
 
 class OneTurn:
     """A task brings `spec`, `prompt`, the right answer (`expert`), and a `reset` that ends with `_begin`; its state counts turns."""
 
     def _begin(self, state: State) -> tuple[State, TimeStep]:
-        return state, TimeStep(self._observe(), jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, restart(self._observe())
 
     def _observe(self) -> Int[Array, " O"]:
         return jnp.array([tokens.ACT])
 
-    def _right(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " _"]:
+    def _judge(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " _"]:
         """Which of the tokens that are judged are right; all must be for success."""
         return action == self.expert(state)
 
@@ -28,7 +28,7 @@ class OneTurn:
     def step(
         self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
     ) -> tuple[State, TimeStep]:
-        right = self._right(state, action)
+        right = self._judge(state, action)
         reward = self._reward(key, right).astype(jnp.float32)
         return state._replace(turn=state.turn + 1), TimeStep(
             self._observe(), reward, jnp.bool_(True), right.all()

@@ -50,21 +50,21 @@ class Scaffold:
         )
 
     def prompt(self, state: State) -> Int[Array, " P"]:
-        return self.task.prompt(self._world(state))
+        return self.task.prompt(self._inner(state))
 
-    def _world(self, state: State) -> todo.State:
+    def _inner(self, state: State) -> todo.State:
         """The inner task's state."""
         return state
 
     def expert(self, state: State) -> Int[Array, " A"]:
-        return self.task.expert(self._world(state))
+        return self.task.expert(self._inner(state))
 
     def anchor(self, state: State) -> Int[Array, ""]:
-        return self.task.anchor(self._world(state))
+        return self.task.anchor(self._inner(state))
 
     def potential(self, state: State) -> Float[Array, ""]:
         """The expert's return from here, if it is not over."""
-        return self.task.potential(self._world(state))
+        return self.task.potential(self._inner(state))
 
     def is_key(self, state: State) -> Bool[Array, ""]:
         """Every answer counts."""
@@ -105,7 +105,7 @@ class Once(Scaffold):
         def work(carry, item):
             state, step = carry
             word = jnp.where(item < self.task.num_items, tokens.entity(item), tokens.DONE)
-            after = self.task.step(key, state, alone(self.task, word))
+            after = self.task.step(key, state, single_word(self.task, word))
             return jax.tree.map(lambda new, old: jnp.where(step.done, old, new), after, carry), None
 
         (state, step), _ = jax.lax.scan(work, (state, step), items)
@@ -115,7 +115,7 @@ class Once(Scaffold):
 class Asked(NamedTuple):
     """A question: a state of the world, and whether the remaining list is asked for, or the next action."""
 
-    world: todo.State
+    inner: todo.State
     lists: Bool[Array, ""]
     turn: Int[Array, ""]
 
@@ -131,8 +131,8 @@ class Question(Scaffold):
     def spec(self) -> Spec:
         return self.task.spec._replace(num_turns=1)
 
-    def _world(self, state: Asked) -> todo.State:
-        return state.world
+    def _inner(self, state: Asked) -> todo.State:
+        return state.inner
 
     def reset(self, key: PRNGKeyArray) -> tuple[Asked, TimeStep]:
         start, count, kind = (jax.random.fold_in(key, i) for i in range(3))
@@ -145,17 +145,17 @@ class Question(Scaffold):
                 lambda new, old: jnp.where((i < count) & ~step.done, new, old), (after, step), carry
             ), None
 
-        (world, step), _ = jax.lax.scan(
+        (inner, step), _ = jax.lax.scan(
             play, self.task.reset(start), jnp.arange(self.task.spec.num_turns)
         )
-        lists = (world.turn == 0) | jax.random.bernoulli(kind)
-        return Asked(world, lists, jnp.int32(0)), step._replace(
+        lists = (inner.turn == 0) | jax.random.bernoulli(kind)
+        return Asked(inner, lists, jnp.int32(0)), step._replace(
             observation=prompt_for(step.observation, lists), reward=jnp.float32(0)
         )
 
     def expert(self, state: Asked) -> Int[Array, " A"]:
         return jnp.where(
-            state.lists, remaining_items(self.task, state.world), self.task.expert(state.world)
+            state.lists, remaining_items(self.task, state.inner), self.task.expert(state.inner)
         )
 
     def step(
@@ -164,13 +164,13 @@ class Question(Scaffold):
         answer = self.expert(state)
         counts = jnp.cumsum(answer == tokens.END) - (answer == tokens.END) == 0
         right = jnp.all((action == answer) | ~counts) & (state.turn == 0)
-        _, step = self.task.step(key, state.world, action)
+        _, step = self.task.step(key, state.inner, action)
         return state._replace(turn=state.turn + 1), TimeStep(
             step.observation, right.astype(jnp.float32), jnp.bool_(True), right
         )
 
     def anchor(self, state: Asked) -> Int[Array, ""]:
-        return identity(self.task.anchor(state.world), state.lists, state.turn)
+        return identity(self.task.anchor(state.inner), state.lists, state.turn)
 
     def potential(self, state: Asked) -> Float[Array, ""]:
         """The expert's return from here."""
@@ -184,7 +184,7 @@ class Question(Scaffold):
 class Loop(NamedTuple):
     """The world, and the outer loop's own memory."""
 
-    world: todo.State
+    inner: todo.State
     queue: Int[Array, " M"]  # items to be done, first things first; M: nothing
     lists: Bool[Array, ""]  # the next prompt asks for a list, not for an action
     created: Int[Array, ""]  # items that lists after the first one added
@@ -204,30 +204,30 @@ class BabyAGI(Scaffold):
         spec = self.task.spec
         return spec._replace(num_turns=2 * spec.num_turns)
 
-    def _world(self, state: Loop) -> todo.State:
-        return state.world
+    def _inner(self, state: Loop) -> todo.State:
+        return state.inner
 
     def reset(self, key: PRNGKeyArray) -> tuple[Loop, TimeStep]:
-        world, step = self.task.reset(key)
-        return Loop(world, world.plan, jnp.bool_(True), jnp.int32(0)), step
+        inner, step = self.task.reset(key)
+        return Loop(inner, inner.plan, jnp.bool_(True), jnp.int32(0)), step
 
     def step(
         self, key: PRNGKeyArray, state: Loop, action: Int[Array, " A"]
     ) -> tuple[Loop, TimeStep]:
-        moves = ~state.lists | (state.world.turn == 0)
-        world, step = self.task.step(key, state.world, action)
-        world = jax.tree.map(lambda new, old: jnp.where(moves, new, old), world, state.world)
+        moves = ~state.lists | (state.inner.turn == 0)
+        inner, step = self.task.step(key, state.inner, action)
+        inner = jax.tree.map(lambda new, old: jnp.where(moves, new, old), inner, state.inner)
         first = state.queue[0]
-        leaves = (world.work[jnp.minimum(first, self.task.num_items - 1)] >= self.task.steps) | (
-            world.status == tokens.ERR
+        leaves = (inner.work[jnp.minimum(first, self.task.num_items - 1)] >= self.task.steps) | (
+            inner.status == tokens.ERR
         )
         rest = jnp.where(leaves, jnp.append(state.queue[1:], self.task.num_items), state.queue)
         queue = jnp.where(state.lists, self._merge(action, state.queue), rest)
         created = (queue < self.task.num_items).sum() - (state.queue < self.task.num_items).sum()
-        created = state.created + jnp.where(state.lists & (state.world.turn > 0), created, 0)
+        created = state.created + jnp.where(state.lists & (state.inner.turn > 0), created, 0)
         over = step.done & moves | state.lists & (queue[0] == self.task.num_items)
-        after = Loop(world, queue, ~state.lists & leaves, created)
-        success = over & (world.work[world.order[-1]] >= self.task.steps)
+        after = Loop(inner, queue, ~state.lists & leaves, created)
+        success = over & (inner.work[inner.order[-1]] >= self.task.steps)
         return after, TimeStep(self._observe(after), success.astype(jnp.float32), over, success)
 
     def _merge(self, action: Int[Array, " A"], queue: Int[Array, " M"]) -> Int[Array, " M"]:
@@ -244,7 +244,7 @@ class BabyAGI(Scaffold):
 
     def _observe(self, state: Loop) -> Int[Array, " O"]:
         seen = self.task.observe(
-            state.world._replace(plan=jnp.full_like(state.queue, self.task.num_items))
+            state.inner._replace(plan=jnp.full_like(state.queue, self.task.num_items))
         )
         first = jnp.where(
             state.queue[0] < self.task.num_items, tokens.entity(state.queue[0]), tokens.EMPTY
@@ -254,25 +254,25 @@ class BabyAGI(Scaffold):
     def expert(self, state: Loop) -> Int[Array, " A"]:
         return jnp.where(
             state.lists,
-            remaining_items(self.task, state.world),
-            self.task.expert(state.world._replace(plan=state.queue, replans=jnp.int32(0))),
+            remaining_items(self.task, state.inner),
+            self.task.expert(state.inner._replace(plan=state.queue, replans=jnp.int32(0))),
         )
 
     def anchor(self, state: Loop) -> Int[Array, ""]:
-        return identity(self.task.anchor(state.world), state.queue, state.lists)
+        return identity(self.task.anchor(state.inner), state.queue, state.lists)
 
 
-def alone(task: Todo, word: Int[Array, ""]) -> Int[Array, " A"]:
+def single_word(task: Todo, word: Int[Array, ""]) -> Int[Array, " A"]:
     """The action of one word."""
     return jnp.full(task.num_items, tokens.PAD).at[:2].set(jnp.stack([word, jnp.int32(tokens.END)]))
 
 
 def remaining_items(task: Todo, state: todo.State) -> Int[Array, " A"]:
     """The list of what is known to be needed and not done."""
-    known = jnp.where(state.finished >= state.event, state.wanted, state.told) & (
+    known = jnp.where(state.finished >= state.event, state.needed, state.needed_at_first) & (
         state.work < task.steps
     )
-    return task.listed(state, known)[: task.num_items]
+    return task.list_items(state, known)[: task.num_items]
 
 
 def prompt_for(observation: Int[Array, " O"], lists: Bool[Array, ""]) -> Int[Array, " O"]:
