@@ -406,18 +406,21 @@ def episodes(module: ModuleType, cls: type) -> str:
 
 
 def fields(cls: type) -> list[Record]:
-    """A task's knobs: name, default, and the comment in the source."""
+    """Returns a task's knobs: name, default, and the comment above the field or behind it."""
     source = inspect.getsource(cls)
     found = {}
     for field in dataclasses.fields(cls):
-        comment = re.search(rf"^    {field.name}: .*?  # (.*)$", source, re.MULTILINE)
+        line = re.search(
+            rf"^((?:    # .*\n)*)    {field.name}: .*?(?:  # (.*))?$", source, re.MULTILINE
+        )
+        above = " ".join(re.findall(r"# (.*)", line.group(1))) if line else ""
         default = (
             f"{len(field.default)} pairs" if isinstance(field.default, tuple) else field.default
         )
         found[field.name] = {
             "knob": f"`{field.name}`",
             "default": default,
-            "": comment.group(1) if comment else "",
+            "": above or (line and line.group(2)) or "",
         }
     return list(found.values())
 
