@@ -110,7 +110,7 @@ def curve(name: str, run: Run, directory: RunDirectory) -> list[Record]:
         row for row in directory.entries() if has_columns(row, ("eval_success", *BUDGET), run.seeds)
     ]
     return [
-        {"task": task_name(run.task), "row": name, "seed": run.seed + s, "update": row["step"], "success": row["eval_success"][s]}
+        {"task": task_name(run.task), "algorithm": name, "seed": run.seed + s, "update": row["step"], "success": row["eval_success"][s]}
         | {what: row[what][s] for what in BUDGET}
         for row in evaluations for s in range(run.seeds)
     ]  # fmt: skip
@@ -119,7 +119,7 @@ def curve(name: str, run: Run, directory: RunDirectory) -> list[Record]:
 def cautions(runs: dict[str, Run], curves: list[Record]) -> list[str]:
     """Sentences on what cannot be compared."""
     tasks = {task_name(run.task) for run in runs.values()}
-    empty = [name for name in runs if name not in distinct(curves, "row")]
+    empty = [name for name in runs if name not in distinct(curves, "algorithm")]
     different = f"These runs are of different tasks ({', '.join(sorted(tasks))}): their successes do not compare."
     return [different] * (len(tasks) > 1) + [
         f"{name} has no logged updates (metrics.jsonl)." for name in empty

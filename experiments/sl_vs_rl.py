@@ -63,7 +63,7 @@ DEMOS = {
     "chain_pit": 3,
     "key_door": 4,
 }  # so few that cloning them leaves something to repair
-ROWS = "sft,sft_fresh,dagger,rft,reinforce,rloo,grpo,ppo"
+ALGORITHMS = "sft,sft_fresh,dagger,rft,reinforce,rloo,grpo,ppo"
 HORIZONS = (1, 2, 4)
 QUESTION = """Every row starts from the same warm start, cloning of a few fixed demonstrations, and gets the same number of updates
 of 256 episodes. The rows differ in who acts, whose labels are trained on, and what credit each action gets. Where the only reward is
@@ -83,7 +83,7 @@ DAgger and GRPO; the other rows were not tuned."""
 WARM = "{} lifts the warm start, with rewards only"
 FORETOLD = "sft's success at 2x minus (its per-turn accuracy at 1x)^decisions"
 SMOKE_TEST = "a smoke test: it shows that everything works; so few updates of so small a policy learn nothing"
-SMOKE = dict(seeds=2, updates=10, warm_updates=10, episodes=64, rows="sft,dagger,grpo,ppo")
+SMOKE = dict(seeds=2, updates=10, warm_updates=10, episodes=64, algorithms="sft,dagger,grpo,ppo")
 
 
 @checked
@@ -91,7 +91,7 @@ class Command:
     """Compare supervised learning with reinforcement learning: train every row from the same warm start, with equally many updates."""
 
     tasks: str = "running_sum"  # names of tasks, separated by commas
-    rows: str = ROWS  # which rows of the table
+    algorithms: str = ALGORITHMS  # which rows of the table
     seeds: Annotated[int, Range(2, why="for intervals")] = 5
     updates: Count = 100
     warm_updates: Count = 30  # of cloning, before
@@ -120,13 +120,13 @@ def main(arguments: list[str]) -> int:
         return 0
     console.check_checkout(command.out)
     check(
-        "sft" in command.rows.split(","),
-        "The verdicts compare with cloning: leave sft among the --rows.",
+        "sft" in command.algorithms.split(","),
+        "The verdicts compare with cloning: leave sft among the --algorithms.",
     )
     parallel.prepare(command.devices)
     console.keep_compiled_programs()
     tasks = {name: look_up("task", name, named(envs))() for name in command.tasks.split(",")}
-    rows = {name: look_up("row", name, table()) for name in command.rows.split(",")}
+    rows = {name: look_up("algorithm", name, table()) for name in command.algorithms.split(",")}
     if command.quick:
         print(SMOKE_TEST)
     with Lock(Path(command.out)):
@@ -149,18 +149,18 @@ def measure(
     command: Command, tasks: dict[str, Any], rows: dict[str, algorithms.Algorithm]
 ) -> tuple[list[Record], list[Record]] | None:
     """Returns the scores and the learning curves of all rows, measured or kept; None if it was stopped."""
-    results, curves, whole = [], [], Whole("row", len(tasks) * (len(rows) + 1))
+    results, curves, whole = [], [], Whole("algorithm", len(tasks) * (len(rows) + 1))
 
     def stopped() -> str:
         return f"stopped in {whole.place}; all that is finished is kept in {command.out}, and the same command goes on."
 
     should_stop = interrupt.stopper(stopped)
     for task_name, task in tasks.items():
-        for row_name, run in cells(command, task_name, task, rows).items():
+        for name, run in cells(command, task_name, task, rows).items():
             whole.next()
-            path = Path(command.out) / "runs" / task_name / row_name
-            with Line(f"{task_name} {row_name}", whole) as line:
-                score = partial(final_scores, run, task_name, row_name, command.episodes, line)
+            path = Path(command.out) / "runs" / task_name / name
+            with Line(f"{task_name} {name}", whole) as line:
+                score = partial(final_scores, run, task_name, name, command.episodes, line)
                 finished = result(run, path, line, should_stop, score)
             if finished is None:
                 progress.say(stopped())
@@ -170,7 +170,7 @@ def measure(
                 f"{path} was finished by another command; delete its result.json, and it is scored again.",
             )
             results += finished["scores"]
-            curves += curve(path, task_name, row_name)
+            curves += curve(path, task_name, name)
             print(summary(finished["scores"]), flush=True)
     return results, curves
 
@@ -211,7 +211,7 @@ def cells(
 def final_scores(
     run: Run,
     task_name: str,
-    row_name: str,
+    name: str,
     episodes: int,
     line: Line,
     _: RunDirectory,
@@ -238,7 +238,7 @@ def final_scores(
                 }
                 labels = {
                     "task": task_name,
-                    "row": row_name,
+                    "algorithm": name,
                     "seed": run.seed + i,
                     "horizon": horizon,
                     "num_turns": task.spec.num_turns,
@@ -260,11 +260,11 @@ def num_decisions(task: Any) -> float:
     return float(demos.is_key.sum(-1).mean())
 
 
-def curve(cell: Path, task_name: str, row_name: str) -> list[Record]:
+def curve(cell: Path, task_name: str, name: str) -> list[Record]:
     """Success on unseen problems against what was spent, from a run's log."""
     rows = [row for row in RunDirectory.open(cell).entries() if "eval_success" in row]
     return [
-        {"task": task_name, "row": row_name, "seed": seed, "update": row["step"]}
+        {"task": task_name, "algorithm": name, "seed": seed, "update": row["step"]}
         | {name: row[name][seed] for name in BUDGET} | {"seconds": row["time"] - rows[0]["time"], "success": row["eval_success"][seed]}
         for row in rows for seed in range(len(row["eval_success"]))
     ]  # fmt: skip
@@ -276,7 +276,7 @@ def summary(finished: list[Record]) -> str:
         scores(select(finished, horizon=h, mode="sampled"), "success").mean() for h in HORIZONS
     ]
     text = "   ".join(f"{h}x {value:.3f}" for h, value in zip(HORIZONS, success))
-    return f"{finished[0]['task']:12} {finished[0]['row']:11} success at the trained horizon {text}"
+    return f"{finished[0]['task']:12} {finished[0]['algorithm']:11} success at the trained horizon {text}"
 
 
 def cell_table(rows: dict[str, algorithms.Algorithm]) -> list[Record]:
@@ -288,7 +288,7 @@ def cell_table(rows: dict[str, algorithms.Algorithm]) -> list[Record]:
     fresh = {"sft": "expert, fixed demos", "sft_fresh": "expert, fresh demos"}
     return [
         {
-            "row": row, "acts": fresh.get(row, name(a.actor)), "labels": "the expert's" if a.labels == "expert" else "own",
+            "algorithm": row, "acts": fresh.get(row, name(a.actor)), "labels": "the expert's" if a.labels == "expert" else "own",
             "values": "–" if name(a.values) == "no_value" else name(a.values), "credit": name(a.credit), "surrogate": name(a.surrogate),
         }
         for row, a in rows.items()
@@ -300,12 +300,12 @@ def verdicts(results: list[Record], task: str) -> list[report.Verdict]:
     results = select(results, task=task, mode="sampled")
 
     def score(row, horizon=1, column="success"):
-        return scores(select(results, row=row, horizon=horizon), column)[0]
+        return scores(select(results, algorithm=name, horizon=horizon), column)[0]
 
     def positive(claim, what, difference, more=""):
         judged.append(above_zero(f"{task}: {claim}", what, difference, more))
 
-    have, judged = stats.distinct(results, "row"), []
+    have, judged = stats.distinct(results, "algorithm"), []
     positive(
         "cloning's success falls with the horizon",
         "sft at 1x minus at 4x",
@@ -370,7 +370,7 @@ def write(out: Path) -> None:
         report.Section(f"Results on {words(task)}", [report.table(t), report.note(t)])
         for task, t in tables.items()
     ]
-    sections.append(report.Section("The comparison", [QUESTION, CAVEATS, pictures["rows"]]))
+    sections.append(report.Section("The comparison", [QUESTION, CAVEATS, pictures["algorithms"]]))
     sections.append(
         report.Section("Success against horizon", [pictures["success_against_horizon"]])
     )
@@ -395,15 +395,15 @@ def write(out: Path) -> None:
 def draw(out: Path) -> dict[str, report.Picture]:
     """The figures, from the CSVs alone; each is also saved beside them."""
     results, curves = (report.read_csv(out / f"{name}.csv") for name in ("results", "curves"))
-    curves = [record for record in curves if record["row"] != "warm_start"]
-    rows = {name: table()[name] for name in stats.distinct(curves, "row")}
+    curves = [record for record in curves if record["algorithm"] != "warm_start"]
+    rows = {name: table()[name] for name in stats.distinct(curves, "algorithm")}
     pictures = {
         "final_success": report.Picture(comparison_figures.final_success(results), FINAL),
         "learning_curves": report.Picture(comparison_figures.learning_curves(curves), CURVES),
         "success_against_horizon": report.Picture(
             comparison_figures.success_against_horizon(results), HORIZON
         ),
-        "rows": report.Picture(comparison_figures.algorithm_table(cell_table(rows)), TABLE),
+        "algorithms": report.Picture(comparison_figures.algorithm_table(cell_table(rows)), TABLE),
     }
     for name, picture in pictures.items():
         figures.save(picture.figure, out / name)

@@ -26,7 +26,7 @@ from tests.config.test_fields import SIZE, adversarial, differ, weights_after_up
 from tests.toys import babbler
 
 ROWS = algorithms.by_name()
-RESULTS = Path(__file__).parents[1] / "results" / "variants" / "results.csv"
+RESULTS = Path(__file__).parents[1] / "results" / "algorithms" / "results.csv"
 PAGE = Path(__file__).parents[1] / "docs" / "algorithms.md"
 FAST = {
     "rloo-trl",

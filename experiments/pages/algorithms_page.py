@@ -90,7 +90,7 @@ class Command:
     updates: Count = 20  # of PPO after it
     step: Positive = 0.001  # learning rate of the one step along grpo's gradient (Adam)
     seed: Seed = 0
-    out: str = "results/variants"
+    out: str = "results/algorithms"
     page: str = "docs/algorithms.md"
 
 

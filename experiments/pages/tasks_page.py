@@ -64,7 +64,7 @@ The policy has 135,553 weights and reads the whole episode so far (history conte
   demonstrations, and 200 of GRPO at 3e-4.
 
 Both lengths and the rate were chosen for each task on the held-out seeds 1000 and 1001
-([all that was tried](../results/task_notes/search.csv);
+([all that was tried](../results/tasks/search.csv);
 the rule is in `experiments/pages/task_settings.py`). A dash was not measured yet. No number is for comparing methods: only GRPO was tuned.
 """
 FALLS = """
@@ -76,7 +76,7 @@ when their cloning stopped, and after {length} updates of GRPO from the same clo
 
 {table}
 
-One run shows how ([its updates](../results/task_notes/one_failure.csv)):
+One run shows how ([its updates](../results/tasks/one_failure.csv)):
 
     python -m experiments.train grpo two_prompt --warm-start.updates 60 --warm-start.num-demos 0 --updates 60 --seed 4 --devices 1
 
@@ -89,7 +89,7 @@ two prompts is always answered wrongly. Its groups are as uniform as before, so 
 `memorize` falls in the same way. From clones at 1.000 (60 updates; seeds 1000 and 1001), 60 updates of GRPO at the default rate of
 3e-4 end at .629 and .727, at 1e-4 at .996 and .998, and at 3e-5 at 1.000 twice. With Adam's `eps` at 1e-2, so that a small
 gradient moves little, they end at 1.000 and .996; without momentum (`b1` 0) both end at 0; under Dr. GRPO, which does not divide by a
-group's deviation, at .795 and .533 ([all variants](../results/task_notes/falls.csv)). So it is Adam that makes rare gradients large.
+group's deviation, at .795 and .533 ([all variants](../results/tasks/falls.csv)). So it is Adam that makes rare gradients large.
 """
 REPEATS = """
 ## Where a few demonstrations teach more than fresh ones
@@ -112,7 +112,7 @@ class Command:
     measure: str = ""  # names of tasks, separated by commas; all: every task
     seeds: Annotated[int, Range(2, why="for intervals")] = 5
     episodes: Count = 1024  # for every number and seed
-    out: str = "results/task_notes"
+    out: str = "results/tasks"
     page: str = "docs/tasks.md"
 
 

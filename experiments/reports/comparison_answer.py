@@ -8,7 +8,7 @@ FROM_REWARDS = ("rft", "reinforce", "rloo", "grpo", "ppo")
 
 def answer(results: list[Record]) -> list[str]:
     """Returns the answer in at most three sentences: what cloning comes to, what rewards add to it, and what the expert's labels do."""
-    rows, longest = distinct(results, "row"), max(distinct(results, "horizon"))
+    rows, longest = distinct(results, "algorithm"), max(distinct(results, "horizon"))
     found = [_cloning(results, longest)]
     if any(row in rows for row in FROM_REWARDS):
         found.append(_rewards(results, longest))
@@ -25,7 +25,7 @@ def greedy(results: list[Record]) -> str:
     }
     task = max(tasks, key=lambda name: ends[name][1] - ends[name][0])
     sampled, likeliest = ends[task]
-    some = select(results, task=task, row="warm_start", horizon=1, mode="sampled")
+    some = select(results, task=task, algorithm="warm_start", horizon=1, mode="sampled")
     accuracy, turns = (scores(some, column).mean() for column in ("per_turn", "decisions"))
     example = (
         f"The warm start on {words(task)} is right with a probability of {accuracy:.2f} a turn, over {turns:g} turns: sampled it succeeds "
@@ -48,7 +48,7 @@ def _mean(
     column: str = "success",
 ) -> float:
     return float(
-        scores(select(results, task=task, row=row, horizon=horizon, mode=mode), column).mean()
+        scores(select(results, task=task, algorithm=row, horizon=horizon, mode=mode), column).mean()
     )
 
 
@@ -71,7 +71,7 @@ def _cloning(results: list[Record], longest: int) -> str:
 
 
 def _rewards(results: list[Record], longest: int) -> str:
-    rows, each = [row for row in distinct(results, "row") if row in FROM_REWARDS], []
+    rows, each = [row for row in distinct(results, "algorithm") if row in FROM_REWARDS], []
     for task in distinct(results, "task"):
         best = max(rows, key=lambda row: _mean(results, task, row))
         each.append(

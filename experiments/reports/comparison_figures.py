@@ -42,7 +42,7 @@ def final_success(results: list[Record], mode: str = "sampled") -> Figure:
     results = select(results, mode=mode)
     tasks, rows, ends = (
         distinct(results, "task"),
-        distinct(results, "row"),
+        distinct(results, "algorithm"),
         (1, max(distinct(results, "horizon"))),
     )
     figure, panels = page(1, len(tasks), height=0.26 * len(rows) + 0.7, sharey=True)
@@ -50,7 +50,7 @@ def final_success(results: list[Record], mode: str = "sampled") -> Figure:
     for panel, task in zip(panels[0], tasks, strict=True):
         for i, (horizon, look) in enumerate(zip(ends, looks, strict=True)):
             some = select(results, task=task, horizon=horizon)
-            each = [np.array([r["success"] for r in select(some, row=row)]) for row in rows]
+            each = [np.array([r["success"] for r in select(some, algorithm=row)]) for row in rows]
             bars(panel, range(len(rows)), each, look, "share", (i, 2), across=True)
         panel.set(title=words(task), xlabel=f"success ({mode})", xlim=(-0.03, 1.03))
         panel.set_yticks(range(len(rows)), [words(row) for row in rows])
@@ -72,14 +72,14 @@ def learning_curves(
 
     Drawn up to the last update that all seeds of a row have. A row that spends nothing of a budget is one point: where it ended.
     """
-    tasks, rows = distinct(curves, "task"), distinct(curves, "row")
+    tasks, rows = distinct(curves, "task"), distinct(curves, "algorithm")
     style = styles(rows)
     figure, panels = page(len(tasks), len(axes), height=2.3, sharey=True)
     for line, task in zip(panels, tasks, strict=True):
         for panel, axis in zip(line, axes, strict=True):
             own = select(curves, task=task)
-            for i, row in enumerate(distinct(own, "row")):
-                _curve(panel, *_mean_curve(select(own, row=row), axis), style[row], i)
+            for i, row in enumerate(distinct(own, "algorithm")):
+                _curve(panel, *_mean_curve(select(own, algorithm=row), axis), style[row], i)
             _budget(panel, np.array([r[axis] for r in own]), log=axis == "expert_labels")
             panel.set_xlabel(BUDGETS[axis] if task == tasks[-1] else "")
         line[0].set_ylabel(f"success\n{words(task)}")
@@ -143,7 +143,7 @@ def success_against_horizon(results: list[Record], mode: str = "sampled") -> Fig
     The curve is pᴷ, the success over K key decisions of a seed's constant accuracy p, measured at the trained length; mean over seeds.
     """
     results = select(results, mode=mode)
-    tasks, rows = distinct(results, "task"), distinct(results, "row")
+    tasks, rows = distinct(results, "task"), distinct(results, "algorithm")
     columns = min(3, len(rows))
     lines = -(-len(rows) // columns)
     figure, panels = page(len(tasks) * lines, columns, height=1.6, sharey=True)
@@ -169,14 +169,14 @@ def success_against_horizon(results: list[Record], mode: str = "sampled") -> Fig
 
 
 def _horizon_panel(panel: Axes, results: list[Record], row: str, style: dict) -> None:
-    for other in distinct(results, "row"):
-        x, y = _by_turns(select(results, row=other))
+    for other in distinct(results, "algorithm"):
+        x, y = _by_turns(select(results, algorithm=other))
         panel.plot(x, y.mean(axis=0), color=LIGHT, linewidth=0.8, zorder=1)
-    x, y = _by_turns(select(results, row=row))
-    accuracy = np.array([r["per_turn"] for r in select(results, row=row, horizon=1)])
+    x, y = _by_turns(select(results, algorithm=row))
+    accuracy = np.array([r["per_turn"] for r in select(results, algorithm=row, horizon=1)])
     turns = np.geomspace(x[0], x[-1], 50)
     decisions = np.interp(
-        turns, x, [select(results, row=row, num_turns=t)[0]["decisions"] for t in x]
+        turns, x, [select(results, algorithm=row, num_turns=t)[0]["decisions"] for t in x]
     )
     panel.plot(
         turns, (accuracy[:, None] ** decisions).mean(axis=0), color=style["color"], linewidth=1.2

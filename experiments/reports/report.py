@@ -82,7 +82,10 @@ def table(results: list[Record], mode: str = "sampled") -> list[Record]:
 
     Raises: ValueError if a row lacks a task or a seed at some horizon, or holds one twice.
     """
-    return [_summary(row, select(results, row=row, mode=mode)) for row in distinct(results, "row")]
+    return [
+        _summary(name, select(results, algorithm=name, mode=mode))
+        for name in distinct(results, "algorithm")
+    ]
 
 
 def _summary(row: str, results: list[Record]) -> Record:
@@ -93,7 +96,7 @@ def _summary(row: str, results: list[Record]) -> Record:
         cells[name] = (
             f"{value:{form}}" if same_count else f"{value:{form}} [{low:{form}}, {high:{form}}]"
         )
-    return {"row": row} | cells
+    return {"algorithm": row} | cells
 
 
 def note(results: list[Record]) -> str:

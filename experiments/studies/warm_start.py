@@ -90,7 +90,7 @@ class WarmStart(training_study.TrainingStudy):
 
     def cells(self) -> list[Record]:
         return [
-            dict(start=level, row=row, rate=rate)
+            dict(start=level, algorithm=row, rate=rate)
             for level in self.levels
             for row in ROWS
             for rate in self.learning_rates
@@ -98,7 +98,7 @@ class WarmStart(training_study.TrainingStudy):
 
     def records(self, cell: Record) -> list[Record]:
         row = swap(
-            algorithms.by_name()[cell["row"]],
+            algorithms.by_name()[cell["algorithm"]],
             epochs=self.epochs,
             optimizer=Adam(learning_rate=cell["rate"]),
         )
@@ -107,7 +107,7 @@ class WarmStart(training_study.TrainingStudy):
         )[1]
         clipped = (
             [np.mean([r[name] for r in rows[1:]], axis=0) for name in CLIPPED]
-            if cell["row"] == "ppo"
+            if cell["algorithm"] == "ppo"
             else [np.full(self.seeds, np.nan)]
         )
         began, ended = (
@@ -134,7 +134,7 @@ class WarmStart(training_study.TrainingStudy):
     def lines(self, records: list[Record]) -> list[Record]:
         columns = {"success": ".2f", "log_odds": "+.2f", "clipped": ".4f"}
         each = {
-            rate: sweep.table(select(records, rate=rate), "start", columns, lines="row")
+            rate: sweep.table(select(records, rate=rate), "start", columns, lines="algorithm")
             for rate in self.learning_rates
         }
         return [{"learning rate": rate} | line for rate, lines in each.items() for line in lines]
@@ -153,7 +153,12 @@ class WarmStart(training_study.TrainingStudy):
         ]
         return {
             "warm_start": sweep.figure(
-                drawn, "start", panels, lines="row", label="success at the start", scale="even"
+                drawn,
+                "start",
+                panels,
+                lines="algorithm",
+                label="success at the start",
+                scale="even",
             )
         }
 
@@ -202,7 +207,7 @@ class WarmStart(training_study.TrainingStudy):
     def fewer(self, records: list[Record], rate: float) -> Float[np.ndarray, " seeds"]:
         """Tokens that PPO's clip cuts off from a warm start than from scratch, as shares."""
         share = {
-            level: sweep.by_seed(records, "clipped", row="ppo", rate=rate, start=level)
+            level: sweep.by_seed(records, "clipped", algorithm="ppo", rate=rate, start=level)
             for level in self.levels
         }
         return share[SCRATCH] - np.mean(
@@ -222,7 +227,7 @@ def noise(level: float) -> float:
 
 def better(records: list[Record], level: float, row: str) -> list[Record]:
     """Those of the learning rate with the higher mean log odds."""
-    own = select(records, start=level, row=row)
+    own = select(records, start=level, algorithm=row)
     return max(
         (select(own, rate=rate) for rate in distinct(own, "rate")),
         key=lambda some: np.mean([r["log_odds"] for r in some]),

@@ -56,7 +56,7 @@ def line(found: Book) -> dict:
 
 def test_the_committed_page_is_current():
     page = (HERE / "docs" / "tasks.md").read_text(encoding="utf-8")
-    now = tasks_page.page(named(envs), Book.read(HERE / "results" / "task_notes"))
+    now = tasks_page.page(named(envs), Book.read(HERE / "results" / "tasks"))
     assert page == now, "Run `python -m experiments.pages.tasks_page` and commit docs/tasks.md."
 
 

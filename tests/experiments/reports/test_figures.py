@@ -215,7 +215,7 @@ def test_the_comparisons_figures_can_be_read(which):
     records = [
         r
         for r in report.read_csv(RESULTS / "sl_vs_rl" / f"{file}.csv")
-        if file == "results" or r["row"] != "warm_start"
+        if file == "results" or r["algorithm"] != "warm_start"
     ]
     assert faults(getattr(comparison_figures, which)(records)) == []
 

@@ -35,7 +35,7 @@ def records(
     """Successes of two seeds around those given by (row, horizon, mode), else .5."""
     return [
         dict(
-            task=task, row=row, seed=seed, horizon=h, num_turns=8 * h, decisions=8.0 * h, mode=mode, per_turn=0.75,
+            task=task, algorithm=row, seed=seed, horizon=h, num_turns=8 * h, decisions=8.0 * h, mode=mode, per_turn=0.75,
             success=(success or {}).get((row, h, mode), 0.5) + 0.02 * seed - 0.01, env_steps=1000,
             expert_labels=90 if row == "dagger" else 10,
         )
@@ -151,7 +151,7 @@ def test_greedy_acting_is_explained_with_the_task_where_it_differs_most():
 def measured(tmp_path):
     """A folder with results of a comparison."""
     curves = [
-        dict(task=task, row=row, seed=s, update=u, env_steps=9 * u, generated_tokens=9 * u, expert_labels=9, success=0.1 * u)
+        dict(task=task, algorithm=row, seed=s, update=u, env_steps=9 * u, generated_tokens=9 * u, expert_labels=9, success=0.1 * u)
         for task in ("running_sum", "key_door") for row in ("sft", "rloo", "grpo", "dagger") for s in (0, 1) for u in range(3)
     ]  # fmt: skip
     report.write_csv(tmp_path / "results.csv", records())
@@ -173,7 +173,7 @@ def test_the_comparison_is_drawn_and_judged_again_without_measuring(measured):
     )
     pictures = {
         f"{name}.png"
-        for name in ("final_success", "learning_curves", "success_against_horizon", "rows")
+        for name in ("final_success", "learning_curves", "success_against_horizon", "algorithms")
     }
     assert pictures | {"verdicts.csv", "report.html"} <= {p.name for p in measured.iterdir()}
 

@@ -28,7 +28,7 @@ def results(rows=("warm_start", *ROWS), tasks=("running_sum",), accuracy=0.9):
     cells = itertools.product(tasks, rows, (0, 1, 2), (1, 2, 4), ("sampled", "greedy"))
     return [
         {
-            "task": task, "row": row, "seed": seed, "horizon": h, "num_turns": 8 * h, "decisions": 8 * h, "mode": mode,
+            "task": task, "algorithm": row, "seed": seed, "horizon": h, "num_turns": 8 * h, "decisions": 8 * h, "mode": mode,
             "success": accuracy ** (8 * h) + 0.01 * seed, "per_turn": accuracy - 0.1 * (h > 1),
             "expert_labels": 1600, "env_steps": 10_000 + seed,
         }
@@ -39,7 +39,7 @@ def results(rows=("warm_start", *ROWS), tasks=("running_sum",), accuracy=0.9):
 def curves(rows=ROWS, lengths=(5, 5)):
     return [
         {
-            "task": "running_sum", "row": row, "seed": seed, "update": u, "env_steps": 100 * u * (row != "sft"), "generated_tokens": 90 * u,
+            "task": "running_sum", "algorithm": row, "seed": seed, "update": u, "env_steps": 100 * u * (row != "sft"), "generated_tokens": 90 * u,
             "expert_labels": 1600, "success": 0.1 * u + 0.02 * seed,
         }
         for row in rows for seed, length in enumerate(lengths) for u in range(length)
@@ -152,7 +152,7 @@ HOSTILE = "<script>alert('&\"')</script>"
 def page():
     parts = [HOSTILE, [{HOSTILE: HOSTILE}], report.Verdict(HOSTILE, HOSTILE, "supported", HOSTILE)]
     picture = report.Picture(
-        comparison_figures.algorithm_table([{"row": "sft", "acts": "expert"}]), HOSTILE
+        comparison_figures.algorithm_table([{"algorithm": "sft", "acts": "expert"}]), HOSTILE
     )
     return Page(
         report.html(

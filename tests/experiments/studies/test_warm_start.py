@@ -30,7 +30,7 @@ def records(leads=(1.0, 0.0, -0.5, -0.5), clipped=(0.08, 0.04, 0.03, 0.02)):
                     for s in range(-2, 3)
                 ]
                 found += [
-                    dict(start=level, row=row, rate=rate, seed=i, success=0.5) | r
+                    dict(start=level, algorithm=row, rate=rate, seed=i, success=0.5) | r
                     for i, r in enumerate(some)
                 ]
     return found
