@@ -299,7 +299,7 @@ def verdicts(results: list[Record], task: str) -> list[report.Verdict]:
     """The predictions, judged on one task (sampled actions)."""
     results = select(results, task=task, mode="sampled")
 
-    def score(row, horizon=1, column="success"):
+    def score(name, horizon=1, column="success"):
         return scores(select(results, algorithm=name, horizon=horizon), column)[0]
 
     def positive(claim, what, difference, more=""):
