@@ -1,3 +1,6 @@
-"""Supervised learning and reinforcement learning as one loop that differs in two cells: who acts, and what credit each action gets."""
+"""Supervised and reinforcement learning of small agents as one loop.
+
+An algorithm says who acts, and how much credit each action gets; the rest is shared.
+"""
 
 __version__ = "0.2.0"

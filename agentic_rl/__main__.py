@@ -1,7 +1,8 @@
-"""The command `agentic-rl`, also `python -m agentic_rl`: it runs the programs of this installation, from any folder.
+"""The command `agentic-rl`, also `python -m agentic_rl`: it runs this installation's programs.
 
-The folder where a user works may hold a package `experiments`, or files named like Python's own (`types.py`), and PYTHONPATH may
-name it. So the programs are taken from beside this package, and everything else is looked for in the working folder last.
+The folder where a user works may hold a package `experiments`, or files named like Python's own
+(`types.py`), and PYTHONPATH may name it. So the programs are taken from beside this package, and
+the working folder is searched last for everything else.
 """
 
 import sys
@@ -9,27 +10,25 @@ from importlib import import_module
 from os import getcwd
 from os.path import abspath, dirname
 
-HOME = dirname(
-    dirname(abspath(__file__))
-)  # the folder that holds this package, and its programs beside it
+HOME = dirname(dirname(abspath(__file__)))  # the folder of this package and of its programs
 
 
 def main() -> None:
     """Runs the program that the command line names."""
-    sys.path[:] = [HOME, *behind(getcwd(), sys.path)]
+    sys.path[:] = [HOME, *search_last(getcwd(), sys.path)]
     import_module("experiments")
-    del sys.path[0]  # Python's own modules come before what else is installed
+    del sys.path[0]  # Python's own modules come before whatever else HOME holds
     import_module("experiments.programs").main()
 
 
-def behind(here: str, path: list[str]) -> list[str]:
-    """Returns the path with the folder `here`, if it is on it, at the end.
+def search_last(folder: str, path: list[str]) -> list[str]:
+    """Returns the search path with `folder` moved to its end, if it is on it.
 
-    >>> behind("/work", ["", "/bin", "/lib"]), behind("/work", ["/bin"])
+    >>> search_last("/work", ["", "/bin", "/lib"]), search_last("/work", ["/bin"])
     (['/bin', '/lib', '/work'], ['/bin'])
     """
-    others = [folder for folder in path if abspath(folder or here) != here]
-    return others + [here] * (len(others) < len(path))
+    others = [entry for entry in path if abspath(entry or folder) != folder]
+    return others + [folder] * (len(others) < len(path))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run has cost so far: steps, tokens, labels and floating-point operations, exactly."""
+"""The exact costs of a run so far: steps, tokens, labels and floating-point operations."""
 
 import numpy as np
 
@@ -6,27 +6,26 @@ BUDGET = ("env_steps", "generated_tokens", "trained_tokens", "expert_labels", "f
 
 
 class Budget(dict):
-    """The budgets so far, each a list over seeds of exact integers (FLOPs: floats)."""
+    """The costs so far by name: a list over seeds of exact integers (of floats for FLOPs)."""
 
     @staticmethod
-    def nothing(seeds: int) -> "Budget":
-        """Returns what a run of so many seeds has cost before it begins: zeros."""
+    def zero(seeds: int) -> "Budget":
+        """Returns the budget of a run of so many seeds before it begins."""
         return Budget({name: [0] * seeds for name in BUDGET})
 
     @staticmethod
-    def of_arrays(arrays: dict[str, np.ndarray]) -> "Budget":
-        """Returns the budgets that `arrays` made arrays of."""
+    def from_arrays(arrays: dict[str, np.ndarray]) -> "Budget":
+        """Returns the budget that `to_arrays` converted."""
         return Budget({name: arrays[name].tolist() for name in BUDGET})
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Returns the budgets as arrays of 64 bits, which a checkpoint can hold."""
-        return {
-            name: np.array(self[name], np.float64 if name == "flops" else np.int64)
-            for name in BUDGET
-        }
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Returns the costs as arrays [S] of 64 bits, which a checkpoint can hold."""
+        dtypes = {name: np.float64 if name == "flops" else np.int64 for name in BUDGET}
+        return {name: np.array(self[name], dtypes[name]) for name in BUDGET}
 
     def add(self, log: dict[str, np.ndarray], index: int) -> None:
-        """Adds what update `index` of a chunk cost."""
+        """Adds the costs [S, chunk] of the update `index` of a chunk."""
         for name in BUDGET:
-            number = float if name == "flops" else int
-            self[name] = [total + number(x) for total, x in zip(self[name], log[name][:, index])]
+            exact = float if name == "flops" else int
+            costs = [exact(x) for x in log[name][:, index]]
+            self[name] = [total + cost for total, cost in zip(self[name], costs)]

@@ -1,7 +1,8 @@
-"""Devices: the only module that knows how many there are.
+"""Runs one function on all devices. No other module knows how many devices there are.
 
-A per-device function `f(*inputs) -> outputs` gets the same inputs on every device and must return the same outputs; it learns its
-place by `lax.axis_index(AXIS)` and talks by collectives over AXIS. `pmap` and `shard_map` launch the same function.
+A per-device function `f(*inputs) -> outputs` gets the same inputs on every device and must return
+the same outputs. It learns its place by `lax.axis_index(AXIS)` and communicates by collectives over
+AXIS. `pmap` and `shard_map` launch the same function.
 """
 
 import os
@@ -20,44 +21,52 @@ Launcher = Literal["pmap", "shard_map"]
 
 
 def prepare(devices: int) -> None:
-    """On a machine without accelerators, make `devices` virtual CPU devices (0: one per core). Call before anything runs."""
+    """Makes `devices` virtual CPU devices (0: one per core) on a machine without accelerators.
+
+    Call it before jax computes anything.
+    """
     if "cpu" in (jax.config.jax_platforms or "cpu"):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         jax.config.update("jax_num_cpu_devices", devices or cores)
 
 
 def choose(devices: int) -> list[jax.Device]:
-    """The first `devices` devices (0: all).
+    """Returns the first `devices` devices (0: all).
 
     Raises: ConfigError if there are fewer.
     """
-    found = jax.devices()
-    most = f"add --devices {len(found)}, at most (also behind --resume)"
+    available = jax.devices()
+    most = len(available)
     check(
-        devices <= len(found),
-        f"--devices {devices} asks for more than the {len(found)} there are; {most}.",
+        devices <= most,
+        f"--devices {devices} asks for more than the {most} there are; add --devices {most}, at"
+        " most (also behind --resume).",
     )
-    return found[: devices or len(found)]
+    return available[: devices or most]
 
 
 def describe() -> dict[str, Any]:
-    """Kind, platform and number of the devices there are."""
+    """Returns kind, platform and number of the devices of this machine."""
     devices = jax.devices()
     return {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)}
 
 
-# In bfloat16 XLA leaves out roundings by default, which ones depends on the program: acting and training would round differently.
+# In bfloat16 XLA leaves out roundings by default. Which ones depends on the program, so that acting
+# and training would round differently.
 OPTIONS = {"xla_allow_excess_precision": False}
 
 
 class Program:
-    """A function that runs on all devices at once, compiled for each kind of inputs: their structure, shapes and dtypes."""
+    """A function that runs on all devices at once.
+
+    It is compiled for each kind of inputs: their structure, shapes and dtypes.
+    """
 
     def __init__(self, mapped: Callable[[int], Any], first: tuple = ()):
         """
         Args:
-          mapped: returns the function for so many inputs, with a `lower`.
-          first: inputs that come before those of each call.
+          mapped: returns the function for a number of inputs, as an object with a `lower` method.
+          first: inputs that precede those of each call.
         """
         self._mapped, self._first = mapped, first
         self._compiled: dict[Any, Callable] = {}
@@ -67,16 +76,15 @@ class Program:
         return _kind(inputs) in self._compiled
 
     def compile(self, *inputs: Any) -> Callable:
-        """Returns the executable for such inputs; only the first time does it compile."""
+        """Returns the executable for such inputs, compiled if this is the first time."""
         kind = _kind(inputs)
         if kind not in self._compiled:
-            self._compiled[kind] = (
-                self._mapped(len(inputs)).lower(*self._first, *inputs).compile(OPTIONS)
-            )
+            lowered = self._mapped(len(inputs)).lower(*self._first, *inputs)
+            self._compiled[kind] = lowered.compile(OPTIONS)
         return self._compiled[kind]
 
     def forget(self) -> None:
-        """Frees all that was compiled."""
+        """Frees all compiled executables."""
         self._compiled.clear()
 
     def __call__(self, *inputs: Any) -> Any:
@@ -91,9 +99,13 @@ def _kind(inputs: tuple) -> tuple:
 def launch(
     f: Callable, devices: list[jax.Device], launcher: Launcher, donate: tuple[int, ...] = ()
 ) -> Program:
-    """Returns `f` as a program on all `devices`; inputs and outputs are replicated, those in `donate` are used up.
+    """Returns `f` as a program on all `devices`, with replicated inputs and outputs.
 
-    Outputs are ready when it returns: on jax <= 0.11.2 collectives of unawaited programs can deadlock on CPU devices.
+    A call returns when its outputs are ready: on jax <= 0.11.2 collectives of programs that are
+    not awaited can deadlock on CPU devices.
+
+    Args:
+      donate: the positions of inputs whose memory the program reuses.
     """
     if launcher == "pmap":
         return Program(_pmap(f, devices, donate), (np.arange(len(devices)),))
@@ -105,35 +117,37 @@ def launch(
 
 
 def _pmap(f: Callable, devices: list[jax.Device], donate: tuple[int, ...]) -> Callable[[int], Any]:
-    """Returns a function of how many inputs there are. pmap maps over at least one axis: each device's number, which `f` does not need."""
+    """Returns a function from a number of inputs to `f`, mapped over the devices.
+
+    pmap maps over at least one axis. It is that of the devices' numbers, which `f` does not need.
+    """
 
     @cache
     def mapped(count: int):
-        axes = (0,) + (None,) * count
-        after_number = tuple(i + 1 for i in donate)
         numbered = lambda number, *inputs: f(*inputs)  # noqa: E731
         return jax.pmap(
             numbered,
             AXIS,
-            in_axes=axes,
+            in_axes=(0,) + (None,) * count,
             out_axes=None,
             devices=devices,
-            donate_argnums=after_number,
+            donate_argnums=tuple(i + 1 for i in donate),
         )
 
     return mapped
 
 
 def place(tree: Any, devices: list[jax.Device]) -> Any:
-    """A copy of every leaf on each of the devices, where `launch`'s programs want and leave their data."""
+    """Returns a copy of every leaf on each device, as `launch`'s programs take and leave them."""
     mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
     return jax.device_put(tree, jax.sharding.NamedSharding(mesh, PartitionSpec()))
 
 
 def over_seeds(f: Callable, inputs: Any, at_once: int) -> Any:
-    """`f(input, seed_axis)` for each seed of `inputs`' leading axis, `at_once` of them vmapped over the axis "seed".
+    """Returns `f(input, seed_axis)` for each seed of `inputs`' leading axis.
 
-    One at a time is faster on a CPU, and bitwise what a run with one seed computes; all at once is faster on a GPU.
+    `at_once` of the seeds are vmapped over the axis "seed". One at a time is faster on a CPU, and
+    bitwise what a run with one seed computes; all at once is faster on a GPU.
     """
     if at_once == 1:
         return jax.lax.map(lambda x: f(x, ()), inputs)
@@ -143,23 +157,26 @@ def over_seeds(f: Callable, inputs: Any, at_once: int) -> Any:
 
 
 def gather(tree: Any) -> Any:
-    """Every leaf with the devices' parts joined along the leading axis, in the devices' order."""
+    """Returns every leaf with the devices' parts joined along the leading axis, in order."""
     return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree)
 
 
 def my_part(tree: Any) -> Any:
-    """This device's part of every leaf's leading axis."""
+    """Returns this device's part of every leaf's leading axis."""
     count, index = device_count(), jax.lax.axis_index(AXIS)
-    return jax.tree.map(
-        lambda x: jax.lax.dynamic_slice_in_dim(x, index * (len(x) // count), len(x) // count), tree
-    )
+
+    def part(x):
+        size = len(x) // count
+        return jax.lax.dynamic_slice_in_dim(x, index * size, size)
+
+    return jax.tree.map(part, tree)
 
 
 def total(tree: Any) -> Any:
-    """Every leaf summed over the devices."""
+    """Returns every leaf summed over the devices."""
     return jax.lax.psum(tree, AXIS)
 
 
 def device_count() -> int:
-    """How many devices run the function being traced."""
+    """Returns how many devices run the function that is being traced."""
     return jax.lax.psum(1, AXIS)

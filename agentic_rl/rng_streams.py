@@ -1,3 +1,3 @@
-"""The streams of random numbers of a run: each is folded into the run's key before anything else."""
+"""The streams of random numbers of a run, each of which is folded into the run's key first."""
 
 INIT, PLAY, SHUFFLE, DEMONSTRATE, EVALUATE, VALUES = range(6)

@@ -74,7 +74,7 @@ def studies() -> registry.Registry:
         try:
             found |= {study.name(one): one for one in own_studies(here) if study.name(one) == file}
         except Exception as error:  # a user's study that cannot be made
-            left_out[file] = registry.sentence(here.__name__, error)
+            left_out[file] = registry.import_failure(here.__name__, error)
     return registry.Registry(found, left_out)
 
 

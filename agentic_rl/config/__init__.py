@@ -1,7 +1,8 @@
-"""Everything that one can choose is a frozen dataclass whose fields are its settings: a task, an algorithm and its parts, a run.
+"""Settings as frozen dataclasses: every task, algorithm, part of an algorithm and run is one.
 
-This folder makes such classes (`dataclass`), declares which numbers their fields may have (`ranges`), finds the classes of a
-folder by their names (`registry`), and stores them as JSON (`stored`). What there is to choose is defined elsewhere.
+This folder makes such classes (`dataclass`), declares the numbers that their fields may have
+(`ranges`), finds the classes of a folder by their names (`registry`), and stores them as JSON
+(`stored`). The settings themselves are defined elsewhere, where they are used.
 """
 
 from agentic_rl.config.dataclass import STATIC, check, checked, config

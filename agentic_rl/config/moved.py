@@ -1,4 +1,7 @@
-"""Where classes stood when runs were written that can still be read: config.json names each class by its module."""
+"""The present places of classes that have moved since old runs were written.
+
+A run's config.json names each class by its module.
+"""
 
 MOVED = {  # module then: module now
     "agentic_rl.acting": "agentic_rl.rollout.actors",
@@ -12,10 +15,12 @@ MOVED = {  # module then: module now
 
 
 def current_path(stored: str) -> str:
-    """Returns the path of a class today, for the one that a config names.
+    """Returns the present path of a class, given the one that a config names.
 
-    >>> current_path("agentic_rl.surrogates.ClippedRatio"), current_path("agentic_rl.rewards.Outcome")
-    ('agentic_rl.losses.surrogates.ClippedRatio', 'agentic_rl.rewards.Outcome')
+    >>> current_path("agentic_rl.surrogates.ClippedRatio")
+    'agentic_rl.losses.surrogates.ClippedRatio'
+    >>> current_path("agentic_rl.rewards.Outcome")
+    'agentic_rl.rewards.Outcome'
     """
     module, _, name = stored.rpartition(".")
     return f"{MOVED.get(module, module)}.{name}"

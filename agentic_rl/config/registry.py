@@ -1,4 +1,7 @@
-"""A folder is its own registry: every file in it counts, and a file that cannot be imported is left out and harms no other."""
+"""Finds the classes that the files of a folder define, so that a new file needs no registration.
+
+A file that cannot be imported is left out with a warning, and harms no other.
+"""
 
 import dataclasses
 import importlib
@@ -12,50 +15,48 @@ from types import ModuleType
 
 
 class LeftOut(UserWarning):
-    """Something in a registry that cannot be used, said in one sentence."""
+    """A warning that something in a registry cannot be used, in one sentence."""
 
 
 class Registry(dict):
-    """What a registry holds, by name; `left_out` says, for each name that it would hold otherwise, why it does not."""
+    """The classes of a registry by name.
 
-    def __init__(self, found: dict, left_out: dict[str, str]):
-        super().__init__(found)
+    For each name that the registry would also hold, `left_out` says why it does not.
+    """
+
+    def __init__(self, classes: dict, left_out: dict[str, str]):
+        super().__init__(classes)
         self.left_out = left_out
-        for sentence in dict.fromkeys(left_out.values()):
-            warnings.warn(
-                sentence, LeftOut, stacklevel=1
-            )  # of this line always, so that each sentence is shown once
+        for reason in dict.fromkeys(left_out.values()):
+            # Warnings of this one line, whoever calls, so that each sentence is shown once.
+            warnings.warn(reason, LeftOut, stacklevel=1)
 
 
 def modules(package: ModuleType) -> tuple[list[ModuleType], dict[str, str]]:
-    """Returns the module, or the modules of a folder, that can be imported, and why the others cannot.
+    """Returns a package and its modules that can be imported, and why the others cannot.
 
-    The sentences stand under the names of what would be there otherwise: the files, and the classes in them.
+    The reasons are listed under the names that are missing: the files, and the classes in them.
     """
     names = [package.__name__]
     if hasattr(package, "__path__"):
-        names += [
-            f"{package.__name__}.{m.name}"
-            for m in pkgutil.iter_modules(package.__path__)
-            if m.name != "__main__"
-        ]
+        inner = [m.name for m in pkgutil.iter_modules(package.__path__)]
+        names += [f"{package.__name__}.{name}" for name in inner if name != "__main__"]
     loaded, left_out = [], {}
     for name in names:
         try:
             loaded.append(importlib.import_module(name))
         except (Exception, SystemExit) as error:
-            left_out |= dict.fromkeys(
-                [name.rpartition(".")[2], *_classes(name)], sentence(name, error)
-            )
+            missing = [name.rpartition(".")[2], *_class_names(name)]
+            left_out |= dict.fromkeys(missing, import_failure(name, error))
     return loaded, left_out
 
 
-def sentence(module: str, error: BaseException) -> str:
-    """Returns why a module is left out: its file, the line, and what Python says of it."""
+def import_failure(module: str, error: BaseException) -> str:
+    """Returns a sentence on why a module is left out: its file, the line, and Python's message."""
     line = _line(error, getattr(importlib.util.find_spec(module), "origin", None))
     place = type(error).__name__ + (f" in line {line}" if line else "")
-    said = " ".join(str(getattr(error, "msg", error)).split()).rstrip(".")
-    return f"{file_of(module)} is left out: {': '.join([place] + [said] * bool(said))}."
+    message = " ".join(str(getattr(error, "msg", error)).split()).rstrip(".")
+    return f"{file_of(module)} is left out: {': '.join([place] + [message] * bool(message))}."
 
 
 def file_of(module: str) -> str:
@@ -68,19 +69,16 @@ def file_of(module: str) -> str:
 
 
 def _line(error: BaseException, file: str | None) -> int | None:
-    """Returns the line of `file` that the error comes from, if any does."""
+    """Returns the line of `file` that the error comes from, or None if it comes from elsewhere."""
     if isinstance(error, SyntaxError) and error.filename == file:
         return error.lineno
-    lines = [
-        line
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_code.co_filename == file
-    ]
+    frames = list(traceback.walk_tb(error.__traceback__))
+    lines = [line for frame, line in frames if frame.f_code.co_filename == file]
     return lines[-1] if lines else None
 
 
-def _classes(module: str) -> list[str]:
-    """Returns the names of the classes that a module's file defines, without importing it; none if it is no text."""
+def _class_names(module: str) -> list[str]:
+    """Returns the names of the classes in a module's file, without importing it."""
     try:
         text = importlib.util.find_spec(module).loader.get_source(module) or ""
     except (ImportError, OSError, SyntaxError, UnicodeDecodeError):
@@ -89,7 +87,7 @@ def _classes(module: str) -> list[str]:
 
 
 def snake_case(name: str) -> str:
-    """`LeaveOneOut` -> `leave_one_out`; a number of two digits or more is a word.
+    """Returns a class's name in snake case; a number of two digits or more is a word.
 
     >>> snake_case("LeaveOneOut"), snake_case("GAE"), snake_case("AgentsOf2023")
     ('leave_one_out', 'gae', 'agents_of_2023')
@@ -98,32 +96,34 @@ def snake_case(name: str) -> str:
 
 
 def named(package: ModuleType) -> Registry:
-    """Returns the config classes that a module, or the modules of a folder, define, by snake_case name.
+    """Returns the config classes of a module or a folder, by snake_case name.
 
-    What cannot be used is left out with a warning: files that cannot be imported, classes that cannot be made without arguments,
-    and names that stand for two classes.
+    Left out with a warning are files that cannot be imported, classes that cannot be made without
+    arguments, and names that stand for two classes.
     """
     loaded, broken = modules(package)
-    found: dict[str, type] = {}
+    classes: dict[str, type] = {}
     unusable: dict[str, str] = {}
-    for cls in (cls for module in loaded for cls in _config_classes(module)):
+    for cls in [cls for module in loaded for cls in _config_classes(module)]:
         name = snake_case(cls.__name__)
-        said = _clash(name, found[name], cls) if name in found else _lacks_default(cls)
-        unusable |= {name: said} if said else {}
-        found[name] = cls
-    usable = {name: cls for name, cls in found.items() if name not in unusable}
-    return Registry(usable, {snake_case(name): said for name, said in broken.items()} | unusable)
+        reason = _clash(name, classes[name], cls) if name in classes else _lacks_default(cls)
+        if reason:
+            unusable[name] = reason
+        classes[name] = cls
+    usable = {name: cls for name, cls in classes.items() if name not in unusable}
+    left_out = {snake_case(name): reason for name, reason in broken.items()}
+    return Registry(usable, left_out | unusable)
 
 
 def _config_classes(module: ModuleType) -> list[type]:
     """Returns the public config classes that a module itself defines."""
-    found = inspect.getmembers(
-        module,
-        lambda x: (
-            inspect.isclass(x) and dataclasses.is_dataclass(x) and x.__module__ == module.__name__
-        ),
-    )
-    return [cls for name, cls in found if not name.startswith("_")]
+
+    def is_own_config(x) -> bool:
+        is_config = inspect.isclass(x) and dataclasses.is_dataclass(x)
+        return is_config and x.__module__ == module.__name__
+
+    members = inspect.getmembers(module, is_own_config)
+    return [cls for name, cls in members if not name.startswith("_")]
 
 
 def _clash(name: str, cls: type, other: type) -> str:
@@ -132,15 +132,9 @@ def _clash(name: str, cls: type, other: type) -> str:
 
 
 def _lacks_default(cls: type) -> str:
-    """Returns a sentence on the first field that has no default, or nothing if each has one."""
-    missing = [
-        f.name
-        for f in dataclasses.fields(cls)
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    where = file_of(cls.__module__)
-    return (
-        f"{cls.__name__} in {where} is left out: give its field {missing[0]} a default."
-        if missing
-        else ""
-    )
+    """Returns a sentence on the first field that has no default, or "" if each has one."""
+    for field in dataclasses.fields(cls):
+        if field.default is field.default_factory is dataclasses.MISSING:
+            file = file_of(cls.__module__)
+            return f"{cls.__name__} in {file} is left out: give its field {field.name} a default."
+    return ""

@@ -1,4 +1,4 @@
-"""Configs as JSON, in which each names its class, and back."""
+"""Writes configs as JSON, in which each names its class, and reads them back."""
 
 import dataclasses
 import importlib
@@ -13,7 +13,10 @@ from agentic_rl.config.ranges import ConfigError, kind
 
 
 def to_json(value: Any) -> Any:
-    """The config (or a dict of configs) as plain dicts, each config's class under "class"; `from_json` reads it back."""
+    """Returns a config, or a dict of configs, as plain dicts; `from_json` reads it back.
+
+    Each config's class is stored under "class".
+    """
     if isinstance(value, dict):
         return {name: to_json(x) for name, x in value.items()}
     if not dataclasses.is_dataclass(value):
@@ -23,9 +26,9 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """The config that `to_json` wrote.
+    """Returns the config that `to_json` wrote.
 
-    Raises: ConfigError if a class or a field no longer exists, or a value is not of its field's type.
+    Raises: ConfigError if a class or a field no longer exists, or a value does not fit its field.
     """
     if isinstance(value, list):
         return tuple(from_json(x) for x in value)
@@ -34,59 +37,65 @@ def from_json(value: Any) -> Any:
     if "class" not in value:
         return {name: from_json(x) for name, x in value.items()}
     module, _, name = current_path(str(value["class"])).rpartition(".")
-    ours = module.split(".")[0] in ("agentic_rl", "experiments")
-    check(ours, f"config.json names the class {value['class']}, which is not of this package.")
+    is_ours = module.split(".")[0] in ("agentic_rl", "experiments")
+    check(is_ours, f"config.json names the class {value['class']}, which is not of this package.")
+    fields = {name: x for name, x in value.items() if name != "class"}
     try:
-        cls = getattr(_module(module), name)
-        kinds = {
-            f.name: f.type
-            for f in dataclasses.fields(cls)
-            if inspect.isclass(f.type) and issubclass(f.type, tuple)
-        }
-        fields = {k: from_json(v) for k, v in value.items() if k != "class"}
-        fields = {k: kinds[k](v) if k in kinds else v for k, v in fields.items()}
-        _check_types(cls, fields)
-        return cls(**fields)
+        return _config(getattr(_module(module), name), fields)
     except (ImportError, AttributeError, TypeError) as error:
         raise ConfigError(
-            f"config.json was written by another version of this package ({error}); use that version."
+            f"config.json was written by another version of this package ({error}); use that"
+            " version."
         ) from None
 
 
-def _check_types(cls: type, fields: dict[str, Any]) -> None:
-    for field in (field for field in dataclasses.fields(cls) if field.name in fields):
-        value, of = fields[field.name], kind(field.type)
-        sentence = f"config.json has {value!r} where the {field.name} of {cls.__name__} is of the kind {getattr(of, '__name__', of)}"
-        check(_fits(value, of), f"{sentence}; put config.json back from a copy.")
+def _config(cls: type, stored: dict[str, Any]) -> Any:
+    """Returns a config of this class with the fields that are stored as JSON."""
+    kinds = {f.name: f.type for f in dataclasses.fields(cls)}
+    values = {}
+    for name, x in stored.items():
+        value, of = from_json(x), kinds.get(name)
+        is_tuple_class = inspect.isclass(of) and issubclass(of, tuple)  # such as a table of pairs
+        values[name] = of(value) if is_tuple_class else value
+    _check_types(cls, values)
+    return cls(**values)
+
+
+def _check_types(cls: type, values: dict[str, Any]) -> None:
+    for field in dataclasses.fields(cls):
+        if field.name in values:
+            value, of = values[field.name], kind(field.type)
+            check(
+                _fits(value, of),
+                f"config.json has {value!r} where the {field.name} of {cls.__name__} is of the"
+                f" kind {getattr(of, '__name__', of)}; put config.json back from a copy.",
+            )
 
 
 def _fits(value: Any, of: Any) -> bool:
-    """Can `value`, read from a file, be that of a field of this kind? A union is left to the class itself."""
+    """Returns whether `value` may stand in a field of type `of`; a union is left to its class."""
     origin = get_origin(of) or of
     if origin is Literal:
         return value in get_args(of)
-    if origin is Any:  # a part that can be swapped, or a mixture of them
-        some = list(value.values()) if isinstance(value, dict) else [value]
-        return bool(some) and all(map(dataclasses.is_dataclass, some))
+    if origin is Any:  # a part that can be swapped, or a mixture of tasks
+        parts = list(value.values()) if isinstance(value, dict) else [value]
+        return bool(parts) and all(map(dataclasses.is_dataclass, parts))
     if origin in (int, float):
-        return isinstance(value, int if origin is int else (int, float)) and not isinstance(
-            value, bool
-        )
-    return (
-        isinstance(value, origin) if inspect.isclass(origin) and origin is not UnionType else True
-    )
+        numbers = int if origin is int else (int, float)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    is_plain_class = inspect.isclass(origin) and origin is not UnionType
+    return isinstance(value, origin) if is_plain_class else True
 
 
 def _module(name: str) -> ModuleType:
     """Returns the module that defines a stored config's class.
 
-    Raises: ImportError if there is none; ConfigError if its file is broken.
+    Raises: ImportError if it does not exist; ConfigError if its file is broken.
     """
     try:
         return importlib.import_module(name)
     except ImportError:
         raise
     except Exception as error:
-        raise ConfigError(
-            f"config.json names a class of {name}, but {registry.sentence(name, error)}"
-        ) from None
+        reason = registry.import_failure(name, error)
+        raise ConfigError(f"config.json names a class of {name}, but {reason}") from None

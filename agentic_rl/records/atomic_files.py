@@ -1,4 +1,4 @@
-"""Files that are whole at any time: written beside their place, flushed to the disk, then renamed."""
+"""Writes files that are complete at any time: beside their place first, then renamed."""
 
 import os
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from typing import BinaryIO
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Writes the file whole or not at all, whatever kills the process or the machine meanwhile."""
+    """Writes the whole file or nothing, even if the process is killed or the machine crashes."""
     with writer(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def writer(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that takes the place of `path` when the block ends, and vanishes if it fails."""
+    """Opens a temporary file that replaces `path` when the block ends; it is removed on failure."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:

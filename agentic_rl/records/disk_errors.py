@@ -1,4 +1,4 @@
-"""What the disk refuses, as one sentence with advice that fits, and notes on what was damaged and could be restored."""
+"""Turns the disk's refusals into one sentence with advice, and warns of repaired damage."""
 
 import errno
 import os
@@ -20,19 +20,21 @@ ADVICE = {
 
 
 class DiskNotice(UserWarning):
-    """What was found damaged on disk, and how the program went on."""
+    """A warning that names what is damaged on disk and how the program went on."""
 
 
 def note(sentence: str) -> None:
-    """Warns of what was found damaged; a command line shows the sentence, and the library itself prints nothing."""
+    """Warns of damage on disk. A command line shows the sentence; the library never prints it."""
     warnings.warn(sentence, DiskNotice, stacklevel=2)
 
 
 @contextmanager
 def writing(path: Path, what: str = "") -> Iterator[None]:
-    """Turns what the disk refuses in this block into one sentence.
+    """Turns a refusal of the disk within this block into one sentence.
 
-    Args: what: is written ("a checkpoint"); by default files of any kind.
+    Args:
+      what: the kind of file that is written ("a checkpoint"); by default any.
+
     Raises: ConfigError.
     """
     try:
@@ -42,22 +44,23 @@ def writing(path: Path, what: str = "") -> Iterator[None]:
 
 
 def refusal(error: Exception, path: Path, what: str = "") -> str:
-    """Returns the sentence: what could not be written where, the system's reason, and what helps against that reason."""
-    code = getattr(error, "errno", None) or next(
-        (code for code in ADVICE if os.strerror(code) in str(error)), None
-    )
+    """Returns a sentence that names the file, the system's reason, and what helps against it."""
+    code = getattr(error, "errno", None) or _code_in(str(error))
     reason = os.strerror(code) if code else " ".join(str(error).split())
-    advice = (
-        f"{ADVICE[code]}, then go on with the same run"
-        if code in ADVICE
-        else "choose another directory"
-    )
+    advice = "choose another directory"
+    if code in ADVICE:
+        advice = f"{ADVICE[code]}, then go on with the same run"
     return f"Cannot write {f'{what} ' * bool(what)}to {path} ({reason}); {advice}."
+
+
+def _code_in(text: str) -> int | None:
+    """Returns the error code whose description a library's message repeats."""
+    return next((code for code in ADVICE if os.strerror(code) in text), None)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns the refusal of the disk to read `path` into one sentence.
+    """Turns the disk's refusal to read `path` into one sentence.
 
     Raises: ConfigError.
     """
@@ -65,6 +68,5 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ConfigError(
-            f"Cannot read {path} ({reason}); make it readable, or put it back from a copy."
-        ) from None
+        advice = "make it readable, or put it back from a copy"
+        raise ConfigError(f"Cannot read {path} ({reason}); {advice}.") from None

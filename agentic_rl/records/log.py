@@ -1,13 +1,14 @@
-"""A log: a file with a JSON object, or row, in each line, which has its `step` and its `time`.
+"""A log: a file with one JSON object, an entry, per line, each with its `step` and its `time`.
 
-Rows are appended one by one and read one by one, so that a log may be larger than the memory. A line that is no row (a power cut leaves
-zeros, a second process half a line) or that repeats a step is damaged: reading leaves it out, and `keep` moves it into a file beside.
+Entries are appended and read one by one, so that a log may be larger than the memory. A line is
+damaged if it is no entry (a power cut leaves zeros, a second process half a line) or repeats a
+step. Reading skips damaged lines, and `cut_after` moves them into a file beside the log.
 """
 
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,27 +21,31 @@ Entry = dict[str, Any]
 
 
 class Places(NamedTuple):
-    """Where the lines of a log begin."""
+    """The byte at which each line of a log begins."""
 
     entries: dict[int, int]  # step -> byte
     damaged: list[int]
-    unfinished: int | None  # a last line that does not end: a kill may have cut it
+    unfinished: int | None  # a last line without its end: a kill may have cut it off
 
 
 class Log:
-    """The log at `path`, which need not exist yet. `is_entry` says whether a value with step and time is one of its rows."""
+    """The log at `path`, which need not exist yet.
+
+    Args:
+      is_entry: whether an object with a step and a time is an entry of this log.
+    """
 
     def __init__(self, path: Path, is_entry: Callable[[Entry], bool]):
         self.path = path
         self._is_entry = is_entry
 
-    def append(self, row: Entry) -> Entry:
-        """Adds a row at the present time and returns it as it will be read. A row that the disk refuses leaves no part of it."""
-        return self.put({**row, "time": time.time()})
+    def append(self, entry: Entry) -> Entry:
+        """Adds an entry with the present time, and returns it as it will be read."""
+        return self.write({**entry, "time": time.time()})
 
-    def put(self, row: Entry) -> Entry:
-        """Adds a row that has its time."""
-        line = to_json(row)
+    def write(self, entry: Entry) -> Entry:
+        """Adds an entry that has its time. If the disk refuses it, no part of it stays."""
+        line = to_json(entry)
         with open(self.path, "ab", buffering=0) as file:
             end, rest = file.tell(), memoryview(line.encode() + b"\n")
             try:
@@ -52,50 +57,46 @@ class Log:
         return json.loads(line)
 
     def entries(self) -> Iterator[Entry]:
-        """The rows one by one, ordered by step."""
+        """Yields the entries one by one, ordered by step."""
         places = self._places()
-        if places.damaged:
-            lines = (
-                "1 line that is"
-                if len(places.damaged) == 1
-                else f"{len(places.damaged)} lines that are"
-            )
+        if count := len(places.damaged):
+            lines = "1 line that is" if count == 1 else f"{count} lines that are"
             note(f"{self.path} holds {lines} damaged or out of place; the others are read.")
         for line in self._lines(places.entries[step] for step in sorted(places.entries)):
             yield json.loads(line)
 
     def entry(self, step: int) -> Entry | None:
-        """The row of a step; None if there is none."""
-        places = self._places().entries
-        return next(
-            (json.loads(line) for line in self._lines(places[s] for s in places if s == step)), None
-        )
+        """Returns the entry of a step, or None if there is none."""
+        place = self._places().entries.get(step)
+        lines = [] if place is None else list(self._lines([place]))
+        return json.loads(lines[0]) if lines else None
 
     def last(self) -> int | None:
-        """The last step."""
+        """Returns the last step, or None if the log is empty."""
         return max(self._places().entries, default=None)
 
-    def keep(self, last: int) -> None:
-        """Cuts off the rows behind step `last`, and moves damaged lines into a file beside, named after this one and `.damaged`."""
-        rows, damaged, unfinished = self._places()
-        behind = [step for step in rows if step > last]
-        kept = sorted(step for step in rows if step <= last)
-        if unfinished is not None and unfinished not in rows.values():
+    def cut_after(self, last: int) -> None:
+        """Drops the entries after step `last`, and moves damaged lines into `NAME.damaged`."""
+        entries, damaged, unfinished = self._places()
+        dropped = [step for step in entries if step > last]
+        kept = sorted(step for step in entries if step <= last)
+        if unfinished is not None and unfinished not in entries.values():
             damaged.append(unfinished)
-        if damaged or unfinished is not None or list(rows) != kept + behind:
-            self._rewrite([rows[step] for step in kept], damaged)
-        elif behind:
-            os.truncate(self.path, rows[behind[0]])
+        if damaged or unfinished is not None or list(entries) != kept + dropped:
+            self._rewrite([entries[step] for step in kept], damaged)
+        elif dropped:
+            os.truncate(self.path, entries[dropped[0]])
 
     def _rewrite(self, kept: list[int], damaged: list[int]) -> None:
-        beside = self.path.with_name(f"{self.path.name}.damaged")
+        aside = self.path.with_name(f"{self.path.name}.damaged")
         if damaged:
-            with open(beside, "ab") as file:
+            with open(aside, "ab") as file:
                 file.writelines(self._lines(damaged))
                 file.flush()
                 os.fsync(file.fileno())
             note(
-                f"{self.path} was damaged; what could not be read of it, or stood there twice, is in {beside.name}."
+                f"{self.path} was damaged; what could not be read of it, or stood there twice,"
+                f" is in {aside.name}."
             )
         with atomic_files.writer(self.path) as file:
             file.writelines(self._lines(kept))
@@ -106,9 +107,9 @@ class Log:
             return places
         with reading(self.path), open(self.path, "rb") as file:
             for line in file:
-                row, is_whole = self._parse(line), line.endswith(b"\n")
-                if row is not None and row["step"] not in places.entries:
-                    places.entries[row["step"]] = place
+                entry, is_whole = self._parse(line), line.endswith(b"\n")
+                if entry is not None and entry["step"] not in places.entries:
+                    places.entries[entry["step"]] = place
                 elif is_whole:
                     places.damaged.append(place)
                 if not is_whole:
@@ -118,17 +119,15 @@ class Log:
 
     def _parse(self, line: bytes) -> Entry | None:
         try:
-            row = json.loads(line)
+            entry = json.loads(line)
         except (ValueError, RecursionError):
             return None
-        has_both = (
-            isinstance(row, dict)
-            and type(row.get("step")) is int
-            and isinstance(row.get("time"), int | float)
-        )
-        return row if has_both and self._is_entry(row) else None
+        if not isinstance(entry, dict) or type(entry.get("step")) is not int:
+            return None
+        has_time = isinstance(entry.get("time"), int | float)
+        return entry if has_time and self._is_entry(entry) else None
 
-    def _lines(self, places: Iterator[int] | list[int]) -> Iterator[bytes]:
+    def _lines(self, places: Iterable[int]) -> Iterator[bytes]:
         if self.path.exists():
             with reading(self.path), open(self.path, "rb") as file:
                 for place in places:
@@ -137,20 +136,17 @@ class Log:
 
 
 def to_json(value: Any, **options) -> str:
-    """The value as JSON, arrays as lists; floats are written so that they read back exactly."""
+    """Returns the value as JSON, arrays as lists; floats read back exactly."""
     return json.dumps(value, default=lambda array: np.asarray(array).tolist(), **options)
 
 
-def has_numbers(row: Entry) -> bool:
-    """Is every value a number, or a list of numbers?"""
-    return all(
-        isinstance(x, int | float)
-        for value in row.values()
-        for x in (value if isinstance(value, list) else [value])
-    )
+def has_numbers(entry: Entry) -> bool:
+    """Returns whether every value is a number or a list of numbers."""
+    lists = [x if isinstance(x, list) else [x] for x in entry.values()]
+    return all(isinstance(number, int | float) for numbers in lists for number in numbers)
 
 
-def has_texts(row: Entry) -> bool:
-    """Is there a list of texts under "episodes"?"""
-    texts = row.get("episodes")
+def has_texts(entry: Entry) -> bool:
+    """Returns whether there is a list of texts under "episodes"."""
+    texts = entry.get("episodes")
     return isinstance(texts, list) and all(isinstance(text, str) for text in texts)

@@ -1,4 +1,4 @@
-"""Where a result comes from: what made it, in what versions, on what."""
+"""Where a result comes from: the versions, commit and devices that produced it, and the date."""
 
 import platform
 import subprocess
@@ -10,13 +10,17 @@ from typing import Any
 import agentic_rl
 from agentic_rl import parallel
 
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+
 
 def collect() -> dict[str, Any]:
-    """Versions, git commit (None outside a repository) and whether files differ from it, devices, and date (UTC)."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+    """Returns versions, git commit, devices and the date (UTC).
+
+    "git" is None outside a repository; "dirty" says whether any file differs from the commit.
+    """
+    ours = {"python": platform.python_version(), "agentic_rl": agentic_rl.__version__}
     return {
-        "versions": {"python": platform.python_version(), "agentic_rl": agentic_rl.__version__}
-        | {p: version(p) for p in packages},
+        "versions": ours | {name: version(name) for name in PACKAGES},
         "git": _commit(),
         "devices": parallel.describe(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -26,18 +30,15 @@ def collect() -> dict[str, Any]:
 def _commit() -> dict[str, Any] | None:
     folder = Path(agentic_rl.__file__).parent
     try:
-        _git(
-            folder, "ls-files", "--error-unmatch", "__init__.py"
-        )  # installed inside someone else's repository, it is not tracked
-        return {
-            "commit": _git(folder, "rev-parse", "HEAD"),
-            "dirty": bool(_git(folder, "status", "--porcelain")),
-        }
+        # Fails for a copy installed inside somebody else's repository, which does not track it.
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")
+        commit, changes = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain")
     except (OSError, subprocess.SubprocessError):
         return None
+    return {"commit": commit, "dirty": bool(changes)}
 
 
 def _git(folder: Path, *command: str) -> str:
-    return subprocess.run(
-        ["git", "-C", folder, *command], capture_output=True, text=True, check=True, timeout=10
-    ).stdout.strip()
+    line = ["git", "-C", folder, *command]
+    result = subprocess.run(line, capture_output=True, text=True, check=True, timeout=10)
+    return result.stdout.strip()

@@ -51,7 +51,7 @@ def start(
     if run.warm_start.checkpoint:
         return load_start(run, machine)
     if not run.warm_start.updates:
-        return Start(machine.fresh_params(), 0, Budget.nothing(run.seeds))
+        return Start(machine.fresh_params(), 0, Budget.zero(run.seeds))
     return warm_start(run, machine, report, should_stop, directory)
 
 
@@ -64,7 +64,7 @@ def warm_start(
 ) -> Start | None:
     """Returns what cloning makes of fresh weights, from its newest checkpoint on if there is one; None if it was stopped."""
     algorithm, total = run.warm_start.algorithm, run.warm_start.updates
-    step, state, spent = _restored(run, machine, directory) or (0, None, Budget.nothing(run.seeds))
+    step, state, spent = _restored(run, machine, directory) or (0, None, Budget.zero(run.seeds))
     state = machine.init(algorithm, machine.fresh_params()) if state is None else state
     if step < total:
         machine.compile_updates("the warm start", algorithm, total, state)
@@ -78,10 +78,10 @@ def warm_start(
         before = sum(spent["trained_tokens"])
         for i in range(run.chunk):
             spent.add(log, i)
-        report.tell(step=step, **pace.chunk(step, run.chunk, sum(spent["trained_tokens"]) - before))
+        report.update(step=step, **pace.chunk(step, run.chunk, sum(spent["trained_tokens"]) - before))
         stopping = should_stop()
         if directory and (stopping or step == total or step % run.checkpoint_every == 0):
-            directory.warm_start.save(step, {"state": state, "spent": spent.arrays()})
+            directory.warm_start.save(step, {"state": state, "spent": spent.to_arrays()})
         if stopping:
             break
     if directory:
@@ -96,13 +96,13 @@ def _restored(
     """Returns step, state and budgets of the newest checkpoint of the warm start; None if there is none."""
     like = {
         "state": template(replace(run, algorithm=run.warm_start.algorithm)),
-        "spent": Budget.nothing(run.seeds).arrays(),
+        "spent": Budget.zero(run.seeds).to_arrays(),
     }
     found = directory.warm_start.restore(like) if directory else None
     if found is None:
         return None
     directory.warm_start.set_aside(found[0])
-    return found[0], machine.place(found[1]["state"]), Budget.of_arrays(found[1]["spent"])
+    return found[0], machine.place(found[1]["state"]), Budget.from_arrays(found[1]["spent"])
 
 
 def load_start(run: Run, machine: Programs) -> Start:

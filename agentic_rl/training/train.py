@@ -119,7 +119,7 @@ class Training:
             stopping = should_stop()  # asked once a chunk: were it asked again, a signal between the two would end the run unsaved
             if self.keep(rows, step, state, stopping):
                 saved = step
-            self.report.tell(
+            self.report.update(
                 phase="training", step=step, total=run.updates, saved=saved == step,
                 **pace.chunk(step, run.chunk, tokens, self.evaluation_seconds * is_evaluated),
             )  # fmt: skip

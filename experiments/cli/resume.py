@@ -4,7 +4,8 @@ import json
 from math import inf
 
 from agentic_rl.config import check, to_json
-from agentic_rl.records.run_directory import RunDirectory, flat
+from agentic_rl.records.config_file import flat
+from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.training.run import MAY_CHANGE, Run, template
 from experiments.cli import console
 from experiments.cli.flags import flag_name

@@ -78,7 +78,7 @@ def fresh(policy_config: Policy, seeds: int) -> Policies:
         for seed in range(seeds)
     ]
     return Policies(
-        jax.tree.map(lambda *x: np.stack(x), *jax.device_get(params)), 0, Budget.nothing(seeds)
+        jax.tree.map(lambda *x: np.stack(x), *jax.device_get(params)), 0, Budget.zero(seeds)
     )
 
 

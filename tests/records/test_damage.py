@@ -259,7 +259,7 @@ def test_a_run_written_before_checkpoints_kept_rows_still_loads(tmp_path):
     before = contents(path)
     with (
         directory,
-        pytest.raises(ConfigError, match="has no row of update 2, of which the checkpoint is"),
+        pytest.raises(ConfigError, match="has no entry of update 2, at which the checkpoint"),
     ):
         directory.resume(state)
     assert contents(path) == before

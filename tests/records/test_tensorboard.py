@@ -18,7 +18,7 @@ from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.records.tensorboard.hparams import hparams
 from agentic_rl.records.tensorboard.panels import learning_curves
 from agentic_rl.records.tensorboard.tags import Clock, tag
-from agentic_rl.records.tensorboard.writer import TensorBoard, name, write_seeds, writer
+from agentic_rl.records.tensorboard.writer import TensorBoard, open_writer, run_name, write_seeds
 from agentic_rl.training.run import Run, WarmStart
 
 TASK = RunningSum(num_turns=4)
@@ -208,7 +208,7 @@ def test_resuming_replaces_the_view_of_an_older_version_and_of_another_name(tmp_
     write(tmp_path / "old")
     run = (tmp_path / "old").rename(tmp_path / "new")
     for line in ("mean", "seed0"):
-        with writer(run / "tensorboard" / line) as old:  # the folders of before
+        with open_writer(run / "tensorboard" / line) as old:  # the folders of before
             old.add_scalar("loss", 9.0, 0)
     assert sorted(runs(run)) == ["old", "tensorboard/mean", "tensorboard/seed0"]
     view, rows = TensorBoard(run), RunDirectory.open(run)
@@ -273,5 +273,5 @@ def test_the_figure_of_a_diverged_run_and_of_a_single_row_can_be_drawn(tmp_path)
 
 def test_a_run_is_called_after_its_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert name(tmp_path / "my first run") == "my first run"
-    assert name(tmp_path.__class__("")) == tmp_path.name
+    assert run_name(tmp_path / "my first run") == "my first run"
+    assert run_name(tmp_path.__class__("")) == tmp_path.name

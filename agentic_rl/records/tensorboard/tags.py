@@ -1,6 +1,7 @@
-"""Under which name TensorBoard shows each metric: a group, a slash, the metric. metrics.jsonl keeps the bare names.
+"""The name under which TensorBoard shows each metric: a group, a slash, the metric.
 
-TensorBoard sorts the groups by name and opens the first two, so that what one looks for first, success, is repeated in a group of its own.
+metrics.jsonl keeps the bare names. TensorBoard sorts the groups by name and opens the first two.
+So success, which one looks for first, is repeated in a group of its own, "at_a_glance".
 """
 
 from collections.abc import Iterator
@@ -14,31 +15,37 @@ Entry = dict[str, Any]  # a step, a time, and by metric a number or a list of on
 
 GROUPS = {
     "credit": (
-        "credit_mean", "credit_std", "explained_variance", "value_loss", "zero_variance_groups",
-        "kept", "kept_episodes", "no_gradient",
+        "credit_mean",
+        "credit_std",
+        "explained_variance",
+        "value_loss",
+        "zero_variance_groups",
+        "kept",
+        "kept_episodes",
+        "no_gradient",
     ),
     "budget": BUDGET,
     "time": ("seconds",),
-}  # fmt: skip
-EVALUATION = "eval_"  # what begins so was measured on unseen problems: group "eval"
+}
+EVALUATION = "eval_"  # begins the metrics measured on unseen problems, which are the group "eval"
 DEFAULT = "train"  # the group of all other metrics, which are means over the episodes of an update
 FIRST = {
     "eval_success": "at_a_glance/success",
     "success": "at_a_glance/success_in_training",
     "eval_return": "at_a_glance/total_return",
 }
-RATES = {
+RATES = {  # over all seeds
     "env_steps": "time/env_steps_per_second",
     "trained_tokens": "time/trained_tokens_per_second",
-}  # over all seeds
-TIMED = 1.0  # seconds: the rows of a chunk are written at once, so that only a longer time tells how fast a run goes
+}
+MIN_SECONDS = 1.0  # between two entries that tell the speed: those of one chunk are written at once
 
 
 def tag(metric: str) -> str:
-    """Returns the metric's name in TensorBoard. Of a mixture's task, "task/metric", the metric decides.
+    """Returns the metric's name in TensorBoard; for "task/metric" the metric decides the group.
 
-    >>> tag("eval_success"), tag("loss"), tag("credit_std"), tag("running_sum/credit_std"), tag("eval_running_sum/success")
-    ('eval/success', 'train/loss', 'credit/credit_std', 'credit/running_sum/credit_std', 'eval/running_sum/success')
+    >>> tag("eval_success"), tag("loss"), tag("running_sum/credit_std")
+    ('eval/success', 'train/loss', 'credit/running_sum/credit_std')
     """
     if metric.startswith(EVALUATION):
         return f"eval/{metric.removeprefix(EVALUATION)}"
@@ -47,13 +54,13 @@ def tag(metric: str) -> str:
     return f"{group}/{metric}"
 
 
-def scalars(row: Entry) -> Iterator[tuple[str, int | float | list[int | float]]]:
-    """Yields the tag and the value of each of a row's metrics.
+def scalars(entry: Entry) -> Iterator[tuple[str, int | float | list[int | float]]]:
+    """Yields the tag and the value of each of an entry's metrics.
 
     >>> list(scalars({"step": 1, "time": 0.0, "loss": 0.5, "eval_success": [0.0, 1.0]}))
     [('train/loss', 0.5), ('eval/success', [0.0, 1.0]), ('at_a_glance/success', [0.0, 1.0])]
     """
-    for metric, value in row.items():
+    for metric, value in entry.items():
         if metric not in ("step", "time"):
             yield tag(metric), value
             if metric in FIRST:
@@ -61,22 +68,26 @@ def scalars(row: Entry) -> Iterator[tuple[str, int | float | list[int | float]]]
 
 
 class Clock:
-    """Measures by the rows' times how fast a run goes."""
+    """Measures how fast a run goes by the times of its entries."""
 
     def __init__(self):
         self._since: Entry | None = None
 
-    def scalars(self, row: Entry) -> dict[str, float]:
-        """Returns seconds per update and what was done per second since the row that was measured last; nothing before TIMED is over."""
-        since, self._since = self._since, self._since or row
-        if since is None or row["time"] - since["time"] < TIMED or row["step"] <= since["step"]:
+    def scalars(self, entry: Entry) -> dict[str, float]:
+        """Returns the speed since the last measured entry, by tag.
+
+        It is empty until MIN_SECONDS have passed since that entry.
+        """
+        since, self._since = self._since, self._since or entry
+        if since is None or entry["step"] <= since["step"]:
             return {}
-        self._since, seconds = row, row["time"] - since["time"]
-        rates = {
-            name: (np.sum(row[metric]) - np.sum(since[metric])) / seconds
-            for metric, name in RATES.items()
-            if metric in row
-        }
-        return {"time/seconds_per_update": seconds / (row["step"] - since["step"])} | {
-            name: float(x) for name, x in rates.items()
-        }
+        seconds = entry["time"] - since["time"]
+        if seconds < MIN_SECONDS:
+            return {}
+        self._since = entry
+        rates = {"time/seconds_per_update": seconds / (entry["step"] - since["step"])}
+        for metric in RATES:
+            if metric in entry:
+                amount = np.sum(entry[metric]) - np.sum(since[metric])
+                rates[RATES[metric]] = float(amount / seconds)
+        return rates
