@@ -1,6 +1,10 @@
 """What a run has cost so far: steps, tokens, labels and floating-point operations, exactly."""
 
+from typing import Any
+
 import numpy as np
+
+from agentic_rl.config import check
 
 BUDGET = ("env_steps", "generated_tokens", "trained_tokens", "expert_labels", "flops")
 
@@ -17,6 +21,17 @@ class Spent(dict):
     def of_arrays(arrays: dict[str, np.ndarray]) -> "Spent":
         """Returns the budgets that `arrays` made arrays of."""
         return Spent({name: arrays[name].tolist() for name in BUDGET})
+
+    @staticmethod
+    def of_row(row: dict[str, Any], seeds: int) -> "Spent":
+        """Returns what the first `seeds` seeds had cost when the row was logged.
+
+        Raises: ConfigError if the row does not say.
+        """
+        missing = [name for name in BUDGET if not isinstance(row.get(name), list)]
+        what = f"The row of update {row['step']} in metrics.jsonl lacks {', '.join(missing)}"
+        check(not missing, f"{what}; put that file back from a copy, or train in a new directory.")
+        return Spent({name: row[name][:seeds] for name in BUDGET})
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns the budgets as arrays of 64 bits, which a checkpoint can hold."""

@@ -129,9 +129,11 @@ def to_json(value: Any, **options) -> str:
     return json.dumps(value, default=lambda array: np.asarray(array).tolist(), **options)
 
 
-def has_numbers(row: Row) -> bool:
-    """Is every value a number, or a list of numbers?"""
-    return all(isinstance(x, int | float) for value in row.values() for x in (value if isinstance(value, list) else [value]))
+def has_numbers(row: Row, seeds: int | None = None) -> bool:
+    """Is every value a number, or a list of numbers, one for each seed if it is known how many there are?"""
+    lists = [value for value in row.values() if isinstance(value, list)]
+    is_whole = seeds is None or all(len(values) == seeds for values in lists)
+    return is_whole and all(isinstance(x, int | float) for value in row.values() for x in (value if isinstance(value, list) else [value]))
 
 
 def has_texts(row: Row) -> bool:

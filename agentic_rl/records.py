@@ -15,6 +15,7 @@ Floats are written so that they read back exactly; NaN, Infinity and -Infinity s
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -45,7 +46,7 @@ class RunDirectory:
         self.made_by = made_by or {}  # versions, git commit, devices and date of the process that began the run
         self._newest: Row = {}
         self._lock = Lock(path)
-        self._metrics = Log(path / "metrics.jsonl", has_numbers)
+        self._metrics = Log(path / "metrics.jsonl", partial(has_numbers, seeds=config.get("seeds")))
         self._episodes = Log(path / "episodes.jsonl", has_texts)
         self._checkpoints = Checkpoints(path / "checkpoints")
         self.warm_start = Checkpoints(path / "warm_start")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from agentic_rl import learner
-from agentic_rl.budgets import BUDGET, Spent
+from agentic_rl.budgets import Spent
 from agentic_rl.config import ConfigError, check
 from agentic_rl.machine import Machine
 from agentic_rl.progress import Pace, Reporter
@@ -109,4 +109,4 @@ def load_start(run: Run, machine: Machine) -> Start:
     check(other.seed == run.seed, f"{path} began with seed {other.seed} and the run with {run.seed}; give --seed {other.seed}.")
     params = jax.tree.map(lambda x: x[: run.seeds], state.params)
     last = RunDirectory.open(path).row(int(state.step[0]))  # the log may be ahead
-    return Start(machine.place(params), int(state.drawn[0]), Spent({name: last[name][: run.seeds] for name in BUDGET}))
+    return Start(machine.place(params), int(state.drawn[0]), Spent.of_row(last, run.seeds))

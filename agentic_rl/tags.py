@@ -69,5 +69,9 @@ class Clock:
         if since is None or row["time"] - since["time"] < TIMED or row["step"] <= since["step"]:
             return {}
         self._since, seconds = row, row["time"] - since["time"]
-        rates = {name: (np.sum(row[metric]) - np.sum(since[metric])) / seconds for metric, name in RATES.items() if metric in row}
+        rates = {
+            name: (np.sum(row[metric]) - np.sum(since[metric])) / seconds
+            for metric, name in RATES.items()
+            if metric in row and metric in since
+        }
         return {"time/seconds_per_update": seconds / (row["step"] - since["step"])} | {name: float(x) for name, x in rates.items()}

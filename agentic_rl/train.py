@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agentic_rl import learner
-from agentic_rl.budgets import BUDGET, Spent
+from agentic_rl.budgets import BUDGET as BUDGET
+from agentic_rl.budgets import Spent
 from agentic_rl.machine import Machine
 from agentic_rl.progress import Pace, Progress, Reporter
 from agentic_rl.records import RunDirectory
@@ -76,7 +77,7 @@ class Training:
         self.log.read()
         if self.log.evaluated:
             self.report.evaluated(self.log.evaluated["eval_success"], self.log.evaluated["step"])
-        return Point(restored[0], self.machine.place(restored[1]), Spent({name: self.log.last[name] for name in BUDGET}))
+        return Point(restored[0], self.machine.place(restored[1]), Spent.of_row(self.log.last, self.run.seeds))
 
     def begin(self, begin: Start | None, should_stop: Callable[[], bool]) -> Point | None:
         """Returns where the first update begins, behind the warm start, evaluated and kept; None if the warm start was stopped."""

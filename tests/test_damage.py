@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from test_records import CONFIG, contents, learner, train
 
+from agentic_rl.budgets import Spent
 from agentic_rl.config import ConfigError
 from agentic_rl.disk import DiskNotice
 from agentic_rl.records import RunDirectory
@@ -150,6 +151,22 @@ def test_rows_out_of_order_or_twice_are_put_in_order_and_lines_that_are_no_rows_
         run.resume(learner(0))
     assert log.read_text().splitlines() == rows
     assert sorted((run_path / "metrics.jsonl.damaged").read_text().splitlines()) == sorted([*foreign, rows[2]])
+
+
+def test_a_row_without_a_number_for_each_seed_is_damaged(tmp_path):
+    lists = [[0.1, 0.2], [0.1], [], [0.1, 0.2, 0.3]]
+    with RunDirectory.create(tmp_path / "run", {"seeds": 2}) as run:
+        for step, values in enumerate(lists):
+            run.log({"step": step, "loss": values})
+    with pytest.warns(DiskNotice, match="3 lines that are damaged"):
+        assert [row["step"] for row in run.rows()] == [0]
+
+
+def test_a_row_that_does_not_say_what_was_spent_is_refused():
+    row = {name: [1, 2] for name in BUDGET} | {"step": 5}
+    assert Spent.of_row(row, 1) == {name: [1] for name in BUDGET}
+    with pytest.raises(ConfigError, match="The row of update 5 in metrics.jsonl lacks flops; put that file back from a copy"):
+        Spent.of_row({name: x for name, x in row.items() if name != "flops"}, 1)
 
 
 def test_a_sound_log_is_not_written_anew(run_path):

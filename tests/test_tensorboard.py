@@ -21,7 +21,7 @@ from agentic_rl.tags import Clock, tag
 from agentic_rl.tensorboard import TensorBoard, name, write_seeds, writer
 
 TASK = RunningSum(num_turns=4)
-GRPO = Run(TASK, algorithms.GRPO)
+GRPO = Run(TASK, algorithms.GRPO, seeds=2)
 
 
 def row(step: int, **metrics) -> dict:
@@ -146,6 +146,12 @@ def test_a_clock_measures_chunks_by_the_times_of_their_rows():
     assert shown[21] == pytest.approx(
         {"time/seconds_per_update": 0.5, "time/env_steps_per_second": 800, "time/trained_tokens_per_second": 40}, rel=0.01
     )
+
+
+def test_a_clock_leaves_out_what_a_row_does_not_say():
+    clock = Clock()
+    clock.scalars({"step": 0, "time": 0.0})
+    assert clock.scalars(row(10) | {"time": 5.0}) == {"time/seconds_per_update": 0.5}
 
 
 def test_times_are_logged_beside_the_metrics(tmp_path, monkeypatch):
