@@ -89,6 +89,8 @@ def task_of(arguments: list[str]) -> tuple[Any, list[str]]:
     if data is not None:
         check("dataset" in tasks, f"--data goes with the task dataset, not with {arguments[0]}.")
         tasks["dataset"] = pairs.load(data, unknown or "refuse")
+    elif "dataset" in tasks:
+        print(pairs.DEFAULT, file=sys.stderr)
     return tasks if len(names) > 1 else tasks[names[0]], rest
 
 

@@ -12,6 +12,8 @@ from agentic_rl.envs.dataset import Dataset, Pairs
 from experiments import characters, generators, json_lines
 from experiments.characters import Rows
 
+DEFAULT = "dataset without --data FILE or reasoning_gym:NAME: the 100 sums of two digits"
+
 
 def load(source: str, unknown: str = "refuse") -> Dataset:
     """Returns the task of `source`: a file with one {"prompt": ..., "answer": ...} a line, or reasoning_gym:NAME[:SIZE].

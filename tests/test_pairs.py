@@ -222,3 +222,8 @@ def test_the_whole_data_set_is_shown_nowhere(file, tmp_path, capsys):
     settings = hparams(to_json(first))
     assert settings["task"] == "dataset(mine.jsonl, 300 pairs)" and all(len(str(x)) < 60 for x in settings.values())
     assert hparams(to_json(Dataset())) == {} and hparams({"task": to_json(Dataset())})["task"] == "dataset(100 pairs)"
+
+
+def test_without_data_it_is_said_what_the_data_set_is(capsys):
+    flags.parse(train.Command, ["sft", "dataset"])
+    assert capsys.readouterr().err == "dataset without --data FILE or reasoning_gym:NAME: the 100 sums of two digits\n"
