@@ -30,7 +30,7 @@ def check_length(spec: Spec) -> None:
     Raises: ConfigError with its length and what to shorten.
     """
     block = spec.observation_length + spec.action_length
-    shape = f"{spec.prompt_length} of prompt and {spec.num_turns} turns of {block}"
+    shape = f"{spec.prompt_length} of prompt and {spec.num_turns} turn{'s' * (spec.num_turns > 1)} of {block}"
     sentence = f"An episode of {spec.context_length} tokens ({shape}) is longer than the {LIMIT} that dense attention is good for"
     check(spec.context_length <= LIMIT, f"{sentence}; ask for fewer turns, a shorter prompt or a shorter horizon.")
 

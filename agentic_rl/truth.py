@@ -39,15 +39,17 @@ def true_advantage(
     Raises: ConfigError if the episodes kept no states.
     """
     check(bool(jax.tree.leaves(trajectory.state)), "These episodes kept no states: roll them out with keep_states=True.")
-    kind = "states" if size.context == "markov" else "histories"
+    one, several = ("state", "states") if size.context == "markov" else ("history", "histories")
     try:
         exact.check_possible(task, size)
         value, most = _enumerated(size, task, capacity, chunk, params, trajectory)
-        check(int(most) <= capacity, f"there are {int(most):,} {kind} a turn, and capacity is {capacity:,}")
+        check(int(most) <= capacity, f"there are {int(most):,} {several} a turn, and capacity is {capacity:,}")
     except ConfigError as reason:
         value, error = _forked(size, task, forks, params, trajectory)
         return Truth(value, error, f"{forks:,} forks from before each turn ({reason})")
-    return Truth(value, jnp.zeros(trajectory.mask.shape), f"exact, by enumeration of up to {int(most):,} {kind} a turn")
+    return Truth(
+        value, jnp.zeros(trajectory.mask.shape), f"exact, by enumeration of up to {int(most):,} {one if most == 1 else several} a turn"
+    )
 
 
 @jax.jit(static_argnums=(0, 2, 3))

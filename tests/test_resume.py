@@ -79,7 +79,7 @@ REFUSED = {
     "--micro-batch 2": ("--micro-batch cannot change",),
     "--algorithm.optimizer.learning-rate 1e-3": ("--algorithm.optimizer.learning-rate cannot change", "--updates, --devices"),
     "--updates 5": ("has done 10 updates", "more than that"),
-    "--updates 20 --chunk 20 --eval-every 20 --checkpoint-every 20 ": ("--warm-start.updates (5) must be a multiple",),
+    "--updates 20 --chunk 20 --eval-every 20 --checkpoint-every 20 ": ("--warm-start.updates (5) must be", "or --chunk 5."),
     "--run-dir x": ("leave out --run-dir",),
     "--quick": ("leave out --run-dir and --quick",),
     "--updates 20 --devices 64": ("--devices 64 asks for more", "add --devices 4"),
