@@ -3,7 +3,7 @@
     config.json     the run's config, and under "made_by" the versions, git commit, devices and date
     metrics.jsonl   one row per logged step, with its time; the single truth, of which TensorBoard is a view; see `log.py`
     episodes.jsonl  rendered episodes
-    lock            there while a process writes; see `lock.py`
+    lock            locked while a process writes; see `lock.py`
     NAME/           TensorBoard's view, named as the directory; see `tensorboard.py`
     checkpoints/    see `checkpoints.py`
     warm_start/     checkpoints of the warm start, if there is one

@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
     interrupt.kept(lambda: "stopped; nothing was written, and the same command begins again.")
     records = measure(command, run, state.params, tasks)
     updates = int(state.step[0])
-    console.show(table(records), f"{Path(command.run_dir).name} after {updates} updates; {note(command, run)}")
+    console.show(table(records), f"{Path(command.run_dir).resolve().name} after {updates} updates; {note(command, run)}")
     path = Path(command.run_dir) / "evaluation.json"
     write(path, json.dumps([{"update": updates} | r for r in records], indent=2) + "\n")
     print(f"records in {path}")
@@ -100,7 +100,7 @@ def lines(command: Command, tasks: dict[str, dict[str, Environment]]) -> list[tu
     """Returns task, split, layout and mode of each line: greedy actions only at the trained horizon, unless everything is asked for."""
     return [
         (name, split, layout_, mode)
-        for (name, each), split in itertools.product(tasks.items(), command.splits.split(","))
+        for (name, each), split in itertools.product(tasks.items(), dict.fromkeys(command.splits.split(",")))
         for layout_ in each
         for mode in ("sampled", "greedy")
         if mode == "sampled" or layout_ == "1x" or command.all

@@ -69,7 +69,7 @@ class Command:
 
     def __post_init__(self):
         check(self.episode < self.attempts, f"--episode is 0 to {self.attempts - 1}, one of the --attempts, not {self.episode}.")
-        check(not Path(self.html or "page").is_dir(), f"--html names a file, and {self.html} is a folder.")
+        check(not (self.html and Path(self.html).is_dir()), f"--html names a file, and {self.html} is a folder.")
 
 
 class Group(NamedTuple):
@@ -167,7 +167,8 @@ def told(task: Environment, played: Trajectory, command: Command) -> str:
 
 def notes(algorithm: Algorithm, chosen: Group, truth: Truth, command: Command) -> list[str]:
     """What to know about the numbers."""
-    said = [f"credit: {type(algorithm.credit).__name__}, computed on these attempts alone; in training on a whole batch"]
+    group = "these attempts" if command.attempts > 1 else "this attempt"
+    said = [f"credit: {type(algorithm.credit).__name__}, computed on {group} alone; in training on a whole batch"]
     if isinstance(algorithm.actor, Expert):
         said.append("credit: the run trains on its expert's episodes; this one is the policy's own, credited as if it were trained on")
     if algorithm.labels == "expert":

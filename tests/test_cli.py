@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_multiplexer import EventMultiple
 
 from agentic_rl import layout, parallel
 from agentic_rl.records import RunDirectory
-from experiments import compare, console, evaluate, train, watch
+from experiments import compare, console, evaluate, progress, train, watch
 
 TINY = (
     "--policy.width 16 --policy.layers 1 --policy.heads 2 --policy.mlp 16 --warm-start.learning-rate 0.02 --devices 1 "
@@ -32,6 +32,7 @@ def process():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "prepare", lambda devices: None)
         patch.setattr(console, "keep_compiled_programs", lambda: None)
+        patch.setattr(progress, "SHORT", 600.0)  # on a busy machine, too, a mistake is all that is said
         yield
 
 
@@ -87,6 +88,7 @@ MISTAKES = {
     "a flag of another credit": ("grpo running_sum --algorithm.credit.lambda_ 0.9", "no flag --algorithm.credit.lambda_", "--credit gae"),
     "a learning rate as torch calls it": ("grpo running_sum --lr 1e-3", "--lr here; write --algorithm.optimizer.learning-rate or --warm"),
     "a flag without its path": ("grpo running_sum --attempts=4", "no flag --attempts=4 here; write --algorithm.attempts."),
+    "a flag with another path": ("grpo running_sum --algorithm.clip-low 1", "write --algorithm.surrogate.clip-low."),
     "a flag with part of its path": ("ppo running_sum --values.clip 1", "write --algorithm.values.clip."),
     "TRL's KL coefficient": ("grpo running_sum --beta 0.1", "--kl reference_kl (in the loss) and --reward kl_reward have a coefficient"),
     "TRL's KL coefficient where there is one": ("grpo-trl running_sum --kl reference_kl --beta .1", "write --algorithm.kl.coefficient."),
@@ -120,7 +122,7 @@ MISTAKES = {
     "a group of one for RLOO": ("rloo running_sum --algorithm.attempts 1", "--algorithm.attempts to 2"),
     "a horizon beyond the context": ("grpo running_sum --task.num-turns 2000", "6002 tokens", str(layout.LIMIT), "fewer turns"),
     "updates that are no multiple of the chunk": ("grpo running_sum --updates 25", "--updates (25)", "use 20 or 30"),
-    "updates below the chunk": ("grpo running_sum --updates 3", "--updates (3)", "use 10, or another --chunk"),
+    "updates below the chunk": ("grpo running_sum --updates 3", "--updates (3)", "use 10, or --chunk 1."),
     "GAE without a critic": ("grpo running_sum --credit gae", "--values critic"),
     "clipped ratios of an expert": ("sft running_sum --surrogate clipped_ratio", "--surrogate log_likelihood"),
     "a width that the heads cannot share": ("grpo running_sum --policy.width 30", "width (30)", "heads (4)"),
@@ -347,6 +349,23 @@ def test_runs_are_compared_finished_or_not(call, finished, copy, tmp_path):
     assert f"each seed's curves: tensorboard --logdir {tmp_path / 'out' / 'seeds'}\n" in out
     runs = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "out" / "seeds")).Reload().Runs()
     assert sorted(runs) == ["copy/seed0", "tiny/seed0"]
+
+
+def test_a_run_whose_name_is_a_number_is_compared(call, finished, tmp_path):
+    path = shutil.copytree(finished, tmp_path / "7")
+    code, out, _ = call(compare, path, "--out", tmp_path / "out")
+    assert code == 0 and str(path) in out and str(path) in (tmp_path / "out" / "curves.csv").read_text()
+
+
+def test_a_split_named_twice_is_measured_once():
+    once, twice = (evaluate.lines(evaluate.Command("run", splits=splits), {"": {"1x": None}}) for splits in ("test", "test,test"))
+    assert once == twice
+
+
+def test_of_a_directory_called_by_a_dot_the_name_is_told(call, copy, monkeypatch):
+    monkeypatch.chdir(copy)
+    code, out, _ = call(evaluate, ".", "--episodes", 16, "--attempts", 2, "--horizons", 1, "--devices", 1)
+    assert code == 0 and out.startswith("copy after 10 updates; ")
 
 
 def test_runs_of_different_tasks_are_said_not_to_compare(call, finished, copy):
