@@ -1,6 +1,10 @@
 """The exact costs of a run so far: steps, tokens, labels and floating-point operations."""
 
+from typing import Any
+
 import numpy as np
+
+from agentic_rl.config import check
 
 BUDGET = ("env_steps", "generated_tokens", "trained_tokens", "expert_labels", "flops")
 
@@ -17,6 +21,20 @@ class Budget(dict):
     def from_arrays(arrays: dict[str, np.ndarray]) -> "Budget":
         """Returns the budget that `to_arrays` converted."""
         return Budget({name: arrays[name].tolist() for name in BUDGET})
+
+    @staticmethod
+    def from_entry(entry: dict[str, Any], seeds: int) -> "Budget":
+        """Returns the costs of the first `seeds` seeds up to an entry of metrics.jsonl.
+
+        Raises: ConfigError if the entry lacks one of them.
+        """
+        missing = [name for name in BUDGET if not isinstance(entry.get(name), list)]
+        check(
+            not missing,
+            f"The entry of update {entry['step']} in metrics.jsonl lacks {', '.join(missing)};"
+            " put that file back from a copy, or train in a new directory.",
+        )
+        return Budget({name: entry[name][:seeds] for name in BUDGET})
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Returns the costs as arrays [S] of 64 bits, which a checkpoint can hold."""

@@ -6,6 +6,7 @@
 A run is called by the name of its directory. Unfinished runs are compared as far as they have come.
 """
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,14 +55,20 @@ def main(arguments: list[str]) -> int:
 
 
 def names(paths: tuple[str, ...]) -> dict[str, Path]:
-    """Each directory, once, by its name; by its path where another one has the same name.
+    """Returns each directory once, by its name.
 
-    >>> list(names(("/a/x", "/b/x", "/b/y", "/b/y/")))
-    ['/a/x', '/b/x', 'y']
+    It goes by its path where another one has the same name, or where the name is a number.
+
+    >>> list(names(("/a/x", "/b/x", "/b/y", "/b/../b/y/", "/b/7")))
+    ['/a/x', '/b/x', 'y', '/b/7']
     """
-    found = list(dict.fromkeys(Path(path).absolute() for path in paths))
+    found = list(dict.fromkeys(Path(os.path.abspath(path)) for path in paths))
     count = Counter(path.name for path in found)
-    return {path.name if count[path.name] == 1 else str(path): path for path in found}
+    is_clear = {
+        path: count[path.name] == 1 and isinstance(report.read_number(path.name), str)
+        for path in found
+    }
+    return {path.name if is_clear[path] else str(path): path for path in found}
 
 
 def has_columns(row: dict[str, Any], columns: tuple[str, ...], seeds: int) -> bool:

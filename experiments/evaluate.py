@@ -92,9 +92,10 @@ def main(arguments: list[str]) -> int:
     )
     records = measure(command, run, state.params, tasks)
     updates = int(state.step[0])
+    name = Path(command.run_dir).resolve().name
     console.show(
         table(records),
-        f"{Path(command.run_dir).name} after {updates} updates; {note(command, run)}",
+        f"{name} after {updates} updates; {note(command, run)}",
     )
     path = Path(command.run_dir) / "evaluation.json"
     write(path, json.dumps([{"update": updates} | r for r in records], indent=2) + "\n")
@@ -127,9 +128,10 @@ def lines(
     command: Command, tasks: dict[str, dict[str, Environment]]
 ) -> list[tuple[str, str, str, str]]:
     """Returns task, split, layout and mode of each line: greedy actions only at the trained horizon, unless everything is asked for."""
+    splits = dict.fromkeys(command.splits.split(","))
     return [
         (name, split, layout_, mode)
-        for (name, each), split in itertools.product(tasks.items(), command.splits.split(","))
+        for (name, each), split in itertools.product(tasks.items(), splits)
         for layout_ in each
         for mode in ("sampled", "greedy")
         if mode == "sampled" or layout_ == "1x" or command.all

@@ -80,7 +80,7 @@ class Command:
             f"--episode is 0 to {self.attempts - 1}, one of the --attempts, not {self.episode}.",
         )
         check(
-            not Path(self.html or "page").is_dir(),
+            not (self.html and Path(self.html).is_dir()),
             f"--html names a file, and {self.html} is a folder.",
         )
 
@@ -210,8 +210,10 @@ def describe_episode(task: Environment, played: Trajectory, command: Command) ->
 
 def notes(algorithm: Algorithm, chosen: Group, truth: Truth, command: Command) -> list[str]:
     """What to know about the numbers."""
+    attempts = "these attempts" if command.attempts > 1 else "this attempt"
     said = [
-        f"credit: {type(algorithm.credit).__name__}, computed on these attempts alone; in training on a whole batch"
+        f"credit: {type(algorithm.credit).__name__}, computed on {attempts} alone;"
+        " in training on a whole batch"
     ]
     if isinstance(algorithm.actor, Expert):
         said.append(

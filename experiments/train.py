@@ -212,15 +212,24 @@ def describe(run: Run) -> str:
         + "".join(
             f"{name or 'episode'}: {describe_episode(spec)}\n" for name, spec in specs.items()
         )
-        + f"update: {sequences} episodes ({run.algorithm.problems} problems x {run.algorithm.attempts} attempts),"
-        f" {run.seeds} seed{'s' * (run.seeds > 1)}\n"
+        + f"update: {plural(sequences, 'episode')} ({plural(run.algorithm.problems, 'problem')} x"
+        f" {plural(run.algorithm.attempts, 'attempt')}), {plural(run.seeds, 'seed')}\n"
         f"memory: about {megabytes:,.0f} MB for weights, optimizer, cache and activations"
     )
 
 
+def plural(count: int, noun: str) -> str:
+    """Returns the count and the noun, in the plural if there are several.
+
+    >>> plural(1, "seed"), plural(2, "seed")
+    ('1 seed', '2 seeds')
+    """
+    return f"{count} {noun}{'s' * (count > 1)}"
+
+
 def describe_episode(spec: Spec) -> str:
     """Its tokens."""
-    turns = f"{spec.num_turns} turn{'s' * (spec.num_turns > 1)} of {spec.observation_length} + {spec.action_length}"
+    turns = f"{plural(spec.num_turns, 'turn')} of {spec.observation_length} + {spec.action_length}"
     return f"{spec.context_length} tokens ({spec.prompt_length} of prompt, {turns})"
 
 

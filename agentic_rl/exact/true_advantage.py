@@ -43,13 +43,14 @@ def true_advantage(
         bool(jax.tree.leaves(trajectory.state)),
         "These episodes kept no states: roll them out with keep_states=True.",
     )
-    kind = "states" if policy_config.context == "markov" else "histories"
+    is_markov = policy_config.context == "markov"
+    one, several = ("state", "states") if is_markov else ("history", "histories")
     try:
         dynamic_programming.check_possible(task, policy_config)
         value, most = _enumerate_values(task, policy_config, params, trajectory, capacity, chunk)
         check(
             int(most) <= capacity,
-            f"there are {int(most):,} {kind} a turn, and capacity is {capacity:,}",
+            f"there are {int(most):,} {several} a turn, and capacity is {capacity:,}",
         )
     except ConfigError as reason:
         value, error = _fork_values(task, policy_config, params, trajectory, forks)
@@ -57,7 +58,7 @@ def true_advantage(
     return Truth(
         value,
         jnp.zeros(trajectory.mask.shape),
-        f"exact, by enumeration of up to {int(most):,} {kind} a turn",
+        f"exact, by enumeration of up to {int(most):,} {one if most == 1 else several} a turn",
     )
 
 

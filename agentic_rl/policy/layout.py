@@ -30,7 +30,8 @@ def check_length(spec: Spec) -> None:
     Raises: ConfigError with its length and what to shorten.
     """
     block = spec.observation_length + spec.action_length
-    shape = f"{spec.prompt_length} of prompt and {spec.num_turns} turns of {block}"
+    turns = f"{spec.num_turns} turn{'s' * (spec.num_turns > 1)}"
+    shape = f"{spec.prompt_length} of prompt and {turns} of {block}"
     sentence = f"An episode of {spec.context_length} tokens ({shape}) is longer than the {LIMIT} that dense attention is good for"
     check(
         spec.context_length <= LIMIT,

@@ -140,10 +140,18 @@ def to_json(value: Any, **options) -> str:
     return json.dumps(value, default=lambda array: np.asarray(array).tolist(), **options)
 
 
-def has_numbers(entry: Entry) -> bool:
-    """Returns whether every value is a number or a list of numbers."""
-    lists = [x if isinstance(x, list) else [x] for x in entry.values()]
-    return all(isinstance(number, int | float) for numbers in lists for number in numbers)
+def has_numbers(entry: Entry, seeds: int | None = None) -> bool:
+    """Returns whether every value is a number or a list of numbers.
+
+    A list must have one number per seed if the number of seeds is known.
+    """
+    lists = [x for x in entry.values() if isinstance(x, list)]
+    if seeds is not None and any(len(numbers) != seeds for numbers in lists):
+        return False
+    single = [x for x in entry.values() if not isinstance(x, list)]
+    return all(
+        isinstance(number, int | float) for numbers in [single, *lists] for number in numbers
+    )
 
 
 def has_texts(entry: Entry) -> bool:

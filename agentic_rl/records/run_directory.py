@@ -3,7 +3,7 @@
     config.json     the run's config, and under "made_by" the versions, commit, devices and date
     metrics.jsonl   one entry per update, with its time; TensorBoard is a view of it; see `log`
     episodes.jsonl  rendered episodes
-    lock            exists while a process writes; see `lock`
+    lock            locked while a process writes; see `lock`
     NAME/           TensorBoard's view, named after the directory; see `tensorboard`
     checkpoints/    see `checkpoints`
     warm_start/     checkpoints of the warm start, if there is one
@@ -15,6 +15,7 @@ Python's `json`.
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from jaxtyping import PyTree
@@ -43,7 +44,8 @@ class RunDirectory:
         self.made_by = made_by or {}  # versions, commit, devices and date of the first process
         self._newest: Entry = {}
         self._lock = Lock(path)
-        self._metrics = Log(path / "metrics.jsonl", has_numbers)
+        is_entry = partial(has_numbers, seeds=config.get("seeds"))
+        self._metrics = Log(path / "metrics.jsonl", is_entry)
         self._episodes = Log(path / "episodes.jsonl", has_texts)
         self._checkpoints = Checkpoints(path / "checkpoints")
         self.warm_start = Checkpoints(path / "warm_start")

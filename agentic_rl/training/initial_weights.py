@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from agentic_rl.budgets import BUDGET, Budget
+from agentic_rl.budgets import Budget
 from agentic_rl.config import ConfigError, check
 from agentic_rl.progress import Pace, Reporter
 from agentic_rl.records.run_directory import RunDirectory
@@ -78,7 +78,9 @@ def warm_start(
         before = sum(spent["trained_tokens"])
         for i in range(run.chunk):
             spent.add(log, i)
-        report.update(step=step, **pace.chunk(step, run.chunk, sum(spent["trained_tokens"]) - before))
+        report.update(
+            step=step, **pace.chunk(step, run.chunk, sum(spent["trained_tokens"]) - before)
+        )
         stopping = should_stop()
         if directory and (stopping or step == total or step % run.checkpoint_every == 0):
             directory.warm_start.save(step, {"state": state, "spent": spent.to_arrays()})
@@ -126,8 +128,5 @@ def load_start(run: Run, machine: Programs) -> Start:
     )
     params = jax.tree.map(lambda x: x[: run.seeds], state.params)
     last = RunDirectory.open(path).entry(int(state.step[0]))  # the log may be ahead
-    return Start(
-        machine.place(params),
-        int(state.drawn[0]),
-        Budget({name: last[name][: run.seeds] for name in BUDGET}),
-    )
+    budget = Budget.from_entry(last, run.seeds)
+    return Start(machine.place(params), int(state.drawn[0]), budget)

@@ -1,6 +1,7 @@
 """What defines a run: task, algorithm, policy, warm start, length; and what is left of one on disk."""
 
 import dataclasses
+from math import gcd
 from typing import Any
 
 import jax
@@ -81,14 +82,15 @@ class Run:
             f"seed + seeds must be {LARGEST_INT + 1} or less, not {self.seed + self.seeds}.",
         )
         counts = {"updates": self.updates, "warm-start.updates": self.warm_start.updates}
-        for name, value in (
-            counts | {"eval-every": self.eval_every, "checkpoint-every": self.checkpoint_every}
-        ).items():
+        counts |= {"eval-every": self.eval_every, "checkpoint-every": self.checkpoint_every}
+        common = gcd(*counts.values())
+        for name, value in counts.items():
             low = value // self.chunk * self.chunk
             use = f"{low} or {low + self.chunk}" if low else str(self.chunk)
             check(
                 value % self.chunk == 0,
-                f"--{name} ({value}) must be a multiple of --chunk ({self.chunk}): use {use}, or another --chunk.",
+                f"--{name} ({value}) must be a multiple of --chunk ({self.chunk}):"
+                f" use {use}, or --chunk {common}.",
             )
         check(
             self.seeds % (self.seeds_at_once or 1) == 0,

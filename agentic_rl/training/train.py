@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agentic_rl.budgets import BUDGET, Budget
+from agentic_rl.budgets import BUDGET as BUDGET
+from agentic_rl.budgets import Budget
 from agentic_rl.progress import Pace, Progress, Reporter
 from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.training import learner
@@ -76,11 +77,8 @@ class Training:
         self.log.read()
         if self.log.evaluated:
             self.report.evaluated(self.log.evaluated["eval_success"], self.log.evaluated["step"])
-        return Point(
-            restored[0],
-            self.machine.place(restored[1]),
-            Budget({name: self.log.last[name] for name in BUDGET}),
-        )
+        budget = Budget.from_entry(self.log.last, self.run.seeds)
+        return Point(restored[0], self.machine.place(restored[1]), budget)
 
     def begin(self, begin: Start | None, should_stop: Callable[[], bool]) -> Point | None:
         """Returns where the first update begins, behind the warm start, evaluated and kept; None if the warm start was stopped."""

@@ -140,10 +140,9 @@ def show(records: list[Record], title: str) -> None:
 
     On a terminal that is too narrow for the table its columns become lines, with as many records side by side as fit.
     """
-    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
-    console.print(
-        Text(title, style="italic"), soft_wrap=True
-    )  # rich would break a table's own title at the table's width
+    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False, markup=False)
+    # rich would break a table's own title at the table's width
+    console.print(Text(title, style="italic"), soft_wrap=True)
     if width(by_lines(records)) <= console.width:
         console.print(by_lines(records))
         return
@@ -179,6 +178,5 @@ def by_columns(records: list[Record]) -> Table:
 
 def width(table: Table) -> int:
     """Returns the columns that a table takes if no cell is broken."""
-    return (
-        Console(width=10_000, height=1).measure(table).maximum
-    )  # without a height, rich takes a dumb terminal's width for 80
+    # without a height, rich takes a dumb terminal's width for 80
+    return Console(width=10_000, height=1, markup=False).measure(table).maximum

@@ -107,6 +107,8 @@ def task_from(arguments: list[str]) -> tuple[Any, list[str]]:
     if data is not None:
         check("dataset" in tasks, f"--data goes with the task dataset, not with {arguments[0]}.")
         tasks["dataset"] = qa_data.load(data, unknown or "refuse")
+    elif "dataset" in tasks:
+        print(qa_data.DEFAULT, file=sys.stderr)
     return tasks if len(names) > 1 else tasks[names[0]], rest
 
 

@@ -90,15 +90,21 @@ def answer(flag: str, flags: list[str]) -> str:
 
     >>> answer("--lr", ["updates", "algorithm.optimizer.learning-rate"]), answer("--beta", ["algorithm.kl.coefficient"])
     ('write --algorithm.optimizer.learning-rate', 'write --algorithm.kl.coefficient')
+    >>> answer("--algorithm.clip-low", ["algorithm.surrogate.clip-low"])
+    'write --algorithm.surrogate.clip-low'
     """
     name = plain(flag)
     fields, otherwise = NAMES.get(SAME.get(name, name), ((), ""))
-    found = [
-        here
-        for here in flags
-        for field in (name, *fields)
-        if f".{plain(here)}".endswith(f".{plain(field)}")
-    ]
+    found = ending_with((name, *fields), flags)
+    if not found and not otherwise:
+        found = ending_with((name.rpartition(".")[2],), flags)
     return (
         f"write {' or '.join(f'--{here}' for here in dict.fromkeys(found))}" if found else otherwise
     )
+
+
+def ending_with(names: tuple[str, ...], flags: list[str]) -> list[str]:
+    """Returns the flags whose last words are one of the names."""
+    return [
+        flag for flag in flags for name in names if f".{plain(flag)}".endswith(f".{plain(name)}")
+    ]

@@ -1,8 +1,9 @@
 """A process that draws some rows of one of reasoning-gym's generators: `generator_rows.py NAME SIZE FIRST STEP`.
 
-It writes a JSON line for each row: its number, and question and answer if they are texts, else null; or what went wrong. Each row is
-drawn with the same seeds, whoever draws it: one generator uses Python's own random numbers, others the order of sets (hence
-PYTHONHASHSEED, which `generators.py` sets).
+It writes a JSON line with the names of all generators, then one for each row: its number, and
+question and answer if they are texts, else null; or what went wrong. Each row is drawn with the
+same seeds, whoever draws it: one generator uses Python's own random numbers, others the order of
+sets (hence PYTHONHASHSEED, which `generators.py` sets).
 """
 
 import contextlib
@@ -17,8 +18,8 @@ def messages(name: str, size: int, first: int, step: int):
     import reasoning_gym
 
     known = reasoning_gym.factory.DATASETS
+    yield {"known": sorted(known)}
     if name not in known:
-        yield {"known": ", ".join(sorted(known))}
         return
     dataset = reasoning_gym.create_dataset(name, size=size, seed=0)
     for number in range(first, size, step):

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -51,19 +53,19 @@ def draw(name: str, size: int) -> dict[int, tuple[str, str]]:
     )
     count = min(cores, -(-size // FEW))
     found = {}
-    with ExitStack() as stack, _progress(name, size) as on_row:
+    with ExitStack() as stack:
         processes = [
             stack.enter_context(_start(name, size, first, count)) for first in range(count)
         ]
-        with ThreadPoolExecutor(count) as pool:
-            try:
-                for each in as_completed(
-                    [pool.submit(_collect, name, process, on_row) for process in processes]
-                ):
-                    found |= each.result()
-            finally:
-                for process in processes:
-                    process.kill()
+        pool = stack.enter_context(ThreadPoolExecutor(count))
+        stack.callback(_end, processes)  # before the threads that read from them are waited for
+        for process in processes:
+            _check_name(name, process)
+        on_row = stack.enter_context(_progress(name, size))
+        for each in as_completed(
+            [pool.submit(_collect, name, process, on_row) for process in processes]
+        ):
+            found |= each.result()
     return dict(sorted(found.items()))
 
 
@@ -89,6 +91,32 @@ def _start(name: str, size: int, first: int, step: int) -> subprocess.Popen:
     return subprocess.Popen(words, env=os.environ | {"PYTHONHASHSEED": "0"}, **streams)
 
 
+def _end(processes: list[subprocess.Popen]) -> None:
+    for process in processes:
+        process.kill()
+
+
+def _check_name(name: str, process: subprocess.Popen) -> None:
+    """Reads the names of all generators from a process, and checks that `name` is among them.
+
+    Raises: ConfigError with the names if it is not, or with what the process said instead.
+    """
+    # of a process that ended, `_collect` tells the exit code
+    message = json.loads(process.stdout.readline() or "{}")
+    _check_error(name, message)
+    known = message.get("known", [name])
+    hint = "".join(f" (did you mean {near}?)" for near in get_close_matches(name, known, 1))
+    check(
+        name in known,
+        f"reasoning-gym has no generator called {name}{hint}; choose one of: {', '.join(known)}.",
+    )
+
+
+def _check_error(name: str, message: dict[str, Any]) -> None:
+    why = f"cannot be drawn as it is by default ({message.get('error')})"
+    check("error" not in message, f"reasoning-gym's {name} {why}; choose another generator.")
+
+
 def _collect(
     name: str, process: subprocess.Popen, on_row: Callable[[], None]
 ) -> dict[int, tuple[str, str]]:
@@ -98,12 +126,7 @@ def _collect(
     """
     found = {}
     for message in map(json.loads, process.stdout):
-        check(
-            "known" not in message,
-            f"reasoning-gym has no generator called {name}; choose one of: {message.get('known')}.",
-        )
-        why = f"cannot be drawn as it is by default ({message.get('error')})"
-        check("error" not in message, f"reasoning-gym's {name} {why}; choose another generator.")
+        _check_error(name, message)
         number, pair = message["row"] + 1, (message["question"], message["answer"])
         check(
             None not in pair,

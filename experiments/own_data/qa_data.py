@@ -13,6 +13,8 @@ from agentic_rl.policy import layout
 from experiments.own_data import characters, generators, json_lines
 from experiments.own_data.characters import Rows
 
+DEFAULT = "dataset without --data FILE or reasoning_gym:NAME: the 100 sums of two digits"
+
 
 def load(source: str, unknown: str = "refuse") -> Dataset:
     """Returns the task of `source`: a file with one {"prompt": ..., "answer": ...} a line, or reasoning_gym:NAME[:SIZE].

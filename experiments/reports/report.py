@@ -210,14 +210,19 @@ def _cell(record: Record, column: str) -> str:
         record[column], "item", lambda: record[column]
     )()  # NumPy and JAX scalars become Python's
     written = value if isinstance(value, str) else repr(value)
-    if repr(_number(written)) != repr(value):
+    if repr(read_number(written)) != repr(value):
         raise ValueError(
             f"The {column} {value!r} would not read back from CSV as itself; use a number, or a text that is not one."
         )
     return written
 
 
-def _number(cell: str) -> int | float | str:
+def read_number(cell: str) -> int | float | str:
+    """Returns what a cell of a CSV file stands for: a number if it reads as one, else its text.
+
+    >>> read_number("1"), read_number("1e-3"), read_number("grpo")
+    (1, 0.001, 'grpo')
+    """
     for kind in (int, float):
         try:
             return kind(cell)
@@ -230,6 +235,6 @@ def read_csv(path: Path) -> list[Record]:
     """The records that `write_csv` wrote: whole numbers as int, others as float, the rest as str."""
     with path.open(encoding="utf-8", newline="") as file:
         return [
-            {column: _number(cell) for column, cell in record.items()}
+            {column: read_number(cell) for column, cell in record.items()}
             for record in csv.DictReader(file)
         ]

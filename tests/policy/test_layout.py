@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agentic_rl.config import ConfigError
 from agentic_rl.policy import layout
 from agentic_rl.rollout import actors
 from agentic_rl.rollout.rollout import rollout
@@ -115,3 +116,8 @@ def test_tokens_puts_every_field_where_the_sequence_says_and_is_valid_where_the_
     main = task.spec.context_length
     np.testing.assert_array_equal(layout.tokens(episodes)[0], token[..., :main])
     assert not valid.all() and episodes.mask.any()
+
+
+def test_the_length_of_an_episode_of_one_turn_is_told_in_the_singular():
+    with pytest.raises(ConfigError, match=r"5003 tokens \(2 of prompt and 1 turn of 5001\)"):
+        layout.check_length(Spec(2, 5000, 1, 1, (1,)))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agentic_rl.budgets import Budget
 from agentic_rl.config import ConfigError
 from agentic_rl.records.disk_errors import DiskNotice
 from agentic_rl.records.run_directory import RunDirectory
@@ -189,6 +190,23 @@ def test_rows_out_of_order_or_twice_are_put_in_order_and_lines_that_are_no_rows_
     assert sorted((run_path / "metrics.jsonl.damaged").read_text().splitlines()) == sorted(
         [*foreign, rows[2]]
     )
+
+
+def test_an_entry_without_a_number_for_each_seed_is_damaged(tmp_path):
+    lists = [[0.1, 0.2], [0.1], [], [0.1, 0.2, 0.3]]
+    with RunDirectory.create(tmp_path / "run", {"seeds": 2}) as run:
+        for step, values in enumerate(lists):
+            run.log({"step": step, "loss": values})
+    with pytest.warns(DiskNotice, match="3 lines that are damaged"):
+        assert [entry["step"] for entry in run.entries()] == [0]
+
+
+def test_an_entry_without_its_costs_is_refused():
+    entry = {name: [1, 2] for name in BUDGET} | {"step": 5}
+    assert Budget.from_entry(entry, 1) == {name: [1] for name in BUDGET}
+    sentence = "The entry of update 5 in metrics.jsonl lacks flops; put that file back from a copy"
+    with pytest.raises(ConfigError, match=sentence):
+        Budget.from_entry({name: x for name, x in entry.items() if name != "flops"}, 1)
 
 
 def test_a_sound_log_is_not_written_anew(run_path):

@@ -22,7 +22,7 @@ from agentic_rl.records.tensorboard.writer import TensorBoard, open_writer, run_
 from agentic_rl.training.run import Run, WarmStart
 
 TASK = RunningSum(num_turns=4)
-GRPO = Run(TASK, algorithms.GRPO)
+GRPO = Run(TASK, algorithms.GRPO, seeds=2)
 
 
 def row(step: int, **metrics) -> dict:
@@ -190,6 +190,12 @@ def test_a_clock_measures_chunks_by_the_times_of_their_rows():
         },
         rel=0.01,
     )
+
+
+def test_a_clock_leaves_out_what_an_entry_lacks():
+    clock = Clock()
+    clock.scalars({"step": 0, "time": 0.0})
+    assert clock.scalars(row(10) | {"time": 5.0}) == {"time/seconds_per_update": 0.5}
 
 
 def test_times_are_logged_beside_the_metrics(tmp_path, monkeypatch):

@@ -87,7 +87,7 @@ class Clock:
         self._since = entry
         rates = {"time/seconds_per_update": seconds / (entry["step"] - since["step"])}
         for metric in RATES:
-            if metric in entry:
+            if metric in entry and metric in since:
                 amount = np.sum(entry[metric]) - np.sum(since[metric])
                 rates[RATES[metric]] = float(amount / seconds)
         return rates

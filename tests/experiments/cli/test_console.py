@@ -46,3 +46,9 @@ def test_a_title_is_not_broken_where_its_table_is_narrow(is_terminal, monkeypatc
     monkeypatch.setenv("COLUMNS", "30")
     console.show([{"a": 1}], "a title that is far longer than the table below it")
     assert "a title that is far longer than the table below it" in capsys.readouterr().out
+
+
+def test_words_in_brackets_are_no_markup(capsys):
+    console.show([{"run [red]": "pairs[train].jsonl", "x": "[/b]"}], "a title")
+    out = capsys.readouterr().out
+    assert all(words in out for words in ("run [red]", "pairs[train].jsonl", "[/b]"))

@@ -114,6 +114,7 @@ REFUSED = {
     "--updates 5": ("has done 10 updates", "more than that"),
     "--updates 20 --chunk 20 --eval-every 20 --checkpoint-every 20 ": (
         "--warm-start.updates (5) must be a multiple",
+        "or --chunk 5.",
     ),
     "--run-dir x": ("leave out --run-dir",),
     "--quick": ("leave out --run-dir and --quick",),

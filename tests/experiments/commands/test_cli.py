@@ -18,7 +18,7 @@ from agentic_rl import parallel
 from agentic_rl.policy import layout
 from agentic_rl.records.run_directory import RunDirectory
 from experiments import compare, evaluate, train, watch
-from experiments.cli import console
+from experiments.cli import console, progress
 
 TINY = (
     "--policy.width 16 --policy.layers 1 --policy.heads 2 --policy.mlp 16 --warm-start.learning-rate 0.02 --devices 1 "
@@ -34,6 +34,8 @@ def process():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "prepare", lambda devices: None)
         patch.setattr(console, "keep_compiled_programs", lambda: None)
+        # on a busy machine, too, a mistake is all that is said
+        patch.setattr(progress, "SHORT", 600.0)
         yield
 
 
@@ -96,6 +98,7 @@ MISTAKES = {
     "a flag of another credit": ("grpo running_sum --algorithm.credit.lambda_ 0.9", "no flag --algorithm.credit.lambda_", "--credit gae"),
     "a learning rate as torch calls it": ("grpo running_sum --lr 1e-3", "--lr here; write --algorithm.optimizer.learning-rate or --warm"),
     "a flag without its path": ("grpo running_sum --attempts=4", "no flag --attempts=4 here; write --algorithm.attempts."),
+    "a flag with another path": ("grpo running_sum --algorithm.clip-low 1", "write --algorithm.surrogate.clip-low."),
     "a flag with part of its path": ("ppo running_sum --values.clip 1", "write --algorithm.values.clip."),
     "TRL's KL coefficient": ("grpo running_sum --beta 0.1", "--kl reference_kl (in the loss) and --reward kl_reward have a coefficient"),
     "TRL's KL coefficient where there is one": ("grpo-trl running_sum --kl reference_kl --beta .1", "write --algorithm.kl.coefficient."),
@@ -129,7 +132,7 @@ MISTAKES = {
     "a group of one for RLOO": ("rloo running_sum --algorithm.attempts 1", "--algorithm.attempts to 2"),
     "a horizon beyond the context": ("grpo running_sum --task.num-turns 2000", "6002 tokens", str(layout.LIMIT), "fewer turns"),
     "updates that are no multiple of the chunk": ("grpo running_sum --updates 25", "--updates (25)", "use 20 or 30"),
-    "updates below the chunk": ("grpo running_sum --updates 3", "--updates (3)", "use 10, or another --chunk"),
+    "updates below the chunk": ("grpo running_sum --updates 3", "--updates (3)", "use 10, or --chunk 1."),
     "GAE without a critic": ("grpo running_sum --credit gae", "--values critic"),
     "clipped ratios of an expert": ("sft running_sum --surrogate clipped_ratio", "--surrogate log_likelihood"),
     "a width that the heads cannot share": ("grpo running_sum --policy.width 30", "width (30)", "heads (4)"),
@@ -457,6 +460,27 @@ def test_runs_are_compared_finished_or_not(call, finished, copy, tmp_path):
     assert f"each seed's curves: tensorboard --logdir {tmp_path / 'out' / 'seeds'}\n" in out
     runs = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "out" / "seeds")).Reload().Runs()
     assert sorted(runs) == ["copy/seed0", "tiny/seed0"]
+
+
+def test_a_run_whose_name_is_a_number_is_compared(call, finished, tmp_path):
+    path = shutil.copytree(finished, tmp_path / "7")
+    code, out, _ = call(compare, path, "--out", tmp_path / "out")
+    assert code == 0 and str(path) in out
+    assert str(path) in (tmp_path / "out" / "curves.csv").read_text()
+
+
+def test_a_split_named_twice_is_measured_once():
+    tasks = {"": {"1x": None}}
+    once = evaluate.lines(evaluate.Command("run", splits="test"), tasks)
+    twice = evaluate.lines(evaluate.Command("run", splits="test,test"), tasks)
+    assert once == twice
+
+
+def test_a_directory_given_as_a_dot_is_shown_by_its_name(call, copy, monkeypatch):
+    monkeypatch.chdir(copy)
+    flags = "--episodes 16 --attempts 2 --horizons 1 --devices 1".split()
+    code, out, _ = call(evaluate, ".", *flags)
+    assert code == 0 and out.startswith("copy after 10 updates; ")
 
 
 def test_runs_of_different_tasks_are_said_not_to_compare(call, finished, copy):

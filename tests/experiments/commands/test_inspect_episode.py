@@ -536,6 +536,12 @@ def test_a_run_without_a_checkpoint_and_a_page_that_is_a_folder_are_refused(call
     assert_one_sentence(call(saved, "--html", tmp_path / "folder"), "--html names a file", "folder")
 
 
+def test_without_a_page_no_folder_is_in_its_way(tmp_path, monkeypatch):
+    (tmp_path / "page").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert inspect_episode.Command("run").html == ""
+
+
 @pytest.mark.slow
 def test_a_run_that_train_made_is_inspected(call, tmp_path, monkeypatch):
     monkeypatch.setattr(train.parallel, "prepare", lambda devices: None)

@@ -57,7 +57,8 @@ SENTENCES = {
     "chain_sum:many": "write reasoning_gym:NAME or",
     "chain_sum:0": "is a whole number from 1 to 1,000,000, not 0.",
     "chain_sum:9999999": "is a whole number from 1 to 1,000,000, not 9999999.",
-    "chain_sums": "reasoning-gym has no generator called chain_sums; choose one of: ab, acre,",
+    "chain_sums": "reasoning-gym has no generator called chain_sums (did you mean chain_sum?);"
+    " choose one of: ab, acre,",
 }
 
 
@@ -66,6 +67,12 @@ def test_what_cannot_be_a_task_is_refused_in_a_sentence(source):
     with pytest.raises(ConfigError) as refused:
         qa_data.load(f"reasoning_gym:{source}")
     assert SENTENCES[source] in str(refused.value)
+
+
+def test_a_name_that_there_is_not_is_refused_before_anything_is_drawn(capsys):
+    with pytest.raises(ConfigError, match="did you mean graph_color"):
+        qa_data.load("reasoning_gym:graph_colr")
+    assert not capsys.readouterr().err
 
 
 def test_a_process_that_dies_is_said(monkeypatch, tmp_path):
