@@ -45,7 +45,7 @@ from experiments.cli import console, interrupt, progress
 from experiments.cli.flags import from_flags, look_up
 from experiments.cli.progress import Line
 from experiments.cli.whole import Whole
-from experiments.harness.cell import result
+from experiments.harness.cell import train_and_score
 from experiments.reports import (
     comparison_answer,
     comparison_figures,
@@ -161,7 +161,7 @@ def measure(
             path = Path(command.out) / "runs" / task_name / name
             with Line(f"{task_name} {name}", whole) as line:
                 score = partial(final_scores, run, task_name, name, command.episodes, line)
-                finished = result(run, path, line, should_stop, score)
+                finished = train_and_score(run, path, line, should_stop, score)
             if finished is None:
                 progress.say(stopped())
                 return None
