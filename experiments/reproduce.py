@@ -229,7 +229,7 @@ def summary(lines: list[Record], studies: int, seconds: float) -> str:
 
 def section(one: study.Study, records: list[Record], source: str) -> Section:
     """All about a study."""
-    about, lines = inspect.getdoc(type(one)), one.lines(records)
+    about, lines = " ".join(inspect.getdoc(type(one)).split()), one.lines(records)
     pictures = [
         Picture(figure, f"{about} ({name.replace('_', ' ')})")
         for name, figure in one.figures(records).items()

@@ -1,8 +1,8 @@
 """Studies that score credit assignments against the truth, without training.
 
-A policy is cloned from the expert until it succeeds about as often as asked. Batches of its episodes
-make a test bed: each credit is compared with the exact advantage of every token, and the gradient
-it makes with the exact gradient.
+A policy is cloned from the expert until it succeeds about as often as asked. Batches of its
+episodes make a test bed: each credit is compared with the exact advantage of every token, and the
+gradient it makes with the exact gradient.
 """
 
 from collections.abc import Mapping

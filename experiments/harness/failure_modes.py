@@ -22,7 +22,7 @@ MODES = {
 def measure_failures(task: Todo, episodes: Trajectory) -> dict[str, Float[np.ndarray, " S"]]:
     """Returns each of MODES for every seed; NaN where there is nothing to count.
 
-    Args: episodes: with states, [S, N, 1, T, ...], as `training_study.play_test_episodes` plays them.
+    Args: episodes: [S, N, 1, T, ...], with states, as `training_study.play_test_episodes` plays.
     """
     by_seed = [
         measure_failures_of_seed(task, jax.tree.map(lambda x: np.asarray(x)[s, :, 0], episodes))
@@ -34,7 +34,7 @@ def measure_failures(task: Todo, episodes: Trajectory) -> dict[str, Float[np.nda
 def measure_failures_of_seed(task: Todo, episodes: Trajectory) -> Record:
     """Returns each of MODES for the episodes [N, T, ...] of one seed."""
     state = episodes.state
-    work_state = getattr(state, "world", state)  # what a scaffold wraps
+    work_state = getattr(state, "inner", state)  # what a scaffold wraps
     is_list = getattr(state, "lists", work_state.turn == 0)
     is_played = episodes.mask.any(-1)
     acts, last = is_played & ~is_list, is_played.sum(1) - 1
@@ -69,7 +69,7 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> float:
 def repeats(
     action: Int[np.ndarray, "N T A"], work: Int[np.ndarray, "N T M"], acts: Bool[np.ndarray, "N T"]
 ) -> Bool[np.ndarray, "N T"]:
-    """Returns where an action was taken before in the same state of the work, which makes it useless."""
+    """Returns where an action is useless: it was taken before in the same state of the work."""
 
     def same(x):
         return (x[:, :, None] == x[:, None]).all(-1)
@@ -79,13 +79,13 @@ def repeats(
 
 
 def off_goal(
-    task: Todo, action: Int[np.ndarray, "N T A"], wanted: Bool[np.ndarray, "N T M"]
+    task: Todo, action: Int[np.ndarray, "N T A"], needed: Bool[np.ndarray, "N T M"]
 ) -> Bool[np.ndarray, "N T"]:
     """Returns where an action works on an item that the goal does not need."""
     item = action[..., 0] - tokens.ENTITY
     is_item = (item >= 0) & (item < task.num_items)
     index = np.clip(item, 0, task.num_items - 1)[..., None]
-    return is_item & ~np.take_along_axis(wanted, index, -1)[..., 0]
+    return is_item & ~np.take_along_axis(needed, index, -1)[..., 0]
 
 
 def after_early_error(

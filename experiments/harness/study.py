@@ -13,9 +13,9 @@ A study is a dataclass whose fields are its flags. These words come up in every 
   before the run, and code applies it.
 - A *verdict* is what the rule says of the records: supported, falsified or inconclusive.
 
-A study lists its cells, measures one, and turns all records into a table, figures and verdicts. The
-rest is here: `run` measures the missing cells, keeps each as soon as it is finished, and then writes
-everything else from results.csv alone.
+A study lists its cells, measures one, and turns all records into a table, figures and verdicts.
+The rest is here: `run` measures the missing cells, keeps each as soon as it is finished, and then
+writes everything else from results.csv alone.
 """
 
 import dataclasses
@@ -168,7 +168,7 @@ def settings(study: Study) -> Record:
 
 
 def measure(study: Study, folder: Path) -> None:
-    """Measures the missing cells and adds each to `folder`/results.csv, which is whole at any time.
+    """Measures the missing cells and adds each to results.csv, which is whole at any time.
 
     Raises: ConfigError if the results there were measured with other flags.
     """
@@ -179,7 +179,8 @@ def measure(study: Study, folder: Path) -> None:
     done = [cell for cell in cells if cell not in missing]
     interrupt.on_interrupt(
         lambda: (
-            f"stopped; {len(done)} of {len(cells)} cells are kept in {folder}, and the same command goes on."
+            f"stopped; {len(done)} of {len(cells)} cells are kept in {folder}, "
+            "and the same command goes on."
         )
     )
     with Line(name(study), whole, is_logged=False) as line:
@@ -233,7 +234,7 @@ def _read_results(study: Study, folder: Path) -> tuple[list[Record], Record]:
 
 
 def _read_provenance(folder: Path) -> Record:
-    """Returns the content of made_by.json: with which flags, and by which processes, it was measured.
+    """Returns the content of made_by.json: the flags and the processes that measured.
 
     Raises: ConfigError if the file is damaged.
     """
