@@ -184,3 +184,10 @@ def test_every_target_of_make_is_in_the_makefile():
     }
     known = set(re.findall(r"^([\w.-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"compare", "test"} <= targets <= known
+
+
+def test_the_readme_counts_verdicts_as_the_page_of_results_does():
+    said, page = ((ROOT / name).read_text() for name in ("README.md", "results/README.md"))
+    counts = re.search(r"of (\d+) claims (\d+) are supported, (\d+) falsified and (\d+)", page)
+    form = r"Of (\d+) claims (\d+) are supported, (\d+) are falsified and (\d+) are inconclusive"
+    assert re.search(form, said).groups() == counts.groups()
