@@ -1,4 +1,4 @@
-"""Who acts: the first of the two choices that part supervised from reinforcement learning."""
+"""Who acts: the first of the two choices that part supervised and reinforcement learning."""
 
 from typing import Protocol, runtime_checkable
 
