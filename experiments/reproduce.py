@@ -25,10 +25,10 @@ from agentic_rl.config import check, checked, registry
 from agentic_rl.config.ranges import Count
 from agentic_rl.progress import Progress
 from experiments import studies as studies_folder
-from experiments.cli import console, interrupt, progress
+from experiments.cli import console, interrupt, progress, shell
 from experiments.cli.flags import from_flags, look_up
+from experiments.cli.part_counter import OUTER_POSITION
 from experiments.cli.progress import Line, clock
-from experiments.cli.whole import WITHIN
 from experiments.harness import study
 from experiments.pages import studies_page
 
@@ -158,9 +158,9 @@ def progress_line(command: Command) -> AbstractContextManager:
 
 def measure(name: str, command: Command, folder: Path, place: str = "") -> tuple[int, str]:
     """Runs a study's command, and returns its exit code and, with several jobs, its output."""
-    words = console.process(name, *["--quick"] * command.quick, "--out", folder / name)
+    words = shell.child_process(name, *["--quick"] * command.quick, "--out", folder / name)
     flags = os.environ.get("XLA_FLAGS", "") + f" {CARELESS}" * command.quick
-    environment = os.environ | {"XLA_FLAGS": flags, WITHIN: place}
+    environment = os.environ | {"XLA_FLAGS": flags, OUTER_POSITION: place}
     pipes = {}
     if command.jobs > 1:
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -38,10 +38,10 @@ from agentic_rl.records import provenance
 from agentic_rl.records.lock import Lock
 from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.training.run import Run, WarmStart
-from experiments.cli import console, interrupt, progress
+from experiments.cli import console, interrupt, progress, shell
 from experiments.cli.flags import from_flags, look_up
+from experiments.cli.part_counter import PartCounter
 from experiments.cli.progress import Line
-from experiments.cli.whole import Whole
 from experiments.harness.cell import train_and_score
 from experiments.harness.comparison_scores import final_scores, learning_curve, summarize
 from experiments.reports import comparison_page, report, stats
@@ -94,14 +94,14 @@ def main(arguments: list[str]) -> int:
     with Lock(out):
         measured = measure(command, tasks, compared)
     if measured is None:
-        return interrupt.CODE
+        return interrupt.EXIT_CODE
     results, curves = measured
     report.write_csv(out / "results.csv", results)
     report.write_csv(out / "curves.csv", curves)
     made_by = describe_command(command, results)
     report.write(out / "made_by.json", json.dumps(made_by, indent=1) + "\n")
     comparison_page.write(out)
-    print(f"runs: {console.tensorboard(out / 'runs')}")
+    print(f"runs: {shell.tensorboard_command(out / 'runs')}")
     return 0
 
 
@@ -127,18 +127,18 @@ def measure(
 ) -> tuple[list[Record], list[Record]] | None:
     """Returns the scores and learning curves of all algorithms; None if it was stopped."""
     results, curves = [], []
-    whole = Whole("run", len(tasks) * (len(compared) + 1))
+    counter = PartCounter("run", len(tasks) * (len(compared) + 1))
 
     def describe_stop() -> str:
         kept = f"all that is finished is kept in {command.out}"
-        return f"stopped in {whole.place}; {kept}, and the same command goes on."
+        return f"stopped in {counter.position}; {kept}, and the same command goes on."
 
-    should_stop = interrupt.stopper(describe_stop)
+    should_stop = interrupt.stop_predicate(describe_stop)
     for task_name, task in tasks.items():
         for name, run in make_runs(command, task_name, task, compared).items():
-            whole.next()
+            counter.begin()
             path = Path(command.out) / "runs" / task_name / name
-            with Line(f"{task_name} {name}", whole) as line:
+            with Line(f"{task_name} {name}", counter) as line:
                 score = partial(final_scores, run, task_name, name, command.episodes, line)
                 finished = train_and_score(run, path, line, should_stop, score)
             if finished is None:
@@ -189,7 +189,7 @@ def describe_command(command: Command, results: list[Record]) -> dict[str, Any]:
     demos = [f"{task}: {DEMOS.get(task, 48)}" for task in command.tasks.split(",")]
     rate, warm_rate = algorithms.GRPO.optimizer.learning_rate, WarmStart().learning_rate
     return {
-        "command": " ".join([console.command("sl_vs_rl"), *changed_flags(command)]),
+        "command": " ".join([shell.command("sl_vs_rl"), *changed_flags(command)]),
         "commit": describe_commits(command, now["git"]),
         "versions": ", ".join(f"{name} {version}" for name, version in now["versions"].items()),
         "seeds": ", ".join(map(str, stats.distinct(results, "seed"))),

@@ -1,7 +1,7 @@
 """Many batches of one policy at the same problems, with the truth about every token: what any credit is scored against.
 
     bed = testbed.make(task, policy_config, params)
-    console.show(score_table.lines(testbed.score(bed, testbed.row(bed, MyCredit()))), "MyCredit")
+    print_table(score_table.lines(testbed.score(bed, testbed.row(bed, MyCredit()))), "MyCredit")
 
 A batch's gradient is Σ credit · ∇ log π over its tokens, per episode: the credit alone, without ratios, clips or weights of tokens. In
 markov context ∇ log π depends on state and token only, so it is computed once for each pair that was visited, and the gradients of all

@@ -36,9 +36,10 @@ from agentic_rl.records import provenance
 from agentic_rl.records.lock import Lock
 from experiments.cli import console, interrupt
 from experiments.cli.flags import from_flags
+from experiments.cli.part_counter import PartCounter
 from experiments.cli.program_names import module_of
 from experiments.cli.progress import Line, clock
-from experiments.cli.whole import Whole
+from experiments.cli.tables import print_table
 from experiments.reports import figures, report
 from experiments.reports.report import Verdict
 from experiments.reports.stats import Record, select
@@ -175,7 +176,7 @@ def measure(study: Study, folder: Path) -> None:
     kept, made = _read_results(study, folder)
     cells = study.cells()
     missing = [cell for cell in cells if not select(kept, **cell)]
-    whole = Whole("cell", len(cells), len(cells) - len(missing))
+    counter = PartCounter("cell", len(cells), len(cells) - len(missing))
     done = [cell for cell in cells if cell not in missing]
     interrupt.on_interrupt(
         lambda: (
@@ -183,9 +184,9 @@ def measure(study: Study, folder: Path) -> None:
             "and the same command goes on."
         )
     )
-    with Line(name(study), whole, is_logged=False) as line:
+    with Line(name(study), counter, is_logged=False) as line:
         for cell in missing:
-            whole.next()
+            counter.begin()
             line(Progress("measuring"))
             start = time.perf_counter()
             records = study.records(cell)
@@ -194,23 +195,23 @@ def measure(study: Study, folder: Path) -> None:
             report.write(folder / "made_by.json", json.dumps(made, indent=1) + "\n")
             report.write_csv(folder / "results.csv", kept)
             done.append(cell)
-            line.say(describe_cell(study, cell, records, seconds, whole), sys.stdout)
+            line.say(describe_cell(study, cell, records, seconds, counter), sys.stdout)
 
 
 def describe_cell(
-    study: Study, cell: Record, records: list[Record], seconds: float, whole: Whole
+    study: Study, cell: Record, records: list[Record], seconds: float, counter: PartCounter
 ) -> str:
-    """Returns a line about the cell that was just measured, and counts it as done in `whole`."""
+    """Returns a line about the cell that was just measured, and counts it as done in `counter`."""
     conditions = ", ".join(f"{k} {v}" for k, v in cell.items())
     numbers = [x for record in records if not np.isnan(x := record[study.headline])]
     mean = np.mean(numbers or [np.nan])
-    whole.end()
+    counter.end()
     parts = [
-        f"{whole.number}/{whole.total}",
+        f"{counter.number}/{counter.total}",
         conditions,
         f"{study.headline} {mean:.3g}",
         f"{seconds:.0f} s",
-        f"{clock(whole.seconds_left(0.0))} left",
+        f"{clock(counter.seconds_left(0.0))} left",
     ]
     return " | ".join(parts)
 
@@ -255,7 +256,7 @@ def _read_provenance(folder: Path) -> Record:
 def show(study: Study, records: list[Record], folder: Path) -> None:
     """Prints the table and the verdicts, and writes them to `folder` with the figures."""
     lines, verdicts = study.lines(records), family_verdicts(study, records)
-    console.show(lines, name(study))
+    print_table(lines, name(study))
     print("\n".join(legend(study, lines)), end="\n\n")
     for file, figure in study.figures(records).items():
         figures.save(figure, folder / file)
