@@ -34,10 +34,10 @@ reproduce-quick: .venv ## A smoke test of every study, two at a time
 notebooks: .venv ## Run all notebooks anew, each in a minute or two, and keep what comes out
 	.venv/bin/python notebooks/run.py
 
-test: .venv ## The fast tests
+test: lint ## Style, formatting, and the fast tests
 	.venv/bin/python -m pytest -n 2 --dist worksteal
 
-test-all: .venv ## All tests, also those that learn
+test-all: lint ## Style, formatting, and all tests, also those that learn
 	.venv/bin/python -m pytest -n 2 --dist worksteal -m ""
 
 lint: .venv ## Style and formatting

@@ -1,4 +1,4 @@
-"""What episodes tell: success, return, accuracy. Functions of a Trajectory; means over its episodes."""
+"""Success, return and accuracy of episodes, as functions of a Trajectory."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
@@ -7,17 +7,17 @@ from agentic_rl.types import Trajectory
 
 
 def matches_expert(trajectory: Trajectory) -> Bool[Array, "N G T"]:
-    """True where the whole action is the expert's (False after the end)."""
-    same = ((trajectory.action == trajectory.label) | ~trajectory.mask) & (
-        trajectory.mask == trajectory.label_mask
-    )
+    """Returns True where the whole action is the expert's, and False after the episode's end."""
+    same_token = (trajectory.action == trajectory.label) | ~trajectory.mask
+    same = same_token & (trajectory.mask == trajectory.label_mask)
     return same.all(-1) & trajectory.mask.any(-1)
 
 
 def per_turn_accuracy(trajectory: Trajectory) -> Float[Array, ""]:
-    """The share of key decisions made as the expert would, among those before an episode's first error.
+    """Returns the share of key decisions made as the expert would, up to an episode's first error.
 
-    One minus the hazard: were it constant, an episode of T key decisions would succeed with probability accuracy^T.
+    It is one minus the hazard: if it were constant, an episode of T key decisions would succeed
+    with probability accuracy^T.
     """
     key, right = trajectory.is_key, matches_expert(trajectory)
     errors_so_far = jnp.cumsum(key & ~right, axis=-1) - (key & ~right)
@@ -26,8 +26,11 @@ def per_turn_accuracy(trajectory: Trajectory) -> Float[Array, ""]:
 
 
 def episode_metrics(trajectory: Trajectory) -> dict[str, Float[Array, ""]]:
-    """Means over episodes: success, return, per-turn accuracy, turns; the share of groups whose attempts all fared alike; and the
-    tokens that the policy wrote in right and in wrong episodes (0 if there are none)."""
+    """Returns the means over episodes of success, return, accuracy and turns.
+
+    It adds the share of groups in which all returns are equal, and the mean number of tokens that
+    the policy wrote in right and in wrong episodes (0 if there are none).
+    """
     total, length = trajectory.reward.sum(-1), trajectory.mask.sum((2, 3))
     turns = trajectory.mask.any(-1).sum(-1)
     return {
@@ -42,5 +45,5 @@ def episode_metrics(trajectory: Trajectory) -> dict[str, Float[Array, ""]]:
 
 
 def _mean(x: Num[Array, "N G"], where: Bool[Array, "N G"]) -> Float[Array, ""]:
-    """The mean where `where` holds; 0 if it holds nowhere."""
+    """Returns the mean where `where` holds; 0 if it holds nowhere."""
     return jnp.where(where, x, 0.0).sum() / jnp.maximum(where.sum(), 1)

@@ -1,5 +1,9 @@
-"""Which episodes are trained on. A selection is a config with `__call__(trajectory) -> kept [N, G]`; what is left out still counts
-in its group's statistics and in the budget. `max_rounds`: how often a problem's slot is drawn anew until it is kept."""
+"""Which episodes are trained on.
+
+A selection is a config with `__call__(trajectory) -> kept [N, G]`. An episode that is left out
+still counts in its group's statistics and in the budget. `max_rounds` says how often a problem's
+slot is drawn until it is kept.
+"""
 
 from typing import ClassVar
 
@@ -19,18 +23,20 @@ class _Selection:
 
 @config
 class All(_Selection):
-    """All episodes."""
+    """Keeps all episodes."""
 
     def __call__(self, trajectory: Trajectory) -> Bool[Array, "N G"]:
-        """True."""
+        """Returns True for every episode."""
         return jnp.ones(trajectory.success.shape, bool)
 
 
 @config
 class Informative(_Selection):
-    """Groups whose attempts did not all fare alike; others are drawn again. (DAPO's dynamic sampling, 2503.14476, section 3.2)
+    """Keeps groups in which not all returns are equal; the others are drawn again.
+    (DAPO's dynamic sampling, 2503.14476, section 3.2)
 
-    A slot that is still uninformative after the last round is left out. Every round is charged to the budget.
+    A slot that is still uninformative after the last round is left out. Every round is charged to
+    the budget.
     """
 
     max_rounds: Count = 4  # draws of a slot; 1: only left out
@@ -38,33 +44,37 @@ class Informative(_Selection):
     min_attempts: ClassVar[int] = 2
 
     def __call__(self, trajectory: Trajectory) -> Bool[Array, "N G"]:
-        """Whether the group's returns differ."""
+        """Returns whether the group's returns differ."""
         total = episode_return(trajectory)
         return jnp.broadcast_to((total != total[:, :1]).any(1, keepdims=True), total.shape)
 
 
 @config
 class TopSpread(_Selection):
-    """The groups with the largest standard deviation of returns. (RAGEN's uncertainty filter, 2504.20073, section 4.2)"""
+    """Keeps the groups with the largest standard deviation of returns.
+    (RAGEN's uncertainty filter, 2504.20073, section 4.2)
+    """
 
     fraction: Fraction = 0.25  # of the groups that is kept, rounded up
 
     min_attempts: ClassVar[int] = 2
 
     def __call__(self, trajectory: Trajectory) -> Bool[Array, "N G"]:
-        """Whether the group is among them; of equals the earlier ones."""
+        """Returns whether the group is among them; of equal ones the earlier are."""
         spread = episode_return(trajectory).std(1)
         rank = jnp.argsort(jnp.argsort(-spread, stable=True), stable=True)
-        kept = rank < jnp.maximum(
-            jnp.ceil(self.fraction * len(spread) - 1e-3), 1
-        )  # a little less: 0.15 · 100 is above 15 in float32
+        # The small number is for rounding: 0.15 · 100 is above 15 in float32.
+        count = jnp.ceil(self.fraction * len(spread) - 1e-3)
+        kept = rank < jnp.maximum(count, 1)
         return jnp.broadcast_to(kept[:, None], trajectory.success.shape)
 
 
 @config
 class NotOverlong(_Selection):
-    """Episodes that ended before they were cut off: of the others nobody knows how they would have ended. (DAPO's overlong filter)"""
+    """Keeps episodes that ended before the limit; nobody knows how the others would have ended.
+    (DAPO's overlong filter, 2503.14476)
+    """
 
     def __call__(self, trajectory: Trajectory) -> Bool[Array, "N G"]:
-        """Whether the episode ended."""
+        """Returns whether the episode ended."""
         return trajectory.room >= 0

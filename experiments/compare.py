@@ -18,8 +18,9 @@ from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.records.tensorboard.writer import write_seeds
 from agentic_rl.training.run import Run, read_run
 from agentic_rl.training.train import BUDGET
-from experiments.cli import console
+from experiments.cli import console, shell
 from experiments.cli.flags import from_flags
+from experiments.cli.tables import print_table
 from experiments.reports import comparison_figures, figures, report
 from experiments.reports.display_names import task_name
 from experiments.reports.stats import Record, distinct, interval
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> int:
     directories = {name: RunDirectory.open(path) for name, path in names(command.run_dirs).items()}
     runs = {name: read_run(directory) for name, directory in directories.items()}
     lines = [line(name, runs[name], directories[name]) for name in runs]
-    console.show(
+    print_table(
         lines,
         "success on unseen problems: means over seeds [95% interval]; budgets: means over seeds",
     )
@@ -150,7 +151,7 @@ def keep_seeds(folder: Path, runs: dict[str, Run], directories: dict[str, RunDir
     """Writes each seed's curves for TensorBoard, which shows the means only: it knows no lines that are off until asked for."""
     for name, directory in directories.items():
         write_seeds(folder / name.lstrip("/"), runs[name].seed, directory.entries())
-    print(f"each seed's curves: {console.tensorboard(folder)}")
+    print(f"each seed's curves: {shell.tensorboard_command(folder)}")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,11 @@ from agentic_rl.policy import layout
 from agentic_rl.training.programs import Programs
 from agentic_rl.training.run import Run, load
 from agentic_rl.types import Environment, parts
-from experiments.cli import console, interrupt
+from experiments.cli import console, interrupt, shell
 from experiments.cli.flags import from_flags
+from experiments.cli.part_counter import PartCounter
 from experiments.cli.progress import Line
-from experiments.cli.whole import Whole
+from experiments.cli.tables import print_table
 from experiments.reports.report import write
 from experiments.reports.stats import Record, interval, pass_at_k, select
 
@@ -93,7 +94,7 @@ def main(arguments: list[str]) -> int:
     records = measure(command, run, state.params, tasks)
     updates = int(state.step[0])
     name = Path(command.run_dir).resolve().name
-    console.show(
+    print_table(
         table(records),
         f"{name} after {updates} updates; {note(command, run)}",
     )
@@ -102,7 +103,7 @@ def main(arguments: list[str]) -> int:
     print(f"records in {path}")
     if not command.all:
         print(
-            f"training problems, longer horizons, other names and rules: {console.command('evaluate', command.run_dir, '--all')}"
+            f"training problems, longer horizons, other names and rules: {shell.command('evaluate', command.run_dir, '--all')}"
         )
     return 0
 
@@ -143,12 +144,12 @@ def measure(
 ) -> list[Record]:
     """Returns a record for every line and seed."""
     wanted, records = lines(command, tasks), []
-    whole = Whole("line", len(wanted))
-    with Line("", whole) as line:
+    counter = PartCounter("line", len(wanted))
+    with Line("", counter) as line:
         machine = Programs(dataclasses.replace(run, devices=command.devices), line.phase)
         params = machine.place(params)
         for name, split, horizon, mode in wanted:
-            whole.next()
+            counter.begin()
             line.title = " ".join(filter(None, (name, split, horizon, mode)))
             task = tasks[name][horizon]
             temperature, attempts = (

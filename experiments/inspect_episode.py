@@ -38,7 +38,7 @@ from agentic_rl.training.experience import make_batch
 from agentic_rl.training.run import Run, load
 from agentic_rl.types import Environment, Trajectory, parts
 from agentic_rl.values import ValueContext
-from experiments.cli import console
+from experiments.cli import console, shell
 from experiments.cli.flags import from_flags
 from experiments.reports import report
 
@@ -121,7 +121,7 @@ def main(arguments: list[str]) -> int:
     ]
     show(title, table(task, episode, found, errors), lines)
     if command.html:
-        lines += [f"Written by {console.command('inspect', *arguments)}"]
+        lines += [f"Written by {shell.command('inspect', *arguments)}"]
         report.write(Path(command.html), page(title, lines, strips(task, episode, found, errors)))
         print(f"wrote {command.html}")
     return 0

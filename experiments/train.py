@@ -34,7 +34,7 @@ from agentic_rl.training.programs import Programs
 from agentic_rl.training.run import Run, read_run
 from agentic_rl.training.train import BUDGET, load_start, train
 from agentic_rl.types import Spec, parts
-from experiments.cli import console, interrupt, resume
+from experiments.cli import console, interrupt, resume, shell
 from experiments.cli.flags import choices, from_flags, parse, take
 from experiments.cli.progress import Line
 from experiments.harness.cell import describe_saved
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     if path is not None:
         return go_on(path, arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(console.usage(__doc__) + "\n" + choices())
+        print(shell.rewrite_commands(__doc__) + "\n" + choices())
         return 0 if arguments else 2
     command = parse(Command, arguments)
     run = quick(command.run) if command.quick else command.run
@@ -83,7 +83,9 @@ def main(arguments: list[str]) -> int:
         f"runs/{arguments[0]}-{arguments[1]}-{time.strftime('%Y%m%d-%H%M%S')}"
     )
     directory = RunDirectory.create(name, to_json(run))
-    proceed = f"continue it with {console.command('train', '--resume', name)}, or choose another --run-dir"
+    proceed = (
+        f"continue it with {shell.command('train', '--resume', name)}, or choose another --run-dir"
+    )
     check(next(directory.entries(), None) is None, f"{name} already holds this run; {proceed}.")
     return execute(run, directory)
 
@@ -144,7 +146,7 @@ def spell_out_demo(arguments: list[str]) -> list[str]:
     if arguments[:1] != ["demo"]:
         return arguments
     spelled_out = [*DEMO.split(), *arguments[1:]]
-    print("demo stands for:", console.command("train", *spelled_out))
+    print("demo stands for:", shell.command("train", *spelled_out))
     return spelled_out
 
 
@@ -162,8 +164,8 @@ def execute(run: Run, directory: RunDirectory) -> int:
     """Trains, shows progress, and ends with the result."""
     console.keep_compiled_programs()
     parallel.prepare(run.devices)
-    again = console.command("train", "--resume", directory.path)
-    should_stop = interrupt.stopper(
+    again = shell.command("train", "--resume", directory.path)
+    should_stop = interrupt.stop_predicate(
         lambda: f"stopped; {describe_saved(run, directory)}. Continue with: {again}"
     )
     with directory, Line(task_name(run.task)) as line:
@@ -171,7 +173,7 @@ def execute(run: Run, directory: RunDirectory) -> int:
         result = train(run, directory, line, should_stop)
         if not result.finished:
             line.say(f"stopped; {describe_saved(run, directory)}. Continue with: {again}")
-            return interrupt.CODE
+            return interrupt.EXIT_CODE
         last = result.last
         scores = {name: last[name] for name in last if name.startswith("eval_")}
         line.phase("saving")
@@ -184,7 +186,7 @@ def execute(run: Run, directory: RunDirectory) -> int:
         f"success on unseen problems: {start}{mean(last['eval_success']):.3f} after {run.updates} updates"
     )
     print(
-        f"curves: {console.tensorboard(directory.path)}    more: {console.command('evaluate', directory.path)}"
+        f"curves: {shell.tensorboard_command(directory.path)}    more: {shell.command('evaluate', directory.path)}"
     )
     return 0
 

@@ -23,7 +23,7 @@ from agentic_rl.rollout import actors
 from agentic_rl.rollout.transcript import episodes
 from agentic_rl.training.run import Run, load
 from agentic_rl.types import parts
-from experiments.cli import console
+from experiments.cli import console, shell
 from experiments.cli.flags import from_flags, take, task_from
 
 ACTORS = {"expert": actors.Expert(), "random": actors.Random()}
@@ -43,7 +43,7 @@ class Command:
 
 def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"{console.usage(__doc__)}\ntasks        {' '.join(sorted(named(envs)))}")
+        print(f"{shell.rewrite_commands(__doc__)}\ntasks        {' '.join(sorted(named(envs)))}")
         return 0 if arguments else 2
     policy, arguments = take(arguments, "--policy")
     run, state = (None, None) if policy in (None, *ACTORS) else load(policy)

@@ -1,4 +1,4 @@
-"""What README and docs show to be typed, works: programs run, commands parse, and a file to be added becomes a choice."""
+"""What README and docs show works: programs run, commands parse, files become choices."""
 
 import importlib
 import re
@@ -12,6 +12,7 @@ import pytest
 
 from agentic_rl import credit
 from experiments import reproduce, train
+from experiments.cli import program_names
 from experiments.harness import study
 from tests.experiments.own_data.test_qa_data import sums
 
@@ -22,12 +23,13 @@ PAGES = [
     ROOT / "benchmarks" / "README.md",
     ROOT / "results" / "README.md",
 ]
-LINE = "grpo key_door --policy.context markov --policy.width 16 --policy.heads 2 --updates 1 --chunk 1 --seeds 1 --eval-episodes 8"
-START = r"(?:python -m experiments\.|agentic-rl )"
+LINE = """grpo key_door --policy.context markov --policy.width 16 --policy.heads 2 --updates 1 --chunk 1
+    --seeds 1 --eval-episodes 8"""
+START = r"(?:python -m experiments\.(?:\w+\.)?|agentic-rl (?:study )?)"
 
 
 def programs():
-    """The blocks of Python."""
+    """Returns the blocks of Python."""
     return [
         text
         for page in PAGES
@@ -36,7 +38,7 @@ def programs():
 
 
 def typed():
-    """What is to be typed: lines of indented blocks, lines of fenced ones, and commands within sentences."""
+    """Returns what is to be typed: lines of blocks, and commands within sentences."""
     found = []
     for page in PAGES:
         text = re.sub(
@@ -53,14 +55,15 @@ def typed():
 
 
 def commands():
-    """Program and arguments of each command of this package."""
-    lines = [line for line in typed() if re.match(START, line)]
+    """Returns program and arguments of each command of this package."""
+    lines = [line for line in typed() if re.match(START, line) and not re.search(EXAMPLES, line)]
     return [
         (program.replace("-", "_"), words)
         for program, *words in (shlex.split(re.sub(f"^{START}", "", line)) for line in lines)
     ]
 
 
+EXAMPLES = "backwards|careless_demos"  # files that the docs build; test_one_file.py runs them
 STUDIES = reproduce.studies()
 each_program = pytest.mark.parametrize(
     "program", programs(), ids=lambda program: program.strip().splitlines()[-1][:40]
@@ -77,7 +80,7 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train.parallel, "prepare", lambda devices: None)
         patch.setattr(train.console, "keep_compiled_programs", lambda: None)
-        patch.setattr(train.console, "stopper", lambda: lambda: False)
+        patch.setattr(train.interrupt, "stop_predicate", lambda sentence: lambda: False)
         assert train.main([*LINE.split(), "--run-dir", str(path)]) == 0
     return path
 
@@ -91,14 +94,21 @@ def played(program, run, capsys):
 
 def test_there_are_programs_and_commands():
     assert len(programs()) >= 3 and len(SHOWN) >= 20
-    assert {"train", "watch", "evaluate", "compare", "inspect", "credit_bench", "sl_vs_rl"} <= {
-        program for program, _ in commands()
-    }
+    assert {
+        "train",
+        "watch",
+        "evaluate",
+        "compare",
+        "inspect_episode",
+        "credit_bench",
+        "sl_vs_rl",
+    } <= {program for program, _ in commands()}
 
 
 @each_program
 def test_every_program_imports_what_it_uses_and_nothing_else(program):
-    words = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--select", "F", "-"]
+    words = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--select", "F"]
+    words += ["--ignore", "F722,F821", "-"]  # shapes in annotations are strings that are no types
     done = subprocess.run(words, input=program, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -108,14 +118,11 @@ def test_every_program_imports_what_it_uses_and_nothing_else(program):
 def test_every_program_runs(program, run, capsys):
     out = played(program, run, capsys)
     if "testbed" in program:
-        assert (
-            re.search(r"pearson +-?\d\.\d{3} ", out)
-            and "(4, 8, 10, 1) exact, by enumeration of up to 5 states a turn" in out
-        )
+        assert "(4, 8, 10, 1) exact, by enumeration of up to 5 states a turn" in out
 
 
 def test_the_file_that_extends_it_becomes_a_choice(tmp_path, monkeypatch, capsys):
-    (whole,) = [text for text in programs() if "def __call__" in text and "load(" not in text]
+    (whole,) = [text for text in programs() if "def __call__" in text]
     (tmp_path / "median.py").write_text(whole)
     monkeypatch.setattr(credit, "__path__", [*credit.__path__, str(tmp_path)])
     (words,) = [words for program, words in commands() if "above_median" in words]
@@ -157,7 +164,7 @@ def test_every_other_command_names_a_program_and_flags_that_it_has(program, word
     main = (
         partial(study.run, STUDIES[program])
         if program in STUDIES
-        else importlib.import_module(f"experiments.{program}").main
+        else importlib.import_module(program_names.module_of(program)).main
     )
     task = ["key_door"] * (program == "watch")  # whose flags are listed
     try:
@@ -177,3 +184,10 @@ def test_every_target_of_make_is_in_the_makefile():
     }
     known = set(re.findall(r"^([\w.-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"compare", "test"} <= targets <= known
+
+
+def test_the_readme_counts_verdicts_as_the_page_of_results_does():
+    said, page = ((ROOT / name).read_text() for name in ("README.md", "results/README.md"))
+    counts = re.search(r"of (\d+) claims (\d+) are supported, (\d+) falsified and (\d+)", page)
+    form = r"Of (\d+) claims (\d+) are supported, (\d+) are falsified and (\d+) are inconclusive"
+    assert re.search(form, said).groups() == counts.groups()

@@ -14,7 +14,7 @@ from agentic_rl.credit.group import LeaveOneOut
 from agentic_rl.credit.returns import RewardToGo
 from agentic_rl.losses import kl
 from agentic_rl.rewards import KlReward, Outcome, Process, Shaped, SoftOverlong
-from agentic_rl.rollout.rollout import room
+from agentic_rl.rollout.record import room
 from agentic_rl.types import Spec, Value
 from tests.batches import (
     A,

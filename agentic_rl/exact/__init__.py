@@ -1,6 +1,6 @@
-"""The exact truth about a policy on a task: the graph of states, values by backward induction, and
-the true advantage of each token.
+"""The exact truth about a policy on a task: all actions, the graph of states, values by backward
+induction, and the true advantage of each token.
 
-Methods are measured against it; only the value source `exact` and the algorithm `oracle` may use
-it to learn.
+Estimators are measured against it. Only the value source `exact` and the algorithm `oracle` may
+learn from it.
 """

@@ -1,7 +1,7 @@
-"""All that can happen in a problem: its states, turn by turn, and what every action leads to. No policy is asked.
+"""All that can happen in a problem: its states, turn by turn, and what every action leads to.
 
-Actions are written token by token, so they form a tree; a *place* is an action, or the prefix of one. States that have the same `anchor`
-and look the same are one; or, for a policy that remembers, what happened is a tree as well.
+No policy is asked. States that have the same `anchor` and look the same are one state. For a policy
+that remembers, they stay apart, and the graph is a tree.
 """
 
 from typing import NamedTuple
@@ -11,70 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from agentic_rl import tokens
-from agentic_rl.config import check
-from agentic_rl.types import Environment, Spec, State, TimeStep
+from agentic_rl.exact.actions import Actions
+from agentic_rl.types import Environment, State, TimeStep
 
-MOST_ACTIONS = 100_000
-NEVER = np.iinfo(np.int32).max  # behind all identities
-
-
-class Actions(NamedTuple):
-    """K actions and S prefixes of them; static. Place k < K is action k, place K + s is prefix s, the last of which is empty."""
-
-    token: Int[np.ndarray, "K A"]  # PAD behind the end
-    prefix: Int[np.ndarray, "S A"]  # the longest first; PAD behind
-    length: Int[np.ndarray, " S"]  # tokens of each prefix
-    child: Int[np.ndarray, "S V"]  # the place behind each next token
-
-    @property
-    def root(self) -> int:
-        """The place before the first token."""
-        return len(self.token) + len(self.prefix) - 1
-
-
-def enumerate_actions(spec: Spec, lumped: bool = True) -> Actions:
-    """All actions; `lumped`: those with a token that is no choice are one, as they all have the same outcome.
-
-    Raises: ConfigError if there are too many.
-    """
-    choices = {t for t in (spec.choices if lumped else range(tokens.VOCABULARY)) if t != spec.end}
-    counts = [len(choices) ** a for a in range(spec.action_length + 1)]
-    count = sum(counts)
-    sentence = f"There are {count:,} actions of up to {spec.action_length} tokens, {MOST_ACTIONS:,} at most can be enumerated"
-    check(
-        count <= MOST_ACTIONS,
-        f"{sentence}: ask for a task with shorter actions, or estimate values by forks.",
-    )
-    prefixes = [()]
-    for start in range(spec.action_length - 1):
-        prefixes += [p + (t,) for p in prefixes if len(p) == start for t in sorted(choices)]
-    prefixes.reverse()
-    goes_on = {p: i for i, p in enumerate(prefixes)}
-    illegal = (
-        (next(t for t in range(tokens.VOCABULARY) if t not in choices and t != spec.end),)
-        if lumped
-        else ()
-    )
-    found = {illegal: 0} if lumped else {}
-    child = np.zeros((len(prefixes), tokens.VOCABULARY), int)
-    for (i, prefix), token in (
-        (p, t) for p in enumerate(prefixes) for t in range(tokens.VOCABULARY)
-    ):
-        written = prefix + (token,) if token in choices or token == spec.end else illegal
-        child[i, token] = (
-            -goes_on[written] - 1 if written in goes_on else found.setdefault(written, len(found))
-        )
-    child = np.where(child < 0, len(found) - child - 1, child)
-    return Actions(
-        _padded(found, spec), _padded(prefixes, spec), np.array([len(p) for p in prefixes]), child
-    )
-
-
-def _padded(sequences, spec: Spec) -> Int[np.ndarray, "S A"]:
-    return np.array(
-        [[*s, *[tokens.PAD] * (spec.action_length - len(s))] for s in sequences], np.int32
-    )
+NEVER = np.iinfo(np.int32).max  # larger than all identities
 
 
 class States(NamedTuple):
@@ -82,14 +22,14 @@ class States(NamedTuple):
 
     state: State  # [C, ...]
     observation: Int[Array, "C O"]
-    alive: Bool[Array, " C"]  # can it come to this state?
-    origin: Int[Array, " C"]  # a state of the turn before that leads here
+    alive: Bool[Array, " C"]  # whether there is such a state
+    origin: Int[Array, " C"]  # a state of the turn before that leads to it
     via: Int[Array, " C"]  # the action that does
     count: Int[Array, ""]  # how many there are; above C, some are missing
 
 
 class Graph(NamedTuple):
-    """Of one problem: the states of each turn, and what each of K actions leads to, with up to M outcomes."""
+    """One problem's states, and what each of K actions leads to, with up to M outcomes."""
 
     states: States  # [T, C, ...]
     identity: Int[Array, "T C I"]
@@ -100,21 +40,22 @@ class Graph(NamedTuple):
 
 
 def is_random(task: Environment) -> bool:
-    """Does a step of the task draw random numbers, without the task listing what can follow?"""
+    """Returns whether steps draw random numbers while the task does not list their outcomes."""
     key = jax.random.key(0)
-    shapes = jax.eval_shape(task.reset, key)[0]
-    made = jax.make_jaxpr(task.step)(
-        key, shapes, jax.ShapeDtypeStruct((task.spec.action_length,), jnp.int32)
-    ).jaxpr
-    return not hasattr(task, "outcomes") and any(
-        made.invars[0] in step.invars for step in made.eqns
-    )
+    state = jax.eval_shape(task.reset, key)[0]
+    action = jax.ShapeDtypeStruct((task.spec.action_length,), jnp.int32)
+    program = jax.make_jaxpr(task.step)(key, state, action).jaxpr
+    reads_key = any(program.invars[0] in equation.invars for equation in program.eqns)
+    return reads_key and not hasattr(task, "outcomes")
 
 
 def outcomes(
     task: Environment, state: State, action: Int[Array, " A"]
 ) -> tuple[Float[Array, " M"], State, TimeStep]:
-    """All that an action can lead to, and how likely each is; rewards in expectation. One outcome where a task does not say more."""
+    """Returns the probability of each outcome of an action, and the states and steps [M, ...].
+
+    Rewards are expected ones. A task that lists no outcomes has one.
+    """
     if hasattr(task, "outcomes"):
         return task.outcomes(state, action)
     later, step = task.step(jax.random.key(0), state, action)
@@ -123,78 +64,93 @@ def outcomes(
 
 def build_graph(
     task: Environment,
-    acts: Actions,
+    actions: Actions,
     state: State,
     observation: Int[Array, " O"],
     capacity: int,
     merged: bool = True,
 ) -> Graph:
-    """All that can happen from the first state of a problem on; `merged`: states of the same identity are one."""
-    first = jnp.arange(capacity) == 0
-    state, observation = jax.tree.map(
-        lambda x: jnp.broadcast_to(x, (capacity, *jnp.shape(x))), (state, observation)
-    )
-    nothing = jnp.zeros(capacity, jnp.int32)
-    start = States(state, observation, first, nothing, nothing, jnp.int32(1))
+    """Returns all that can happen from the first state of a problem on.
 
-    def turn(now, _):
-        reward, chance, identity = _play(task, acts, now)
-        identity = identity if merged else jnp.arange(chance.size).reshape(*chance.shape, 1)
-        later, next_ = _distinct(task, acts, now, jnp.where(chance[..., None] > 0, identity, NEVER))
-        mine = identify(jax.vmap(task.anchor)(now.state), now.observation)
-        return later, Graph(now, mine, jax.vmap(task.is_key)(now.state), reward, chance, next_)
+    Args:
+      capacity: C, the most states of a turn.
+      merged: whether states of the same identity are one.
+    """
 
+    def turn(states, _):
+        reward, chance, identity = _try_actions(task, actions, states)
+        if not merged:
+            identity = jnp.arange(chance.size).reshape(*chance.shape, 1)
+        identity = jnp.where(chance[..., None] > 0, identity, NEVER)
+        later, next_ = _merge(task, actions, states, identity)
+        own = identify(jax.vmap(task.anchor)(states.state), states.observation)
+        is_key = jax.vmap(task.is_key)(states.state)
+        return later, Graph(states, own, is_key, reward, chance, next_)
+
+    start = _first_states(state, observation, capacity)
     return jax.lax.scan(turn, start, length=task.spec.num_turns)[1]
 
 
-def identify(anchor: Int[Array, "*b"], observation: Int[Array, "*b O"]) -> Int[Array, "*b I"]:
-    """What a state is, and what a policy sees of it: the anchor, and tokens of 6 bits, five to a number."""
-    length = observation.shape[-1]
-    token = jnp.pad(observation, [(0, 0)] * anchor.ndim + [(0, -length % 5)]).reshape(
-        *anchor.shape, -1, 5
+def _first_states(state: State, observation: Int[Array, " O"], capacity: int) -> States:
+    """Returns the states of the first turn, of which there is one."""
+    state, observation = jax.tree.map(
+        lambda x: jnp.broadcast_to(x, (capacity, *jnp.shape(x))), (state, observation)
     )
+    zeros = jnp.zeros(capacity, jnp.int32)
+    return States(state, observation, jnp.arange(capacity) == 0, zeros, zeros, jnp.int32(1))
+
+
+def identify(anchor: Int[Array, "*b"], observation: Int[Array, "*b O"]) -> Int[Array, "*b I"]:
+    """Returns numbers that tell states apart: the anchor, and what a policy sees of the state.
+
+    Tokens have 6 bits, so five of them make one number.
+    """
+    padding = [(0, 0)] * anchor.ndim + [(0, -observation.shape[-1] % 5)]
+    token = jnp.pad(observation, padding).reshape(*anchor.shape, -1, 5)
     return jnp.concatenate([anchor[..., None], (token << (6 * jnp.arange(5))).sum(-1)], axis=-1)
 
 
-def _play(
-    task, acts: Actions, now: States
+def _try_actions(
+    task, actions: Actions, states: States
 ) -> tuple[Float[Array, "C K"], Float[Array, "C K M"], Int[Array, "C K M I"]]:
-    """For each state and action: the expected reward, the chance of each outcome that goes on, and what identifies it."""
+    """Takes every action in every state.
+
+    Returns the expected reward, the chance of each outcome that goes on, and its identity.
+    """
 
     def one(state, alive, action):
         chance, later, step = outcomes(task, state, action)
         identity = identify(jax.vmap(task.anchor)(later), step.observation)
-        return (
-            alive * (chance * step.reward).sum(),
-            jnp.where(alive & ~step.done, chance, 0.0),
-            identity,
-        )
+        reward = alive * (chance * step.reward).sum()
+        return reward, jnp.where(alive & ~step.done, chance, 0.0), identity
 
     each = jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None))
-    return each(now.state, now.alive, jnp.asarray(acts.token))
+    return each(states.state, states.alive, jnp.asarray(actions.token))
 
 
-def _distinct(
-    task, acts: Actions, now: States, identity: Int[Array, "C K M I"]
+def _merge(
+    task, actions: Actions, states: States, identity: Int[Array, "C K M I"]
 ) -> tuple[States, Int[Array, "C K M"]]:
-    """The states that are identified, each once, and which of them each outcome is."""
-    capacity, shape = len(now.alive), identity.shape[:-1]
-    row = identity.reshape(-1, identity.shape[-1])
-    found, first, index = jnp.unique(
-        row, axis=0, size=capacity, return_index=True, return_inverse=True, fill_value=NEVER
+    """Returns the states of the next turn, each once, and which of them each outcome is."""
+    capacity, shape = len(states.alive), identity.shape[:-1]
+    unique, first, index = jnp.unique(
+        identity.reshape(-1, identity.shape[-1]),
+        axis=0,
+        size=capacity,
+        return_index=True,
+        return_inverse=True,
+        fill_value=NEVER,
     )
     origin, via, which = jnp.unravel_index(first, shape)
 
     def again(origin, via, which):
-        _, later, step = outcomes(
-            task, jax.tree.map(lambda x: x[origin], now.state), jnp.asarray(acts.token)[via]
-        )
+        state = jax.tree.map(lambda x: x[origin], states.state)
+        _, later, step = outcomes(task, state, jnp.asarray(actions.token)[via])
         return jax.tree.map(lambda x: x[which], (later, step.observation))
 
     state, observation = jax.vmap(again)(origin, via, which)
     index = index.reshape(shape)
     count = jnp.where(identity[..., 0] < NEVER, index + 1, 0).max()
-    later = States(state, observation, found[:, 0] < NEVER, origin, via, count)
-    return jax.tree.map(lambda x, y: x.astype(y.dtype), later, now), jnp.minimum(
-        index, capacity - 1
-    ).astype(jnp.int32)
+    later = States(state, observation, unique[:, 0] < NEVER, origin, via, count)
+    later = jax.tree.map(lambda x, y: x.astype(y.dtype), later, states)
+    return later, jnp.minimum(index, capacity - 1).astype(jnp.int32)

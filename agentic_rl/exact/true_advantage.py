@@ -1,4 +1,7 @@
-"""The true advantage of what was done, for the policy as it is: enumerated where that is possible, else from very many forks."""
+"""The true advantage of each token, for the policy as it is.
+
+It is enumerated where that is possible, and else estimated from very many forks.
+"""
 
 from typing import NamedTuple
 
@@ -20,22 +23,32 @@ class Truth(NamedTuple):
 
     value: Value
     error: Float[Array, "N G T A"]  # the standard error of the difference; 0 where it is exact
-    method: str  # which way it went, and why
+    method: str  # how the values were found, and why so
 
     @property
     def advantage(self) -> Float[Array, "N G T A"]:
-        """Of each token; 0 where masked."""
+        """The true advantage of each token; 0 where masked."""
         return self.value.after - self.value.before
 
 
 def true_advantage(
-    task: Environment, policy_config: Policy, params: transformer.Params, trajectory: Trajectory, capacity: int = 256, chunk: int = 256, forks: int = 1024
-) -> Truth:  # fmt: skip
-    """The truth about episodes of a rollout with `keep_states=True`; shapes are compiled once for each task and policy.
+    task: Environment,
+    policy_config: Policy,
+    params: transformer.Params,
+    trajectory: Trajectory,
+    capacity: int = 256,
+    chunk: int = 256,
+    forks: int = 1024,
+) -> Truth:
+    """Returns the truth about episodes of a rollout with `keep_states=True`.
 
-    It enumerates (agentic_rl/exact/dynamic_programming.py), if no problem has more than `capacity` states a turn; `chunk` bounds the memory. Else it plays
-    `forks` episodes from before each turn, with the same random numbers for all turns and attempts of a problem; an action's last token
-    then has all of its turn's difference, and where transitions are random it is that of the one that happened.
+    If no problem has more than `capacity` states in a turn, they are enumerated. Otherwise `forks`
+    episodes are played from before each turn, with the same random numbers for all turns and
+    attempts of a problem. The last token of an action then has all of its turn's difference, and
+    where transitions are random it is the difference for the transition that happened.
+
+    Args:
+      chunk: how many states are read at a time, which bounds the memory.
 
     Raises: ConfigError if the episodes kept no states.
     """
@@ -55,27 +68,26 @@ def true_advantage(
     except ConfigError as reason:
         value, error = _fork_values(task, policy_config, params, trajectory, forks)
         return Truth(value, error, f"{forks:,} forks from before each turn ({reason})")
-    return Truth(
-        value,
-        jnp.zeros(trajectory.mask.shape),
-        f"exact, by enumeration of up to {int(most):,} {one if most == 1 else several} a turn",
-    )
+    kind = one if most == 1 else several
+    method = f"exact, by enumeration of up to {int(most):,} {kind} a turn"
+    return Truth(value, jnp.zeros(trajectory.mask.shape), method)
 
 
 @jax.jit(static_argnames=("policy_config", "capacity", "chunk"))
 def _enumerate_values(
     task, policy_config, params, trajectory: Trajectory, capacity: int, chunk: int
 ):
-    """The values, and the most states there are in a turn."""
-    found = dynamic_programming.solve(task, policy_config, params, trajectory, capacity, chunk)
-    return dynamic_programming.values(found, trajectory), found.graph.states.count.max()
+    """Returns the values, and the largest number of states in a turn."""
+    solution = dynamic_programming.solve(task, policy_config, params, trajectory, capacity, chunk)
+    most = solution.graph.states.count.max()
+    return dynamic_programming.values(solution, trajectory), most
 
 
 @jax.jit(static_argnames=("policy_config", "forks"))
 def _fork_values(
     task, policy_config, params, trajectory: Trajectory, forks: int
 ) -> tuple[Value, Float[Array, "N G T A"]]:
-    """Values as means of forks, and the standard error of their difference."""
+    """Returns values as means of forks, and the standard error of their difference."""
     sampler = Sampler(policy_config, params)
     cache, attempts = cache_episodes(task, sampler, trajectory), trajectory.mask.shape[1]
     problem = jnp.repeat(fold(jax.random.key(0), jnp.arange(len(trajectory.mask))), attempts)
@@ -97,6 +109,5 @@ def _fork_values(
     error = jnp.sqrt(jnp.maximum(square - (after - before) ** 2, 0.0) / (forks - 1))
     is_last = (jnp.arange(trajectory.mask.shape[-1]) == last) & alive[..., None]
     spread = jnp.where(trajectory.mask, before[..., None], 0.0)
-    return Value(spread, jnp.where(is_last, after[..., None], spread), jnp.float32(1)), jnp.where(
-        is_last, error[..., None], 0.0
-    )
+    value = Value(spread, jnp.where(is_last, after[..., None], spread), jnp.float32(1))
+    return value, jnp.where(is_last, error[..., None], 0.0)

@@ -1,3 +1,3 @@
-"""What an update minimises, as functions of arrays: surrogates of the objective, KL penalties,
-entropy and value losses, token weights.
+"""The terms of the loss, as functions of arrays: surrogates of the objective, KL penalties, entropy
+and value losses, and the weights with which tokens add up.
 """

@@ -1,4 +1,4 @@
-"""How far the policy has moved from the one it started as: estimates of KL(π ‖ π_ref) from single tokens, and the loss term."""
+"""How far the policy has moved from its start: estimates of KL(π ‖ π_ref), and the loss term."""
 
 from typing import ClassVar, Literal
 
@@ -14,42 +14,47 @@ NO_CLAMP = 1e30
 
 
 def estimate(
-    how: Estimator, log_prob: Float[Array, "*b"], reference: Float[Array, "*b"]
+    estimator: Estimator, log_prob: Float[Array, "*b"], reference: Float[Array, "*b"]
 ) -> Float[Array, "*b"]:
-    """k1 = −d, k2 = d²/2, k3 = exp(d) − d − 1 with d = log π_ref − log π. (Schulman 2020)
+    """Returns an estimate of KL(π ‖ π_ref) from each token. (Schulman 2020)
 
-    On samples of π the values of k1 and k3 are unbiased. As losses on fixed samples, in expectation, the gradient of k2 is that of
-    KL(π ‖ π_ref), that of k3 is that of KL(π_ref ‖ π), and that of k1 is 0: k1 belongs into the reward.
+    k1 = −d, k2 = d²/2, k3 = exp(d) − d − 1 with d = log π_ref − log π
+
+    On samples of π the values of k1 and k3 are unbiased. As a loss on fixed samples, the expected
+    gradient of k2 is that of KL(π ‖ π_ref), and that of k3 is that of KL(π_ref ‖ π). That of k1 is
+    0, so k1 belongs in the reward.
     """
     d = reference - log_prob
-    return {
-        "k1": lambda: -d,
-        "k2": lambda: d**2 / 2,
-        "k3": lambda: jnp.expm1(jnp.minimum(d, LARGEST)) - d,
-    }[how]()
+    if estimator == "k1":
+        return -d
+    if estimator == "k2":
+        return d**2 / 2
+    return jnp.expm1(jnp.minimum(d, LARGEST)) - d
 
 
 @config
 class NoKL:
-    """No term, and no copy of the first weights is kept."""
+    """No KL term; no copy of the first weights is kept."""
 
     reads_reference: ClassVar[bool] = False
 
 
 @config
 class ReferenceKL:
-    """A term of the loss that holds the policy near the one at the start of the run, on the tokens trained on."""
+    """A loss term, coefficient · estimate of KL(π ‖ π_ref), on the tokens trained on. It holds the
+    policy near the one at the start of the run. (GRPO: DeepSeekMath, 2402.03300, eq. 3, with k3)
+    """
 
     coefficient: NonNegative = 0.01
     estimator: Estimator = "k3"
-    clamp: Bound = NO_CLAMP  # a token's estimate counts up to ±clamp, beyond which its gradient is 0 (verl, OpenRLHF, VinePPO: 10)
+    # bound on a token's estimate, ±; beyond it the gradient is 0 (verl, OpenRLHF, VinePPO: 10)
+    clamp: Bound = NO_CLAMP
 
     reads_reference: ClassVar[bool] = True
 
     def __call__(
         self, log_prob: Float[Array, "*b"], reference: Float[Array, "*b"]
     ) -> Float[Array, "*b"]:
-        """What is added to each token's loss."""
-        return self.coefficient * jnp.clip(
-            estimate(self.estimator, log_prob, reference), -self.clamp, self.clamp
-        )
+        """Returns what is added to each token's loss."""
+        divergence = estimate(self.estimator, log_prob, reference)
+        return self.coefficient * jnp.clip(divergence, -self.clamp, self.clamp)

@@ -1,4 +1,4 @@
-"""How tokens add up to a loss, and the terms beside the surrogate. Everything here is a function of arrays."""
+"""How tokens add up to a loss, and the terms beside the surrogate, as functions of arrays."""
 
 from typing import Literal
 
@@ -12,10 +12,13 @@ Aggregation = Literal["token_mean", "sequence_mean", "constant"]
 def token_weight(
     masks: list[Bool[Array, "_ _ _"]], aggregation: Aggregation
 ) -> list[Float[Array, "_ _ _"]]:
-    """Each token's share in the loss of its minibatch, for the minibatch's part of each task: [B T A], all shares sum to 1 or less.
+    """Returns each token's weight in the loss of a minibatch, [B, T, A] for each task's part of it.
 
-    token_mean: 1 / all tokens (DAPO); sequence_mean: 1 / (sequences · own length), which favours short ones (GRPO);
-    constant: 1 / Σ (sequences · T·A), no length bias (Dr. GRPO, 2503.20783). Sequences without any token were left out, and count nowhere.
+    token_mean: 1 / all tokens (DAPO, 2503.14476)
+    sequence_mean: 1 / (sequences · own length), which favours short ones (GRPO, 2402.03300)
+    constant: 1 / Σ (sequences · T·A), without a length bias (Dr. GRPO, 2503.20783)
+
+    The weights sum to 1 or less. Sequences without any token were left out and do not count.
     """
     weights = [mask.astype(float) for mask in masks]
     if aggregation == "token_mean":
@@ -30,7 +33,7 @@ def token_weight(
 
 
 def entropy(logits: Float[Array, "*b V"]) -> Float[Array, "*b"]:
-    """−Σ π log π, in nats."""
+    """Returns the entropy −Σ π log π, in nats."""
     log_prob = jax.nn.log_softmax(logits)
     return -(jnp.exp(log_prob) * log_prob).sum(-1)
 
@@ -41,6 +44,9 @@ def value_loss(
     target: Float[Array, "*b"],
     clip: Float[Array, ""] | float,
 ) -> Float[Array, "*b"]:
-    """½ max((V − target)², (V clipped to ±`clip` about the old V − target)²). (PPO's reference code)"""
+    """Returns ½ max((V − target)², (V_clipped − target)²), as in PPO's reference code.
+
+    V_clipped is V held within ±`clip` of the old value.
+    """
     clipped = old_value + jnp.clip(value - old_value, -clip, clip)
     return 0.5 * jnp.maximum((value - target) ** 2, (clipped - target) ** 2)

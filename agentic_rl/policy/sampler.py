@@ -1,10 +1,10 @@
-"""How the policy acts: it reads what is new against its cache, and draws one token after the other."""
+"""How the policy acts: it reads the new tokens against its cache and draws one token at a time."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from agentic_rl.policy import layout, transformer
 from agentic_rl.policy.transformer import Policy
@@ -12,7 +12,7 @@ from agentic_rl.types import Spec
 
 
 class Sampler(NamedTuple):
-    """How the policy turns logits into actions: its weights and a temperature (1: as trained, 0: greedy)."""
+    """A policy that acts: its config, its weights, and a temperature (1: as trained, 0: greedy)."""
 
     policy_config: Policy
     params: transformer.Params
@@ -20,70 +20,78 @@ class Sampler(NamedTuple):
 
 
 class Action(NamedTuple):
-    """What was chosen in a turn, and how likely that was at temperature 1."""
+    """Actions of one turn, with the policy's probabilities at temperature 1."""
 
     token: Int[Array, "B A"]
     log_prob: Float[Array, "B A"]
-    collision: Float[Array, "B A"]  # Σ π²
+    collision: Float[Array, "B A"]  # Σ π² over the vocabulary
 
 
 def fold(key, data):
-    """`fold_in` for a batch of keys or of data."""
+    """Returns `jax.random.fold_in` for a batch of keys, a batch of data, or both."""
     axes = (0 if key.ndim else None, 0 if jnp.ndim(data) else None)
     return jax.vmap(jax.random.fold_in, axes)(key, data)
 
 
 def prefill(sampler: Sampler, spec: Spec, prompt: Int[Array, "N P"]) -> transformer.Cache:
-    """The cache behind all of the prompt but its last token, which is read with the first observation."""
-    cache = transformer.empty_cache(sampler.policy_config, sampler.params, spec, len(prompt))
+    """Returns the cache after all of the prompt but its last token.
+
+    That one is read together with the first observation.
+    """
+    config, params = sampler.policy_config, sampler.params
+    cache = transformer.empty_cache(config, params, spec, len(prompt))
     if spec.prompt_length == 1:
         return cache
-    return transformer.decode(sampler.policy_config, sampler.params, cache, prompt[:, :-1], 0)[-1]
+    return transformer.decode(config, params, cache, prompt[:, :-1], 0)[-1]
 
 
 def act(
-    sampler: Sampler, spec: Spec, keys, cache: transformer.Cache, turn: Int[Array, ""],
-    prompt: Int[Array, "B P"], before: Int[Array, " B"], observation: Int[Array, "B O"],
-) -> tuple[Action, transformer.Cache]:  # fmt: skip
-    """An action for every episode at its `turn`, and the cache behind it. `before` is the last token of the turn before."""
-    markov = sampler.policy_config.context == "markov"
+    sampler: Sampler,
+    spec: Spec,
+    keys,
+    cache: transformer.Cache,
+    turn: Int[Array, ""],
+    prompt: Int[Array, "B P"],
+    before: Int[Array, " B"],
+    observation: Int[Array, "B O"],
+) -> tuple[Action, transformer.Cache]:
+    """Returns an action for every episode, and the cache after it.
+
+    Args:
+      keys: [B], one for each episode and turn.
+      before: the last token of the turn before (of the prompt, in the first turn).
+    """
+    config, params = sampler.policy_config, sampler.params
+    markov = config.context == "markov"
     index = layout.start_of_turn(spec, 0 if markov else turn)
     chunk = jnp.concatenate([(prompt[:, -1] if markov else before)[:, None], observation], axis=1)
-    logits, _, cache = transformer.decode(
-        sampler.policy_config, sampler.params, cache, chunk, index - 1
-    )
+    logits, _, cache = transformer.decode(config, params, cache, chunk, index - 1)
     first = _sample(fold(keys, 0), logits, sampler.temperature)
 
     def next_token(carry, a):
         token, cache = carry
-        logits, _, cache = transformer.decode(
-            sampler.policy_config,
-            sampler.params,
-            cache,
-            token[:, None],
-            index + spec.observation_length + a - 1,
-        )
-        drawn = _sample(fold(keys, a), logits, sampler.temperature)
-        return (drawn.token, cache), drawn
+        place = index + spec.observation_length + a - 1
+        logits, _, cache = transformer.decode(config, params, cache, token[:, None], place)
+        sampled = _sample(fold(keys, a), logits, sampler.temperature)
+        return (sampled.token, cache), sampled
 
-    (_, cache), rest = jax.lax.scan(
-        next_token, (first.token, cache), jnp.arange(1, spec.action_length)
-    )
+    numbers = jnp.arange(1, spec.action_length)
+    (_, cache), rest = jax.lax.scan(next_token, (first.token, cache), numbers)
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]).T, first, rest), cache
 
 
 def close_turn(
-    spec: Spec, cache: transformer.Cache, turn: Int[Array, ""], mask
+    spec: Spec, cache: transformer.Cache, turn: Int[Array, ""], mask: Bool[Array, "B A"]
 ) -> transformer.Cache:
-    """The cache in which later turns see only the tokens of this turn's action that count (`mask` [B, A])."""
+    """Returns the cache in which later turns see this turn's action only where `mask` is True."""
     if cache.valid.shape[1] != spec.context_length:
-        return cache  # of one turn: nothing comes later
+        return cache  # it holds one turn only, which no later turn sees
     place = layout.start_of_turn(spec, turn) + spec.observation_length
     return cache._replace(valid=jax.lax.dynamic_update_slice(cache.valid, mask, (0, place)))
 
 
-def _sample(keys, logits: Float[Array, "B V"], temperature) -> Any:
-    """A token from softmax(logits / temperature), its log-probability and the collision probability at temperature 1."""
+def _sample(keys, logits: Float[Array, "B V"], temperature) -> Action:
+    """Returns a token drawn from softmax(logits / temperature), with its probabilities [B]."""
     noise = jax.vmap(lambda k: jax.random.gumbel(k, logits.shape[-1:], logits.dtype))(keys)
     token = jnp.argmax(logits + temperature * noise, axis=-1).astype(jnp.int32)
     log_prob = jax.nn.log_softmax(logits)

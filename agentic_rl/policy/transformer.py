@@ -1,10 +1,11 @@
-"""A small decoder-only transformer with a value head, from scratch: pre-norm, rotary positions, SwiGLU, float32 logits.
+"""A small decoder-only transformer with a value head: pre-norm, rotary positions, SwiGLU.
 
-Two ways through the same weights: `apply` reads whole sequences (training), `decode` reads a chunk of new tokens against a
-cache of the earlier ones (rollout). The cache is a pytree of arrays that goes in and comes out.
+There are two ways through the same weights: `apply` reads whole sequences (training), and `decode`
+reads a chunk of new tokens against a cache of the earlier ones (rollout). The cache is a pytree of
+arrays that goes in and comes out. Logits and values are float32.
 
-Shape suffixes: B sequences, L new positions, S positions attended to, D width, H heads, K width of a head, F width of the MLP,
-V vocabulary.
+Shape suffixes: B sequences, L new positions, S positions attended to, D width, H heads, K width of
+a head, F width of the MLP, V vocabulary.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -19,6 +20,7 @@ from agentic_rl import tokens
 from agentic_rl.config import check, checked
 from agentic_rl.config.ranges import Count
 from agentic_rl.policy import layout
+from agentic_rl.policy.attention import attend, rotate
 from agentic_rl.types import Spec
 
 Params = Any
@@ -26,70 +28,38 @@ Params = Any
 
 @checked
 class Policy:
-    """The size of the network; all of it is static."""
+    """The size of the network and what it sees; all of it is static."""
 
     width: Count = 64  # of the residual stream
     layers: Count = 2
     heads: Count = 4  # of the attention
     mlp: Count = 256  # hidden units of each layer's gated MLP
-    context: Literal["history", "markov"] = (
-        "history"  # what an action sees: the whole episode so far, or the prompt and its own turn
-    )
+    # what an action sees: the whole episode so far, or the prompt and its own turn
+    context: Literal["history", "markov"] = "history"
     tied: bool = True  # the output head is the embedding
-    dtype: Literal["float32", "bfloat16"] = (
-        "float32"  # of the computation; weights and logits stay float32
-    )
+    # of the computation; weights and logits stay float32
+    dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False  # recompute each block in the backward pass: less memory, a third more work
     rope_base: Count = 10_000  # larger: slower rotations, for longer episodes
 
     def __post_init__(self):
-        even = self.width % self.heads == 0 and (self.width // self.heads) % 2 == 0
         check(
-            even,
-            f"width ({self.width}) must be an even multiple of heads ({self.heads}): rotary positions turn pairs.",
+            self.width % self.heads == 0 and (self.width // self.heads) % 2 == 0,
+            f"width ({self.width}) must be an even multiple of heads ({self.heads}),"
+            " because rotary positions turn pairs of features.",
         )
 
 
 class Cache(NamedTuple):
-    """Keys and values of what was read so far, one array per layer; `valid` is False where later tokens may not look."""
+    """Keys and values of the tokens read so far, one array per layer."""
 
     key: tuple[Float[Array, "B S H K"], ...]
     value: tuple[Float[Array, "B S H K"], ...]
-    valid: Bool[Array, "B S"]
-
-
-def rotate(x_BLHK, position_L, base: int):
-    """`x` with each pair of features turned by an angle proportional to its position. (RoFormer, 2104.09864, eq. 34)"""
-    half = x_BLHK.shape[-1] // 2
-    angle_LK = position_L[:, None] * base ** (-jnp.arange(half) / half)
-    cos, sin = (f(angle_LK)[:, None].astype(x_BLHK.dtype) for f in (jnp.cos, jnp.sin))
-    a, b = x_BLHK[..., :half], x_BLHK[..., half:]
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
-
-
-def attend(q_BLHK, k_BSHK, v_BSHK, mask_BLS):
-    """Softmax attention; masked positions weigh exactly zero.
-
-    With a single query (decoding) the products are sums: on a CPU twice as fast as the matrix library's matrix-vector products.
-    """
-    single = q_BLHK.shape[1] == 1
-    q_BLHK = q_BLHK * q_BLHK.shape[-1] ** -0.5
-    score_BHLS = (
-        rearrange((q_BLHK * k_BSHK).sum(-1), "b s h -> b h 1 s")
-        if single
-        else jnp.einsum("blhk,bshk->bhls", q_BLHK, k_BSHK)
-    )
-    score_BHLS = jnp.where(mask_BLS[:, None], score_BHLS, jnp.finfo(score_BHLS.dtype).min)
-    weight_BHLS = jax.nn.softmax(
-        score_BHLS.astype(jnp.promote_types(score_BHLS.dtype, jnp.float32)), axis=-1
-    ).astype(v_BSHK.dtype)
-    if single:
-        return (rearrange(weight_BHLS, "b h 1 s -> b s h 1") * v_BSHK).sum(1, keepdims=True)
-    return jnp.einsum("bhls,bshk->blhk", weight_BHLS, v_BSHK)
+    valid: Bool[Array, "B S"]  # False where later tokens may not look
 
 
 class Block(nn.Module):
-    """Attention, then a gated MLP, each behind its norm."""
+    """A layer: attention, then a gated MLP, each after its norm."""
 
     config: Policy
     dtype: Any
@@ -103,9 +73,8 @@ class Block(nn.Module):
             return nn.Dense(features, use_bias=False, dtype=self.dtype, kernel_init=init, name=name)
 
         h_BLD = nn.RMSNorm(dtype=self.dtype, name="norm_attention")(x_BLD)
-        q, k, v = rearrange(
-            dense(3 * c.width, "qkv")(h_BLD), "b l (n h k) -> n b l h k", n=3, h=c.heads
-        )
+        qkv = dense(3 * c.width, "qkv")(h_BLD)
+        q, k, v = rearrange(qkv, "b l (n h k) -> n b l h k", n=3, h=c.heads)
         q, k = rotate(q, position_L, c.rope_base), rotate(k, position_L, c.rope_base)
         if cache is not None:
             k, v = (
@@ -120,63 +89,58 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Tokens to the hidden features that the heads read, and the keys and values of every layer."""
+    """The network: from tokens to the features that the heads read, and to keys and values."""
 
     config: Policy
     dtype: Any
 
     def setup(self):
-        c = self.config
+        c, normal = self.config, nn.initializers.normal(0.02)
         block = nn.remat(Block) if c.remat else Block
         self.embedding = nn.Embed(
-            tokens.VOCABULARY,
-            c.width,
-            embedding_init=nn.initializers.normal(0.02),
-            dtype=self.dtype,
+            tokens.VOCABULARY, c.width, embedding_init=normal, dtype=self.dtype
         )
         self.blocks = [block(c, self.dtype) for _ in range(c.layers)]
         self.norm = nn.RMSNorm(dtype=self.dtype)
         if not c.tied:
-            self.head = nn.Dense(
-                tokens.VOCABULARY, use_bias=False, kernel_init=nn.initializers.normal(0.02)
-            )
+            self.head = nn.Dense(tokens.VOCABULARY, use_bias=False, kernel_init=normal)
         self.value_head = nn.Dense(1, kernel_init=nn.initializers.zeros_init())
 
     def __call__(self, token_BL, position_L, mask_BLS, caches=None, index=0):
         x_BLD = self.embedding(token_BL)
         new = []
         for i, block in enumerate(self.blocks):
-            x_BLD, kv = block(
-                x_BLD, position_L, mask_BLS, None if caches is None else caches[i], index
-            )
-            new.append(kv)
+            cache = None if caches is None else caches[i]
+            x_BLD, key_and_value = block(x_BLD, position_L, mask_BLS, cache, index)
+            new.append(key_and_value)
         return self.norm(x_BLD), new
 
     def heads(self, x_D):
-        """Logits and value, at least float32."""
+        """Returns logits and value of the features, in float32 at least."""
         x_D = x_D.astype(jnp.promote_types(x_D.dtype, jnp.float32))
         logits_V = x_D @ self.embedding.embedding.T if self.config.tied else self.head(x_D)
         return logits_V, self.value_head(x_D)[..., 0]
 
     def init_all(self, token_BL, position_L, mask_BLS):
-        """Touches all weights, for `init`."""
+        """Touches all weights, so that `init` makes all of them."""
         return self.heads(self(token_BL, position_L, mask_BLS)[0])
 
 
 def _network(policy_config: Policy, params: Params = None) -> Transformer:
-    """The module; it computes in the policy's dtype, or in float64 where the weights are."""
+    """Returns the module; it computes in the policy's dtype, or in float64 if the weights are."""
     wide = params is not None and jax.tree.leaves(params)[0].dtype == jnp.float64
     return Transformer(policy_config, jnp.float64 if wide else jnp.dtype(policy_config.dtype))
 
 
 def init(policy_config: Policy, key: PRNGKeyArray) -> Params:
-    """Fresh weights, float32."""
+    """Returns fresh weights in float32."""
     token, position, mask = jnp.zeros((1, 1), int), jnp.zeros(1), jnp.ones((1, 1, 1), bool)
-    return _network(policy_config).init(key, token, position, mask, method="init_all")["params"]
+    variables = _network(policy_config).init(key, token, position, mask, method="init_all")
+    return variables["params"]
 
 
 def num_params(policy_config: Policy) -> int:
-    """How many weights the network has."""
+    """Returns how many weights the network has."""
     shapes = jax.eval_shape(lambda: init(policy_config, jax.random.key(0)))
     return sum(x.size for x in jax.tree.leaves(shapes))
 
@@ -189,25 +153,25 @@ def apply(
     valid: Bool[Array, "B L"],
     branched: bool = False,
 ) -> tuple[Float[Array, "B T A V"], Float[Array, "B T A"]]:
-    """Logits and values where action tokens (of the branch: label tokens) are predicted, from one pass over whole sequences."""
+    """Returns the logits that predict each action token, and the values, from one pass.
+
+    The sequences are as `layout.tokens` lays them out; with `branched` label tokens are predicted.
+    """
     mask = layout.attention_mask(spec, policy_config.context, branched) & valid[:, None]
-    network = _network(policy_config, params)
-    hidden, _ = network.apply(
-        {"params": params}, token, layout.position(spec, policy_config.context, branched), mask
-    )
-    return network.apply(
-        {"params": params}, hidden[:, layout.predictor_index(spec, branched)], method="heads"
-    )
+    position = layout.position(spec, policy_config.context, branched)
+    network, variables = _network(policy_config, params), {"params": params}
+    hidden, _ = network.apply(variables, token, position, mask)
+    predictors = hidden[:, layout.predictor_index(spec, branched)]
+    return network.apply(variables, predictors, method="heads")
 
 
 def empty_cache(policy_config: Policy, params: Params, spec: Spec, batch: int) -> Cache:
-    """A cache for `batch` episodes; in `markov` context it holds the prompt and one turn."""
+    """Returns a cache for `batch` episodes, in `markov` context of the prompt and one turn."""
+    c = policy_config
     block = spec.observation_length + spec.action_length
-    length = spec.prompt_length + block * (
-        1 if policy_config.context == "markov" else spec.num_turns
-    )
-    shape = (batch, length, policy_config.heads, policy_config.width // policy_config.heads)
-    zeros = (jnp.zeros(shape, _network(policy_config, params).dtype),) * policy_config.layers
+    length = spec.prompt_length + block * (1 if c.context == "markov" else spec.num_turns)
+    shape = (batch, length, c.heads, c.width // c.heads)
+    zeros = (jnp.zeros(shape, _network(c, params).dtype),) * c.layers
     return Cache(zeros, zeros, jnp.ones((batch, length), bool))
 
 
@@ -218,14 +182,14 @@ def decode(
     token: Int[Array, "B L"],
     index: Int[Array, ""] | int,
 ) -> tuple[Float[Array, "B V"], Float[Array, " B"], Cache]:
-    """Logits and value behind the last of `token`, which stand at `index`, `index`+1, ... of the cache; and the new cache.
+    """Returns logits and value after the last of the new tokens, and the new cache.
 
-    A token sees the valid positions up to its own.
+    The new tokens stand at `index`, `index` + 1, ... of the cache. Each sees the valid tokens up
+    to its own.
     """
     hidden, cache = _read(policy_config, params, cache, token, index)
-    return *_network(policy_config, params).apply(
-        {"params": params}, hidden[:, -1], method="heads"
-    ), cache
+    network = _network(policy_config, params)
+    return *network.apply({"params": params}, hidden[:, -1], method="heads"), cache
 
 
 def logits_behind(
@@ -236,21 +200,19 @@ def logits_behind(
     index: Int[Array, ""] | int,
     count: int,
 ) -> Float[Array, "B count V"]:
-    """Logits behind each of the last `count` of `token`, which `decode` would read."""
+    """Returns the logits after each of the last `count` tokens, which are read as in `decode`."""
     hidden, _ = _read(policy_config, params, cache, token, index)
-    return _network(policy_config, params).apply(
-        {"params": params}, hidden[:, -count:], method="heads"
-    )[0]
+    network = _network(policy_config, params)
+    return network.apply({"params": params}, hidden[:, -count:], method="heads")[0]
 
 
 def _read(
     policy_config: Policy, params: Params, cache: Cache, token, index
 ) -> tuple[Float[Array, "B L D"], Cache]:
-    """The features behind each token, and the cache behind them."""
-    here, there = index + jnp.arange(token.shape[1]), jnp.arange(cache.valid.shape[1])
-    mask = cache.valid[:, None] & (there <= here[:, None])
+    """Returns the features of each new token, and the cache with the new tokens."""
+    position, places = index + jnp.arange(token.shape[1]), jnp.arange(cache.valid.shape[1])
+    mask = cache.valid[:, None] & (places <= position[:, None])
     layers = list(zip(cache.key, cache.value))
-    hidden, new = _network(policy_config, params).apply(
-        {"params": params}, token, here, mask, layers, index
-    )
+    network = _network(policy_config, params)
+    hidden, new = network.apply({"params": params}, token, position, mask, layers, index)
     return hidden, cache._replace(key=tuple(k for k, _ in new), value=tuple(v for _, v in new))

@@ -1,6 +1,4 @@
-"""Playing episodes: who acts, the loop of turns on the device, playing on from a state, evaluation,
-and episodes as text.
+"""Playing episodes: who acts, the loop of turns, playing on from a state, evaluation, transcripts.
 
-Nothing here learns: what is made of an episode is the business of `credit`, `losses` and
-`training`.
+Nothing in this folder learns; `credit`, `losses` and `training` do.
 """

@@ -1,4 +1,4 @@
-"""Who acts: the first of the two cells in which supervised learning and reinforcement learning differ."""
+"""Who acts: the first of the two choices that part supervised and reinforcement learning."""
 
 from typing import Protocol, runtime_checkable
 
@@ -13,7 +13,7 @@ from agentic_rl.types import Environment, State
 
 @runtime_checkable
 class Actor(Protocol):
-    """Who acts without a network, as a function of the task's state; a static object."""
+    """An actor without a network: its action is a function of the task's state. A static object."""
 
     def act(self, task: Environment, key: PRNGKeyArray, state: State) -> Int[Array, " A"]: ...
 
@@ -25,17 +25,17 @@ class Learner:
 
 @config
 class Expert:
-    """The task's expert demonstrates; with `noise` each of its actions is, with that probability, a uniformly random one."""
+    """The task's expert demonstrates; with `noise` some of its actions are uniformly random."""
 
-    num_demos: Natural = 0  # how many demonstrations exist, drawn from again and again; 0: fresh ones in every update
-    noise: Probability = 0.0
+    # how many demonstrations exist, to be drawn again and again; 0: fresh ones in every update
+    num_demos: Natural = 0
+    noise: Probability = 0.0  # of each action: that it is a random one
 
     def act(self, task: Environment, key: PRNGKeyArray, state: State) -> Int[Array, " A"]:
-        """The demonstrated action."""
+        """Returns the demonstrated action."""
         slips = jax.random.uniform(jax.random.fold_in(key, 0)) < self.noise
-        return jnp.where(
-            slips, Random().act(task, jax.random.fold_in(key, 1), state), task.expert(state)
-        )
+        slip = Random().act(task, jax.random.fold_in(key, 1), state)
+        return jnp.where(slips, slip, task.expert(state))
 
 
 @config
@@ -43,5 +43,5 @@ class Random:
     """Every action token is drawn uniformly from the task's choices."""
 
     def act(self, task: Environment, key: PRNGKeyArray, state: State) -> Int[Array, " A"]:
-        """A random action."""
+        """Returns a random action."""
         return jax.random.choice(key, jnp.array(task.spec.choices), (task.spec.action_length,))

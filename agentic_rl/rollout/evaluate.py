@@ -1,4 +1,4 @@
-"""How well a policy does: success, return and accuracy over fresh problems of a split, greedy or at a temperature."""
+"""How well a policy does on fresh problems of a split, greedily or at a temperature."""
 
 from functools import lru_cache, partial
 from typing import Any
@@ -23,15 +23,19 @@ def evaluator(
     launcher: parallel.Launcher,
     at_once: int,
 ):
-    """A compiled `f(task, seed [S], params [S, ...], temperature) -> {metric: [S]}` over `episodes` problems x `attempts`.
+    """Returns a compiled `f(task, seed [S], params [S, ...], temperature) -> {metric: [S]}`.
 
-    "num_success" is [S, episodes]: successes among each problem's attempts, what pass@k is computed from.
+    It plays `attempts` episodes at each of `episodes` problems. The metric "num_success" is
+    [S, episodes]: successes among each problem's attempts, from which pass@k is computed.
+
+    Args:
+      at_once: how many seeds are evaluated side by side.
     """
-    one = partial(_evaluate, policy_config, episodes, attempts, split)
+    evaluate_seed = partial(_evaluate, policy_config, episodes, attempts, split)
 
     def f(task, seed, params, temperature):
         return parallel.over_seeds(
-            lambda x, axis: one(task, x, temperature, axis), (seed, params), at_once
+            lambda x, axis: evaluate_seed(task, x, temperature, axis), (seed, params), at_once
         )
 
     return parallel.launch(f, list(devices), launcher)
@@ -41,7 +45,7 @@ def _evaluate(
     policy_config: Policy,
     episodes: int,
     attempts: int,
-    split,
+    split: problems.Split,
     task,
     seed_and_params,
     temperature,

@@ -1,4 +1,7 @@
-"""Play on from a state that an episode passed through: what VinePPO's values and ReMax's baseline are made of."""
+"""Forks: episodes played on from a state that an earlier episode passed through.
+
+VinePPO's values and ReMax's baseline are computed from them.
+"""
 
 from typing import Any, NamedTuple
 
@@ -9,11 +12,11 @@ from jaxtyping import Array, Float, Int, Key
 from agentic_rl.policy import layout, transformer
 from agentic_rl.policy.sampler import Sampler, act, close_turn, fold, prefill
 from agentic_rl.rollout.rollout import respond
-from agentic_rl.types import Environment, TimeStep, Trajectory
+from agentic_rl.types import Environment, Spec, TimeStep, Trajectory
 
 
 class ForkOutcome(NamedTuple):
-    """What became of one fork of each episode."""
+    """The return of one fork of each episode, and what the forks cost together."""
 
     total: Float[Array, "N G"]  # (discounted) return from the fork on
     turns: Int[Array, ""]  # played in all forks
@@ -21,12 +24,12 @@ class ForkOutcome(NamedTuple):
 
 
 class _Fork(NamedTuple):
-    """What the turn loop carries, batched over B = N·G."""
+    """The carry of the turn loop, batched over B = N·G."""
 
     turn: Int[Array, ""]
     state: Any
     step: TimeStep
-    before: Int[Array, " B"]
+    before: Int[Array, " B"]  # the last token so far
     cache: transformer.Cache
     outcome: ForkOutcome
 
@@ -34,80 +37,74 @@ class _Fork(NamedTuple):
 def cache_episodes(
     task: Environment, sampler: Sampler, trajectory: Trajectory
 ) -> transformer.Cache:
-    """The cache behind all of the episodes [B, ...]: read once, every fork begins with its part of it."""
+    """Returns the cache after all of the episodes [B, ...].
+
+    They are read once; a fork from any turn begins with a part of the cache.
+    """
     spec, prompt = task.spec, _flat(trajectory.prompt)
-    if sampler.policy_config.context == "markov":
+    config, params = sampler.policy_config, sampler.params
+    if config.context == "markov":
         return prefill(sampler, spec, prompt)
     token, valid = (_flat(x) for x in layout.tokens(trajectory))
-    cache = transformer.empty_cache(
-        sampler.policy_config, sampler.params, spec, len(token)
-    )._replace(valid=valid)
-    return transformer.decode(sampler.policy_config, sampler.params, cache, token, 0)[-1]
+    cache = transformer.empty_cache(config, params, spec, len(token))._replace(valid=valid)
+    return transformer.decode(config, params, cache, token, 0)[-1]
 
 
 def fork(
-    task: Environment, sampler: Sampler, cache: transformer.Cache, trajectory: Trajectory, turn: Int[Array, ""] | int, keys: Key[Array, " B"],
-    discount: Float[Array, ""] | float = 1.0, axis_name: tuple[str, ...] | str = (),
-) -> ForkOutcome:  # fmt: skip
-    """Every episode once more from before its action at `turn`, by the policy; episodes that were over by then return 0.
+    task: Environment,
+    sampler: Sampler,
+    cache: transformer.Cache,
+    trajectory: Trajectory,
+    turn: Int[Array, ""] | int,
+    keys: Key[Array, " B"],
+    discount: Float[Array, ""] | float = 1.0,
+    axis_name: tuple[str, ...] | str = (),
+) -> ForkOutcome:
+    """Plays every episode once more from before its action at `turn`.
+
+    The return of an episode that was over by then is 0.
 
     Args:
-      cache: what `cache_episodes` gave.
-      keys: [B], of each fork's transitions and choices.
+      cache: the result of `cache_episodes`.
+      keys: [B], for each fork's transitions and choices.
       discount: of the return, per turn.
+      axis_name: a vmapped axis over whose members the turn loop ends together, as in `rollout`.
     """
-    spec, here = task.spec, jax.tree.map(_flat, trajectory)
-    alive = here.mask[:, turn].any(-1)
-    nothing = jnp.zeros(len(alive))
-    step = TimeStep(here.observation[:, turn], nothing, ~alive, nothing > 0)
-    before = jnp.where(turn == 0, here.prompt[:, -1], here.action[:, turn - 1, -1])
-    if cache.valid.shape[1] == spec.context_length:
-        later = jnp.arange(spec.context_length) >= layout.start_of_turn(spec, turn)
-        cache = cache._replace(valid=cache.valid | later)
+    spec, flat = task.spec, jax.tree.map(_flat, trajectory)
 
     def is_alive(fork):
         return (fork.turn < spec.num_turns) & jax.lax.pmax(jnp.any(~fork.step.done), axis_name)
 
     def play(fork):
-        now = fold(keys, fork.turn)
+        turn_keys, observation = fold(keys, fork.turn), fork.step.observation
         action, cache = act(
-            sampler,
-            spec,
-            now,
-            fork.cache,
-            fork.turn,
-            here.prompt,
-            fork.before,
-            fork.step.observation,
+            sampler, spec, turn_keys, fork.cache, fork.turn, flat.prompt, fork.before, observation
         )
-        token, mask, (state, step) = respond(task, now, fork.state, fork.step, action.token)
+        token, mask, (state, step) = respond(task, turn_keys, fork.state, fork.step, action.token)
         gain = jnp.where(fork.step.done, 0.0, step.reward) * discount ** (fork.turn - turn)
-        so_far = fork.outcome
-        outcome = ForkOutcome(
-            so_far.total + gain, so_far.turns + mask.any(-1).sum(), so_far.tokens + mask.sum()
-        )
-        return _Fork(
-            fork.turn + 1,
-            state,
-            step,
-            token[:, -1],
-            close_turn(spec, cache, fork.turn, mask),
-            outcome,
-        )
+        total, turns, tokens = fork.outcome
+        outcome = ForkOutcome(total + gain, turns + mask.any(-1).sum(), tokens + mask.sum())
+        cache = close_turn(spec, cache, fork.turn, mask)
+        return _Fork(fork.turn + 1, state, step, token[:, -1], cache, outcome)
 
-    state = jax.tree.map(lambda x: x[:, turn], here.state)
-    start = _Fork(
-        jnp.int32(turn),
-        state,
-        step,
-        before,
-        cache,
-        ForkOutcome(nothing, jnp.int32(0), jnp.int32(0)),
-    )
-    outcome = jax.lax.while_loop(is_alive, play, start).outcome
+    outcome = jax.lax.while_loop(is_alive, play, _start(spec, cache, flat, turn)).outcome
     return outcome._replace(total=outcome.total.reshape(trajectory.mask.shape[:2]))
 
 
+def _start(spec: Spec, cache: transformer.Cache, flat: Trajectory, turn) -> _Fork:
+    """Returns the forks before their first turn; the episodes are [B, ...]."""
+    alive = flat.mask[:, turn].any(-1)
+    zeros = jnp.zeros(len(alive))
+    step = TimeStep(flat.observation[:, turn], zeros, ~alive, zeros > 0)
+    before = jnp.where(turn == 0, flat.prompt[:, -1], flat.action[:, turn - 1, -1])
+    if cache.valid.shape[1] == spec.context_length:
+        later = jnp.arange(spec.context_length) >= layout.start_of_turn(spec, turn)
+        cache = cache._replace(valid=cache.valid | later)
+    state = jax.tree.map(lambda x: x[:, turn], flat.state)
+    outcome = ForkOutcome(zeros, jnp.int32(0), jnp.int32(0))
+    return _Fork(jnp.int32(turn), state, step, before, cache, outcome)
+
+
 def _flat(x: Array) -> Array:
-    """[N, G, ...] as [B, ...]."""
+    """Returns [N, G, ...] as [B, ...]."""
     return x.reshape((-1,) + x.shape[2:])

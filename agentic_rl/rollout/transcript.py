@@ -1,4 +1,4 @@
-"""Episodes as people read them."""
+"""Episodes as text for people to read."""
 
 from functools import partial
 
@@ -15,28 +15,30 @@ from agentic_rl.types import Environment, Trajectory, parts
 def episode_text(
     task: Environment, trajectory: Trajectory, problem: int = 0, attempt: int = 0
 ) -> str:
-    """One episode: the prompt, a line per turn (where it differs, with the expert's action), the outcome."""
+    """Returns one episode as text: the prompt, a line per turn, and the outcome.
+
+    Where the expert's action would have been another, the line names it.
+    """
     one = jax.tree.map(lambda x: jax.device_get(x)[problem, attempt], trajectory)
-    turns = [
-        _turn_text(task, *turn)
-        for *turn, m in zip(one.observation, one.action, one.label, one.mask)
-        if m.any()
-    ]
-    outcome = (
-        f"{'success' if one.success else 'failure'}, return {round(float(one.reward.sum()), 3)}"
-    )
-    return "\n".join([task.render_prompt(one.prompt), *turns, outcome])
+    lines = [task.render_prompt(one.prompt)]
+    for t in range(len(one.mask)):
+        if one.mask[t].any():
+            lines.append(_turn_text(task, one.observation[t], one.action[t], one.label[t]))
+    verdict = "success" if one.success else "failure"
+    lines.append(f"{verdict}, return {round(float(one.reward.sum()), 3)}")
+    return "\n".join(lines)
 
 
 def _turn_text(task: Environment, observation, action, label) -> str:
-    shown, expert = (task.render_turn(observation, a) for a in (action, label))
-    return (
-        shown if (action == label).all() else f"{shown}   (expert: {expert.rpartition('-> ')[2]})"
-    )
+    text = task.render_turn(observation, action)
+    if (action == label).all():
+        return text
+    expert = task.render_turn(observation, label).rpartition("-> ")[2]
+    return f"{text}   (expert: {expert})"
 
 
 def transcript(task: Environment, problem: int = 0, seed: int = 0) -> str:
-    """How the expert plays problem number `problem`."""
+    """Returns the expert's episode at the training problem of that number, as text."""
     episode = rollout(task, actors.Expert(), jax.random.key(seed), jnp.array([problem]))
     return episode_text(task, episode)
 
@@ -47,19 +49,24 @@ def episodes(
     seed: int,
     count: int = 3,
 ) -> list[str]:
-    """Returns the actor's episodes at the first `count` test problems of the seed, as text; of a mixture so many of each task."""
+    """Returns the actor's episodes at the first `count` test problems of the seed, as text.
+
+    Of a mixture it plays so many of each task.
+    """
     key, texts = jax.random.key(seed), []
-    policy_config, rest = (
-        (actor.policy_config, actor[1:]) if isinstance(actor, Sampler) else (None, actor)
-    )
+    config, rest = (actor.policy_config, actor[1:]) if isinstance(actor, Sampler) else (None, actor)
     for part in parts(task).values():
-        trajectory = _play(part, policy_config, rest, key, count)
+        trajectory = _play(part, config, rest, key, count)
         texts += [episode_text(part, trajectory, n) for n in range(count)]
     return texts
 
 
 @partial(jax.jit, static_argnames=("policy_config", "count"))
 def _play(task: Environment, policy_config: Policy | None, rest, key, count: int) -> Trajectory:
-    """Returns episodes at test problems. `rest`: the policy's weights and temperature, so that it is compiled once for all, or an actor."""
+    """Returns episodes at test problems.
+
+    `rest` is the policy's weights and temperature, so that one program serves all weights; or it
+    is an actor, and then there is no policy.
+    """
     actor = Sampler(policy_config, *rest) if policy_config else rest
     return rollout(task, actor, key, jnp.arange(count), split="test")

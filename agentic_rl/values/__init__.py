@@ -1,7 +1,8 @@
-"""Where values come from: what a credit assignment may know of the expected return before and after each token.
+"""Where values come from: what a credit may know of the expected return around each token.
 
-A value source is a config with `__call__(context, trajectory) -> (Value, spent)`, where `spent` says what it cost in turns played
-and tokens written besides the batch. It says what it is by inheriting from `ValueSource` and overriding its attributes.
+A value source is a config with `__call__(context, trajectory) -> (Value, costs)`, where `costs` are
+the turns played and the tokens written besides the batch. It inherits from `ValueSource` and
+overrides the attributes that say what it is.
 """
 
 from typing import ClassVar, NamedTuple
@@ -19,43 +20,42 @@ Costs = dict[str, Int[Array, ""]]
 
 
 class ValueSource:
-    """What a value source is; the least there is."""
+    """The attributes of a value source, with their defaults."""
 
-    has_values: ClassVar[bool] = False  # are there values at all?
-    learned: ClassVar[bool] = False  # does a loss train them?
-    keeps_states: ClassVar[bool] = (
-        False  # does it play on, or count, from the task's states? Then for the task's own reward only
-    )
+    has_values: ClassVar[bool] = False  # False: credit comes from rewards alone
+    learned: ClassVar[bool] = False  # whether a loss trains the values
+    # whether it plays on from the task's states or counts them, for the task's own reward only
+    keeps_states: ClassVar[bool] = False
 
     def check(self, task: Environment, policy_config: transformer.Policy) -> None:
-        """Nothing, if there are such values of this task and policy.
+        """Checks that this task and policy have such values.
 
         Raises: ConfigError with what to change.
         """
 
 
 class ValueContext(NamedTuple):
-    """What a value source may ask: the task, the policy, which problems these are, a key, and the vmapped axis of seeds."""
+    """All that a value source may look at besides the episodes."""
 
     task: Environment
     policy_config: transformer.Policy
     params: transformer.Params
     problem: Int[Array, " N"]  # ids, so that no draw depends on the devices
     key: PRNGKeyArray
-    seed_axis: str | tuple = ()
+    seed_axis: str | tuple = ()  # the vmapped axis of seeds
 
     def keys(self, attempts: int) -> Key[Array, " B"]:
-        """A key for each episode, [N·G]."""
-        of_problem = fold(self.key, self.problem)
-        return jax.vmap(lambda k: fold(k, jnp.arange(attempts)))(of_problem).ravel()
+        """Returns a key for each episode, [N·G]."""
+        problem_key = fold(self.key, self.problem)
+        return jax.vmap(lambda k: fold(k, jnp.arange(attempts)))(problem_key).ravel()
 
 
 @config
 class NoValue(ValueSource):
-    """None: credit comes from rewards alone."""
+    """No values: credit comes from rewards alone."""
 
     def __call__(self, context: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
-        """Zeros."""
+        """Returns zeros, which cost nothing."""
         zeros = jnp.zeros(trajectory.mask.shape)
         return Value(zeros, zeros, jnp.float32(1)), {}
 
@@ -66,9 +66,14 @@ def from_state_values(
     mask: Bool[Array, "N G T A"],
     discount: Float[Array, ""] | float,
 ) -> Value:
-    """Values after each token from those before: what it earned + γ · value before the next token.
+    """Returns the values after each token too: its gain + γ · the value before the next token.
 
-    After the last token of an episode there is only what it earned. Masked tokens are skipped; their values read 0.
+    After the last token of an episode there is only its gain. Masked tokens are skipped, and their
+    values read 0.
+
+    Args:
+      gain: what each token earned.
+      discount: γ, per token.
     """
     by_token = tuple(
         x.reshape(x.shape[:2] + (-1,)).transpose(2, 0, 1) for x in (before, gain, mask)
@@ -76,9 +81,8 @@ def from_state_values(
 
     def step(next_value, now):
         value, gain, valid = now
-        return jnp.where(valid, value, next_value), jnp.where(
-            valid, gain + discount * next_value, 0.0
-        )
+        after = jnp.where(valid, gain + discount * next_value, 0.0)
+        return jnp.where(valid, value, next_value), after
 
     after = jax.lax.scan(step, jnp.zeros_like(by_token[0][0]), by_token, reverse=True)[1]
     after = after.transpose(1, 2, 0).reshape(mask.shape)

@@ -1,4 +1,4 @@
-"""The network's own value head."""
+"""Values from the network's own value head."""
 
 from typing import ClassVar
 
@@ -15,10 +15,14 @@ from agentic_rl.values import Costs, ValueContext, ValueSource, from_state_value
 
 @config
 class Critic(ValueSource):
-    """The network's value head, regressed on its own lambda-return (never on value + credit: credits must not change the critic)."""
+    """The network's value head, which is trained to predict its own λ-return, value + GAE(λ).
+
+    The target is never value + credit, because the choice of a credit must not change the critic.
+    A λ that differs from the credit's is decoupled GAE (VC-PPO, 2503.01491).
+    """
 
     discount: Weight = 1.0  # per token
-    lambda_: Weight = 1.0  # of the target; 1: reward to go, unbiased. (decoupled from the actor's: VC-PPO, 2503.01491)
+    lambda_: Weight = 1.0  # of the target; 1: reward to go, unbiased
     coefficient: NonNegative = 0.5  # of the value loss
     clip: Distance = 0.2  # how far a value may move from the old one before its loss is flat
 
@@ -26,15 +30,13 @@ class Critic(ValueSource):
     learned: ClassVar[bool] = True
 
     def __call__(self, context: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
-        """The critic's values in one pass over the episodes."""
+        """Returns the critic's values, from one pass over the episodes."""
+        policy_config, spec = context.policy_config, context.task.spec
         token, valid = (x.reshape((-1, x.shape[-1])) for x in layout.tokens(trajectory))
-        before = transformer.apply(
-            context.policy_config, context.params, context.task.spec, token, valid
-        )[1].reshape(trajectory.mask.shape)
-        return from_state_values(
-            before, token_rewards(trajectory), trajectory.mask, self.discount
-        ), {}
+        _, before = transformer.apply(policy_config, context.params, spec, token, valid)
+        before, gain = before.reshape(trajectory.mask.shape), token_rewards(trajectory)
+        return from_state_values(before, gain, trajectory.mask, self.discount), {}
 
     def target(self, value: Value, mask: Bool[Array, "N G T A"]) -> Float[Array, "N G T A"]:
-        """The lambda-return of each token."""
+        """Returns the λ-return of each token."""
         return value.before + gae(value, mask, self.lambda_)

@@ -17,7 +17,7 @@ from agentic_rl.config import ConfigError, check, named
 from agentic_rl.losses import kl, surrogates
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.training.run import Run, WarmStart
-from experiments.cli import console, foreign_flags
+from experiments.cli import foreign_flags, shell
 from experiments.own_data import qa_data
 
 PARTS = {
@@ -141,7 +141,8 @@ def from_flags(command: type, default: Any, arguments: list[str]) -> Any:
     """
     box = io.StringIO()
     about = dict(
-        prog=console.command(_program(command)), description=console.usage(inspect.getdoc(command))
+        prog=shell.command(_program(command)),
+        description=shell.rewrite_commands(inspect.getdoc(command)),
     )
     try:
         with contextlib.redirect_stderr(box):

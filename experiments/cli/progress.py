@@ -1,125 +1,118 @@
-"""The line that shows how far a program is: on a terminal one that renews itself, in a log file a new one now and then."""
+"""The line that shows how far a program is.
+
+On a terminal the line renews itself. In a log file a new line is added now and then.
+"""
 
 import os
 import sys
 import textwrap
 import threading
 import time
+from math import isnan, nan
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
 from agentic_rl.progress import Progress
-from experiments.cli.whole import Whole
+from experiments.cli.part_counter import PartCounter
 
 SEPARATOR = " | "
-MOST = 40  # columns of a title
+MAX_TITLE = 40  # columns
 TICK = 0.5  # seconds between drawings
-SHORT = 1.0  # seconds: a phase that takes less is not shown
-LEAST_IMPORTANT = (
-    "tokens",
-    "speed",
-    "title",
-    "left",
-)  # what a narrow terminal does without, in this order
+SHORT = 1.0  # seconds; a phase that takes less is not shown
+LEAST_IMPORTANT = ("tokens", "speed", "title", "left")  # what a narrow terminal omits, in order
 
-_open: list["Line"] = []  # the newest is on the terminal
+_open_lines: list["Line"] = []  # the newest is on the terminal
 
 
 class Line:
-    """Shows Progress while it is open as a context."""
+    """A context manager that shows the Progress that it is called with."""
 
     def __init__(
-        self, title: str, whole: Whole | None = None, is_logged: bool = True, stream: Any = None
+        self,
+        title: str,
+        counter: PartCounter | None = None,
+        is_logged: bool = True,
+        stream: Any = None,
     ):
         """
         Args:
-          whole: where in a command of many parts this is.
-          is_logged: whether a log file shows it, too; sentences it shows anyway.
+          title: what is running.
+          counter: the parts of the command, if it has several.
+          is_logged: whether a log file shows progress, too. It shows sentences in any case.
+          stream: where to write; by default stderr.
         """
         self.is_logged = is_logged
-        self.title, self.whole, self.stream = title, whole, stream or sys.stderr
+        self.title, self.counter, self.stream = title, counter, stream or sys.stderr
         self.renews = self.stream.isatty() and os.environ.get("TERM") != "dumb"
-        self.now, self.since, self.told = (
-            Progress("preparing", saved=True),
-            time.monotonic(),
-            time.monotonic(),
-        )
-        self._said = ""  # the phase, and in a log also the tenth of it, that was shown last
-        self._lock, self._ended = threading.RLock(), threading.Event()
+        self.now = Progress("preparing", saved=True)
+        self.phase_start = self.last_call = time.monotonic()
+        self._last_logged = ""  # the phase and the tenth of it that a log file showed last
+        self._lock, self._closed = threading.RLock(), threading.Event()
 
     def __enter__(self) -> "Line":
-        _open.append(self)
-        self._ended.clear()
+        _open_lines.append(self)
+        self._closed.clear()
         threading.Thread(target=self._tick, daemon=True).start()
         return self
 
     def __exit__(self, *error) -> None:
-        self._ended.set()
+        self._closed.set()
         with self._lock:
             self._clear()
-            _open.remove(self)
+            _open_lines.remove(self)
 
     def __call__(self, progress: Progress) -> None:
-        """Shows what a run tells."""
+        """Shows the progress of a run, or prints its note."""
         with self._lock:
             if progress.note:
-                self.say(
-                    textwrap.fill(f"note: {progress.note}", self._width())
-                    if self.renews
-                    else f"note: {progress.note}"
-                )
+                note = f"note: {progress.note}"
+                self.say(textwrap.fill(note, self._width()) if self.renews else note)
                 return
-            self.told = time.monotonic()
+            self.last_call = time.monotonic()
             if progress.phase != self.now.phase:
-                self.since = self.told
+                self.phase_start = self.last_call
             self.now = progress
             self._draw()
 
     def phase(self, name: str, step: int = 0, total: int = 0) -> None:
-        """Begins a phase of the program's own, behind which a run's success stands as it was."""
-        self(
-            self.now._replace(
-                phase=name, step=step, total=total, seconds_left=float("nan"), note=""
-            )
-        )
+        """Begins a phase of the program's own; the last success of the run stays on the line."""
+        phase = dict(phase=name, step=step, total=total, seconds_left=nan, note="")
+        self(self.now._replace(**phase))
 
     def say(self, sentence: str, stream: Any = None) -> None:
         """Prints a sentence above the line."""
-        stream = stream or self.stream
         with self._lock:
             self._clear()
-            print(sentence, file=stream, flush=True)
+            print(sentence, file=stream or self.stream, flush=True)
             self._draw()
 
     def _tick(self) -> None:
-        while not self._ended.wait(TICK):
+        while not self._closed.wait(TICK):
             with self._lock:
-                if not self._ended.is_set():
+                if not self._closed.is_set():
                     self._draw()
 
     def _draw(self) -> None:
-        now, waited = self.now, time.monotonic() - self.since
-        if waited < SHORT and not now.total or self._ended.is_set():
+        now = time.monotonic()
+        in_phase = now - self.phase_start
+        is_too_short = in_phase < SHORT and not self.now.total
+        if is_too_short or self._closed.is_set():
             return
-        parts = fields(
-            self.title, now, waited if self.renews else 0, time.monotonic() - self.told, self.whole
-        )
+        waited = in_phase if self.renews else 0
+        parts = fields(self.title, self.now, waited, now - self.last_call, self.counter)
         if self.renews:
             self.stream.write(f"\r\033[K{fit(parts, self._width())}")
             self.stream.flush()
-        elif (
-            self.is_logged
-            and (said := f"{now.phase} {now.step * 10 // now.total if now.total else ''}")
-            != self._said
-        ):
-            print(
-                time.strftime("%H:%M:%S"),
-                SEPARATOR.join(parts.values()),
-                file=self.stream,
-                flush=True,
-            )
-            self._said = said
+        elif self.is_logged:
+            self._log(SEPARATOR.join(parts.values()))
+
+    def _log(self, text: str) -> None:
+        """Prints the text with the time of day, once in each phase and each tenth of a phase."""
+        tenth = self.now.step * 10 // self.now.total if self.now.total else ""
+        if self._last_logged != (key := f"{self.now.phase} {tenth}"):
+            print(time.strftime("%H:%M:%S"), text, file=self.stream, flush=True)
+            self._last_logged = key
 
     def _clear(self) -> None:
         if self.renews:
@@ -127,7 +120,10 @@ class Line:
             self.stream.flush()
 
     def _width(self) -> int:
-        """Columns that are safe to write to: in the last one, some terminals begin another line."""
+        """Returns the columns that are safe to write to.
+
+        Text in the last column makes some terminals begin another line.
+        """
         try:
             return max(os.get_terminal_size(self.stream.fileno()).columns - 1, 10)
         except (OSError, ValueError):
@@ -135,51 +131,65 @@ class Line:
 
 
 def fields(
-    title: str, now: Progress, waited: float, since_told: float, whole: Whole | None = None
+    title: str, now: Progress, waited: float, age: float, counter: PartCounter | None = None
 ) -> dict[str, str]:
-    """Returns what there is to show, in order.
+    """Returns the parts of the line in order, without those that are empty.
 
     Args:
-      waited: seconds in this phase.
-      since_told: seconds since `now` was true.
+      title: what is running.
+      now: the newest progress.
+      waited: seconds since this phase began.
+      age: seconds since `now` was reported.
+      counter: the parts of the command, if it has several.
 
-    >>> fields("running_sum", Progress("training", 60, 200, 150.5, 1.25, 9000, 0.42, 40), 80.0, 20.0)["left"]
+    >>> progress = Progress("training", 60, 200, 150.5, 1.25, 9000, 0.42, 40)
+    >>> fields("running_sum", progress, 80.0, 20.0)["left"]
     '2:10 left'
     >>> fields("", Progress("compiling the updates"), 37.2, 37.2)
     {'phase': 'compiling the updates ... 37 s'}
     """
-    left = now.seconds_left - since_told
-    in_all = whole.seconds_left(left) if whole else float("nan")
-    times = [
-        f"{clock(seconds)} {what}"
-        for seconds, what in ((left, "left"), (in_all, "left in all"))
-        if seconds >= 1
-    ]
-    is_known = now.seconds_left == now.seconds_left
-    count = f" {now.step}/{now.total}" if now.total else ""
-    found = {
-        "whole": whole.place if whole else "",
-        "title": set_cell_size(title, min(cell_len(title), MOST)),
-        "success": ""
-        if now.success != now.success
-        else f"success {decimals(now.success)} at {now.success_at}",
-        "phase": now.phase
-        + count
-        + ("" if is_known else " ...")
-        + (f" {int(waited)} s" if waited >= SHORT and not is_known else ""),
-        "left": ", ".join(times),
-        "speed": f"{now.steps_per_second:.3g} updates/s" if is_known else "",
-        "tokens": f"{now.tokens_per_second:,.0f} tokens/s" if is_known else "",
+    is_timed = not isnan(now.seconds_left)
+    parts = {
+        "position": counter.position if counter else "",
+        "title": set_cell_size(title, min(cell_len(title), MAX_TITLE)),
+        "success": describe_success(now),
+        "phase": describe_phase(now, waited),
+        "left": describe_time_left(now.seconds_left - age, counter),
+        "speed": f"{now.steps_per_second:.3g} updates/s" if is_timed else "",
+        "tokens": f"{now.tokens_per_second:,.0f} tokens/s" if is_timed else "",
     }
-    return {name: text for name, text in found.items() if text}
+    return {name: text for name, text in parts.items() if text}
+
+
+def describe_success(now: Progress) -> str:
+    """Returns the newest success with the update at which it was measured, if there is one."""
+    return "" if isnan(now.success) else f"success {decimals(now.success)} at {now.success_at}"
+
+
+def describe_phase(now: Progress, waited: float) -> str:
+    """Returns the phase with its count of steps, or with how long it has been going on."""
+    text = f"{now.phase} {now.step}/{now.total}" if now.total else now.phase
+    if not isnan(now.seconds_left):
+        return text
+    return f"{text} ... {int(waited)} s" if waited >= SHORT else f"{text} ..."
+
+
+def describe_time_left(seconds: float, counter: PartCounter | None) -> str:
+    """Returns the time until this part ends, and until all parts do, as far as both are known."""
+    in_all = counter.seconds_left(seconds) if counter else nan
+    this_part = [f"{clock(seconds)} left"] if seconds >= 1 else []
+    all_parts = [f"{clock(in_all)} left in all"] if in_all >= 1 else []
+    return ", ".join(this_part + all_parts)
 
 
 def fit(parts: dict[str, str], width: int) -> str:
-    """Returns the parts as a line of at most `width` columns, without the least important ones if need be.
+    """Returns the parts as a line of at most `width` columns, without the least important ones.
 
-    >>> parts = {"title": "running_sum", "success": "success .42 at 40", "phase": "training 60/200", "speed": "1.25 updates/s"}
-    >>> fit(parts, 60), fit(parts, 40), fit(parts, 20)
-    ('running_sum | success .42 at 40 | training 60/200', 'success .42 at 40 | training 60/200', 'success .42 at 40 | ')
+    >>> parts = {"title": "running_sum", "success": "success .42 at 40", "phase": "training 60/200"}
+    >>> fit(parts, 60), fit(parts, 40)
+    ('running_sum | success .42 at 40 | training 60/200', 'success .42 at 40 | training 60/200')
+    >>> fit(parts, 20)
+    'success .42 at 40 | '
     """
     for name in ("", *LEAST_IMPORTANT):
         parts = {k: text for k, text in parts.items() if k != name}
@@ -190,22 +200,22 @@ def fit(parts: dict[str, str], width: int) -> str:
 
 
 def show(progress: Progress) -> None:
-    """Shows what a run tells on the line that is open, if there is one."""
-    if _open:
-        _open[-1](progress)
+    """Shows progress on the newest open line, if there is one."""
+    if _open_lines:
+        _open_lines[-1](progress)
 
 
 def say(sentence: str, stream: Any = None) -> None:
-    """Prints a sentence (on stderr unless told otherwise) without tearing the line that is open."""
-    if _open:
-        _open[-1].say(sentence, stream)
+    """Prints a sentence, by default on stderr, without tearing the open line."""
+    if _open_lines:
+        _open_lines[-1].say(sentence, stream)
     else:
         print(sentence, file=stream or sys.stderr, flush=True)
 
 
 def loses_nothing() -> bool:
-    """Returns whether the program may be left now without losing an update: no run is shown, or the run has saved its last one."""
-    return not _open or _open[-1].now.loses_nothing
+    """Returns whether the program may end now without losing an update of a run."""
+    return not _open_lines or _open_lines[-1].now.loses_nothing
 
 
 def decimals(share: float) -> str:
@@ -224,8 +234,5 @@ def clock(seconds: float) -> str:
     ('1:15', '1:01:15')
     """
     minutes, rest = divmod(int(seconds), 60)
-    return (
-        f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-        if minutes >= 60
-        else f"{minutes}:{rest:02d}"
-    )
+    hours, minutes_of_hour = divmod(minutes, 60)
+    return f"{hours}:{minutes_of_hour:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

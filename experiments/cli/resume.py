@@ -7,8 +7,9 @@ from agentic_rl.config import check, to_json
 from agentic_rl.records.config_file import flat
 from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.training.run import MAY_CHANGE, Run, template
-from experiments.cli import console
+from experiments.cli import shell
 from experiments.cli.flags import flag_name
+from experiments.cli.tables import print_table
 from experiments.reports.stats import Record
 
 
@@ -60,13 +61,11 @@ def show_finished(path: str, run: Run, result: dict) -> None:
         f"{path} is finished: {run.updates} updates",
         [line(name, x) for name, x in result.items() if is_numbers(x)],
     )
-    console.show(lines, title) if lines else print(
+    print_table(lines, title) if lines else print(
         title
     )  # a cell of an experiment keeps records of its own
-    print(
-        f"more updates: {console.command('train', '--resume', path, '--updates', 2 * run.updates)}"
-    )
-    print(f"more about it: {console.command('evaluate', path)}")
+    print(f"more updates: {shell.command('train', '--resume', path, '--updates', 2 * run.updates)}")
+    print(f"more about it: {shell.command('evaluate', path)}")
 
 
 def is_numbers(value: object) -> bool:

@@ -15,6 +15,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import check
 from agentic_rl.exact import dynamic_programming
+from agentic_rl.exact.actions import alphabet
+from agentic_rl.exact.places import locate
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.rollout.rollout import rollout
 from agentic_rl.types import Environment, State
@@ -86,13 +88,11 @@ def _solve(task, choice, together, capacity) -> dynamic_programming.Solution:
     graph = dynamic_programming.explore(task, SIZE, state, together.observation[:, 0, 0], capacity)
     chance = jax.vmap(jax.vmap(jax.vmap(partial(choice, task))))(graph.states.state)
     log_prob = jnp.log(jnp.maximum(chance, NEVER))[:, :, :, None]
-    value = jax.vmap(
-        partial(dynamic_programming.back_up, dynamic_programming.alphabet(task, SIZE))
-    )(graph, log_prob)
+    value = jax.vmap(partial(dynamic_programming.back_up, alphabet(task, SIZE)))(graph, log_prob)
     return dynamic_programming.Solution(
         graph,
         dynamic_programming.ValueTable(log_prob, value),
-        dynamic_programming.locate(task, SIZE, graph, together),
+        locate(task, SIZE, graph, together),
     )
 
 
@@ -100,9 +100,9 @@ def _solve(task, choice, together, capacity) -> dynamic_programming.Solution:
 def _true_gradient(task, solution: dynamic_programming.Solution) -> Float[Array, " W"]:
     def expected_return(logits):
         log_prob = jax.nn.log_softmax(logits)
-        return jax.vmap(
-            partial(dynamic_programming.back_up, dynamic_programming.alphabet(task, SIZE))
-        )(solution.graph, log_prob)[:, 0, 0, -1].mean()
+        return jax.vmap(partial(dynamic_programming.back_up, alphabet(task, SIZE)))(
+            solution.graph, log_prob
+        )[:, 0, 0, -1].mean()
 
     return jax.grad(expected_return)(solution.table.log_prob).ravel()
 

@@ -1,7 +1,7 @@
 """Many batches of one policy at the same problems, with the truth about every token: what any credit is scored against.
 
     bed = testbed.make(task, policy_config, params)
-    console.show(score_table.lines(testbed.score(bed, testbed.row(bed, MyCredit()))), "MyCredit")
+    print_table(score_table.lines(testbed.score(bed, testbed.row(bed, MyCredit()))), "MyCredit")
 
 A batch's gradient is Σ credit · ∇ log π over its tokens, per episode: the credit alone, without ratios, clips or weights of tokens. In
 markov context ∇ log π depends on state and token only, so it is computed once for each pair that was visited, and the gradients of all
@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl.algorithms import REINFORCE, Algorithm, swap
 from agentic_rl.config import check
 from agentic_rl.exact import dynamic_programming
+from agentic_rl.exact.actions import alphabet
 from agentic_rl.policy import transformer
 from agentic_rl.policy.sampler import Sampler
 from agentic_rl.policy.transformer import Policy
@@ -166,7 +167,7 @@ def _count(task, policy_config, together: Trajectory) -> Int[Array, ""]:
 def _look_up(task, policy_config, together: Trajectory, solution: dynamic_programming.Solution):
     """The values of the tokens, and what was at stake."""
     acts, value, places = (
-        dynamic_programming.alphabet(task, policy_config),
+        alphabet(task, policy_config),
         solution.table.value,
         solution.places,
     )
@@ -369,7 +370,7 @@ def improvements(bed: Testbed, gradient: Float[np.ndarray, "K W"]) -> Float[np.n
 def _gains(task, policy_config, params, prompt, solution: dynamic_programming.Solution, directions):
     """The exact change of the expected return after a step of DIVERGENCE nats along each direction."""
     flat, unravel = ravel_pytree(params)
-    old, acts = solution.table.log_prob, dynamic_programming.alphabet(task, policy_config)
+    old, acts = solution.table.log_prob, alphabet(task, policy_config)
     state, place = jax.vmap(lambda g, p: dynamic_programming.visit_probabilities(acts, g, p))(
         solution.graph, old
     )

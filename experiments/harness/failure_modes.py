@@ -1,4 +1,4 @@
-"""How agents fail at a to-do list: the failure modes that were reported of BabyAGI and AutoGPT, counted in their episodes."""
+"""Counts, in episodes of a to-do list, the failures that were reported of BabyAGI and AutoGPT."""
 
 import jax
 import numpy as np
@@ -19,68 +19,86 @@ MODES = {
 }
 
 
-def modes(task: Todo, played: Trajectory) -> dict[str, Float[np.ndarray, " S"]]:
-    """The failure modes of each seed's episodes; NaN where there is nothing to count."""
-    each = [
-        modes_of_one(task, jax.tree.map(lambda x: np.asarray(x)[s, :, 0], played))
-        for s in range(len(played.success))
+def measure_failures(task: Todo, episodes: Trajectory) -> dict[str, Float[np.ndarray, " S"]]:
+    """Returns each of MODES for every seed; NaN where there is nothing to count.
+
+    Args: episodes: [S, N, 1, T, ...], with states, as `training_study.play_test_episodes` plays.
+    """
+    by_seed = [
+        measure_failures_of_seed(task, jax.tree.map(lambda x: np.asarray(x)[s, :, 0], episodes))
+        for s in range(len(episodes.success))
     ]
-    return {name: np.array([one[name] for one in each]) for name in MODES}
+    return {mode: np.array([measured[mode] for measured in by_seed]) for mode in MODES}
 
 
-def modes_of_one(task: Todo, played: Trajectory) -> Record:
-    """Of episodes [N, T, ...]."""
-    world = getattr(played.state, "inner", played.state)
-    lists = getattr(played.state, "lists", world.turn == 0)
-    plays = played.mask.any(-1)
-    acts, last = plays & ~lists, plays.sum(1) - 1
-    at_last = lambda x: x[np.arange(len(last)), last]  # noqa: E731
-    created = getattr(played.state, "created", None)
-    stops = at_last(world.turn + acts) < task.spec.num_turns
-    done = np.take_along_axis(at_last(world.work), world.order[:, 0, -1:], 1)[:, 0] >= task.steps
+def measure_failures_of_seed(task: Todo, episodes: Trajectory) -> Record:
+    """Returns each of MODES for the episodes [N, T, ...] of one seed."""
+    state = episodes.state
+    work_state = getattr(state, "inner", state)  # what a scaffold wraps
+    is_list = getattr(state, "lists", work_state.turn == 0)
+    is_played = episodes.mask.any(-1)
+    acts, last = is_played & ~is_list, is_played.sum(1) - 1
+
+    def at_last(x):
+        return x[np.arange(len(last)), last]
+
+    stops = at_last(work_state.turn + acts) < task.spec.num_turns
+    last_item = work_state.order[:, 0, -1:]
+    is_done = np.take_along_axis(at_last(work_state.work), last_item, 1)[:, 0] >= task.steps
+    fails = ~episodes.success
+    drifts = off_goal(task, episodes.action, work_state.needed) & acts
+    error = work_state.status == tokens.ERR
+    created = np.nan
+    if hasattr(state, "created"):
+        created = ratio(at_last(state.created), at_last(work_state.finished))
     return {
-        "created": np.nan if created is None else ratio(at_last(created), at_last(world.finished)),
-        "loops": ratio(repeats(played.action, world.work, acts), acts),
-        "drift": ratio(off_goal(task, played.action, world.needed) & acts, acts),
-        "early error": after_early_error(world.status == tokens.ERR, plays, played.success),
-        "premature": float((stops & ~played.success).mean()), "late": float((~stops & done & ~played.success).mean()),
-    }  # fmt: skip
+        "created": created,
+        "loops": ratio(repeats(episodes.action, work_state.work, acts), acts),
+        "drift": ratio(drifts, acts),
+        "early error": after_early_error(error, is_played, episodes.success),
+        "premature": float((stops & fails).mean()),
+        "late": float((~stops & is_done & fails).mean()),
+    }
 
 
-def ratio(some: np.ndarray, all_: np.ndarray) -> float:
-    """Of their sums; NaN of nothing."""
-    return float(some.sum() / all_.sum()) if all_.sum() else np.nan
+def ratio(part: np.ndarray, whole: np.ndarray) -> float:
+    """Returns the sum of `part` over the sum of `whole`, or NaN if the latter is 0."""
+    return float(part.sum() / whole.sum()) if whole.sum() else np.nan
 
 
 def repeats(
     action: Int[np.ndarray, "N T A"], work: Int[np.ndarray, "N T M"], acts: Bool[np.ndarray, "N T"]
 ) -> Bool[np.ndarray, "N T"]:
-    """Where an action was taken before in the same state of the work, so that it is known to be of no use."""
-    same = lambda x: (x[:, :, None] == x[:, None]).all(-1)  # noqa: E731
+    """Returns where an action is useless: it was taken before in the same state of the work."""
+
+    def same(x):
+        return (x[:, :, None] == x[:, None]).all(-1)
+
     earlier = np.tril(np.ones((acts.shape[1],) * 2, bool), -1)
     return (same(action) & same(work) & acts[:, :, None] & acts[:, None] & earlier).any(2)
 
 
 def off_goal(
-    task: Todo, action: Int[np.ndarray, "N T A"], wanted: Bool[np.ndarray, "N T M"]
+    task: Todo, action: Int[np.ndarray, "N T A"], needed: Bool[np.ndarray, "N T M"]
 ) -> Bool[np.ndarray, "N T"]:
-    """Where the item worked on is none that the goal needs."""
+    """Returns where an action works on an item that the goal does not need."""
     item = action[..., 0] - tokens.ENTITY
     is_item = (item >= 0) & (item < task.num_items)
-    return (
-        is_item
-        & ~np.take_along_axis(wanted, np.clip(item, 0, task.num_items - 1)[..., None], -1)[..., 0]
-    )
+    index = np.clip(item, 0, task.num_items - 1)[..., None]
+    return is_item & ~np.take_along_axis(needed, index, -1)[..., 0]
 
 
 def after_early_error(
-    error: Bool[np.ndarray, "N T"], plays: Bool[np.ndarray, "N T"], success: Bool[np.ndarray, " N"]
+    error: Bool[np.ndarray, "N T"],
+    is_played: Bool[np.ndarray, "N T"],
+    success: Bool[np.ndarray, " N"],
 ) -> float:
-    """How much likelier failure is after an error in an episode's first half; NaN if all episodes have one, or none has."""
-    first_half = np.arange(plays.shape[1]) <= plays.sum(1, keepdims=True) // 2
-    early = (error & plays & first_half).any(1)
-    return (
-        float((~success[early]).mean() - (~success[~early]).mean())
-        if 0 < early.sum() < len(early)
-        else np.nan
-    )
+    """Returns how much likelier failure is after an error in the first half of an episode.
+
+    NaN if all episodes have such an error, or none has.
+    """
+    first_half = np.arange(is_played.shape[1]) <= is_played.sum(1, keepdims=True) // 2
+    early = (error & is_played & first_half).any(1)
+    if not 0 < early.sum() < len(early):
+        return np.nan
+    return float((~success[early]).mean() - (~success[~early]).mean())

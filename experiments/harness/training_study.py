@@ -1,6 +1,7 @@
-"""Arms of a study: policies of all seeds, trained side by side from the same start, and judged on the same unseen problems.
+"""Studies that train policies: all arms start from the same ones, and solve the same problems.
 
-Seeds are paired: seed s has the same initial weights, problems and evaluation in every arm.
+All seeds are trained side by side, and are paired: seed s has the same initial weights, problems
+and evaluation in every arm.
 """
 
 from dataclasses import dataclass
@@ -31,9 +32,9 @@ from experiments.cli import progress
 from experiments.harness import study
 from experiments.reports.stats import Record
 
-Rows = dict[str, Any]
+Entry = dict[str, Any]  # of a log: each metric, a list over seeds
 Tokens = Float[np.ndarray, "S N T A"]
-SIZE = Policy(context="markov")
+POLICY_CONFIG = Policy(context="markov")
 TINY = Policy(width=16, layers=1, heads=2, mlp=32, context="markov")
 CLONING = WarmStart().algorithm.optimizer  # a larger learning rate than that of RL
 LEGEND = {
@@ -47,23 +48,23 @@ class TrainingStudy(study.Study):
     """The flags of studies that train policies."""
 
     updates: Count = 60  # of each arm, on 256 episodes each
-    problems: Count = 1024  # unseen ones, of the evaluation of each seed
+    problems: Count = 1024  # unseen problems, on which each seed is evaluated
 
     headline: ClassVar[str] = "success"
     legend: ClassVar[dict[str, str]] = LEGEND
 
     @property
     def policy_config(self) -> Policy:
-        """Of the policies."""
-        return TINY if self.quick else SIZE
+        """Returns the configuration of the policies that are trained."""
+        return TINY if self.quick else POLICY_CONFIG
 
 
 class Policies(NamedTuple):
-    """Of all seeds 0, 1, ..."""
+    """The policies of seeds 0, 1, ..., and what it took to train them."""
 
     params: Any  # [S, ...]
-    drawn: int  # problems drawn for them
-    spent: Budget  # what they cost, a list over seeds for each budget
+    problems_seen: int  # by each
+    budget: Budget  # a list over seeds for each kind of cost
 
     @property
     def seeds(self) -> int:
@@ -72,7 +73,7 @@ class Policies(NamedTuple):
 
 @cache
 def fresh(policy_config: Policy, seeds: int) -> Policies:
-    """Untrained ones."""
+    """Returns untrained policies."""
     params = [
         transformer.init(policy_config, jax.random.fold_in(jax.random.key(seed), INIT))
         for seed in range(seeds)
@@ -90,47 +91,48 @@ def clone_policies(
     num_demos: int = 0,
     noise: float = 0.0,
 ) -> Policies:
-    """Those that cloned the expert's demonstrations, as in a run's warm start; `num_demos` 0: fresh ones in every update."""
-    return _clone(
-        tuple(parts(task).items()),
-        policy_config,
-        seeds,
-        updates,
-        WarmStart(num_demos=num_demos, noise=noise),
-    )
+    """Returns policies that cloned the expert's demonstrations, as in a run's warm start.
+
+    Args:
+      num_demos: size of a fixed set of demonstrations; 0: fresh ones in every update.
+      noise: share of the demonstrated actions that is random.
+    """
+    warm_start = WarmStart(num_demos=num_demos, noise=noise)
+    return _clone(tuple(parts(task).items()), policy_config, seeds, updates, warm_start)
 
 
 @cache
 def _clone(tasks, policy_config, seeds, updates, warm_start):
     task = dict(tasks) if len(tasks) > 1 else tasks[0][1]
-    return train_policies(
-        fresh(policy_config, seeds), task, policy_config, warm_start.algorithm, updates
-    )[0]
+    start = fresh(policy_config, seeds)
+    return train_policies(start, task, policy_config, warm_start.algorithm, updates)[0]
 
 
 def train_policies(
     start: Policies,
     task: Task,
     policy_config: Policy,
-    row: Algorithm,
+    algorithm: Algorithm,
     updates: int,
     problems: int = 0,
     every: int = 0,
-) -> tuple[Policies, list[Rows]]:
-    """What `updates` more of a row make of the policies, and the run's rows: of before, and of each update.
+) -> tuple[Policies, list[Entry]]:
+    """Trains the policies for `updates` more, and returns them with the entries of the log.
+
+    The first entry is of the start, and one follows for each update.
 
     Args:
-      problems: of an evaluation before and at the end, which the rows hold; 0: none.
+      problems: size of the evaluations before and after training; 0: no evaluation.
       every: updates between further evaluations, a divisor of `updates`; 0: no others.
     Raises: Diverged, a ConfigError, if a loss or a gradient is not finite.
     """
-    run = _run(row, task, policy_config, updates, start.seeds, problems or 1, every)
-    begin = parallel.place(start.params, parallel.choose(1)), start.drawn, start.spent
+    run = _run(algorithm, task, policy_config, updates, start.seeds, problems or 1, every)
+    params = parallel.place(start.params, parallel.choose(1))
+    begin = params, start.problems_seen, start.budget
     result = train(run, on_progress=progress.show, begin=begin, evaluates=problems > 0)
-    spent = Budget({name: result.last[name] for name in BUDGET})
-    return Policies(
-        jax.device_get(result.state.params), int(result.state.drawn[0]), spent
-    ), result.entries
+    budget = Budget({name: result.last[name] for name in BUDGET})
+    problems_seen = int(result.state.drawn[0])
+    return Policies(jax.device_get(result.state.params), problems_seen, budget), result.entries
 
 
 def evaluate_policies(
@@ -140,86 +142,82 @@ def evaluate_policies(
     problems: int,
     attempts: int = 1,
     temperature: float = 1.0,
-) -> Rows:
-    """Success, return, accuracy and so on of each seed, on unseen problems; `num_success`: of the attempts at each."""
-    machine = Programs(_run(algorithms.RLOO, task, policy_config, 1, policies.seeds, problems))
-    return machine.evaluate(
-        parallel.place(policies.params, machine.devices), attempts=attempts, temperature=temperature
-    )
+) -> Entry:
+    """Returns success, return, accuracy and other metrics of each seed on unseen problems.
+
+    `num_success` holds, for each problem, the number of attempts that succeeded.
+    """
+    programs = Programs(_run(algorithms.RLOO, task, policy_config, 1, policies.seeds, problems))
+    params = parallel.place(policies.params, programs.devices)
+    return programs.evaluate(params, attempts=attempts, temperature=temperature)
 
 
 def play_test_episodes(
     policies: Policies, task: Environment, policy_config: Policy, problems: int
 ) -> Trajectory:
-    """An episode at each of these unseen problems, with a leading axis of seeds, and with the task's states."""
+    """Returns an episode at each unseen problem, with the task's states: [S, N, 1, T, ...]."""
     return jax.device_get(_play(task, policy_config, problems, _keys(policies), policies.params))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _play(task, policy_config, problems, keys, params):
-    return jax.lax.map(
-        lambda x: rollout(
-            task,
-            Sampler(policy_config, x[1]),
-            x[0],
-            jnp.arange(problems),
-            split="test",
-            keep_states=True,
-        ),
-        (keys, params),
-    )
+    def play(seed):
+        key, params = seed
+        agent, numbers = Sampler(policy_config, params), jnp.arange(problems)
+        return rollout(task, agent, key, numbers, split="test", keep_states=True)
+
+    return jax.lax.map(play, (keys, params))
 
 
 def expert_log_probs(
     policies: Policies, task: Environment, policy_config: Policy, problems: int, noise: float = 0.0
 ) -> tuple[Tokens, Tokens]:
-    """Log-probability of every token that the expert writes at each of these unseen problems, and the policy's entropy there (in nats).
+    """Returns the log-probability of each of the expert's tokens, and the entropy there (nats).
 
-    From one teacher-forced pass; 0 where no token is. Where one answer of one turn is right, exp of an episode's sum is its success.
+    The expert writes them at unseen problems; the policy reads along, in one teacher-forced pass.
+    Both are 0 where there is no token. If one answer of one turn is right, exp of an episode's sum
+    is the policy's success.
 
-    Args: noise: the share of actions that are random; read is still what the expert does behind them. Only for actions of one token.
+    Args: noise: share of the actions played that is random; the tokens read are still what the
+      expert does in the states that follow. Only for actions of one token.
     """
+    expert, keys = Expert(noise=noise), _keys(policies)
     return jax.device_get(
-        _expert_log_probs(
-            policy_config, problems, task, Expert(noise=noise), _keys(policies), policies.params
-        )
+        _expert_log_probs(policy_config, problems, task, expert, keys, policies.params)
     )
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _expert_log_probs(policy_config, problems, task, author, keys, params):
-    def one(x):
-        shown = rollout(task, author, x[0], jnp.arange(problems), split="test")
-        token, valid, label, mask = (
-            y[:, 0] for y in (*layout.tokens(shown), shown.label, shown.label_mask)
-        )
-        logits, _ = transformer.apply(policy_config, x[1], task.spec, token, valid)
-        log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), label[..., None], axis=-1)[
-            ..., 0
-        ]
-        return tuple(jnp.where(mask, y, 0.0) for y in (log_prob, loss_terms.entropy(logits)))
+def _expert_log_probs(policy_config, problems, task, expert, keys, params):
+    def read(seed):
+        key, params = seed
+        demos = rollout(task, expert, key, jnp.arange(problems), split="test")
+        arrays = (*layout.tokens(demos), demos.label, demos.label_mask)
+        token, valid, label, mask = (x[:, 0] for x in arrays)
+        logits, _ = transformer.apply(policy_config, params, task.spec, token, valid)
+        log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), label[..., None], axis=-1)
+        entropy = loss_terms.entropy(logits)
+        return tuple(jnp.where(mask, x, 0.0) for x in (log_prob[..., 0], entropy))
 
-    return jax.lax.map(one, (keys, params))
+    return jax.lax.map(read, (keys, params))
 
 
 def _keys(policies: Policies):
-    """Of each seed's evaluation."""
-    return jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), EVALUATE))(
-        np.arange(policies.seeds)
-    )
+    seeds = np.arange(policies.seeds)
+    return jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), EVALUATE))(seeds)
 
 
 def records(columns: dict[str, Num[np.ndarray, " S"] | list]) -> list[Record]:
-    """A record for each seed."""
-    count = len(next(iter(columns.values())))
+    """Returns a record for each seed, from columns over seeds."""
+    num_seeds = len(next(iter(columns.values())))
     return [
-        {"seed": s} | {name: np.asarray(x)[s].item() for name, x in columns.items()}
-        for s in range(count)
+        {"seed": seed} | {name: np.asarray(x)[seed].item() for name, x in columns.items()}
+        for seed in range(num_seeds)
     ]
 
 
 def _run(
-    row: Algorithm,
+    algorithm: Algorithm,
     task: Task,
     policy_config: Policy,
     updates: int,
@@ -227,25 +225,23 @@ def _run(
     problems: int,
     every: int = 0,
 ) -> Run:
-    each = {
-        "eval_every": every or updates,
-        "checkpoint_every": updates,
-        "chunk": _chunk(every or updates),
-    }
+    interval = every or updates
     return Run(
         task,
-        row,
+        algorithm,
         policy_config,
         updates=updates,
         seeds=seeds,
         eval_episodes=problems,
+        eval_every=interval,
+        checkpoint_every=updates,
+        chunk=_chunk(interval),
         devices=1,
-        **each,
     )
 
 
 def _chunk(updates: int) -> int:
-    """The largest divisor up to 10.
+    """Returns the largest divisor of `updates` up to 10.
 
     >>> _chunk(60), _chunk(7), _chunk(13)
     (10, 7, 1)

@@ -37,6 +37,7 @@ from agentic_rl.values.forks import Forks
 from experiments.cli import console
 from experiments.cli.flags import from_flags, look_up
 from experiments.cli.progress import Line
+from experiments.cli.tables import print_table
 from experiments.reports import report
 from experiments.reports.stats import Record
 
@@ -105,7 +106,7 @@ def main(arguments: list[str]) -> int:
         report.write_csv(path, measure(command, task))
     check(path.exists(), f"There are no results in {command.out}; leave out --no-measure.")
     results = report.read_csv(path)
-    console.show([line(record) for record in results], "on the same episodes")
+    print_table([line(record) for record in results], "on the same episodes")
     for name, algorithm in variants().items():
         print(f"{name}: {'; '.join(differences(algorithm)) or 'as row grpo'}")
     report.write(Path(command.page), page(results))

@@ -39,6 +39,7 @@ from agentic_rl.losses.kl import ReferenceKL
 from agentic_rl.rewards import KlReward, Shaped
 from experiments.cli import console
 from experiments.cli.flags import from_flags
+from experiments.cli.tables import print_table
 from experiments.ground_truth.enumeration import (
     AGGREGATIONS,
     BETA,
@@ -432,7 +433,7 @@ def main(arguments: list[str]) -> int:
     report.write_csv(Path(command.out) / "bias.csv", records)
     report.write(Path(command.page), page(records))
     for name in distinct(records, "table"):
-        console.show(lines(select(records, table=name)), name)
+        print_table(lines(select(records, table=name)), name)
     print(f"wrote {command.page}")
     return 0
 

@@ -32,8 +32,8 @@ from agentic_rl.training.run import Run
 from agentic_rl.training.train import train
 from experiments.cli import console, interrupt, progress
 from experiments.cli.flags import from_flags, look_up, parse
+from experiments.cli.part_counter import PartCounter
 from experiments.cli.progress import Line
-from experiments.cli.whole import Whole
 from experiments.pages import task_settings
 from experiments.pages.task_settings import Setting, setting_of
 from experiments.reports import report
@@ -138,10 +138,10 @@ def main(arguments: list[str]) -> int:
 
 def measure(command: Command, tasks: dict[str, Any], book: "Book") -> None:
     """Adds to the book what it lacks about these tasks."""
-    whole = Whole("part", 2 * len(tasks))
+    counter = PartCounter("part", 2 * len(tasks))
     interrupt.on_interrupt(
         lambda: (
-            f"stopped in {whole.place}; what is measured is kept in {command.out}, and the same command goes on."
+            f"stopped in {counter.position}; what is measured is kept in {command.out}, and the same command goes on."
         )
     )
     for measurement in (
@@ -149,8 +149,8 @@ def measure(command: Command, tasks: dict[str, Any], book: "Book") -> None:
         measure_default,
     ):  # the chosen settings of all tasks come first
         for name, task in tasks.items():
-            whole.next()
-            with Line(name, whole, is_logged=False):
+            counter.begin()
+            with Line(name, counter, is_logged=False):
                 measurement(command, name, task, book)
             print(name, line(name, task, book), flush=True)
 

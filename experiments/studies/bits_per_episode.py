@@ -60,7 +60,11 @@ class Others(Expert):
 
 @dataclass(frozen=True)
 class BitsPerEpisode(training_study.TrainingStudy):
-    """How many episodes does it take to learn one of M answers by heart, from demonstrations and from rewards? Fits the exponent of M."""
+    """How many episodes does it take to learn one of M answers by heart, from demonstrations and
+    from rewards?
+
+    Fits the exponent of M.
+    """
 
     seeds: Count = 20
     digits: tuple[Count, ...] = (1, 2, 3)  # of the answer
@@ -72,16 +76,18 @@ class BitsPerEpisode(training_study.TrainingStudy):
     problems: Count = 256
 
     claim: ClassVar[str] = (
-        "LoRA Without Regret (Thinking Machines, 2025): a demonstration tells all bits of an answer, an episode of policy gradient about "
-        "one at most. A replication (bledden) needed 2 demonstrations at each of 10, 100 and 500 answers, and 19, 129 and 599 episodes "
-        "of RL. Predicted: with a reward for the whole answer episodes grow as M, with one for each digit far slower, by cloning not at "
-        "all."
+        "LoRA Without Regret (Thinking Machines, 2025): a demonstration tells all bits of an "
+        "answer, an episode of policy gradient about one at most. A replication (bledden) needed "
+        "2 demonstrations at each of 10, 100 and 500 answers, and 19, 129 and 599 episodes of "
+        "RL. Predicted: with a reward for the whole answer episodes grow as M, with one for each "
+        "digit far slower, by cloning not at all."
     )
     headline: ClassVar[str] = "episodes"
     legend: ClassVar[dict[str, str]] = {
         "±": "half of Student's 95% interval over seeds",
         "M": "possible answers, base to the power of digits",
-        "episodes": f"until an evaluation finds a success of {TARGET}; a run that never gets there counts with its whole budget",
+        "episodes": f"until an evaluation finds a success of {TARGET}; a run that never gets "
+        "there counts with its whole budget",
         "bits an episode": "log2(M) / episodes",
         "learned": "runs that got there",
     }
@@ -206,7 +212,7 @@ def novices(task: Memorize, policy_config: Policy, seeds: int, updates: int) -> 
 
 
 def first(
-    rows: list[training_study.Rows],
+    rows: list[training_study.Entry],
 ) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"]]:
     """At which update an evaluation found TARGET, or else the last one; and whether one did."""
     rows = [row for row in rows if "eval_success" in row]
@@ -231,7 +237,10 @@ def exponent(records: list[Record]) -> Float[np.ndarray, " seeds"]:
 def require_learning(verdict: Verdict, records: list[Record], some: tuple[str, ...]) -> Verdict:
     """The verdict, which is open if too many runs of these arms did not get there."""
     ends = [r["learned"] for r in records if r["arm"] in some]
-    rule = f"{verdict.rule} Inconclusive if more than {MISSED:.0%} of the runs of an arm did not learn it."
+    rule = (
+        f"{verdict.rule} Inconclusive if more than {MISSED:.0%} of the runs of an arm did not "
+        "learn it."
+    )
     least = min(np.mean([r["learned"] for r in select(records, arm=arm)]) for arm in some)
     said = verdict.outcome if least >= 1 - MISSED else "inconclusive"
     evidence = (

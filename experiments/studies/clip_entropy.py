@@ -44,7 +44,10 @@ CLONE = 400  # updates of cloning; after 60 the favoured mode was chosen a tenth
 
 @dataclass(frozen=True)
 class ClipEntropy(training_study.TrainingStudy):
-    """What does the clip do to entropy, when rewards know nothing? Measures its change beside that without a clip."""
+    """What does the clip do to entropy, when rewards know nothing?
+
+    Measures its change beside that without a clip.
+    """
 
     seeds: Count = 20
     modes: OneToken = 16
@@ -56,13 +59,15 @@ class ClipEntropy(training_study.TrainingStudy):
     problems: Count = 256
 
     claim: ClassVar[str] = (
-        "Park et al. (2509.26114): clip-low raises entropy and clip-high lowers it; with both alike clip-high dominates, and entropy falls "
-        "even where rewards are random. Predicted: the same signs, beside a control without a clip, which loses entropy too."
+        "Park et al. (2509.26114): clip-low raises entropy and clip-high lowers it; with both "
+        "alike clip-high dominates, and entropy falls even where rewards are random. Predicted: "
+        "the same signs, beside a control without a clip, which loses entropy too."
     )
     headline: ClassVar[str] = "change"
     legend: ClassVar[dict[str, str]] = {
         "±": "half of Student's 95% interval over seeds",
-        "side": "where the ratio of probabilities is clipped: below 1 - level (low), above 1 + level (high), or both",
+        "side": "where the ratio of probabilities is clipped: below 1 - level (low), above 1 + "
+        "level (high), or both",
         "change": "of the entropy of a choice, in nats, from the clone to the end of training",
         "beside none": "change minus that of the same seeds without a clip",
         "clipped low, clipped high": "share of tokens whose gradient the clip cut off",

@@ -50,7 +50,10 @@ MARGIN = 0.05  # of success
 
 @dataclass(frozen=True)
 class Composition(training_study.TrainingStudy):
-    """Does RL make new skills out of old ones, where more demonstrations of the old ones do not? Tests on longer compositions."""
+    """Does RL make new skills out of old ones, where more demonstrations of the old ones do not?
+
+    Tests on longer compositions.
+    """
 
     arms: tuple[str, ...] = tuple(ARMS)
     depths: tuple[Count, ...] = (1, 2, 3, 4, 6)  # functions of a problem, at the evaluation
@@ -61,9 +64,10 @@ class Composition(training_study.TrainingStudy):
     learning_rate: Positive = 3e-4  # of all arms
 
     claim: ClassVar[str] = (
-        "Yuan et al. (2509.25123), From f(x) and g(x) to f(g(x)): RL on two functions brings compositions of more than two, which neither "
-        "RL on single ones does, nor cloning one's own successes on the same problems. Predicted at depth 4: RL on two above SFT with "
-        "both lines, that above cloning one's own successes, and RL on single functions last."
+        "Yuan et al. (2509.25123), From f(x) and g(x) to f(g(x)): RL on two functions brings "
+        "compositions of more than two, which neither RL on single ones does, nor cloning one's "
+        "own successes on the same problems. Predicted at depth 4: RL on two above SFT with both "
+        "lines, that above cloning one's own successes, and RL on single functions last."
     )
     headline: ClassVar[str] = "success"
     legend: ClassVar[dict[str, str]] = {

@@ -50,7 +50,10 @@ LABELS = {"cosine_bias": "cosine of mean"}
 
 @dataclass(frozen=True)
 class CreditBench(credit_study.CreditStudy):
-    """How near to the true advantage is each credit, and how good is its gradient? Scores all on policies of rising success."""
+    """How near to the true advantage is each credit, and how good is its gradient?
+
+    Scores all on policies of rising success.
+    """
 
     seeds: Count = 1  # policies, each with its own problems
     tasks: tuple[str, ...] = ("chain_pit", "key_door", "graph_nav")
@@ -61,8 +64,9 @@ class CreditBench(credit_study.CreditStudy):
     )  # success of the policies: of all clones on the way, the nearest
 
     claim: ClassVar[str] = (
-        "RLOO's expected gradient is the true one, a test of the bench; fine credit helps more where success is rare (our own question); "
-        "VinePPO's forks are worth their episodes (2410.01679 says so per update; we doubt it per environment step); comparing states "
+        "RLOO's expected gradient is the true one, a test of the bench; fine credit helps more "
+        "where success is rare (our own question); VinePPO's forks are worth their episodes "
+        "(2410.01679 says so per update; we doubt it per environment step); comparing states "
         "that recur beats comparing episodes where they do (GiGPO, 2505.10978)."
     )
     legend: ClassVar[dict[str, str]] = {
@@ -70,11 +74,14 @@ class CreditBench(credit_study.CreditStudy):
     } | {
         "credit": "RLOO is leave_one_out, GRPO group_relative, Dr. GRPO centred",
         "pearson": "correlation with the true advantage over tokens",
-        "key accuracy": f"{credit_study.LEGEND['key accuracy']}; imitation's, a constant, is what knowing nothing gives",
+        "key accuracy": f"{credit_study.LEGEND['key accuracy']}; imitation's, a constant, is "
+        "what knowing nothing gives",
         "leakage": "share of |credit| on tokens whose choice changes nothing",
-        "bias in state": "root mean square of E[credit | state, action] from the true advantage, over the truth's deviation, after the "
-        "best slope and without each state's mean; RLOO's is 0 in theory, what is shown for it is noise",
-        "cosine of mean": "of the expected gradient with the exact one, free of noise: 1 is no bias; above 1 or – where noise hides it",
+        "bias in state": "root mean square of E[credit | state, action] from the true "
+        "advantage, over the truth's deviation, after the best slope and without each state's "
+        "mean; RLOO's is 0 in theory, what is shown for it is noise",
+        "cosine of mean": "of the expected gradient with the exact one, free of noise: 1 is no "
+        "bias; above 1 or – where noise hides it",
         "snr env": "the SNR that RLOO's number of environment steps would buy",
     }
     fewest: ClassVar[int] = 1
@@ -97,7 +104,9 @@ class CreditBench(credit_study.CreditStudy):
         ]
 
     def records(self, cell: Record) -> list[Record]:
-        bed = self.bed(named(envs)[cell["task"]](), self.levels, cell["level"], cell["seed"])
+        bed = self.make_testbed(
+            named(envs)[cell["task"]](), self.levels, cell["level"], cell["seed"]
+        )
         facts = dict(
             success=credit_study.success(bed),
             expected_return=bed.expected_return,
@@ -272,8 +281,8 @@ def unbiased(found: dict[str, tuple[float, float]]) -> Verdict:
     off = [abs(x - 1) > errors * se for x, se in found.values()]
     said = "; ".join(f"{name} {x:.2f} ± {errors * se:.2f}" for name, (x, se) in found.items())
     rule = (
-        f"E g · g* / ‖g*‖² is within {MARGIN} of 1 in every cell, by its interval (an equivalence test; 95% for all cells together); "
-        "falsified if one excludes 1."
+        f"E g · g* / ‖g*‖² is within {MARGIN} of 1 in every cell, by its interval (an "
+        "equivalence test; 95% for all cells together); falsified if one excludes 1."
     )
     kind = "falsified" if any(off) else "supported" if all(near) else "inconclusive"
     return Verdict(
@@ -296,7 +305,10 @@ def everywhere(claim: str, what: str, found: dict[str, tuple[float, float]]) -> 
         f"{name} {x:+.2f} ± {errors * se:.2f} ({word[each[name]]})"
         for name, (x, se) in found.items()
     )
-    rule = f"{what} lies above 0 everywhere (supported) or below 0 everywhere (falsified), by its 95% interval."
+    rule = (
+        f"{what} lies above 0 everywhere (supported) or below 0 everywhere (falsified), by its "
+        "95% interval."
+    )
     return Verdict(claim, rule, kinds.pop() if len(kinds) == 1 else "inconclusive", said)
 
 

@@ -45,7 +45,10 @@ BEST = "expected_cosine"
 
 @dataclass(frozen=True)
 class CriticLambda(credit_study.CreditStudy):
-    """Which lambda of GAE is best, and what does it owe to errors of the critic? Scores GAE with right and wrong values."""
+    """Which lambda of GAE is best, and what does it owe to errors of the critic?
+
+    Scores GAE with right and wrong values.
+    """
 
     delays: tuple[Natural, ...] = (4, 16)
     lambdas: tuple[Weight, ...] = (0.0, 0.5, 0.8, 0.95, 1.0)
@@ -53,8 +56,9 @@ class CriticLambda(credit_study.CreditStudy):
     updates: Count = 30  # of PPO on 256 episodes each, at the longest delay; 0: none
 
     claim: ClassVar[str] = (
-        "GAE (1506.02438), VC-PPO (2503.01491): lambda trades the critic's errors for noise, and a critic that was not fitted beforehand "
-        "spoils long tasks where lambda is below 1. Predicted: with exact values the smallest lambda is best, with wrong ones a larger; "
+        "GAE (1506.02438), VC-PPO (2503.01491): lambda trades the critic's errors for noise, and "
+        "a critic that was not fitted beforehand spoils long tasks where lambda is below 1. "
+        "Predicted: with exact values the smallest lambda is best, with wrong ones a larger; "
         "fitting the value head first helps PPO at a long delay."
     )
     tiny: ClassVar[dict[str, Any]] = dict(
@@ -72,7 +76,7 @@ class CriticLambda(credit_study.CreditStudy):
 
     def records(self, cell: Record) -> list[Record]:
         task, seed = KeyDoor(delay=cell["delay"]), cell["seed"]
-        bed, found = self.bed(task, (self.level,), self.level, seed), []
+        bed, found = self.make_testbed(task, (self.level,), self.level, seed), []
         for name, values in sources(bed.capacity, seed).items():
             for lambda_ in self.lambdas:
                 row = swap(REINFORCE, credit=GAE(lambda_=lambda_, whiten=False), values=values)
@@ -137,7 +141,10 @@ class CriticLambda(credit_study.CreditStudy):
             after, before = (
                 sweep.by_seed(some, f"success, {k}", **at) for k in ("fitted", "not fitted")
             )
-            rule = f"PPO's success after {self.updates} updates at a delay of {delay}, value head fitted beforehand minus not"
+            rule = (
+                f"PPO's success after {self.updates} updates at a delay of {delay}, value head "
+                "fitted beforehand minus not"
+            )
             found.append(above_zero("Fitting the value head first helps PPO", rule, after - before))
         return found
 

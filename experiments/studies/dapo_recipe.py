@@ -48,7 +48,10 @@ NONE, ALL = "GRPO", "DAPO"
 
 @dataclass(frozen=True)
 class DapoRecipe(training_study.TrainingStudy):
-    """Which parts of DAPO's recipe help, and what is left of it at as many environment steps? Adds and leaves out each."""
+    """Which parts of DAPO's recipe help, and what is left of it at as many environment steps?
+
+    Adds and leaves out each.
+    """
 
     hard: Probability = 0.9  # noise of the demonstrations, from which clones succeed seldom
     easy: Probability = 0.4  # and more often
@@ -59,14 +62,17 @@ class DapoRecipe(training_study.TrainingStudy):
     learning_rate: Positive = 1e-3
 
     claim: ClassVar[str] = (
-        "DAPO (2503.14476, table 1, cumulative): each part adds 1 to 8 points to GRPO's 30, dynamic sampling most. Predicted: dynamic "
-        "sampling helps per update, the more, the fewer groups are informative; the environment steps it discards use up most of that."
+        "DAPO (2503.14476, table 1, cumulative): each part adds 1 to 8 points to GRPO's 30, "
+        "dynamic sampling most. Predicted: dynamic sampling helps per update, the more, the "
+        "fewer groups are informative; the environment steps it discards use up most of that."
     )
     legend: ClassVar[dict[str, str]] = training_study.LEGEND | {
         "arm": f"+: GRPO with a part; -: {ALL}, that is all parts, without it",
         "env steps": "of the RL, with those discarded",
-        "at as many steps": "success when as many environment steps were used as by the thriftiest arm in the end",
-        "informative": "share of the groups that were trained on whose attempts did not all fare alike",
+        "at as many steps": "success when as many environment steps were used as by the "
+        "thriftiest arm in the end",
+        "informative": "share of the groups that were trained on whose attempts did not all "
+        "fare alike",
     }
     tiny: ClassVar[dict[str, Any]] = dict(
         clone_updates=1, updates=1, looks=1, epochs=1, problems=64, seeds=2
@@ -115,7 +121,7 @@ class DapoRecipe(training_study.TrainingStudy):
         )[1]
         informative, found = 1 - np.mean([r["zero_variance_groups"] for r in rows[1:]], axis=0), []
         for r in rows[:: self.updates // self.looks]:
-            steps = np.subtract(r["env_steps"], start.spent["env_steps"])
+            steps = np.subtract(r["env_steps"], start.budget["env_steps"])
             columns = {"success": r["eval_success"], "env_steps": steps, "informative": informative}
             found += [{"update": r["step"]} | record for record in training_study.records(columns)]
         return found
@@ -180,9 +186,11 @@ class DapoRecipe(training_study.TrainingStudy):
             ),
             above_zero(
                 f"{SAMPLING} helps more where fewer groups are informative",
-                f"What {SAMPLING} adds to GRPO from the start, hard or easy, where fewer groups are informative, minus that from the other",
+                f"What {SAMPLING} adds to GRPO from the start, hard or easy, where fewer groups "
+                "are informative, minus that from the other",
                 more[few] - more[many],
-                f"Informative are {told[few]:.0%} of the groups from the {few} start, {told[many]:.0%} from the {many} one.",
+                f"Informative are {told[few]:.0%} of the groups from the {few} start, "
+                f"{told[many]:.0%} from the {many} one.",
             ),
         ]
 

@@ -44,7 +44,10 @@ FLAT = 1.0  # dB a doubling: no more is no trend
 
 @dataclass(frozen=True)
 class DelayedReward(credit_study.CreditStudy):
-    """Does the signal of a credit drown as the reward comes later? Scores credits, and learns with them, against the delay."""
+    """Does the signal of a credit drown as the reward comes later?
+
+    Scores credits, and learns with them, against the delay.
+    """
 
     delays: tuple[Count, ...] = (2, 6, 16)
     level: Inside = 0.5  # success of the policies
@@ -52,9 +55,10 @@ class DelayedReward(credit_study.CreditStudy):
     updates: Count = 30  # of learning, on 256 episodes each; 0: none
 
     claim: ClassVar[str] = (
-        "COCOA (2306.16803) and RUDDER (1806.07857): the gradient of REINFORCE-like estimators drowns in noise as rewards are delayed. "
-        "Predicted: the SNR that RLOO gives the decisive actions falls with every doubling of the delay, the true advantage's does not, "
-        "and what is learned follows."
+        "COCOA (2306.16803) and RUDDER (1806.07857): the gradient of REINFORCE-like estimators "
+        "drowns in noise as rewards are delayed. Predicted: the SNR that RLOO gives the decisive "
+        "actions falls with every doubling of the delay, the true advantage's does not, and what "
+        "is learned follows."
     )
     legend: ClassVar[dict[str, str]] = credit_study.LEGEND | {
         "key snr": "the snr of the gradient of the pick and the door alone",
@@ -74,7 +78,7 @@ class DelayedReward(credit_study.CreditStudy):
 
     def records(self, cell: Record) -> list[Record]:
         task, seed = KeyDoor(delay=cell["delay"]), cell["seed"]
-        bed = self.bed(task, (self.level,), self.level, seed)
+        bed = self.make_testbed(task, (self.level,), self.level, seed)
         rows, start, found = (
             estimators(bed.capacity),
             cloned_policies.measure_success(task, bed.policy_config, bed.params, seed),
@@ -137,7 +141,10 @@ class DelayedReward(credit_study.CreditStudy):
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         fall, flat = slope(records, RLOO), slope(records, ORACLE)
-        what = "in decibels of the SNR of the pick and the door per doubling of the delay, a least-squares slope for each seed"
+        what = (
+            "in decibels of the SNR of the pick and the door per doubling of the delay, a "
+            "least-squares slope for each seed"
+        )
         found = [
             above_zero(
                 "RLOO's signal drowns as the reward comes later",
@@ -158,7 +165,10 @@ class DelayedReward(credit_study.CreditStudy):
                 d: learned(records, ORACLE, d) - learned(records, RLOO, d)
                 for d in (min(self.delays), max(self.delays))
             }
-            what = "The oracle's success minus RLOO's after learning, at the longest delay minus that at the shortest"
+            what = (
+                "The oracle's success minus RLOO's after learning, at the longest delay minus "
+                "that at the shortest"
+            )
             found.append(
                 above_zero(
                     "Fine credit helps learning more, the later the reward",

@@ -136,7 +136,10 @@ class Teacher(Expert):
 
 @dataclass(frozen=True)
 class Forgetting(training_study.TrainingStudy):
-    """What does learning something new cost of what was known? Compares supervised and reinforcement learning at the same new skill."""
+    """What does learning something new cost of what was known?
+
+    Compares supervised and reinforcement learning at the same new skill.
+    """
 
     arms: tuple[str, ...] = tuple(ARMS)
     seeds: Count = 10
@@ -148,9 +151,11 @@ class Forgetting(training_study.TrainingStudy):
     updates: Count = 100
 
     claim: ClassVar[str] = (
-        "Shenfeld et al. (RL's Razor, 2509.04259): RL forgets less than supervised learning, because of all that is right it finds what is "
-        "near to the old policy; the divergence KL(old ‖ new) on the new task foretells the loss, whatever the method (R² = .96 in a toy, "
-        ".71 in language models), and demonstrations chosen to be near do as well as RL. Against it: RL Forgets! (2607.04364)."
+        "Shenfeld et al. (RL's Razor, 2509.04259): RL forgets less than supervised learning, "
+        "because of all that is right it finds what is near to the old policy; the divergence "
+        "KL(old ‖ new) on the new task foretells the loss, whatever the method (R² = .96 in a "
+        "toy, .71 in language models), and demonstrations chosen to be near do as well as RL. "
+        "Against it: RL Forgets! (2607.04364)."
     )
     headline: ClassVar[str] = "drop"
     legend: ClassVar[dict[str, str]] = {
@@ -219,7 +224,10 @@ class Forgetting(training_study.TrainingStudy):
         return {"forgetting": plot_results(records, self.matched)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
-        at = f"drop of success under the old rules, where success under the new one is {self.matched}"
+        at = (
+            "drop of success under the old rules, where success under the new one is "
+            f"{self.matched}"
+        )
         cases = [
             ("RL forgets less than supervised learning", "sft", "rloo"),
             ("So does supervised learning on what is near to the old policy", "sft", "oracle_sft"),
@@ -345,14 +353,18 @@ def judge_single_curve(records: list[Record]) -> Verdict:
     mean, low, high = map(float, t_interval(found))
     kind = "supported" if low > CURVE else "falsified" if high < NO_CURVE else "inconclusive"
     rule = (
-        f"R² of one parabola in KL(old ‖ new) under the new rule, for the drops of all arms and learning rates: the 95% t interval over "
-        f"seeds lies above {CURVE}; falsified if it lies below {NO_CURVE}."
+        "R² of one parabola in KL(old ‖ new) under the new rule, for the drops of all arms and "
+        f"learning rates: the 95% t interval over seeds lies above {CURVE}; falsified if it lies "
+        f"below {NO_CURVE}."
     )
     far = {arm: loss(records, arm, FAR, by="divergence") for arm in distinct(records, "arm")}
     words = ", ".join(
         f"{np.nanmean(x):.2f} by {arm}" for arm, x in far.items() if np.isfinite(x).any()
     )
-    evidence = f"{mean:.2f} [{low:.2f}, {high:.2f}] over {len(found)} seeds. At a divergence of {FAR} the drop is {words or 'not measured'}."
+    evidence = (
+        f"{mean:.2f} [{low:.2f}, {high:.2f}] over {len(found)} seeds. At a divergence of {FAR} "
+        f"the drop is {words or 'not measured'}."
+    )
     return Verdict(
         "The divergence on the new task foretells what is forgotten", rule, kind, evidence
     )

@@ -51,7 +51,10 @@ MARGIN = 0.05  # of success, within which outcomes are enough
 
 @dataclass(frozen=True)
 class GroupSize(training_study.TrainingStudy):
-    """Are large groups and outcomes enough, or does fine credit still win? Compares both at matched environment steps."""
+    """Are large groups and outcomes enough, or does fine credit still win?
+
+    Compares both at matched environment steps.
+    """
 
     tasks: tuple[str, ...] = tuple(TASKS)
     attempts: tuple[Several, ...] = (2, 4, 16, 64)  # at each problem
@@ -60,11 +63,13 @@ class GroupSize(training_study.TrainingStudy):
     learning_rate: Positive = 1e-3  # of all arms
 
     claim: ClassVar[str] = (
-        "CANOPY (2609.01245): credit by outcomes alone is enough, if groups are large and every step is on-policy. Predicted: at a fixed "
-        "number of episodes larger groups learn more; whether the best of them ties fine credit is open."
+        "CANOPY (2609.01245): credit by outcomes alone is enough, if groups are large and every "
+        "step is on-policy. Predicted: at a fixed number of episodes larger groups learn more; "
+        "whether the best of them ties fine credit is open."
     )
     legend: ClassVar[dict[str, str]] = training_study.LEGEND | {
-        "credit": "rloo: outcomes; gigpo: and equal states of the group; critic: GAE over turns; forks: 2 of every state, charged",
+        "credit": "rloo: outcomes; gigpo: and equal states of the group; critic: GAE over "
+        "turns; forks: 2 of every state, charged",
         "attempts": "at each problem, of 256 episodes a batch; forks: of 32",
         "env steps": "of the RL",
     }
@@ -102,7 +107,7 @@ class GroupSize(training_study.TrainingStudy):
         policies, rows = training_study.train_policies(
             start, task, self.policy_config, chosen, self.updates, self.problems
         )
-        steps = np.subtract(policies.spent["env_steps"], start.spent["env_steps"])
+        steps = np.subtract(policies.budget["env_steps"], start.budget["env_steps"])
         return training_study.records(
             {
                 "began": rows[0]["eval_success"],
@@ -137,7 +142,10 @@ class GroupSize(training_study.TrainingStudy):
                     sweep.by_seed(own, "success", credit=OUTCOME, attempts=f(self.attempts))
                     for f in (min, max)
                 )
-                what = f"RLOO's success with {max(self.attempts)} attempts at a problem minus that with {min(self.attempts)}"
+                what = (
+                    f"RLOO's success with {max(self.attempts)} attempts at a problem minus that "
+                    f"with {min(self.attempts)}"
+                )
                 judged.append(
                     above_zero(
                         f"On {task}, larger groups learn more from as many episodes",
@@ -178,7 +186,10 @@ def best(
 def enough(records: list[Record], task: str) -> Verdict:
     """Whether outcomes tie or beat fine credit."""
     (plain, ours), (fine, theirs) = best(records, (OUTCOME,)), best(records, FINE)
-    what = f"{MARGIN} of success plus that of RLOO minus that of fine credit ({', '.join(FINE)}), each at its best arm by the mean over seeds"
+    what = (
+        f"{MARGIN} of success plus that of RLOO minus that of fine credit ({', '.join(FINE)}), "
+        "each at its best arm by the mean over seeds"
+    )
     more = f"{plain} minus {fine}: {np.mean(ours - theirs):+.3f}."
     verdict = above_zero(
         f"On {task}, credit by outcomes alone is enough", what, MARGIN + ours - theirs, more

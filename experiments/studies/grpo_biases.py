@@ -52,7 +52,10 @@ INTERVAL = 1.96  # standard errors
 
 @dataclass(frozen=True)
 class GrpoBiases(study.Study):
-    """Which two biases has GRPO, by its group's deviation and by its episodes' lengths? Computes both."""
+    """Which two biases has GRPO, by its group's deviation and by its episodes' lengths?
+
+    Computes both.
+    """
 
     seeds: Count = (
         1  # no other number: the weights are exact, and --groups decides how exact the lengths are
@@ -68,9 +71,11 @@ class GrpoBiases(study.Study):
     groups: Several = 20_000  # of episodes, whose lengths are measured
 
     claim: ClassVar[str] = (
-        "Dr. GRPO (2503.20783): dividing by a group's deviation weighs problems by how hard they are, and averaging over each episode's "
-        "own tokens makes wrong answers longer. Predicted: c(.01) / c(.5) is 1 at 2 attempts and grows with them, and is 1 without the "
-        "deviation; waiting after an error is pushed up by sequence_mean, less and less by token_mean as groups grow, and not by constant."
+        "Dr. GRPO (2503.20783): dividing by a group's deviation weighs problems by how hard they "
+        "are, and averaging over each episode's own tokens makes wrong answers longer. "
+        "Predicted: c(.01) / c(.5) is 1 at 2 attempts and grows with them, and is 1 without the "
+        "deviation; waiting after an error is pushed up by sequence_mean, less and less by "
+        "token_mean as groups grow, and not by constant."
     )
     headline: ClassVar[str] = "value"
     legend: ClassVar[dict[str, str]] = {
@@ -226,7 +231,10 @@ def difficulty(records: list[Record]) -> Verdict:
     said = "; ".join(
         f"{g} attempts {x:.2f}" for g, x in zip(groups, ratio["group_relative"], strict=True)
     )
-    rule = f"c({low}) / c({high}) grows with the attempts to above 1 with the deviation, and is 1 without it; exact, else falsified."
+    rule = (
+        f"c({low}) / c({high}) grows with the attempts to above 1 with the deviation, and is 1 "
+        "without it; exact, else falsified."
+    )
     claim = (
         "Dividing by a group's deviation weighs hard problems more, the more the larger the group"
     )
@@ -249,8 +257,9 @@ def length(records: list[Record]) -> Verdict:
         f"{form} {numbers(pushes(records, form))}" for form in ("sequence_mean", "constant")
     )
     rule = (
-        "By intervals that are right together in 95% of cases (Bonferroni), the push of sequence_mean lies above 0 and that of constant "
-        "holds 0 at every number of attempts; falsified if the first lies below at one."
+        "By intervals that are right together in 95% of cases (Bonferroni), the push of "
+        "sequence_mean lies above 0 and that of constant holds 0 at every number of attempts; "
+        "falsified if the first lies below at one."
     )
     return Verdict(
         "Averaging over each episode's own tokens lengthens wrong ones, a constant does not",
@@ -278,7 +287,10 @@ def vanishing(records: list[Record]) -> Verdict:
         INTERVAL * float(np.hypot(first["error"], last["error"])),
     )
     kind = "supported" if gap > half else "falsified" if gap < -half else "inconclusive"
-    rule = f"The push of token_mean at {first['attempts']} attempts minus that at {last['attempts']} lies above 0, by its 95% interval."
+    rule = (
+        f"The push of token_mean at {first['attempts']} attempts minus that at "
+        f"{last['attempts']} lies above 0, by its 95% interval."
+    )
     return Verdict(
         "Averaging over a group's tokens has less of that bias, the larger the group",
         rule,

@@ -107,7 +107,7 @@ class ProcessReward(training_study.TrainingStudy):
             self.updates,
             self.problems,
         )
-        labels = np.subtract(policies.spent["expert_labels"], start.spent["expert_labels"])
+        labels = np.subtract(policies.budget["expert_labels"], start.budget["expert_labels"])
         success, accuracy, length = (
             rows[-1][f"eval_{name}"] for name in ("success", "per_turn_accuracy", "turns")
         )

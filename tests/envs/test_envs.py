@@ -22,7 +22,7 @@ from agentic_rl.envs.micro import NoisyVerifier
 from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.envs.sort_digits import SortDigits
 from agentic_rl.exact.state_graph import identify, is_random, outcomes
-from agentic_rl.rollout.rollout import UNLIMITED, room
+from agentic_rl.rollout.record import UNLIMITED, room
 from tests.toys import Walk
 
 # Knobs at which random success is seen within a few thousand episodes, and at which only key decisions change the return.

@@ -17,7 +17,7 @@ from agentic_rl.envs.chain_pit import ChainPit
 from agentic_rl.envs.graph_nav import GraphNav
 from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.envs.sort_digits import SortDigits
-from agentic_rl.exact import dynamic_programming
+from agentic_rl.exact import actions, dynamic_programming
 from agentic_rl.exact.state_graph import is_random
 from agentic_rl.policy import transformer
 from agentic_rl.rollout.actors import Random
@@ -323,7 +323,7 @@ def test_it_is_the_sum_over_all_places_of_visits_times_the_true_advantage_times_
 
 
 def alphabet(case):
-    return dynamic_programming.alphabet(*CASES[case][:2])
+    return actions.alphabet(*CASES[case][:2])
 
 
 @cache
@@ -494,7 +494,7 @@ def test_it_is_refused_for_several_tokens_in_the_context_of_the_history():
 def test_it_is_refused_where_there_are_too_many_actions_to_list():
     with pytest.raises(
         ConfigError,
-        match="^There are 131,071 actions of up to 16 tokens, 100,000 at most can be enumerated: .*forks.$",
+        match="^There are 131,071 actions of up to 16 tokens, and 100,000 at most can be enumerated: .*forks.$",
     ):
         Exact().check(Walk(action_length=16), MARKOV)
 

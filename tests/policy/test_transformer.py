@@ -11,6 +11,7 @@ import pytest
 from agentic_rl import tokens
 from agentic_rl.config import ConfigError
 from agentic_rl.policy import layout, transformer
+from agentic_rl.policy.attention import rotate
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.rollout import actors
 from agentic_rl.rollout.rollout import rollout
@@ -178,7 +179,7 @@ def test_attention_scores_depend_on_the_distance_between_positions_alone():
 
     def scores(shift):
         turned = [
-            transformer.rotate(x, jnp.array([0, 1, 2, 7, 30]) + shift, 10_000) for x in (q, k)
+            rotate(x, jnp.array([0, 1, 2, 7, 30]) + shift, 10_000) for x in (q, k)
         ]
         return jnp.einsum("blhk,bshk->bhls", *turned)
 

@@ -15,14 +15,14 @@ HERE = Path(__file__).parents[3]
 PROGRAM = """
 import hashlib, sys, threading, time
 from agentic_rl.progress import Progress
-from experiments import interrupt, progress
+from experiments.cli import interrupt, progress
 
 def compiler():
     "Holds the main thread as the compiler does: no Python handler runs before it ends."
     hashlib.pbkdf2_hmac("sha256", b"x", b"y", 10**9)
 
 def main(phase, total, saved, work):
-    should_stop = interrupt.stopper(lambda: "stopped; go on with: again")
+    should_stop = interrupt.stop_predicate(lambda: "stopped; go on with: again")
     with progress.Line("task", is_logged=False) as line:
         line(Progress(phase, 0, total, saved=saved))
         print("busy", flush=True)
@@ -37,7 +37,7 @@ def main(phase, total, saved, work):
 
 interrupt.PATIENCE = 1.0
 try:
-    with interrupt.heard():
+    with interrupt.handle_signals():
         code = main(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "saved", sys.argv[4])
     sys.exit(code)
 except KeyboardInterrupt:

@@ -10,14 +10,14 @@ import pytest
 
 from agentic_rl.progress import Pace, Progress, Reporter
 from experiments.cli import progress
+from experiments.cli.part_counter import OUTER_POSITION, PartCounter
 from experiments.cli.progress import Line, fields, fit
-from experiments.cli.whole import WITHIN, Whole
 
 FULL = Progress("training", 60, 200, 150.0, 1.234, 45678.0, 0.417, 40, False)
 
 
 def test_a_line_fits_and_keeps_success_and_phase():
-    parts = fields("running_sum(num_turns=16) 数字", FULL, 5.0, 1.0, Whole("row", 9, 3))
+    parts = fields("running_sum(num_turns=16) 数字", FULL, 5.0, 1.0, PartCounter("row", 9, 3))
     for width in range(20, 200):
         shown = fit(parts, width)
         assert progress.cell_len(shown) <= width
@@ -125,24 +125,24 @@ def test_a_phase_that_takes_long_ticks(terminal, monkeypatch):
 
 def test_where_a_command_is_and_how_long_all_of_it_takes(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("experiments.cli.whole.time.monotonic", lambda: now[0])
-    whole = Whole("row", 4)
-    whole.next()
+    monkeypatch.setattr("experiments.cli.part_counter.time.monotonic", lambda: now[0])
+    counter = PartCounter("row", 4)
+    counter.begin()
     now[0] = 10.0
-    assert whole.place == "row 1 of 4" and whole.seconds_left(10.0) == 10 + 20 * 3
+    assert counter.position == "row 1 of 4" and counter.seconds_left(10.0) == 10 + 20 * 3
     now[0] = 30.0
-    whole.next()
+    counter.begin()
     now[0] = 40.0
-    assert whole.seconds_left(5.0) == 5 + 30 * 2 and whole.seconds_left() == 20 + 30 * 2
+    assert counter.seconds_left(5.0) == 5 + 30 * 2 and counter.seconds_left() == 20 + 30 * 2
     now[0] = 80.0  # the second row takes longer than the first
-    assert whole.seconds_left() == 30 * 2
-    monkeypatch.setenv(WITHIN, "study 3 of 25")
-    assert whole.place == "study 3 of 25, row 2 of 4"
-    whole.end()
-    whole.next()
+    assert counter.seconds_left() == 30 * 2
+    monkeypatch.setenv(OUTER_POSITION, "study 3 of 25")
+    assert counter.position == "study 3 of 25, row 2 of 4"
+    counter.end()
+    counter.begin()
     now[0] = 80.5  # the third was there before
-    whole.next()
-    assert whole.took == [30.0, 50.0] and whole.seconds_left() == 40.0
+    counter.begin()
+    assert counter.durations == [30.0, 50.0] and counter.seconds_left() == 40.0
 
 
 def test_the_time_left_counts_the_evaluations_to_come(monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 import agentic_rl
 from agentic_rl.config import ConfigError
 from experiments import evaluate, programs, reproduce, train
-from experiments.cli import console, flags
+from experiments.cli import console, flags, shell
 from experiments.pages import bias_page
 from experiments.studies import half_life
 
@@ -128,7 +128,7 @@ def test_printed_commands_have_the_form_in_which_the_program_was_started(
     started_as, train_, study, monkeypatch
 ):
     monkeypatch.setattr(sys, "argv", [started_as])
-    assert console.command("train", "a") == train_ and console.command("half_life", "a") == study
+    assert shell.command("train", "a") == train_ and shell.command("half_life", "a") == study
 
 
 def test_usage_shows_the_form_in_which_the_program_was_started(monkeypatch, capsys):

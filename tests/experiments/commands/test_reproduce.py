@@ -37,7 +37,7 @@ def test_the_page_shows_verdicts_figures_and_where_they_come_from(
         "<strong>supported</strong>: Squares are positive." in page
         and 'alt="Squares numbers. (toy)"' in page
     )
-    assert "python -m experiments.toy --numbers 4 5" in page and "absent" not in page
+    assert "python -m experiments.studies.toy --numbers 4 5" in page and "absent" not in page
     assert set(re.findall(r'href="#(s\d+)"', page)) == set(re.findall(r'id="(s\d+)"', page))
     assert (
         page.index("of 1 claims 1 are supported")

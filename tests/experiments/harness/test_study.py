@@ -1,14 +1,14 @@
-"""A study keeps every cell that it measured, goes on where it was stopped, and never mixes what was measured differently."""
+"""A study keeps every cell it measured, resumes where it stopped, and never mixes settings."""
 
 import json
 
 import pytest
+from tests.experiments.toy_study import MEASURED, Toy
 
 from agentic_rl.config import ConfigError
 from agentic_rl.records.lock import Lock
 from experiments.harness import study
 from experiments.reports import report
-from tests.experiments.toy_study import MEASURED, Toy
 
 
 @pytest.fixture(autouse=True)
@@ -16,14 +16,15 @@ def nothing_measured_before():
     MEASURED.clear()
 
 
-def test_what_is_measured_is_kept_drawn_and_judged(study_folder, capsys):
+def test_records_are_kept_drawn_and_judged(study_folder, capsys):
     assert study.run(Toy(), ["--out", str(study_folder)]) == 0
     kept = report.read_csv(study_folder / "results.csv")
     assert [(r["number"], r["way"], r["square"]) for r in kept] == [
         (n, w, float(n * n)) for n in (1, 2, 3) for w in "ab"
     ]
     page = (study_folder / "table.md").read_text()
-    assert Toy.claim in page and "| supported |" in page and "`python -m experiments.toy`" in page
+    assert Toy.claim in page and "| supported |" in page
+    assert "`python -m experiments.studies.toy`" in page
     assert {p.name for p in study_folder.iterdir()} == {
         "results.csv",
         "made_by.json",
@@ -34,7 +35,7 @@ def test_what_is_measured_is_kept_drawn_and_judged(study_folder, capsys):
     assert "1/3 | number 1 | square 1 |" in capsys.readouterr().out
 
 
-def test_stopped_it_goes_on_behind_the_last_cell(study_folder):
+def test_a_stopped_study_goes_on_after_the_last_finished_cell(study_folder):
     with pytest.raises(KeyboardInterrupt):
         study.measure(Toy(stop_at=2), study_folder)
     assert MEASURED == [1]
@@ -46,7 +47,7 @@ def test_stopped_it_goes_on_behind_the_last_cell(study_folder):
     assert len(json.loads((study_folder / "made_by.json").read_text())["by"]) == 2
 
 
-def test_a_second_process_with_the_same_folder_is_refused_and_measures_nothing(study_folder):
+def test_a_second_process_with_the_same_folder_is_refused(study_folder):
     with Lock(study_folder), pytest.raises(ConfigError, match=f"already writes in {study_folder}"):
         study.run(Toy(), ["--out", str(study_folder)])
     assert MEASURED == [] and list(study_folder.iterdir()) == []
@@ -55,7 +56,7 @@ def test_a_second_process_with_the_same_folder_is_refused_and_measures_nothing(s
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", bytes(100), b'{"settings": 3, "by": []}', b'{"settings": {}}']
 )
-def test_a_damaged_file_on_how_it_was_measured_is_one_sentence(study_folder, content):
+def test_a_damaged_made_by_json_is_reported_and_left_alone(study_folder, content):
     study.run(Toy(), ["--out", str(study_folder)])
     (study_folder / "made_by.json").write_bytes(content)
     for arguments in (["--out", str(study_folder)], ["--out", str(study_folder), "--no-measure"]):
@@ -64,13 +65,13 @@ def test_a_damaged_file_on_how_it_was_measured_is_one_sentence(study_folder, con
     assert (study_folder / "made_by.json").read_bytes() == content
 
 
-def test_once_complete_nothing_is_measured_again(study_folder):
+def test_a_complete_study_measures_nothing_again(study_folder):
     for _ in range(2):
         study.run(Toy(), ["--out", str(study_folder)])
     assert MEASURED == [1, 2, 3]
 
 
-def test_other_flags_are_not_mixed_in(study_folder):
+def test_results_of_other_flags_are_not_mixed(study_folder):
     study.run(Toy(), ["--out", str(study_folder)])
     before = (study_folder / "results.csv").read_bytes()
     with pytest.raises(ConfigError, match="other numbers: name another --out, or remove it"):
@@ -78,29 +79,29 @@ def test_other_flags_are_not_mixed_in(study_folder):
     assert (study_folder / "results.csv").read_bytes() == before
 
 
-def test_drawing_without_results_says_what_to_do(study_folder):
+def test_no_measure_without_results_says_what_to_do(study_folder):
     with pytest.raises(ConfigError, match="leave out --no-measure"):
         study.run(Toy(), ["--out", str(study_folder), "--no-measure"])
 
 
-def test_quick_is_tiny_and_kept_apart(study_folder, monkeypatch):
+def test_quick_is_tiny_and_has_its_own_folder(study_folder, monkeypatch):
     monkeypatch.chdir(study_folder.parent)
     study.run(Toy(), ["--quick"])
     assert MEASURED == [7] and (study_folder.parent / "runs" / "toy_quick" / "results.csv").exists()
 
 
-def test_quick_leaves_other_flags_and_is_stated(study_folder):
+def test_quick_keeps_flags_that_are_given_and_is_part_of_the_command(study_folder):
     study.run(Toy(), ["--quick", "--numbers", "8", "9", "--out", str(study_folder)])
     assert (
         MEASURED == [8, 9]
-        and "`python -m experiments.toy --quick --numbers 8 9`"
+        and "`python -m experiments.studies.toy --quick --numbers 8 9`"
         in (study_folder / "table.md").read_text()
     )
     with pytest.raises(ConfigError, match="other quick"):
         study.run(Toy(), ["--numbers", "8", "9", "--out", str(study_folder)])
 
 
-def test_without_a_rule_it_says_so(study_folder, monkeypatch, capsys):
+def test_a_study_without_verdicts_says_so(study_folder, monkeypatch, capsys):
     monkeypatch.setattr(Toy, "verdicts", lambda self, records: [])
     assert study.run(Toy(), ["--out", str(study_folder)]) == 0
     assert (
@@ -109,7 +110,7 @@ def test_without_a_rule_it_says_so(study_folder, monkeypatch, capsys):
     )
 
 
-def test_flags_may_come_but_not_go(study_folder):
+def test_flags_may_be_added_to_a_study_but_not_removed(study_folder):
     study.run(Toy(), ["--out", str(study_folder)])
     made = json.loads((study_folder / "made_by.json").read_text())
     del made["settings"]["stop_at"]
@@ -121,15 +122,15 @@ def test_flags_may_come_but_not_go(study_folder):
         study.run(Toy(), ["--out", str(study_folder), "--no-measure"])
 
 
-def test_the_command_that_made_it_is_stated_with_its_flags(study_folder):
+def test_the_page_states_the_command_with_its_flags(study_folder):
     study.run(Toy(), ["--out", str(study_folder), "--numbers", "4", "5", "--seeds", "3"])
     assert (
-        "`python -m experiments.toy --seeds 3 --numbers 4 5`"
+        "`python -m experiments.studies.toy --seeds 3 --numbers 4 5`"
         in (study_folder / "table.md").read_text()
     )
 
 
-def test_drawing_again_takes_the_flags_that_were_measured_with(study_folder, capsys):
+def test_no_measure_takes_the_flags_of_the_results(study_folder, capsys):
     study.run(Toy(), ["--out", str(study_folder), "--numbers", "4", "5"])
     capsys.readouterr()
     assert study.run(Toy(), ["--out", str(study_folder), "--no-measure", "--numbers", "1"]) == 0
@@ -140,7 +141,7 @@ def test_drawing_again_takes_the_flags_that_were_measured_with(study_folder, cap
     )
 
 
-def test_drawing_what_is_not_finished_says_how_to_finish(study_folder):
+def test_no_measure_of_an_unfinished_study_says_how_to_finish(study_folder):
     with pytest.raises(KeyboardInterrupt):
         study.measure(Toy(stop_at=3), study_folder)
     with pytest.raises(

@@ -229,16 +229,16 @@ def test_a_policy_that_is_not_near_its_level_is_refused():
 @pytest.mark.slow
 def test_clones_succeed_as_often_as_asked_and_a_critic_leaves_what_they_do():
     task = KeyDoor(delay=1)
-    found = cloned_policies.clones(task, credit_study.SIZE, (0.3, 0.8), 0, 2)
+    found = cloned_policies.clones(task, credit_study.POLICY_CONFIG, (0.3, 0.8), 0, 2)
     for level, params in found.items():
         bed = testbed.make(
             task,
-            credit_study.SIZE,
-            cloned_policies.with_critic(task, credit_study.SIZE, params, 0, 2),
+            credit_study.POLICY_CONFIG,
+            cloned_policies.with_critic(task, credit_study.POLICY_CONFIG, params, 0, 2),
             (16, 2, 8),
             cloned_policies.bank(0),
         )
         assert credit_study.success(bed) == pytest.approx(level, abs=0.12)
     assert cloned_policies.measure_success(
-        task, credit_study.SIZE, found[0.8], 0
-    ) > cloned_policies.measure_success(task, credit_study.SIZE, found[0.3], 0)
+        task, credit_study.POLICY_CONFIG, found[0.8], 0
+    ) > cloned_policies.measure_success(task, credit_study.POLICY_CONFIG, found[0.3], 0)

@@ -108,7 +108,7 @@ def test_every_arm_takes_as_many_environment_steps(task):
             algorithm_for(credit, 1 if credit == VINE else 4),
             1,
         )[0]
-        assert np.subtract(after.spent["env_steps"], start.spent["env_steps"]) == 256 * TURNS
+        assert np.subtract(after.budget["env_steps"], start.budget["env_steps"]) == 256 * TURNS
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from experiments.cli import console
+from experiments.cli.tables import print_table
 
 RECORDS = [
     {"run": f"a-run-with-a-long-name-{i}", "task": "running_sum(num_turns=16)"}
@@ -21,7 +21,7 @@ def test_a_table_fits_its_terminal_without_cutting_a_cell(columns, term, monkeyp
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", term)
-    console.show(RECORDS, "a title")
+    print_table(RECORDS, "a title")
     out = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
     assert all(len(line) <= columns for line in out.splitlines()) and out.startswith("a title\n")
     assert all(str(value) in out for record in RECORDS for value in record.values())
@@ -32,7 +32,7 @@ def test_a_table_fits_its_terminal_without_cutting_a_cell(columns, term, monkeyp
 
 def test_without_a_terminal_no_line_is_broken(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "60")
-    console.show(RECORDS, "a title")
+    print_table(RECORDS, "a title")
     lines = capsys.readouterr().out.splitlines()
     assert all(
         any(all(str(value) in line for value in record.values()) for line in lines)
@@ -44,11 +44,11 @@ def test_without_a_terminal_no_line_is_broken(monkeypatch, capsys):
 def test_a_title_is_not_broken_where_its_table_is_narrow(is_terminal, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
     monkeypatch.setenv("COLUMNS", "30")
-    console.show([{"a": 1}], "a title that is far longer than the table below it")
+    print_table([{"a": 1}], "a title that is far longer than the table below it")
     assert "a title that is far longer than the table below it" in capsys.readouterr().out
 
 
 def test_words_in_brackets_are_no_markup(capsys):
-    console.show([{"run [red]": "pairs[train].jsonl", "x": "[/b]"}], "a title")
+    print_table([{"run [red]": "pairs[train].jsonl", "x": "[/b]"}], "a title")
     out = capsys.readouterr().out
     assert all(words in out for words in ("run [red]", "pairs[train].jsonl", "[/b]"))
