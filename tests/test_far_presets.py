@@ -1,7 +1,8 @@
-"""The presets' losses, gradients, penalties and advantages against float64 ports of the published formulas.
+"""Losses, gradients, penalties and advantages of presets against ports of published formulas.
 
-Each port is written from what the paper or framework states, not from our code. It is compared near the policy that acted, and far
-from it, where clamps decide: log-ratios of up to ±5, and beyond ±20, and gaps to the reference of up to ±12.
+Each port is written in float64 from what the paper or framework states, not from our code. It is
+compared near the policy that acted, and far from it, where clamps decide: with log-ratios of up to
+±5 and beyond ±20, and with gaps to the reference of up to ±12.
 """
 
 from functools import cache
@@ -26,7 +27,7 @@ REACH = {"near": 0.3, "far": 5.0, "beyond": 28.0}  # of log-ratios
 
 
 def clipped(low, high, bound=np.inf, clamp=np.inf):
-    """PPO's clip; `bound` is the dual clip's, `clamp` that of log-ratios to ±clamp."""
+    """Returns PPO's loss; `bound` is the dual clip's, and log-ratios are clamped to ±`clamp`."""
 
     def loss(x, held, old, credit, mask):
         ratio = np.exp(np.clip(x - old, -clamp, clamp))
@@ -45,13 +46,13 @@ def total(log_ratio, mask):
 
 
 def gspo(x, held, old, credit, mask):
-    """TRL: the ratio of a sequence is the geometric mean of its tokens'."""
+    """TRL's loss, in which the ratio of a sequence is the geometric mean of its tokens'."""
     ratio = np.exp(total(x - old, mask) / mask.sum((1, 2), keepdims=True))
     return -np.minimum(ratio * credit, np.clip(ratio, 1 - 3e-4, 1 + 4e-4) * credit)
 
 
 def gspo_token(x, held, old, credit, mask):
-    """verl: that value with the slope of each token, clamped from above at 10."""
+    """verl's loss, which has that value with the slope of each token, clamped from above at 10."""
     ratio = np.exp(
         np.minimum(x - held + total(held - old, mask) / mask.sum((1, 2), keepdims=True), 10.0)
     )
@@ -59,13 +60,16 @@ def gspo_token(x, held, old, credit, mask):
 
 
 def rloo(x, held, old, credit, mask):
-    """TRL: the ratio of a sequence is the product of its tokens', here until float32 overflows."""
+    """TRL's loss, in which the ratio of a sequence is the product of its tokens'.
+
+    Here the product is held below what overflows in float32.
+    """
     ratio = np.exp(np.minimum(total(x - old, mask), LARGEST))
     return -np.minimum(ratio * credit, np.clip(ratio, 0.8, 1.2) * credit)
 
 
 def cispo(least, most):
-    """The clipped ratio as a constant weight."""
+    """Returns the loss with the clipped ratio as a constant weight."""
 
     def loss(x, held, old, credit, mask):
         return -np.clip(np.exp(held - old), least, most) * credit * x
@@ -131,7 +135,7 @@ def weights(mask, over):
 
 
 def port(name, log_prob, old, reference, credit, mask):
-    """The loss, how large its terms are, and its gradient, by differences of each token's terms."""
+    """Returns the loss, how large its terms are, and its gradient by finite differences."""
     policy, (coefficient, estimate), over = PORTS[name]
     held, old, reference, credit = (x.astype(float) for x in (log_prob, old, reference, credit))
     weight = weights(mask, over)
@@ -151,7 +155,7 @@ def port(name, log_prob, old, reference, credit, mask):
 
 
 def batch(reach, seed):
-    """Log-probabilities now, when acting and of the reference, a credit for each episode, and ragged turns."""
+    """Returns log-probabilities now, when acting and of the reference, credit, and a mask."""
     random = np.random.default_rng(seed)
     log_prob, mask = (
         -30 * random.random((B, T, A)),
@@ -159,13 +163,13 @@ def batch(reach, seed):
     )
     gap = random.uniform(-12, 12, log_prob.shape)
     credit = np.broadcast_to(random.normal(size=(B, 1, 1)), log_prob.shape)
-    made = (
+    arrays = (
         log_prob,
         log_prob - random.uniform(-reach, reach, log_prob.shape),
         log_prob + gap,
         credit,
     )
-    return *(x.astype(np.float32) for x in made), mask
+    return *(x.astype(np.float32) for x in arrays), mask
 
 
 @cache
@@ -191,11 +195,11 @@ def test_every_preset_has_a_port():
 @pytest.mark.parametrize("name", PORTS)
 def test_the_loss_and_gradient_of_a_preset_are_those_of_its_port(name):
     for reach, seed in (("near", 0), ("far", 1), ("beyond", 29)):
-        made = batch(REACH[reach], seed)
-        loss, slope = program()(PRESETS[name], *made)
-        expected, size, expected_slope = port(name, *made)
+        arrays = batch(REACH[reach], seed)
+        loss, slope = program()(PRESETS[name], *arrays)
+        expected, size, expected_slope = port(name, *arrays)
         close(loss, expected, rtol=0, atol=2e-5 * size, err_msg=reach)
-        close(slope, np.where(made[-1], expected_slope, 0.0), rtol=2e-4, atol=1e-8, err_msg=reach)
+        close(slope, np.where(arrays[-1], expected_slope, 0.0), rtol=2e-4, atol=1e-8, err_msg=reach)
 
 
 def test_the_far_batch_is_beyond_every_clamp():
@@ -213,7 +217,7 @@ def test_the_far_batch_is_beyond_every_clamp():
 
 
 def test_verl_s_low_variance_estimator_is_flat_at_10():
-    """As in verl for log π_ref − log π = 3: value 10 and slope 0, where the estimator itself has 16.09 and -19.09."""
+    """At log π_ref − log π = 3 verl has value 10 and slope 0; plain k3 has 16.09 and -19.09."""
     kl = PRESETS["grpo-verl"].kl
     value, slope = jax.value_and_grad(lambda x: kl(x, jnp.float32(-1.0)) / kl.coefficient)(
         jnp.float32(-4.0)
@@ -245,15 +249,15 @@ def test_no_gradient_is_nan_where_a_ratio_would_overflow(away):
 @pytest.mark.parametrize(
     "name, coefficient, clamp", [("reinforce++", 0.01, 10.0), ("rloo-trl", 0.05, np.inf)]
 )
-def test_the_kl_in_the_reward_is_k1_clamped_where_openrlhf_does(name, coefficient, clamp):
+def test_the_kl_in_the_reward_is_k1_clamped_as_in_openrlhf(name, coefficient, clamp):
     log_prob, gap = (
         np.full((1, 1, 1, 4), -13.0, np.float32),
         np.array([-12.0, -3.0, 0.5, 12.0], np.float32),
     )
-    made = jax.tree.map(
+    arrays = jax.tree.map(
         jnp.asarray, blank(1, 1, 1, 4, log_prob=log_prob, reference_log_prob=log_prob + gap)
     )
-    close(PRESETS[name].reward(made).penalty.ravel(), coefficient * np.clip(-gap, -clamp, clamp))
+    close(PRESETS[name].reward(arrays).penalty.ravel(), coefficient * np.clip(-gap, -clamp, clamp))
 
 
 def whitened(x, mask):
@@ -278,7 +282,10 @@ ADVANTAGES = {  # of returns [N, G] and lengths [N, G]
 
 
 def rewarded(scale):
-    """Episodes of one turn of 1 to 4 tokens, whose returns spread by `scale` in their groups, beside a group of equal ones."""
+    """Returns episodes of one turn of 1 to 4 tokens; their returns spread by `scale` in a group.
+
+    In the last group all returns are equal.
+    """
     random, mask = (
         np.random.default_rng(0),
         np.arange(4) < np.random.default_rng(1).integers(1, 5, (3, 4, 1, 1)),
@@ -290,19 +297,19 @@ def rewarded(scale):
 
 @pytest.mark.parametrize("scale", [1.0, 1e-4])
 @pytest.mark.parametrize("name", [*ADVANTAGES, "reinforce++-baseline"])
-def test_the_advantages_of_presets_that_compare_attempts_are_those_of_their_ports(name, scale):
-    made = rewarded(scale)
-    nothing = jnp.zeros(made.mask.shape)
-    found = np.asarray(
+def test_advantages_of_presets_that_compare_attempts_are_those_of_ports(name, scale):
+    arrays = rewarded(scale)
+    nothing = jnp.zeros(arrays.mask.shape)
+    result = np.asarray(
         PRESETS[name].credit(
-            jax.tree.map(jnp.asarray, made), Value(nothing, nothing, jnp.float32(1))
+            jax.tree.map(jnp.asarray, arrays), Value(nothing, nothing, jnp.float32(1))
         )
     )
-    returns, lengths = made.reward.sum(-1, dtype=float), made.mask.sum((2, 3))
+    returns, lengths = arrays.reward.sum(-1, dtype=float), arrays.mask.sum((2, 3))
     expected = (
         ADVANTAGES.get(name, ADVANTAGES["dr-grpo-verl"])(returns, lengths)[..., None, None]
-        * made.mask
+        * arrays.mask
     )
-    expected = whitened(expected, made.mask) if name not in ADVANTAGES else expected
-    found = np.where(made.mask, found[..., None] if found.ndim == 3 else found, 0.0)
-    close(found, expected, rtol=5e-3, atol=1e-4 * scale)
+    expected = whitened(expected, arrays.mask) if name not in ADVANTAGES else expected
+    result = np.where(arrays.mask, result[..., None] if result.ndim == 3 else result, 0.0)
+    close(result, expected, rtol=5e-3, atol=1e-4 * scale)

@@ -1,4 +1,4 @@
-"""What is reported of episodes, each against its definition in plain Python."""
+"""The metrics of episodes against their definitions in plain Python."""
 
 import jax
 import jax.numpy as jnp
@@ -9,49 +9,53 @@ from agentic_rl.metrics import episode_metrics
 from tests.batches import episodes, trajectory
 
 
-def by_hand(made):
-    """Every metric, episode by episode."""
-    returns, turns, lengths, right, at_risk = np.zeros(made.success.shape), {}, {}, 0, 0
-    for i, places in episodes(made):
+def by_hand(batch):
+    """Returns every metric, computed episode by episode."""
+    returns, turns, lengths, right, at_risk = np.zeros(batch.success.shape), {}, {}, 0, 0
+    for i, places in episodes(batch):
         returns[i], turns[i], lengths[i] = (
-            made.reward[i].sum(),
+            batch.reward[i].sum(),
             len({t for t, _ in places}),
             len(places),
         )
         for t in sorted({t for t, _ in places}):
             own, expert = (
                 [(a, x[i][t, a]) for a in np.flatnonzero(m[i][t])]
-                for x, m in ((made.action, made.mask), (made.label, made.label_mask))
+                for x, m in ((batch.action, batch.mask), (batch.label, batch.label_mask))
             )
             at_risk, right = (
-                at_risk + made.is_key[i][t],
-                right + (made.is_key[i][t] and own == expert),
+                at_risk + batch.is_key[i][t],
+                right + (batch.is_key[i][t] and own == expert),
             )
-            if made.is_key[i][t] and own != expert:
+            if batch.is_key[i][t] and own != expert:
                 break
-    won = [n for i, n in lengths.items() if made.success[i]]
-    lost = [n for i, n in lengths.items() if not made.success[i]]
+    won = [n for i, n in lengths.items() if batch.success[i]]
+    lost = [n for i, n in lengths.items() if not batch.success[i]]
     return {
-        "success": made.success.mean(), "return": returns.mean(), "turns": np.mean(list(turns.values())),
-        "per_turn_accuracy": right / at_risk, "zero_variance_groups": np.mean([np.ptp(group) == 0 for group in returns]),
-        "length_right": np.mean(won), "length_wrong": np.mean(lost),
-    }  # fmt: skip
+        "success": batch.success.mean(),
+        "return": returns.mean(),
+        "turns": np.mean(list(turns.values())),
+        "per_turn_accuracy": right / at_risk,
+        "zero_variance_groups": np.mean([np.ptp(group) == 0 for group in returns]),
+        "length_right": np.mean(won),
+        "length_wrong": np.mean(lost),
+    }
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_metrics_of_episodes_are_what_their_names_say(seed):
-    made = trajectory(seed)
-    made.label[:] = np.where(
-        np.random.default_rng(seed).random(made.label.shape) < 0.7, made.action, made.label
+    batch = trajectory(seed)
+    batch.label[:] = np.where(
+        np.random.default_rng(seed).random(batch.label.shape) < 0.7, batch.action, batch.label
     )
-    made.label_mask[:] = made.mask
-    made.reward[1] = 0.25 * (
-        np.arange(made.reward.shape[-1]) == 0
+    batch.label_mask[:] = batch.mask
+    batch.reward[1] = 0.25 * (
+        np.arange(batch.reward.shape[-1]) == 0
     )  # a group in which all fare alike
-    found, expected = episode_metrics(jax.tree.map(jnp.asarray, made)), by_hand(made)
-    assert found.keys() == expected.keys()
+    result, expected = episode_metrics(jax.tree.map(jnp.asarray, batch)), by_hand(batch)
+    assert result.keys() == expected.keys()
     for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(result[name], expected[name], rtol=1e-5, err_msg=name)
     assert 0 < expected["per_turn_accuracy"] < 1 and expected[
         "zero_variance_groups"
     ] == pytest.approx(1 / 3)

@@ -1,4 +1,4 @@
-"""Named algorithms: each trains, none is another under a second name, what is said of them holds, and the page on them is current."""
+"""Presets train, no two are the same, what is said of them holds, and the page is current."""
 
 import doctest
 import itertools
@@ -25,74 +25,81 @@ from tests.batches import close, free, trajectory
 from tests.config.test_fields import SIZE, adversarial, differ, weights_after_update
 from tests.toys import babbler
 
-ROWS = algorithms.by_name()
+PLAIN = algorithms.by_name()
 RESULTS = Path(__file__).parents[1] / "results" / "algorithms" / "results.csv"
 PAGE = Path(__file__).parents[1] / "docs" / "algorithms.md"
-FAST = {
-    "rloo-trl",
-    "ragen-bi-level",
-}  # between them: a reference, a critic, an entropy bonus, a selection, a ratio of episodes
+# Together they have a reference, a critic, an entropy bonus, a selection and a ratio of episodes.
+FAST = {"rloo-trl", "ragen-bi-level"}
 APART = [
-    ("grpo-trl", "grpo-verl"), ("grpo-deepseek", "grpo-tunix"), ("cispo-trl", "cispo-verl"),
-    ("rloo-trl", "rloo-verl"), ("gigpo-paper", "gigpo-code"), ("reinforce++", "reinforce++-baseline"), ("ppo-2017", "ppo-verl"),
+    ("grpo-trl", "grpo-verl"),
+    ("grpo-deepseek", "grpo-tunix"),
+    ("cispo-trl", "cispo-verl"),
+    ("rloo-trl", "rloo-verl"),
+    ("gigpo-paper", "gigpo-code"),
+    ("reinforce++", "reinforce++-baseline"),
+    ("ppo-2017", "ppo-verl"),
     ("vc-ppo", "vapo"),
-]  # fmt: skip
+]
 
 
-def test_presets_are_neither_rows_nor_one_another():
-    assert not PRESETS.keys() & ROWS.keys()
+def test_presets_are_neither_plain_algorithms_nor_one_another():
+    assert not PRESETS.keys() & PLAIN.keys()
     assert len(set(PRESETS.values())) == len(PRESETS)
 
 
-def test_a_preset_has_the_sizes_of_a_row():
+def test_a_preset_has_the_sizes_of_a_plain_algorithm():
     def sizes(algorithm):
         return tuple(getattr(algorithm, name) for name in sorted(algorithms_page.SIZES))
 
-    assert {sizes(preset) for preset in PRESETS.values()} <= {sizes(row) for row in ROWS.values()}
-
-
-def test_the_presets_that_are_said_to_be_a_row_are_that_row_and_no_others_are_one():
-    said = {name: re.findall(r"It is row (\w+)", preset.about) for name, preset in TABLE.items()}
-    rows = {row: name for name, row in ROWS.items()}
-    assert said == {
-        name: [rows[preset]] if preset in rows else [] for name, preset in PRESETS.items()
+    assert {sizes(preset) for preset in PRESETS.values()} <= {
+        sizes(plain) for plain in PLAIN.values()
     }
 
 
+def test_presets_that_are_called_a_plain_algorithm_are_that_algorithm():
+    names = {algorithm: name for name, algorithm in PLAIN.items()}
+    for preset, (algorithm, about) in TABLE.items():
+        said = re.findall(r"It is the algorithm (\w+)", about)
+        assert said == ([names[algorithm]] if algorithm in names else []), preset
+
+
 def harsh():
-    """Episodes of which the first problem's earn hardly anything, and how far the policy has moved since: up to tenfold."""
-    made = free(trajectory(2))
+    """Returns episodes and how far the policy has moved since, which is up to tenfold.
+
+    The episodes at the first problem earn hardly anything.
+    """
+    batch = free(trajectory(2))
     scale = np.float32([1e-3, 1.0, 1.0])[:, None, None]
-    return jax.tree.map(jnp.asarray, made._replace(reward=made.reward * scale)), jax.random.normal(
-        jax.random.key(0), made.mask.shape
-    )
+    return jax.tree.map(
+        jnp.asarray, batch._replace(reward=batch.reward * scale)
+    ), jax.random.normal(jax.random.key(0), batch.mask.shape)
 
 
-def before(made):
-    """Some values."""
-    return jax.random.normal(jax.random.key(1), made.mask.shape)
+def before(batch):
+    """Returns random values."""
+    return jax.random.normal(jax.random.key(1), batch.mask.shape)
 
 
-def credited(algorithm, made):
-    """The credit of each token, 0 where it is not trained on, what is trained on, and the values."""
-    made, kept = algorithm.reward(made), algorithm.selection(made)
+def credited(algorithm, batch):
+    """Returns the credit of each token (0 if not trained on), the trained mask and the values."""
+    batch, kept = algorithm.reward(batch), algorithm.selection(batch)
     value = from_state_values(
-        before(made), token_rewards(made), made.mask, getattr(algorithm.values, "discount", 1.0)
+        before(batch), token_rewards(batch), batch.mask, getattr(algorithm.values, "discount", 1.0)
     )
-    mask = made.mask & kept[..., None, None]
-    credit = algorithm.credit(made._replace(mask=mask), value)
+    mask = batch.mask & kept[..., None, None]
+    credit = algorithm.credit(batch._replace(mask=mask), value)
     return jnp.where(mask, credit[..., None] if credit.ndim == 3 else credit, 0.0), mask, value
 
 
 @cache
 def lesson(preset):
-    """All that a preset would have a network learn from the harsh batch: the loss's slope, and targets of the values."""
+    """Returns what a preset teaches from the harsh batch: the loss's slope and value targets."""
     algorithm = PRESETS[preset]
-    made, drift = harsh()
-    credit, mask, value = credited(algorithm, made)
+    batch, drift = harsh()
+    credit, mask, value = credited(algorithm, batch)
     flat = [
         x.reshape((-1, *x.shape[2:]))
-        for x in (made.log_prob, credit, mask, made.reference_log_prob)
+        for x in (batch.log_prob, credit, mask, batch.reference_log_prob)
     ]
 
     def loss(log_prob):
@@ -120,11 +127,11 @@ def test_no_two_presets_learn_the_same_from_a_harsh_batch():
 
 
 def test_the_two_forms_of_gspo_have_one_gradient_but_for_eps():
-    made, drift = harsh()
+    batch, drift = harsh()
     one, other = PRESETS["gspo-trl"], PRESETS["gspo-verl"]
-    credit, mask, _ = credited(one, made)
+    credit, mask, _ = credited(one, batch)
     old, credit, mask, drift = (
-        x.reshape((-1, *x.shape[2:])) for x in (made.log_prob, credit, mask, drift / 1000)
+        x.reshape((-1, *x.shape[2:])) for x in (batch.log_prob, credit, mask, drift / 1000)
     )
     slopes = [
         jax.grad(lambda x: jnp.where(mask, a.surrogate(x, old, credit, mask), 0.0).sum())(
@@ -136,25 +143,25 @@ def test_the_two_forms_of_gspo_have_one_gradient_but_for_eps():
     assert 0 < (slopes[0] != 0).sum() < mask.sum()
 
 
-def test_remax_credits_with_what_a_token_s_episode_earns_from_it_on_minus_the_baseline():
-    made, _ = harsh()
-    credit, mask, _ = credited(PRESETS["remax"], made)
-    close(credit, np.where(mask, token_to_go(made) - before(made), 0.0))
+def test_remax_credits_with_the_reward_to_go_minus_the_baseline():
+    batch, _ = harsh()
+    credit, mask, _ = credited(PRESETS["remax"], batch)
+    close(credit, np.where(mask, token_to_go(batch) - before(batch), 0.0))
 
 
 def test_behind_the_second_longest_episode_the_optimal_token_baseline_is_0():
-    made, _ = harsh()
-    credit, mask, _ = credited(PRESETS["otb"], made)
-    baseline = np.where(mask, token_to_go(made) - credit, 0.0)
+    batch, _ = harsh()
+    credit, mask, _ = credited(PRESETS["otb"], batch)
+    baseline = np.where(mask, token_to_go(batch) - credit, 0.0)
     number = np.cumsum(mask.reshape(*mask.shape[:2], -1), -1).reshape(mask.shape)
     behind = mask & (number > np.sort(mask.sum((2, 3)))[:, -2, None, None, None])
     assert behind.any() and not baseline[behind].any() and (baseline[mask & ~behind] != 0).all()
 
 
 def test_in_episodes_of_up_to_20_tokens_vapo_s_lambda_is_0():
-    made, _ = harsh()
+    batch, _ = harsh()
     credit, mask, value = credited(
-        replace(PRESETS["vapo"], credit=replace(PRESETS["vapo"].credit, whiten=False)), made
+        replace(PRESETS["vapo"], credit=replace(PRESETS["vapo"].credit, whiten=False)), batch
     )
     close(credit, np.where(mask, value.after - value.before, 0.0))
 
@@ -170,7 +177,7 @@ def test_a_preset_makes_an_update(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("one, other", APART)
-def test_pairs_of_one_name_make_different_updates(one, other):
+def test_presets_of_one_name_make_different_updates(one, other):
     a, b = (weights_after_update(adversarial(PRESETS[name])) for name in (one, other))
     assert differ(a, b)
 
@@ -182,7 +189,7 @@ def results():
 def test_the_committed_page_is_current():
     page = PAGE.read_text(encoding="utf-8")
     assert page == algorithms_page.page(results()), (
-        "Run `python -m experiments.pages.algorithms_page --no-measure` and commit docs/algorithms.md."
+        "Run `python -m experiments.pages.algorithms_page --no-measure`, commit docs/algorithms.md."
     )
 
 
@@ -193,7 +200,7 @@ def test_every_variant_was_measured():
     )
 
 
-def test_a_cell_of_the_page_tells_two_algorithms_apart_wherever_their_parts_differ():
+def test_the_page_tells_algorithms_apart_wherever_their_parts_differ():
     for one, other in itertools.combinations(algorithms_page.variants().values(), 2):
         names = [f.name for f in fields(one) if f.name not in algorithms_page.SIZES]
         unequal = {name for name in names if getattr(one, name) != getattr(other, name)}
@@ -206,14 +213,14 @@ def test_a_cell_of_the_page_tells_two_algorithms_apart_wherever_their_parts_diff
 
 
 def test_the_examples_in_the_docstrings_hold():
-    assert doctest.testmod(algorithms) == (0, 2)
+    assert doctest.testmod(algorithms_page) == (0, 2)
 
 
-def test_norms_and_cosines_are_those_of_whole_trees_at_each_of_the_two_points():
+def test_norms_and_cosines_are_those_of_whole_trees_at_both_points():
     base = {"a": jnp.array([[3.0, 0.0], [1.0, 0.0]]), "b": jnp.array([[4.0], [0.0]])}
     slope = {"a": jnp.array([[0.0, 2.0], [-2.0, 0.0]]), "b": jnp.zeros((2, 1))}
-    found = algorithms_page.compare_gradients(slope, base)
-    assert found == pytest.approx({"norm": 2, "cosine": 0, "moved_norm": 2, "moved_cosine": -1})
+    result = algorithms_page.compare_gradients(slope, base)
+    assert result == pytest.approx({"norm": 2, "cosine": 0, "moved_norm": 2, "moved_cosine": -1})
     assert algorithms_page.compare_gradients(base, base) == pytest.approx(
         {"norm": 5, "cosine": 1, "moved_norm": 1, "moved_cosine": 1}
     )
@@ -229,7 +236,7 @@ def test_only_a_critic_s_loss_is_left_out_of_what_is_measured():
 @pytest.mark.slow  # compiles a run and three programs
 def test_the_command_measures_what_training_would_see_and_writes_the_page(tmp_path, monkeypatch):
     some = {name: algorithms_page.variants()[name] for name in ("grpo", "reinforce", "ppo-verl")}
-    monkeypatch.setattr(algorithms, "variants", lambda: some)
+    monkeypatch.setattr(algorithms_page, "variants", lambda: some)
     monkeypatch.setattr(algorithms_page.parallel, "prepare", lambda devices: None)
     monkeypatch.setattr(algorithms_page.console, "keep_compiled_programs", lambda: None)
     sizes = ["--task", "two_prompt", "--warm-updates", "0", "--updates", "10"]

@@ -1,4 +1,4 @@
-"""Which episodes are trained on: each selection against its definition, and that leaving some out changes nothing for the others."""
+"""Selections against their definitions; leaving episodes out changes nothing for the others."""
 
 from dataclasses import replace
 from functools import cache
@@ -37,21 +37,21 @@ EVERY = [chosen for cls in config.named(selection).values() for chosen in settin
 
 @cache
 def compiled_selections():
-    return compiled(lambda selections, made: [chosen(made) for chosen in selections])
+    return compiled(lambda selections, sample: [chosen(sample) for chosen in selections])
 
 
-def kept_by(chosen, made):
-    """[N, G], in numpy."""
-    return np.asarray(compiled_selections()([chosen], made)[0])
+def kept_by(chosen, sample):
+    """Returns which episodes are kept, [N, G] in numpy."""
+    return np.asarray(compiled_selections()([chosen], sample)[0])
 
 
-def all_kept(made):
-    """(selection, what it keeps) of every selection there is."""
-    return zip(EVERY, map(np.asarray, compiled_selections()(EVERY, made)))
+def all_kept(sample):
+    """Returns (selection, what it keeps) of every selection there is."""
+    return zip(EVERY, map(np.asarray, compiled_selections()(EVERY, sample)))
 
 
 def earning(total):
-    """Episodes of one turn of two tokens with these returns, [N, G]."""
+    """Returns episodes of one turn of two tokens with these returns, [N, G]."""
     total = np.asarray(total, np.float32)
     return blank(*total.shape, 1, 2, reward=total[..., None])
 
@@ -59,64 +59,64 @@ def earning(total):
 # Definitions
 
 
-def test_all_are_all():
+def test_all_keeps_every_episode():
     assert kept_by(All(), trajectory()).all()
 
 
-def test_informative_groups_are_those_whose_attempts_did_not_all_fare_alike():
-    found = kept_by(
+def test_informative_groups_are_those_whose_returns_differ():
+    result = kept_by(
         Informative(),
         earning([[0, 0, 0], [1, 1, 1], [0, 0, 1], [-0.5, 0.5, 0.25], [0.1, 0.1, 0.1]]),
     )
-    np.testing.assert_array_equal(found, [[x] * 3 for x in (False, False, True, True, False)])
+    np.testing.assert_array_equal(result, [[x] * 3 for x in (False, False, True, True, False)])
 
 
-def test_informative_reads_the_return_and_not_in_which_turn_it_came():
-    made = terminal(trajectory())
-    early = made._replace(
+def test_informative_reads_the_return_and_not_its_turn():
+    sample = terminal(trajectory())
+    early = sample._replace(
         reward=np.where(
-            np.arange(made.reward.shape[2]) == 0, made.reward.sum(-1, keepdims=True), 0.0
+            np.arange(sample.reward.shape[2]) == 0, sample.reward.sum(-1, keepdims=True), 0.0
         )
     )
-    np.testing.assert_array_equal(kept_by(Informative(), early), kept_by(Informative(), made))
+    np.testing.assert_array_equal(kept_by(Informative(), early), kept_by(Informative(), sample))
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_top_spread_keeps_the_groups_whose_returns_have_the_largest_standard_deviation(seed):
-    made = trajectory(seed)
-    spread = [np.std(total) for total in returns(made)]
+def test_top_spread_keeps_the_groups_with_the_largest_deviation(seed):
+    sample = trajectory(seed)
+    spread = [np.std(total) for total in returns(sample)]
     for count in (1, 2, 3):
         expected = [[rank < count] * G for rank in np.argsort(np.argsort(spread)[::-1])]
-        np.testing.assert_array_equal(kept_by(TopSpread(fraction=count / N), made), expected)
+        np.testing.assert_array_equal(kept_by(TopSpread(fraction=count / N), sample), expected)
 
 
 def test_of_groups_with_equal_spread_the_earlier_ones_are_kept():
-    made = earning([[0, 0], [0, 1], [3, 2], [1, 0], [0, 0]])
+    sample = earning([[0, 0], [0, 1], [3, 2], [1, 0], [0, 0]])
     for fraction, count in ((0.2, 1), (0.4, 2), (0.6, 3), (0.8, 4)):
         np.testing.assert_array_equal(
-            np.nonzero(kept_by(TopSpread(fraction=fraction), made)[:, 0])[0],
+            np.nonzero(kept_by(TopSpread(fraction=fraction), sample)[:, 0])[0],
             sorted([1, 2, 3, 0, 4][:count]),
         )
 
 
 @pytest.mark.parametrize("groups", [7, 30, 100])
-def test_a_fraction_of_the_groups_is_rounded_up_and_one_that_needs_none_is_exact(groups):
-    made = earning(np.arange(groups)[:, None] * np.array([[0.0, 1.0]]))
+def test_a_fraction_of_the_groups_is_rounded_up(groups):
+    sample = earning(np.arange(groups)[:, None] * np.array([[0.0, 1.0]]))
     for count in range(1, groups + 1):
-        assert kept_by(TopSpread(fraction=count / groups), made)[:, 0].sum() == count
-        assert kept_by(TopSpread(fraction=(count - 0.5) / groups), made)[:, 0].sum() == count
+        assert kept_by(TopSpread(fraction=count / groups), sample)[:, 0].sum() == count
+        assert kept_by(TopSpread(fraction=(count - 0.5) / groups), sample)[:, 0].sum() == count
 
 
-def test_an_episode_is_overlong_if_it_was_cut_off_and_not_if_it_fills_its_layout():
-    made = blank(1, 4, 2, 3, room=np.array([[-1, 0, 1, 6]]))
-    np.testing.assert_array_equal(kept_by(NotOverlong(), made), [[False, True, True, True]])
+def test_an_episode_is_overlong_only_if_it_was_cut_off():
+    sample = blank(1, 4, 2, 3, room=np.array([[-1, 0, 1, 6]]))
+    np.testing.assert_array_equal(kept_by(NotOverlong(), sample), [[False, True, True, True]])
 
 
 # What is refused
 
 
 @pytest.mark.parametrize("chosen", [Informative(), TopSpread()], ids=repr)
-def test_what_compares_attempts_refuses_groups_of_one(chosen):
+def test_parts_that_compare_attempts_refuse_groups_of_one(chosen):
     algorithms.swap(algorithms.REINFORCE, selection=chosen, attempts=2)
     with pytest.raises(
         ConfigError, match=f"{type(chosen).__name__} compares attempts at the same problem"
@@ -138,8 +138,8 @@ def test_less_than_one_round_is_refused():
 # What is left out
 
 
-def rows_with(credits):
-    """A row of the table with each credit, and a critic where it needs one."""
+def algorithms_with(credits):
+    """Returns an algorithm with each credit, and with a critic where it needs one."""
     plain = replace(algorithms.REINFORCE, problems=N, attempts=G, minibatches=1)
     return [
         replace(plain, credit=c, values=Critic() if c.reads_value else values.NoValue())
@@ -150,36 +150,39 @@ def rows_with(credits):
 @cache
 def compiled_batches():
     return compiled(
-        lambda rows, made, value, kept: [make_batch(row, made, value, kept) for row in rows]
+        lambda many, sample, value, kept: [make_batch(one, sample, value, kept) for one in many]
     )
 
 
-def values_of(made):
-    """Any."""
-    before, after = np.random.default_rng(1).normal(size=(2, *made.mask.shape)).astype(np.float32)
+def values_of(sample):
+    """Returns random values."""
+    before, after = np.random.default_rng(1).normal(size=(2, *sample.mask.shape)).astype(np.float32)
     return Value(before, after, np.float32(0.9))
 
 
 def some_kept():
-    """Some episodes left out as cut off: a group of its own, single ones, and one whose return is far from the others'."""
-    made = trajectory(seed=3)
-    made.mask[0], made.mask[1, 2], made.room[0], made.room[1, 2] = True, True, -1, -1
-    made.reward[1, 2] += 5.0
-    return made, kept_by(NotOverlong(), made)
+    """Returns episodes and which are kept: a group and single ones are left out as cut off.
+
+    One of them has a return that is far from the others'.
+    """
+    sample = trajectory(seed=3)
+    sample.mask[0], sample.mask[1, 2], sample.room[0], sample.room[1, 2] = True, True, -1, -1
+    sample.reward[1, 2] += 5.0
+    return sample, kept_by(NotOverlong(), sample)
 
 
-def test_what_is_left_out_changes_no_credit_of_the_others_and_no_whitening_reads_it():
-    made, kept = some_kept()
+def test_leaving_episodes_out_changes_no_credit_of_the_others():
+    sample, kept = some_kept()
     credits = [
         *(cls() for cls in config.named(agentic_rl.credit).values()),
         RewardToGo(whiten=True),
         Centred(whiten=True),
     ]
     with_all, without = (
-        compiled_batches()(rows_with(credits), made, values_of(made), of)
+        compiled_batches()(algorithms_with(credits), sample, values_of(sample), of)
         for of in (np.ones_like(kept), kept)
     )
-    trained = (made.mask & kept[..., None, None]).reshape(without[0].mask.shape)
+    trained = (sample.mask & kept[..., None, None]).reshape(without[0].mask.shape)
     for credit, before, batch in zip(credits, with_all, without):
         expected = np.asarray(before.credit)[trained]
         expected = (expected - expected.mean()) / expected.std() if credit.whiten else expected
@@ -190,25 +193,25 @@ def test_what_is_left_out_changes_no_credit_of_the_others_and_no_whitening_reads
         assert not np.asarray(batch.credit)[~trained].any()
 
 
-def test_of_an_expert_s_labels_those_of_left_out_episodes_are_not_trained_on():
-    made, kept = some_kept()
-    made.label_mask[:] = made.mask
-    row = replace(algorithms.DAGGER, problems=N, attempts=G, minibatches=1)
-    batch = compiled_batches()([row], made, values_of(made), kept)[0]
+def test_labels_of_episodes_that_are_left_out_are_not_trained_on():
+    sample, kept = some_kept()
+    sample.label_mask[:] = sample.mask
+    dagger = replace(algorithms.DAGGER, problems=N, attempts=G, minibatches=1)
+    batch = compiled_batches()([dagger], sample, values_of(sample), kept)[0]
     np.testing.assert_array_equal(
-        np.asarray(batch.mask).reshape(made.mask.shape), made.mask & kept[..., None, None]
+        np.asarray(batch.mask).reshape(sample.mask.shape), sample.mask & kept[..., None, None]
     )
 
 
 def test_with_nothing_left_out_credit_is_the_credit_of_the_whole_batch():
-    made, rows = trajectory(), rows_with([LeaveOneOut()])
+    sample, one = trajectory(), algorithms_with([LeaveOneOut()])
     for kept in (None, np.ones((N, G), bool)):
-        batch = compiled_batches()(rows, made, values_of(made), kept)[0]
-        total = returns(made)
+        batch = compiled_batches()(one, sample, values_of(sample), kept)[0]
+        total = returns(sample)
         expected = (total - total.mean(1, keepdims=True)) * G / (G - 1)
         close(
             batch.credit,
-            np.where(made.mask, expected[..., None, None], 0.0).reshape(batch.credit.shape),
+            np.where(sample.mask, expected[..., None, None], 0.0).reshape(batch.credit.shape),
         )
 
 
@@ -216,22 +219,22 @@ def test_with_nothing_left_out_credit_is_the_credit_of_the_whole_batch():
 
 
 @given(st.integers(0, 10_000))
-def test_no_selection_reads_the_content_of_padding_or_the_order_of_attempts(seed):
-    made, order = trajectory(seed), np.random.default_rng(seed).permutation(G)
+def test_no_selection_reads_padding_or_the_order_of_attempts(seed):
+    sample, order = trajectory(seed), np.random.default_rng(seed).permutation(G)
     dirty, moved = (
-        poisoned(made, made.mask, seed),
-        jax.tree.map(lambda x: x[:, order], terminal(made)),
+        poisoned(sample, sample.mask, seed),
+        jax.tree.map(lambda x: x[:, order], terminal(sample)),
     )
-    for (chosen, expected), (_, found) in zip(all_kept(made), all_kept(dirty)):
-        np.testing.assert_array_equal(found, expected, err_msg=str(chosen))
-    for (chosen, expected), (_, found) in zip(all_kept(terminal(made)), all_kept(moved)):
-        np.testing.assert_array_equal(found, expected[:, order], err_msg=str(chosen))
+    for (chosen, expected), (_, result) in zip(all_kept(sample), all_kept(dirty)):
+        np.testing.assert_array_equal(result, expected, err_msg=str(chosen))
+    for (chosen, expected), (_, result) in zip(all_kept(terminal(sample)), all_kept(moved)):
+        np.testing.assert_array_equal(result, expected[:, order], err_msg=str(chosen))
 
 
 @given(st.integers(0, 10_000))
-def test_no_selection_changes_with_a_turn_of_padding_more(seed):
-    made = trajectory(seed)
-    for (chosen, expected), (_, found) in zip(
-        all_kept(made), all_kept(padded(made, made.mask, 2, seed))
+def test_no_selection_changes_with_more_padding(seed):
+    sample = trajectory(seed)
+    for (chosen, expected), (_, result) in zip(
+        all_kept(sample), all_kept(padded(sample, sample.mask, 2, seed))
     ):
-        np.testing.assert_array_equal(found, expected, err_msg=str(chosen))
+        np.testing.assert_array_equal(result, expected, err_msg=str(chosen))

@@ -1,4 +1,7 @@
-"""The losses of presets, and their gradients, against TRL's own trainers, of which only what their losses read is filled in."""
+"""Losses of presets and their gradients against TRL's own trainers.
+
+Of a trainer only what its loss reads is filled in.
+"""
 
 from collections import defaultdict
 from types import SimpleNamespace
@@ -20,12 +23,12 @@ torch = pytest.importorskip("torch", reason=NEEDED.format("torch"))
 trl = pytest.importorskip("trl", reason=NEEDED.format("trl"))
 
 B, T, A = 6, 3, 4
-ROWS = algorithms.by_name()
+PLAIN = algorithms.by_name()
 GROUP = dict(
     loss_type="grpo", importance_sampling_level="token", epsilon_low=0.2, epsilon_high=0.2, beta=0.0
 )
 CASES = {  # an algorithm of ours, and the settings of GRPOTrainer that it claims to be
-    "grpo": (ROWS["grpo"], {}),
+    "grpo": (PLAIN["grpo"], {}),
     "dapo": (PRESETS["grpo-trl"], dict(loss_type="dapo")),
     "dapo, clip higher": (PRESETS["dapo-paper"], dict(loss_type="dapo", epsilon_high=0.28)),
     "bnpo": (PRESETS["grpo-trl"], dict(loss_type="bnpo")),
@@ -40,20 +43,23 @@ CASES = {  # an algorithm of ours, and the settings of GRPOTrainer that it claim
 
 
 def batch(seed):
-    """Log-probabilities now, when acting and of the reference, an advantage for each episode, and a mask with gaps between turns."""
+    """Returns log-probabilities now, when acting and of the reference, advantages, and a mask.
+
+    The mask has gaps between turns, and each episode has one advantage.
+    """
     random = np.random.default_rng(seed)
     old = -np.abs(random.normal(size=(B, T, A)))
     drift = random.normal(size=old.shape) / 3 + random.normal(size=(B, 1, 1)) / 10
     mask = np.arange(A) < random.integers(1, A + 1, (B, T, 1))
-    made = [old + drift, old, old + random.normal(size=old.shape) / 3, random.normal(size=B)]
-    return [x.astype(np.float32) for x in made] + [
+    arrays = [old + drift, old, old + random.normal(size=old.shape) / 3, random.normal(size=B)]
+    return [x.astype(np.float32) for x in arrays] + [
         mask & (np.arange(T) < random.integers(1, T + 1, (B, 1)))[..., None]
     ]
 
 
 @compiled
 def ours(algorithm, log_prob, old, reference, advantage, mask):
-    """The loss and its gradient with respect to the log-probabilities."""
+    """Returns the loss and its gradient by the log-probabilities."""
 
     def loss(log_prob):
         credit = jnp.broadcast_to(advantage[:, None, None], mask.shape)
@@ -66,7 +72,7 @@ def ours(algorithm, log_prob, old, reference, advantage, mask):
 
 
 def blank(cls, log_prob, **settings):
-    """A trainer without a model: its log-probabilities are given."""
+    """Returns a trainer without a model, whose log-probabilities are given."""
     trainer = object.__new__(cls)
     same = lambda x, **_: x  # noqa: E731
     trainer.accelerator = SimpleNamespace(
@@ -97,15 +103,22 @@ def blank(cls, log_prob, **settings):
 
 
 def theirs(cls, log_prob, old, reference, advantage, mask, **settings):
-    """TRL's loss and its gradient; what is not ours to write stands between the turns, as a tool's answer would."""
+    """Returns TRL's loss and its gradient; masked tokens are like a tool's answer between turns."""
     log_prob, old, reference = (torch.tensor(x.reshape(B, -1)) for x in (log_prob, old, reference))
     mask, advantage = torch.tensor(mask.reshape(B, -1)).long(), torch.tensor(advantage)
     log_prob.requires_grad_()
     prompt, written = torch.ones((B, 1), dtype=torch.long), torch.ones((B, T * A), dtype=torch.long)
     inputs = dict(
-        prompt_ids=prompt, prompt_mask=prompt, completion_ids=written, completion_mask=written, tool_mask=mask, advantages=advantage,
-        old_per_token_logps=old, ref_per_token_logps=reference, num_items_in_batch=mask.sum(),
-    )  # fmt: skip
+        prompt_ids=prompt,
+        prompt_mask=prompt,
+        completion_ids=written,
+        completion_mask=written,
+        tool_mask=mask,
+        advantages=advantage,
+        old_per_token_logps=old,
+        ref_per_token_logps=reference,
+        num_items_in_batch=mask.sum(),
+    )
     if cls is trl.RLOOTrainer:
         inputs |= dict(completion_mask=mask, old_logps=(old * mask).sum(1))
     loss = blank(cls, log_prob, **settings)._compute_loss(None, inputs)
@@ -117,20 +130,23 @@ def theirs(cls, log_prob, old, reference, advantage, mask, **settings):
 @pytest.mark.parametrize("case", CASES)
 def test_losses_and_gradients_are_those_of_trl_s_grpo_trainer(case, seed):
     (algorithm, settings), arrays = CASES[case], batch(seed)
-    found, expected = ours(algorithm, *arrays), theirs(trl.GRPOTrainer, *arrays, **GROUP | settings)
-    close(found[0], expected[0])
-    close(found[1], expected[1])
+    result, expected = (
+        ours(algorithm, *arrays),
+        theirs(trl.GRPOTrainer, *arrays, **GROUP | settings),
+    )
+    close(result[0], expected[0])
+    close(result[1], expected[1])
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_loss_and_gradient_of_rloo_are_those_of_trl_s_rloo_trainer(seed):
     arrays = batch(seed)
-    found, expected = (
+    result, expected = (
         ours(PRESETS["rloo-trl"], *arrays),
         theirs(trl.RLOOTrainer, *arrays, epsilon_low=0.2, epsilon_high=0.2),
     )
-    close(found[0], expected[0])
-    close(found[1], expected[1])
+    close(result[0], expected[0])
+    close(result[1], expected[1])
 
 
 def test_the_clips_of_these_presets_are_the_defaults_of_trl():

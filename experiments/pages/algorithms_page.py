@@ -259,7 +259,7 @@ def line(record: Record) -> Record:
 def describe_part(part: Any) -> str:
     """A part's name, with those of its fields that are not their defaults.
 
-    >>> written(algorithms.DAPO.surrogate)
+    >>> describe_part(algorithms.DAPO.surrogate)
     'clipped_ratio(clip_high=0.28)'
     """
     if not dataclasses.is_dataclass(part):

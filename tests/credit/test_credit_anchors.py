@@ -1,4 +1,4 @@
-"""Credit that compares visits to one state, against its defining sum; and where it is a simpler one."""
+"""GiGPO against its defining sum, and the cases where it is a simpler credit."""
 
 from dataclasses import replace
 
@@ -20,11 +20,11 @@ from tests.batches import (
     terminal,
     trajectory,
 )
-from tests.credits import agrees, credited, others, same, to_go
+from tests.credits import assert_credit, assert_equal_credits, compute_credit, other_attempts, to_go
 
 
 def compared(x, among, scale):
-    """`x` minus the mean of `among`, of which it is one; over their sample standard deviation, if asked; 0 if it is alone."""
+    """Returns `x` minus the mean of `among`, to which it belongs; 0 if it is alone."""
     if len(among) == 1:
         return 0.0
     return (x - np.mean(among)) / (np.std(among, ddof=1) + 1e-6 if scale == "mean_std" else 1.0)
@@ -35,19 +35,17 @@ def compared(x, among, scale):
     [replace(c, omega=0.7) for c in settings(Gigpo)],
     ids=lambda c: f"{c.scale}-{c.baseline}",
 )
-def test_gigpo_is_episode_credit_and_omega_times_what_came_after_compared_with_the_same_state_s_other_visits(
-    credit,
-):
-    made, total = trajectory(), returns(trajectory())
-    turns = {(i, t): None for i, places in episodes(made) for t, _ in places}
-    for i, places in episodes(made):
-        after = to_go([(t, 0) for t, _ in places], gains(made, i, places), credit.discount)
+def test_gigpo_is_episode_credit_plus_omega_times_step_credit(credit):
+    batch, total = trajectory(), returns(trajectory())
+    turns = {(i, t): None for i, places in episodes(batch) for t, _ in places}
+    for i, places in episodes(batch):
+        after = to_go([(t, 0) for t, _ in places], gains(batch, i, places), credit.discount)
         turns |= {(i, t): after[k] for k, (t, a) in enumerate(places) if a == 0}
 
     def expected(i, places, gain):
         peers = [
             j
-            for j in [i, *others(i)]
+            for j in [i, *other_attempts(i)]
             for t in range(T)
             if credit.baseline == "turns" or t == 0
             if (j, t) in turns
@@ -57,49 +55,54 @@ def test_gigpo_is_episode_credit_and_omega_times_what_came_after_compared_with_t
             t: [
                 x
                 for (j, u), x in turns.items()
-                if j[0] == i[0] and made.anchor[j][u] == made.anchor[i][t]
+                if j[0] == i[0] and batch.anchor[j][u] == batch.anchor[i][t]
             ]
             for t, _ in places
         }
         return [episode + 0.7 * compared(turns[i, t], alike[t], credit.scale) for t, _ in places]
 
-    agrees(credit, made, expected)
+    assert_credit(credit, batch, expected)
 
 
-def anchored(made):
-    """The same, and all attempts begin in one state; no other state is seen twice."""
+def anchored(batch):
+    """Returns the batch with all attempts beginning in one state, and no other state seen twice."""
     turn, attempt = np.arange(T), np.arange(G)[:, None]
-    return made._replace(
-        anchor=np.broadcast_to(np.where(turn == 0, 0, 1 + attempt * T + turn), made.anchor.shape)
+    return batch._replace(
+        anchor=np.broadcast_to(np.where(turn == 0, 0, 1 + attempt * T + turn), batch.anchor.shape)
     )
 
 
-def test_gigpo_where_only_the_start_recurs_is_centred_and_at_the_start_one_and_omega_times_that():
-    made = anchored(trajectory())
-    found, centred = credited(Gigpo(omega=0.6, discount=1.0), made), credited(Centred(), made)
-    close(found[:, :, 0], 1.6 * centred[:, :, 0])
-    close(found[:, :, 1:], centred[:, :, 1:])
+def test_gigpo_where_only_the_start_recurs_is_centred_elsewhere():
+    batch = anchored(trajectory())
+    result, centred = (
+        compute_credit(Gigpo(omega=0.6, discount=1.0), batch),
+        compute_credit(Centred(), batch),
+    )
+    close(result[:, :, 0], 1.6 * centred[:, :, 0])
+    close(result[:, :, 1:], centred[:, :, 1:])
 
 
-def test_gigpo_without_step_credit_is_centred_and_scaled_it_is_group_relative():
-    same(Gigpo(omega=0.0), Centred())
-    same(Gigpo(omega=0.0, scale="mean_std"), GroupRelative(eps=1e-6), rtol=1e-3)
+def test_gigpo_without_step_credit_is_centred_or_group_relative():
+    assert_equal_credits(Gigpo(omega=0.0), Centred())
+    assert_equal_credits(Gigpo(omega=0.0, scale="mean_std"), GroupRelative(eps=1e-6), rtol=1e-3)
 
 
-def test_a_state_that_nobody_else_visits_gets_no_step_credit():
-    made = trajectory()
-    apart = made._replace(anchor=np.arange(made.anchor.size).reshape(made.anchor.shape))
-    same(Gigpo(omega=5.0), Centred(), apart)
+def test_a_state_that_is_visited_once_gets_no_step_credit():
+    batch = trajectory()
+    apart = batch._replace(anchor=np.arange(batch.anchor.size).reshape(batch.anchor.shape))
+    assert_equal_credits(Gigpo(omega=5.0), Centred(), apart)
 
 
 def test_gigpo_s_baseline_over_turns_counts_an_episode_once_per_turn():
-    """A failure of one turn and a success of three: half of the episodes succeed, and three of four turns are of a success."""
-    made = full(trajectory(attempts=2))
-    made.mask[:, 0, 1:] = False
-    made = terminal(made._replace(success=np.array([[False, True]] * N)))
-    found = {
-        baseline: credited(Gigpo(omega=0.0, baseline=baseline), made)[:, :, 0, 0]
+    """With a failure of one turn and a success of three, half of the episodes are successes, but
+    three of four turns are.
+    """
+    batch = full(trajectory(attempts=2))
+    batch.mask[:, 0, 1:] = False
+    batch = terminal(batch._replace(success=np.array([[False, True]] * N)))
+    result = {
+        baseline: compute_credit(Gigpo(omega=0.0, baseline=baseline), batch)[:, :, 0, 0]
         for baseline in ("episodes", "turns")
     }
-    close(found["episodes"], [[-0.5, 0.5]] * N)
-    close(found["turns"], [[-0.75, 0.25]] * N)
+    close(result["episodes"], [[-0.5, 0.5]] * N)
+    close(result["turns"], [[-0.75, 0.25]] * N)

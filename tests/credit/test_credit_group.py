@@ -1,4 +1,4 @@
-"""Credits that compare an episode with the other attempts, against their defining sums; and how they are related."""
+"""Credits that compare attempts, against their defining sums, and how they are related."""
 
 import numpy as np
 import pytest
@@ -28,35 +28,38 @@ from tests.batches import (
     terminal,
     trajectory,
 )
-from tests.credits import agrees, credited, others, same, to_go
+from tests.credits import assert_credit, assert_equal_credits, compute_credit, other_attempts, to_go
 
 
 def test_leave_one_out_compares_with_the_mean_of_the_others():
     total = returns(trajectory())
-    agrees(
+    assert_credit(
         LeaveOneOut(),
         trajectory(),
-        lambda i, places, gain: [total[i] - np.mean([total[j] for j in others(i)])] * len(places),
+        lambda i, places, gain: (
+            [total[i] - np.mean([total[j] for j in other_attempts(i)])] * len(places)
+        ),
     )
 
 
-def test_leave_one_out_to_go_compares_with_the_others_that_still_play_at_the_start_of_their_turn():
-    made = trajectory()
+def test_leave_one_out_to_go_compares_with_the_attempts_that_still_play():
+    batch = trajectory()
     written = {
-        i: dict(zip(places, to_go(places, gains(made, i, places)))) for i, places in episodes(made)
+        i: dict(zip(places, to_go(places, gains(batch, i, places))))
+        for i, places in episodes(batch)
     }
 
     def baseline(i, t):
-        peers = [written[j][t, 0] for j in others(i) if (t, 0) in written[j]]
+        peers = [written[j][t, 0] for j in other_attempts(i) if (t, 0) in written[j]]
         return np.mean(peers) if peers else 0.0
 
-    agrees(
+    assert_credit(
         LeaveOneOutToGo(),
-        made,
+        batch,
         lambda i, places, gain: [written[i][p] - baseline(i, p[0]) for p in places],
     )
     assert any(
-        len([j for j in others(i) if (t, 0) in written[j]]) == 0
+        len([j for j in other_attempts(i) if (t, 0) in written[j]]) == 0
         for i in written
         for t, _ in written[i]
     )
@@ -64,7 +67,7 @@ def test_leave_one_out_to_go_compares_with_the_others_that_still_play_at_the_sta
 
 def test_centred_is_the_return_minus_the_group_s_mean():
     total = returns(trajectory())
-    agrees(
+    assert_credit(
         Centred(),
         trajectory(),
         lambda i, places, gain: [total[i] - sum(total[i[0]]) / G] * len(places),
@@ -72,7 +75,7 @@ def test_centred_is_the_return_minus_the_group_s_mean():
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
-def test_group_relative_is_the_centred_return_over_the_group_s_standard_deviation(ddof):
+def test_group_relative_is_the_centred_return_over_the_group_s_deviation(ddof):
     total = returns(trajectory())
 
     def expected(i, places, gain):
@@ -80,13 +83,13 @@ def test_group_relative_is_the_centred_return_over_the_group_s_standard_deviatio
         std = (sum((r - mean) ** 2 for r in total[i[0]]) / (G - ddof)) ** 0.5
         return [(total[i] - mean) / (std + 0.01)] * len(places)
 
-    agrees(GroupRelative(eps=0.01, ddof=ddof), trajectory(), expected)
+    assert_credit(GroupRelative(eps=0.01, ddof=ddof), trajectory(), expected)
 
 
-def test_batch_relative_is_the_centred_return_over_the_sample_deviation_of_all_returns_of_the_batch():
+def test_batch_relative_is_the_centred_return_over_the_batch_s_deviation():
     total = returns(trajectory())
     std = (((total - total.sum() / (N * G)) ** 2).sum() / (N * G - 1)) ** 0.5
-    agrees(
+    assert_credit(
         BatchRelative(eps=0.01),
         trajectory(),
         lambda i, places, gain: [(total[i] - sum(total[i[0]]) / G) / (std + 0.01)] * len(places),
@@ -94,22 +97,22 @@ def test_batch_relative_is_the_centred_return_over_the_sample_deviation_of_all_r
 
 
 def test_length_weighted_is_the_return_minus_the_group_s_mean_over_tokens():
-    made, total = trajectory(), returns(trajectory())
+    batch, total = trajectory(), returns(trajectory())
 
     def expected(i, places, gain):
-        of_each_token = [total[i[0], j] for j in range(G) for _ in range(made.mask[i[0], j].sum())]
+        of_each_token = [total[i[0], j] for j in range(G) for _ in range(batch.mask[i[0], j].sum())]
         return [total[i] - np.mean(of_each_token)] * len(places)
 
-    agrees(LengthWeighted(), made, expected)
+    assert_credit(LengthWeighted(), batch, expected)
 
 
-def test_optimal_token_weighs_each_number_of_token_s_reward_to_go_by_the_squared_gradients_so_far_unless_alone():
-    made = trajectory()
+def test_optimal_token_weighs_rewards_to_go_by_squared_gradients():
+    batch = trajectory()
     after, weight = {}, {}
-    for i, places in episodes(made):
-        square = [1 - 2 * np.exp(made.log_prob[i][p]) + made.collision[i][p] for p in places]
+    for i, places in episodes(batch):
+        square = [1 - 2 * np.exp(batch.log_prob[i][p]) + batch.collision[i][p] for p in places]
         weight[i] = [sum(square[: k + 1]) for k in range(len(places))]
-        after[i] = to_go(places, gains(made, i, places))
+        after[i] = to_go(places, gains(batch, i, places))
 
     def baseline(n, k):
         peers = [(n, j) for j in range(G) if len(after[n, j]) > k]
@@ -119,91 +122,110 @@ def test_optimal_token_weighs_each_number_of_token_s_reward_to_go_by_the_squared
             else 0.0
         )
 
-    agrees(
+    assert_credit(
         OptimalToken(),
-        made,
+        batch,
         lambda i, places, gain: [g - baseline(i[0], k) for k, g in enumerate(after[i])],
     )
-    lengths = np.sort(made.mask.sum((2, 3)))
+    lengths = np.sort(batch.mask.sum((2, 3)))
     assert (lengths[:, -1] > lengths[:, -2]).any()
 
 
 def test_leave_one_out_is_the_centred_return_times_g_over_g_minus_1():
-    close(credited(LeaveOneOut(), trajectory()), G / (G - 1) * credited(Centred(), trajectory()))
+    close(
+        compute_credit(LeaveOneOut(), trajectory()),
+        G / (G - 1) * compute_credit(Centred(), trajectory()),
+    )
 
 
-def test_leave_one_out_to_go_is_leave_one_out_at_the_start_and_with_a_reward_at_the_end_only_where_all_still_play():
-    made = trajectory()
-    close(credited(LeaveOneOutToGo(), made)[:, :, 0, 0], credited(LeaveOneOut(), made)[:, :, 0, 0])
-    made = free(made)
-    close(credited(LeaveOneOutToGo(), made)[:, :, 0], credited(LeaveOneOut(), made)[:, :, 0])
-    same(LeaveOneOutToGo(), LeaveOneOut(), terminal(full(made)))
+def test_leave_one_out_to_go_is_leave_one_out_at_the_start():
+    batch = trajectory()
+    close(
+        compute_credit(LeaveOneOutToGo(), batch)[:, :, 0, 0],
+        compute_credit(LeaveOneOut(), batch)[:, :, 0, 0],
+    )
+    batch = free(batch)
+    close(
+        compute_credit(LeaveOneOutToGo(), batch)[:, :, 0],
+        compute_credit(LeaveOneOut(), batch)[:, :, 0],
+    )
+    assert_equal_credits(LeaveOneOutToGo(), LeaveOneOut(), terminal(full(batch)))
 
 
-def test_group_relative_is_leave_one_out_over_a_positive_number_shared_by_the_group():
-    made = trajectory()
-    ratio = credited(LeaveOneOut(), made)[..., 0, 0] / credited(GroupRelative(), made)[..., 0, 0]
+def test_group_relative_is_leave_one_out_scaled_by_group():
+    batch = trajectory()
+    ratio = (
+        compute_credit(LeaveOneOut(), batch)[..., 0, 0]
+        / compute_credit(GroupRelative(), batch)[..., 0, 0]
+    )
     assert (ratio > 0).all() and np.ptp(ratio.mean(1)) > 0.1
     close(ratio, np.broadcast_to(ratio[:, :1], ratio.shape))
 
 
-def test_with_the_population_s_deviation_the_credit_of_four_attempts_is_15_percent_larger_than_with_the_sample_s():
+def test_the_population_s_deviation_makes_the_credit_of_4_attempts_larger():
     population, sample = (
-        credited(GroupRelative(eps=1e-12, ddof=ddof), trajectory()) for ddof in (0, 1)
+        compute_credit(GroupRelative(eps=1e-12, ddof=ddof), trajectory()) for ddof in (0, 1)
     )
     close(population, sample * (G / (G - 1)) ** 0.5)
     assert (G / (G - 1)) ** 0.5 == pytest.approx(1.155, abs=1e-3)
 
 
-def test_batch_relative_is_the_centred_return_over_one_number_and_group_relative_over_one_of_each_group():
-    made = trajectory()
-    centred = credited(Centred(), made)[..., 0, 0]
+def test_batch_relative_has_one_scale_and_group_relative_one_per_group():
+    batch = trajectory()
+    centred = compute_credit(Centred(), batch)[..., 0, 0]
     of_batch, of_group = (
-        centred / credited(credit, made)[..., 0, 0] for credit in (BatchRelative(), GroupRelative())
+        centred / compute_credit(credit, batch)[..., 0, 0]
+        for credit in (BatchRelative(), GroupRelative())
     )
     close(of_batch, of_batch[0, 0])
     assert np.ptp(of_group) > 0.1
 
 
-def test_length_weighted_is_centred_where_all_episodes_are_equally_long_and_only_there():
-    same(LengthWeighted(), Centred(), full(trajectory()))
+def test_length_weighted_is_centred_only_where_all_lengths_are_equal():
+    assert_equal_credits(LengthWeighted(), Centred(), full(trajectory()))
     assert (
-        np.abs(credited(LengthWeighted(), trajectory()) - credited(Centred(), trajectory())).max()
+        np.abs(
+            compute_credit(LengthWeighted(), trajectory()) - compute_credit(Centred(), trajectory())
+        ).max()
         > 0.05
     )
 
 
-def test_optimal_token_is_centred_where_all_weights_are_equal_and_all_is_earned_at_the_end():
-    made = terminal(full(trajectory()))
-    same(
+def test_optimal_token_is_centred_for_equal_weights_and_a_final_reward():
+    batch = terminal(full(trajectory()))
+    assert_equal_credits(
         OptimalToken(),
         Centred(),
-        made._replace(
-            log_prob=np.full_like(made.log_prob, -1.0), collision=np.full_like(made.collision, 0.3)
+        batch._replace(
+            log_prob=np.full_like(batch.log_prob, -1.0),
+            collision=np.full_like(batch.collision, 0.3),
         ),
     )
 
 
-def test_in_a_group_of_two_leave_one_out_is_the_difference_centred_its_half_and_group_relative_its_sign():
-    made = free(trajectory(attempts=2))
-    total = returns(made)
+def test_in_a_group_of_two_every_credit_is_a_function_of_the_difference():
+    batch = free(trajectory(attempts=2))
+    total = returns(batch)
     difference = np.stack([total[:, 0] - total[:, 1], total[:, 1] - total[:, 0]], 1)
     for credit, expected in (
-        (LeaveOneOut(), difference), (LeaveOneOutToGo(), difference), (Centred(), difference / 2),
-        (GroupRelative(eps=1e-12), np.sign(difference) / 2**0.5), (GroupRelative(eps=1e-12, ddof=0), np.sign(difference)),
-    ):  # fmt: skip
-        close(credited(credit, made)[:, :, 0, 0], expected, err_msg=str(credit))
+        (LeaveOneOut(), difference),
+        (LeaveOneOutToGo(), difference),
+        (Centred(), difference / 2),
+        (GroupRelative(eps=1e-12), np.sign(difference) / 2**0.5),
+        (GroupRelative(eps=1e-12, ddof=0), np.sign(difference)),
+    ):
+        close(compute_credit(credit, batch)[:, :, 0, 0], expected, err_msg=str(credit))
 
 
 @pytest.mark.parametrize("credit", [Centred(), LeaveOneOut(), GroupRelative(), BatchRelative()])
 def test_credits_of_a_group_sum_to_zero(credit):
-    close(credited(credit, trajectory())[:, :, 0, 0].sum(1), 0.0)
+    close(compute_credit(credit, trajectory())[:, :, 0, 0].sum(1), 0.0)
 
 
-def test_rounding_is_no_credit():
-    """A hundred groups of three that fared exactly alike; a standard deviation of nothing but rounding would make much of it."""
+def test_rounding_errors_give_no_credit():
+    """In groups of equal returns, a deviation that is mere rounding would blow the credit up."""
     reward = np.random.default_rng(0).normal(size=(100, 1, 1)).astype(np.float32)
-    made = blank(100, 3, 1, 1, reward=np.repeat(reward, 3, axis=1))
+    batch = blank(100, 3, 1, 1, reward=np.repeat(reward, 3, axis=1))
     for credit in (
         GroupRelative(eps=1e-12),
         Centred(),
@@ -211,6 +233,6 @@ def test_rounding_is_no_credit():
         BatchRelative(),
         *settings(Gigpo),
     ):
-        assert not credited(credit, made, Value(made.penalty, made.penalty, np.float32(1))).any(), (
-            credit
-        )
+        assert not compute_credit(
+            credit, batch, Value(batch.penalty, batch.penalty, np.float32(1))
+        ).any(), credit

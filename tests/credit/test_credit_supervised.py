@@ -1,4 +1,4 @@
-"""Credits of supervised learning, against their definitions."""
+"""The credits of supervised learning against their definitions."""
 
 import numpy as np
 
@@ -10,43 +10,48 @@ from agentic_rl.credit.supervised import (
     SuccessOnly,
 )
 from tests.batches import close, terminal, trajectory
-from tests.credits import agrees, credited, same, to_go, value_of
+from tests.credits import assert_credit, assert_equal_credits, compute_credit, random_values, to_go
 
 
-def test_imitation_is_1_be_the_outcome_told_or_not():
+def test_imitation_is_1_whether_the_outcome_is_told_or_not():
     for credit in (Imitation(), OutcomeConditioned()):
-        close(credited(credit, trajectory()), trajectory().mask)
+        close(compute_credit(credit, trajectory()), trajectory().mask)
     assert OutcomeConditioned().tells_outcome and not Imitation().tells_outcome
 
 
 def test_success_only_is_the_verdict():
-    made = trajectory()
-    close(credited(SuccessOnly(), made), made.mask * made.success[..., None, None])
+    batch = trajectory()
+    close(compute_credit(SuccessOnly(), batch), batch.mask * batch.success[..., None, None])
 
 
-def test_success_only_is_the_return_where_success_alone_is_rewarded_at_the_end():
-    made = terminal(trajectory())
-    assert 0 < made.success.mean() < 1
-    np.testing.assert_array_equal(credited(SuccessOnly(), made), credited(RewardToGo(), made))
-    np.testing.assert_array_equal(credited(SuccessOnly(), made), credited(EpisodeReturn(), made))
+def test_success_only_is_the_return_where_success_alone_is_rewarded():
+    batch = terminal(trajectory())
+    assert 0 < batch.success.mean() < 1
+    np.testing.assert_array_equal(
+        compute_credit(SuccessOnly(), batch), compute_credit(RewardToGo(), batch)
+    )
+    np.testing.assert_array_equal(
+        compute_credit(SuccessOnly(), batch), compute_credit(EpisodeReturn(), batch)
+    )
 
 
-def test_advantage_weighted_is_the_bounded_exponential_of_what_went_better_than_expected():
-    made, value = trajectory(), value_of(trajectory())
+def test_advantage_weighted_is_the_bounded_exponential_of_the_advantage():
+    batch, value = trajectory(), random_values(trajectory())
 
     def expected(i, places, gain):
         better = [g - value.before[i][p] for g, p in zip(to_go(places, gain), places)]
         return [min(np.exp(x / 0.5), 3.0) for x in better]
 
-    agrees(AdvantageWeighted(temperature=0.5, most=3.0), made, expected, value)
+    assert_credit(AdvantageWeighted(temperature=0.5, most=3.0), batch, expected, value)
     assert (
         0.1
         < (
-            credited(AdvantageWeighted(temperature=0.5, most=3.0), made, value)[made.mask] == 3.0
+            compute_credit(AdvantageWeighted(temperature=0.5, most=3.0), batch, value)[batch.mask]
+            == 3.0
         ).mean()
         < 0.9
     )
 
 
 def test_advantage_weighted_is_imitation_at_a_high_temperature():
-    same(AdvantageWeighted(temperature=1e6), Imitation())
+    assert_equal_credits(AdvantageWeighted(temperature=1e6), Imitation())

@@ -1,4 +1,4 @@
-"""Exact values against a recursion in plain numpy over all that can be written and happen, their gradient, and what must hold of both."""
+"""Exact values and their gradient against a recursion in plain numpy over all that can happen."""
 
 from dataclasses import replace
 from functools import cache
@@ -51,7 +51,7 @@ every_case = pytest.mark.parametrize(
 
 @config
 class Babble(Random):
-    """Draws a choice of the task three times out of four, else any token."""
+    """Draws one of the task's choices three times out of four, else any token."""
 
     def act(self, task, key, state):
         kind, choice, other = jax.random.split(key, 3)
@@ -64,7 +64,7 @@ class Babble(Random):
 
 @cache
 def played(task):
-    """Four episodes at each of three problems, with their states."""
+    """Returns four episodes at each of three problems, with their states."""
     with jax.enable_x64(False):
         return compiled(
             lambda: rollout(task, Babble(), jax.random.key(0), jnp.arange(3), 4, keep_states=True)
@@ -72,11 +72,11 @@ def played(task):
 
 
 @cache
-def wide(task, size):
-    """Weights in float64, to which some of the task's choices are likely."""
+def wide(task, policy_config):
+    """Returns weights in float64 that make some of the task's choices likely."""
     return jax.tree.map(
         lambda x: x.astype(jnp.float64),
-        weights(size, seed=1, likely=(*task.spec.choices[::2], tokens.END)),
+        weights(policy_config, seed=1, likely=(*task.spec.choices[::2], tokens.END)),
     )
 
 
@@ -86,8 +86,8 @@ def in_float64():
         yield
 
 
-class Found(NamedTuple):
-    """What `exact` finds."""
+class Result(NamedTuple):
+    """The solution of a case, with the values of its episodes and the expected returns."""
 
     solution: dynamic_programming.Solution
     value: Any
@@ -95,12 +95,14 @@ class Found(NamedTuple):
 
 
 def solve(case, params, trajectory, capacity=None, chunk=256):
-    task, size, usual = CASES[case]
-    found = dynamic_programming.solve(task, size, params, trajectory, capacity or usual, chunk)
-    return Found(
-        found,
-        dynamic_programming.values(found, trajectory),
-        dynamic_programming.expected_return(found.table),
+    task, policy_config, usual = CASES[case]
+    result = dynamic_programming.solve(
+        task, policy_config, params, trajectory, capacity or usual, chunk
+    )
+    return Result(
+        result,
+        dynamic_programming.values(result, trajectory),
+        dynamic_programming.expected_return(result.table),
     )
 
 
@@ -111,24 +113,27 @@ def solver(case, **settings):
 
 @cache
 def solved(case, **settings):
-    task, size, _ = CASES[case]
-    return jax.device_get(solver(case, **settings)(wide(task, size), played(task)))
+    task, policy_config, _ = CASES[case]
+    return jax.device_get(solver(case, **settings)(wide(task, policy_config), played(task)))
 
 
 @cache
 def gradient(case):
-    """Of the sum of all problems' expected returns."""
-    task, size, _ = CASES[case]
+    """Returns the gradient of the sum of all problems' expected returns."""
+    task, policy_config, _ = CASES[case]
     return jax.device_get(
         compiled(jax.grad(lambda params: solve(case, params, played(task)).expected.sum()))(
-            wide(task, size)
+            wide(task, policy_config)
         )
     )
 
 
 @cache
 def follower(task):
-    """All that each of some actions [E, A] can lead to: chances [E, M], states and steps [E, M, ...]."""
+    """Returns a function from a state and actions [E, A] to all their outcomes.
+
+    These are chances [E, M], states and steps [E, M, ...].
+    """
 
     def outcomes(state, action):
         if hasattr(task, "outcomes"):
@@ -141,32 +146,32 @@ def follower(task):
 
 
 @cache
-def reader(task, size):
-    """How likely each token is, [B, T, A, V], in one pass over whole episodes."""
+def reader(task, policy_config):
+    """Returns a function to the probabilities of tokens [B, T, A, V], in one pass over episodes."""
     return compiled(
         lambda params, token, valid: jax.nn.softmax(
-            transformer.apply(size, params, task.spec, token, valid)[0]
+            transformer.apply(policy_config, params, task.spec, token, valid)[0]
         )
     )
 
 
 class Recursion:
-    """What a policy may expect, from one state to the next: all sequences of all 64 tokens, none of them lumped together.
+    """A recursion from one state to the next over all sequences of all 64 tokens, none lumped.
 
-    A sum has two parts: the return, and how often each turn is played.
+    Its sums have two parts: the return, and how often each turn is played.
     """
 
-    def __init__(self, task, size, params):
-        self.task, self.size, self.params, self.known = task, size, params, {}
+    def __init__(self, task, policy_config, params):
+        self.task, self.policy_config, self.params, self.known = task, policy_config, params, {}
         width = task.spec.action_length
         self.shape = (tokens.VOCABULARY,) * width
         written = np.stack(np.indices(self.shape), axis=-1).reshape(-1, width)
         self.action = np.where(behind_end(written), tokens.PAD, written).astype(np.int32)
         self.prefix = written[:: tokens.VOCABULARY]
-        self.follow, self.read = follower(task), reader(task, size)
+        self.follow, self.read = follower(task), reader(task, policy_config)
 
     def choose(self, past, observation):
-        """How likely each next token is: [V], [V, V], ... behind prefixes of 0, 1, ... tokens."""
+        """Returns the probabilities of next tokens, [V], [V, V], ... behind 0, 1, ... tokens."""
         spec, turn = (
             self.task.spec,
             (len(past) - self.task.spec.prompt_length)
@@ -185,11 +190,14 @@ class Recursion:
         ]
 
     def expect(self, past, state, observation):
-        """The mean sums behind each prefix of the next action: [1 + T], [V, 1 + T], [V, V, 1 + T], ..."""
+        """Returns the expected sums behind each prefix of the next action.
+
+        Their shapes are [1 + T], [V, 1 + T], [V, V, 1 + T], ...
+        """
         turn = int(state.turn)
         remembered = (
             tuple(past)
-            if self.size.context == "history"
+            if self.policy_config.context == "history"
             else tuple(past[: self.task.spec.prompt_length])
         )
         name = (remembered, turn, mark(state, observation).tobytes())
@@ -208,7 +216,10 @@ class Recursion:
         return self.known[name]
 
     def distinct(self, chance, later, step):
-        """Where each state is led to from which it goes on; for a policy that remembers, apart for each action."""
+        """Returns the actions and outcomes that lead to each state from which the episode goes on.
+
+        For a policy with memory the states behind different actions are different.
+        """
         e, m = np.nonzero((chance > 0) & ~step.done)
         rows = np.concatenate(
             [
@@ -217,15 +228,17 @@ class Recursion:
             ],
             axis=1,
         )
-        rows = np.concatenate([rows, e[:, None] * (self.size.context == "history")], axis=1)
+        rows = np.concatenate(
+            [rows, e[:, None] * (self.policy_config.context == "history")], axis=1
+        )
         _, which = np.unique(
-            rows @ np.random.default_rng(0).normal(size=rows.shape[1]), return_inverse=True
+            rows @ np.random.default_rng(0).normal(policy_config=rows.shape[1]), return_inverse=True
         )
         return [(e[which == i], m[which == i]) for i in range(which.max(initial=-1) + 1)]
 
 
 def behind_end(action):
-    """True where an earlier token of the action is END."""
+    """Returns True where an earlier token of the action is END."""
     ends = action == tokens.END
     return np.cumsum(ends, axis=-1) - ends > 0
 
@@ -240,20 +253,18 @@ def at(tree, *index):
 
 @cache
 def recursion(case):
-    task, size, _ = CASES[case]
-    return Recursion(task, size, wide(task, size))
+    task, policy_config, _ = CASES[case]
+    return Recursion(task, policy_config, wide(task, policy_config))
 
 
 def past_of(one, turn):
-    """What stands before the observation of a turn, of one episode."""
+    """Returns the tokens of an episode before the observation of a turn."""
     return [*one.prompt, *np.concatenate([one.observation, one.action], axis=1)[:turn].ravel()]
 
 
 @every_case
-def test_values_before_and_after_every_token_are_those_of_a_recursion_over_all_that_can_be_written(
-    case,
-):
-    trajectory, found, all_ = (
+def test_values_of_every_token_are_those_of_a_full_recursion(case):
+    trajectory, result, all_ = (
         jax.device_get(played(CASES[case][0])),
         solved(case).value,
         recursion(case),
@@ -266,9 +277,9 @@ def test_values_before_and_after_every_token_are_those_of_a_recursion_over_all_t
             before[n, g, t, a], after[n, g, t, a] = (
                 sums[a + i][(*one.action[t, : a + i], 0)] for i in (0, 1)
             )
-    np.testing.assert_allclose(found.before, before, atol=1e-10)
-    np.testing.assert_allclose(found.after, after, atol=1e-10)
-    assert found.discount == 1 and np.ptp(after - before) > 0.01
+    np.testing.assert_allclose(result.before, before, atol=1e-10)
+    np.testing.assert_allclose(result.after, after, atol=1e-10)
+    assert result.discount == 1 and np.ptp(after - before) > 0.01
 
 
 both_contexts = pytest.mark.parametrize(
@@ -278,13 +289,17 @@ both_contexts = pytest.mark.parametrize(
 
 @both_contexts
 def test_the_gradient_of_the_expected_return_is_that_of_differences(case):
-    task, size, _ = CASES[case]
+    task, policy_config, _ = CASES[case]
     trajectory, random = jax.device_get(played(task)), np.random.default_rng(0)
-    direction = jax.tree.map(lambda x: random.normal(size=x.shape), wide(task, size))
+    direction = jax.tree.map(
+        lambda x: random.normal(policy_config=x.shape), wide(task, policy_config)
+    )
 
     def total(step):
         all_ = Recursion(
-            task, size, jax.tree.map(lambda x, d: x + step * d, wide(task, size), direction)
+            task,
+            policy_config,
+            jax.tree.map(lambda x, d: x + step * d, wide(task, policy_config), direction),
         )
         first = [at(trajectory, n, 0) for n in range(3)]
         return sum(
@@ -300,8 +315,8 @@ def test_the_gradient_of_the_expected_return_is_that_of_differences(case):
 
 
 @both_contexts
-def test_it_is_the_sum_over_all_places_of_visits_times_the_true_advantage_times_the_score(case):
-    task, size, _ = CASES[case]
+def test_the_gradient_is_visits_times_true_advantage_times_score(case):
+    task, policy_config, _ = CASES[case]
     here, (graph, table, _) = alphabet(case), solved(case).solution
     weight = np.zeros_like(table.log_prob)
     for n in range(3):
@@ -314,11 +329,12 @@ def test_it_is_the_sum_over_all_places_of_visits_times_the_true_advantage_times_
 
     def score(params):
         return (
-            weight * dynamic_programming.tabulate(task, size, params, prompt, graph).log_prob
+            weight
+            * dynamic_programming.tabulate(task, policy_config, params, prompt, graph).log_prob
         ).sum()
 
     chex.assert_trees_all_close(
-        gradient(case), compiled(jax.grad(score))(wide(task, size)), rtol=1e-9, atol=1e-10
+        gradient(case), compiled(jax.grad(score))(wide(task, policy_config)), rtol=1e-9, atol=1e-10
     )
 
 
@@ -328,7 +344,7 @@ def alphabet(case):
 
 @cache
 def visited(case, n):
-    """How likely it is to come to each state of a problem, [T, C], and there to each place, [T, C, places]."""
+    """Returns the probabilities of a problem's states [T, C] and of places there [T, C, places]."""
     graph, table, _ = at(solved(case).solution, n)
     return jax.device_get(
         compiled(
@@ -340,7 +356,7 @@ def visited(case, n):
 
 
 @both_contexts
-def test_visits_sum_to_the_chance_of_being_alive_and_so_do_those_of_all_actions(case):
+def test_visit_probabilities_sum_to_the_probability_of_being_alive(case):
     trajectory, all_ = jax.device_get(played(CASES[case][0])), recursion(case)
     for n in range(3):
         one, (state, place) = at(trajectory, n, 0), visited(case, n)
@@ -350,15 +366,15 @@ def test_visits_sum_to_the_chance_of_being_alive_and_so_do_those_of_all_actions(
 
 
 @both_contexts
-def test_the_expected_return_is_the_sum_of_what_is_visited_times_what_is_earned_there(case):
-    found = solved(case)
-    for n, total in enumerate(found.expected):
+def test_the_expected_return_is_visit_probabilities_times_rewards(case):
+    result = solved(case)
+    for n, total in enumerate(result.expected):
         state, place = visited(case, n)
-        reward = found.solution.graph.reward[n]
+        reward = result.solution.graph.reward[n]
         assert total == pytest.approx(
             (state[..., None] * place[..., : reward.shape[-1]] * reward).sum(), abs=1e-12
         )
-    assert np.ptp(found.expected) > 0.01
+    assert np.ptp(result.expected) > 0.01
 
 
 @both_contexts
@@ -382,7 +398,7 @@ def test_the_tokens_advantages_sum_to_their_turn_s(case):
         assert (value.after - value.before)[n, g, t].sum() == pytest.approx(turn, abs=1e-12)
 
 
-def test_what_was_not_written_has_no_value():
+def test_masked_tokens_have_no_value():
     mask, value = np.asarray(played(STROLL).mask), solved("walk").value
     assert (~mask).any() and (value.before[~mask] == 0).all() and (value.after[~mask] == 0).all()
 
@@ -399,50 +415,50 @@ def test_the_episodes_of_these_tests_hold_every_complication():
 
 
 def test_neither_room_to_spare_nor_the_size_of_a_chunk_changes_a_value():
-    found = solved("walk", capacity=32, chunk=7)
+    result = solved("walk", capacity=32, chunk=7)
     chex.assert_trees_all_close(
-        (found.value, found.expected), (solved("walk").value, solved("walk").expected), atol=1e-12
+        (result.value, result.expected), (solved("walk").value, solved("walk").expected), atol=1e-12
     )
 
 
 def test_problems_in_another_order_have_the_same_values():
     order = np.array([2, 0, 1])
-    found = solver("walk")(wide(STROLL, MARKOV), jax.tree.map(lambda x: x[order], played(STROLL)))
+    result = solver("walk")(wide(STROLL, MARKOV), jax.tree.map(lambda x: x[order], played(STROLL)))
     expected = [getattr(solved("walk").value, name)[order] for name in ("before", "after")]
-    chex.assert_trees_all_close([found.value.before, found.value.after], expected, atol=1e-12)
+    chex.assert_trees_all_close([result.value.before, result.value.after], expected, atol=1e-12)
 
 
-def test_where_a_problem_s_states_are_too_many_its_values_are_not_numbers_and_the_others_stay():
+def test_a_problem_with_too_many_states_has_nan_values_and_others_do_not():
     count = solved("graph_nav").solution.graph.states.count.max(-1)
     enough = int(count.min())
     assert enough < count.max()
-    found, mask = solved("graph_nav", capacity=enough), np.asarray(played(SLIPS).mask)
+    result, mask = solved("graph_nav", capacity=enough), np.asarray(played(SLIPS).mask)
     too_many = (count > enough)[:, None, None, None]
     for name in ("before", "after"):
         expected = np.where(
             mask, np.where(too_many, np.nan, getattr(solved("graph_nav").value, name)), 0.0
         )
-        np.testing.assert_allclose(getattr(found.value, name), expected, atol=1e-12)
-    assert (np.isnan(found.expected) == too_many.ravel()).all()
+        np.testing.assert_allclose(getattr(result.value, name), expected, atol=1e-12)
+    assert (np.isnan(result.expected) == too_many.ravel()).all()
 
 
 def test_a_turn_in_a_state_that_cannot_follow_has_no_value():
     trajectory = played(STROLL)
     other = trajectory.observation.at[:, :, 1, 1].set(tokens.OPEN)
-    found, mask = (
+    result, mask = (
         solver("walk")(wide(STROLL, MARKOV), trajectory._replace(observation=other)).value,
         np.asarray(trajectory.mask),
     )
-    assert np.isnan(found.before[:, :, 1][mask[:, :, 1]]).all() and mask[:, :, 1].any()
+    assert np.isnan(result.before[:, :, 1][mask[:, :, 1]]).all() and mask[:, :, 1].any()
     np.testing.assert_allclose(
-        found.after[:, :, 0], solved("walk").value.after[:, :, 0], atol=1e-12
+        result.after[:, :, 0], solved("walk").value.after[:, :, 0], atol=1e-12
     )
 
 
 # The value source
 
 
-def test_with_exact_values_and_lambda_0_a_token_s_credit_is_its_true_advantage():
+def test_with_exact_values_and_lambda_0_credit_is_the_true_advantage():
     row = algorithms.swap(
         algorithms.GRPO,
         values=Exact(),
@@ -453,24 +469,24 @@ def test_with_exact_values_and_lambda_0_a_token_s_credit_is_its_true_advantage()
     )
     params, key = wide(STROLL, MARKOV), jax.random.key(0)
 
-    def made(params):
+    def make_experience(params):
         weights = experience.Weights(params, params, ())
         trajectory, _ = experience.collect(MARKOV, STROLL, row, weights, key, jnp.arange(3), 3)
         return trajectory, experience.experience(MARKOV, STROLL, row, weights, key, jnp.int32(0), 3)
 
     with jax.enable_x64(False):
-        trajectory, found = jax.device_get(
-            parallel.launch(made, parallel.choose(1), "pmap")(
+        trajectory, result = jax.device_get(
+            parallel.launch(make_experience, parallel.choose(1), "pmap")(
                 weights(MARKOV, seed=1, likely=(*STROLL.spec.choices[::2], tokens.END))
             )
         )
     value = solver("walk")(params, trajectory).value
     np.testing.assert_allclose(
-        found.batch.credit.reshape(trajectory.mask.shape), value.after - value.before, atol=1e-5
+        result.batch.credit.reshape(trajectory.mask.shape), value.after - value.before, atol=1e-5
     )
     assert (
-        found.spent["env_steps"] == trajectory.mask.any(-1).sum()
-        and found.spent["generated_tokens"] == trajectory.mask.sum()
+        result.spent["env_steps"] == trajectory.mask.any(-1).sum()
+        and result.spent["generated_tokens"] == trajectory.mask.sum()
     )
 
 
@@ -478,7 +494,7 @@ def test_it_is_refused_where_there_are_more_states_than_it_has_room_for():
     Exact(capacity=3).check(STROLL, MARKOV)
     with pytest.raises(
         ConfigError,
-        match="^Walk comes to 3 states a turn or more, but --algorithm.values.capacity is 2: raise it, .*forks.$",
+        match="^Walk comes to 3 states a turn or more, but .*capacity is 2: raise it, .*forks.$",
     ):
         Exact(capacity=2).check(STROLL, MARKOV)
 
@@ -486,7 +502,7 @@ def test_it_is_refused_where_there_are_more_states_than_it_has_room_for():
 def test_it_is_refused_for_several_tokens_in_the_context_of_the_history():
     with pytest.raises(
         ConfigError,
-        match="^Walk has actions of 2 tokens: for exact values set --policy.context markov, or .*forks.$",
+        match="^Walk has actions of 2 tokens: .* set --policy.context markov, .*forks.$",
     ):
         Exact().check(STROLL, TINY)
 
@@ -494,7 +510,7 @@ def test_it_is_refused_for_several_tokens_in_the_context_of_the_history():
 def test_it_is_refused_where_there_are_too_many_actions_to_list():
     with pytest.raises(
         ConfigError,
-        match="^There are 131,071 actions of up to 16 tokens, and 100,000 at most can be enumerated: .*forks.$",
+        match="^There are 131,071 actions of up to 16 tokens, and 100,000 at most can be .*forks.$",
     ):
         Exact().check(Walk(action_length=16), MARKOV)
 
@@ -505,6 +521,6 @@ def test_it_is_refused_where_a_random_task_lists_nothing(monkeypatch):
     assert is_random(STROLL)
     with pytest.raises(
         ConfigError,
-        match="^Walk is random and does not list its outcomes, so it has no exact values: use --values forks.$",
+        match="^Walk is random and does not list its outcomes, .*: use --values forks.$",
     ):
         Exact().check(STROLL, MARKOV)

@@ -1,4 +1,4 @@
-"""The truth about what was done: enumerated where that is possible, else from forks, and it says which."""
+"""The true advantage, enumerated where that is possible and else from forks; it says which."""
 
 import time
 from dataclasses import replace
@@ -26,13 +26,13 @@ RETURNS = ChainPit(
 )
 WALK = Walk(num_turns=2, size=4, action_length=2)
 markov_or_not = pytest.mark.parametrize(
-    "size", [MARKOV, pytest.param(TINY, marks=pytest.mark.slow)], ids=["markov", "history"]
+    "policy_config", [MARKOV, pytest.param(TINY, marks=pytest.mark.slow)], ids=["markov", "history"]
 )
 FORKS = 256
 
 
-def params(task, size):
-    return weights(size, seed=1, likely=task.spec.choices)
+def params(task, policy_config):
+    return weights(policy_config, seed=1, likely=task.spec.choices)
 
 
 @cache
@@ -45,15 +45,20 @@ def played(task, problems=48):
 
 
 @cache
-def truth(task, size, capacity=256, forks=FORKS, problems=48):
+def truth(task, policy_config, capacity=256, forks=FORKS, problems=48):
     return true_advantage(
-        task, size, params(task, size), played(task, problems), capacity, forks=forks
+        task,
+        policy_config,
+        params(task, policy_config),
+        played(task, problems),
+        capacity,
+        forks=forks,
     )
 
 
 @markov_or_not
-def test_forks_agree_with_the_enumeration_within_their_own_error(size):
-    one, other = truth(RETURNS, size), truth(RETURNS, size, capacity=1)
+def test_forks_agree_with_the_enumeration_within_their_own_error(policy_config):
+    one, other = truth(RETURNS, policy_config), truth(RETURNS, policy_config, capacity=1)
     exact, forked, error = (np.asarray(x) for x in (one.advantage, other.advantage, other.error))
     z = (forked - exact)[error > 0] / error[error > 0]
     assert len(z) > 60 and 0.6 < np.mean(z**2) < 1.5 and abs(z.mean()) < 4 / np.sqrt(len(z))
@@ -62,24 +67,26 @@ def test_forks_agree_with_the_enumeration_within_their_own_error(size):
 
 
 @markov_or_not
-def test_it_says_that_it_is_exact_and_of_how_many_states(size):
-    counted = {"markov": "2 states", "history": "64 histories"}[size.context]
-    assert truth(RETURNS, size).method == f"exact, by enumeration of up to {counted} a turn"
+def test_it_says_that_it_is_exact_and_of_how_many_states(policy_config):
+    counted = {"markov": "2 states", "history": "64 histories"}[policy_config.context]
+    assert (
+        truth(RETURNS, policy_config).method == f"exact, by enumeration of up to {counted} a turn"
+    )
 
 
-def test_where_states_are_too_many_it_says_so_and_forks():
+def test_where_states_are_too_many_it_forks_and_says_why():
     assert (
         truth(RETURNS, MARKOV, capacity=1).method
         == "256 forks from before each turn (there are 2 states a turn, and capacity is 1)"
     )
 
 
-def test_where_a_policy_that_remembers_writes_several_tokens_it_says_so_and_forks():
+def test_where_a_policy_with_memory_writes_several_tokens_it_forks():
     method = truth(WALK, TINY, forks=2, problems=2).method
     assert method.startswith("2 forks from before each turn (Walk has actions of 2 tokens: ")
 
 
-def test_where_a_random_task_lists_nothing_it_says_so_and_forks(monkeypatch):
+def test_where_a_random_task_lists_no_outcomes_it_forks(monkeypatch):
     monkeypatch.delattr(Walk, "outcomes")
     method = truth.__wrapped__(WALK, TINY, forks=2, problems=2).method
     assert method.startswith(
@@ -87,9 +94,9 @@ def test_where_a_random_task_lists_nothing_it_says_so_and_forks(monkeypatch):
     )
 
 
-def test_forks_give_an_action_s_last_token_all_of_its_turn_s_difference_and_the_masked_nothing():
-    found, trajectory = truth(WALK, TINY, forks=2, problems=2), jax.device_get(played(WALK, 2))
-    before, after, advantage = (np.asarray(x) for x in (*found.value[:2], found.advantage))
+def test_forks_give_an_action_s_last_token_all_of_its_turn_s_advantage():
+    result, trajectory = truth(WALK, TINY, forks=2, problems=2), jax.device_get(played(WALK, 2))
+    before, after, advantage = (np.asarray(x) for x in (*result.value[:2], result.advantage))
     for n, g, t in np.ndindex(trajectory.mask.shape[:3]):
         count = trajectory.mask[n, g, t].sum()
         assert (before[n, g, t, count:] == 0).all() and (after[n, g, t, count:] == 0).all()
@@ -111,19 +118,27 @@ def test_episodes_without_states_are_refused():
 
 @pytest.mark.slow
 def test_a_hundred_thousand_states_are_read_in_seconds():
-    """Three keys at 801 turns: 100,125 states, by a policy of 135,553 weights. (benchmarks/exact.py)"""
-    task, size = KeyDoor(num_keys=3, delay=797), Policy(context="markov")
-    weights = transformer.init(size, jax.random.key(0))
-    made = jax.jit(
+    """Three keys at 801 turns have 100,125 states. The policy has 135,553 weights.
+
+    (benchmarks/exact.py)
+    """
+    task, policy_config = KeyDoor(num_keys=3, delay=797), Policy(context="markov")
+    weights = transformer.init(policy_config, jax.random.key(0))
+    episodes = jax.jit(
         lambda: rollout(
-            task, Sampler(size, weights), jax.random.key(1), jnp.arange(1), 2, keep_states=True
+            task,
+            Sampler(policy_config, weights),
+            jax.random.key(1),
+            jnp.arange(1),
+            2,
+            keep_states=True,
         )
     )()
     start = time.perf_counter()
-    found = true_advantage(task, size, weights, made, capacity=125)
-    jax.block_until_ready(found.value)
+    result = true_advantage(task, policy_config, weights, episodes, capacity=125)
+    jax.block_until_ready(result.value)
     assert (
-        found.method == "exact, by enumeration of up to 125 states a turn"
+        result.method == "exact, by enumeration of up to 125 states a turn"
         and time.perf_counter() - start < 15
     )
-    assert np.isfinite(found.advantage).all()
+    assert np.isfinite(result.advantage).all()

@@ -1,4 +1,4 @@
-"""Estimates of the KL divergence: what they, and their gradients, are in expectation, by enumeration."""
+"""Estimates of the KL divergence and their gradients, in expectation by enumeration."""
 
 from functools import cache
 
@@ -24,12 +24,12 @@ def random(seed, shape=(V,)):
 
 
 def log_softmax(logits):
-    """In numpy, over the last axis."""
+    """Returns log-probabilities over the last axis, in numpy."""
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
 def divergence(log_p, log_q):
-    """KL(p ‖ q) and its gradient by p's logits."""
+    """Returns KL(p ‖ q) and its gradient by p's logits."""
     p = np.exp(log_p)
     total = (p * (log_p - log_q)).sum()
     return total, p * (log_p - log_q - total)
@@ -37,7 +37,10 @@ def divergence(log_p, log_q):
 
 @cache
 def program():
-    """The mean of an estimate over tokens drawn with `prob`, and its gradient by the logits through the estimate alone."""
+    """Returns a function to an estimate's mean over tokens drawn with `prob`, and its gradient.
+
+    The gradient is by the logits, through the estimate alone.
+    """
 
     def mean(logits, reference, prob, how):
         return (prob * kl.estimate(how, jax.nn.log_softmax(logits), reference)).sum()
@@ -46,7 +49,7 @@ def program():
 
 
 def enumerated(how, logits, reference):
-    """Expected value of an estimate on samples of the policy, and its expected gradient as a loss on these."""
+    """Returns an estimate's expected value on the policy's samples, and its gradient as a loss."""
     return program()(logits, reference, np.exp(log_softmax(logits)), how)
 
 
@@ -60,7 +63,7 @@ def test_an_estimate_is_its_formula(how):
     )
 
 
-def test_the_expectations_of_k1_and_k3_are_the_divergence_and_that_of_k2_is_only_where_the_policies_are_near():
+def test_k1_and_k3_are_unbiased_and_k2_nearly_so_for_near_policies():
     logits, away = random(0), random(1)
     for distance, near in ((1.0, False), (0.01, True)):
         reference = log_softmax(logits + distance * away)
@@ -74,7 +77,7 @@ def test_the_expectations_of_k1_and_k3_are_the_divergence_and_that_of_k2_is_only
         assert (abs(enumerated("k2", logits, reference)[0] / expected - 1) < 0.05) == near
 
 
-def test_as_a_loss_k2_has_the_divergence_s_gradient_k3_that_of_the_other_way_round_and_k1_none():
+def test_as_a_loss_k2_has_the_gradient_of_the_kl_k3_of_the_reverse_kl():
     logits, reference = random(0), log_softmax(random(1))
     expected = {
         "k1": np.zeros(V),
@@ -100,11 +103,12 @@ def test_k3_keeps_its_digits_where_the_policies_nearly_agree():
 def test_the_term_of_the_loss_is_the_coefficient_times_the_estimate():
     log_prob, reference = -np.abs(random(0)), -np.abs(random(1))
     for how in ESTIMATORS:
-        found = kl.ReferenceKL(coefficient=0.3, estimator=how)(
+        result = kl.ReferenceKL(coefficient=0.3, estimator=how)(
             jnp.asarray(log_prob), jnp.asarray(reference)
         )
         close(
-            found, 0.3 * np.asarray(kl.estimate(how, jnp.asarray(log_prob), jnp.asarray(reference)))
+            result,
+            0.3 * np.asarray(kl.estimate(how, jnp.asarray(log_prob), jnp.asarray(reference))),
         )
     assert kl.ReferenceKL().reads_reference and not kl.NoKL().reads_reference
 
@@ -112,10 +116,10 @@ def test_the_term_of_the_loss_is_the_coefficient_times_the_estimate():
 def test_a_clamped_estimate_is_flat_beyond_the_clamp_and_unchanged_below():
     d = np.linspace(-15, 5, 41, dtype=np.float32)
     kl_, plain = kl.ReferenceKL(2.0, "k3", clamp=10.0), kl.ReferenceKL(2.0, "k3")
-    (found, slope), (expected, steep) = (
+    (result, slope), (expected, steep) = (
         jax.vmap(jax.value_and_grad(lambda x, f=f: f(x, jnp.float32(0))))(-d) for f in (kl_, plain)
     )
-    close(found, np.minimum(expected, 20.0))
+    close(result, np.minimum(expected, 20.0))
     close(slope, np.where(expected > 20.0, 0.0, steep))
 
 
@@ -123,7 +127,7 @@ def test_a_clamped_estimate_is_flat_beyond_the_clamp_and_unchanged_below():
 
 
 def bandit(log_prob, reference, reward):
-    """One problem, one turn, and every arm (a sequence of tokens) pulled once."""
+    """Returns one problem of one turn, at which every sequence of tokens is written once."""
     log_prob, reference, reward = (
         x.astype(np.float32)[None, :, None] for x in (log_prob, reference, reward)
     )
@@ -132,15 +136,13 @@ def bandit(log_prob, reference, reward):
 
 @cache
 def credited():
-    """Reward to go, the KL in the reward."""
-    return compiled(lambda reward, made: token_to_go(reward(made))[0, :, 0])
+    """Returns a function to the reward to go with the KL in the reward."""
+    return compiled(lambda reward, batch: token_to_go(reward(batch))[0, :, 0])
 
 
 @pytest.mark.parametrize("how", ESTIMATORS)
-def test_with_k1_in_the_reward_and_only_with_it_the_policy_gradient_is_that_of_return_minus_divergence(
-    how,
-):
-    """A bandit, enumerated: Σ π · credit · ∇ log π against the gradient of Σ π · reward − c · KL."""
+def test_only_k1_in_the_reward_gives_the_gradient_of_return_minus_kl(how):
+    """In an enumerated bandit, Σ π · credit · ∇ log π is compared with ∇(Σ π · reward − c · KL)."""
     logits, reference, reward = random(0), log_softmax(random(1)), random(2)
     log_prob = log_softmax(logits)
     p = np.exp(log_prob)
@@ -155,8 +157,8 @@ def test_with_k1_in_the_reward_and_only_with_it_the_policy_gradient_is_that_of_r
     assert np.allclose(score_gradient, expected, rtol=1e-4, atol=1e-5) == (how == "k1")
 
 
-def test_with_k1_in_the_reward_each_token_answers_for_the_divergence_of_the_later_ones_too():
-    """Two tokens of three kinds: all nine sequences, against the gradients of KL(first) + E KL(second | first)."""
+def test_with_k1_in_the_reward_a_token_answers_for_later_kl_too():
+    """All nine sequences of two tokens are compared with ∇(KL(first) + E KL(second | first))."""
     first, second = (random(i, shape).astype(float) for i, shape in ((0, 3), (1, (3, 3))))
     other_first, other_second = (
         log_softmax(random(i, shape)) for i, shape in ((2, 3), (3, (3, 3)))
@@ -166,8 +168,8 @@ def test_with_k1_in_the_reward_each_token_answers_for_the_divergence_of_the_late
     log_prob, reference = (
         np.stack([a[x], b[x, y]], 1) for a, b in ((log_p, log_q), (other_first, other_second))
     )
-    made = bandit(log_prob, reference, np.zeros(9))
-    credit = np.asarray(credited()(KlReward(coefficient=1.0), made))
+    batch = bandit(log_prob, reference, np.zeros(9))
+    credit = np.asarray(credited()(KlReward(coefficient=1.0), batch))
 
     weight = np.exp(log_prob.sum(1))[:, None] * credit
     by_first = weight[:, 0] @ (np.eye(3)[x] - np.exp(log_p))

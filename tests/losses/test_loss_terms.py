@@ -1,4 +1,4 @@
-"""How tokens add up to a loss, and the terms beside the surrogate."""
+"""How tokens add up to a loss, and the loss terms beside the surrogate."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ def random(seed=0, shape=(5, 3, 2)):
 
 
 def lengths(*of):
-    """A mask [B, T=2, A=3] whose sequences have so many tokens."""
+    """Returns a mask [B, T=2, A=3] whose sequences have so many tokens."""
     return jnp.arange(6).reshape(1, 2, 3) < jnp.array(of)[:, None, None]
 
 
@@ -29,7 +29,7 @@ def test_sequence_mean_weighs_all_sequences_alike():
     np.testing.assert_allclose(weight, mask / np.array([6, 3, 1])[:, None, None] / 3, rtol=1e-6)
 
 
-def test_constant_gives_every_token_the_weight_it_has_in_a_batch_without_padding():
+def test_constant_weighs_tokens_as_in_a_batch_without_padding():
     for mask in (lengths(6, 3, 1), lengths(6, 6, 6)):
         np.testing.assert_allclose(
             loss_terms.token_weight([mask], "constant")[0], mask / 18, rtol=1e-6
@@ -37,9 +37,7 @@ def test_constant_gives_every_token_the_weight_it_has_in_a_batch_without_padding
 
 
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "constant"])
-def test_padding_has_no_weight_and_full_sequences_weigh_the_same_however_they_are_added_up(
-    aggregation,
-):
+def test_padding_has_no_weight_and_full_sequences_weigh_the_same(aggregation):
     assert (
         loss_terms.token_weight([lengths(6, 3, 0)], aggregation)[0][~lengths(6, 3, 0)] == 0
     ).all()
@@ -50,7 +48,7 @@ def test_padding_has_no_weight_and_full_sequences_weigh_the_same_however_they_ar
 
 
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "constant"])
-def test_a_sequence_without_tokens_was_left_out_and_counts_nowhere(aggregation):
+def test_a_sequence_without_tokens_does_not_count(aggregation):
     with_it, without = (
         loss_terms.token_weight([lengths(*of)], aggregation)[0] for of in ((6, 0, 3), (6, 3))
     )
@@ -92,7 +90,7 @@ def test_value_loss_is_half_the_larger_of_the_two_squares():
     )
 
 
-def test_a_value_is_not_pushed_further_than_the_clip_but_pulled_back_from_beyond():
+def test_a_value_is_not_pushed_beyond_the_clip_but_pulled_back():
     def pull(value, target):
         return jax.grad(
             lambda v: loss_terms.value_loss(v, jnp.float32(0), jnp.float32(target), 0.2)

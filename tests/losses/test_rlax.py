@@ -1,4 +1,4 @@
-"""Generalized advantage estimation, lambda-returns and the clipped surrogate, against rlax, which knows single streams only."""
+"""GAE, λ-returns and the clipped surrogate against rlax, which knows single streams only."""
 
 import jax
 import jax.numpy as jnp
@@ -23,15 +23,15 @@ seeds = pytest.mark.parametrize("seed", range(3))
 
 
 @compiled
-def gains(made):
-    return token_rewards(made)
+def gains(batch):
+    return token_rewards(batch)
 
 
 @compiled
-def ours(critic, made, before):
-    """Our advantages and the critic's targets, per token [N, G, T, A]."""
-    value = from_state_values(before, token_rewards(made), made.mask, critic.discount)
-    return gae(value, made.mask, critic.lambda_), critic.target(value, made.mask)
+def ours(critic, batch, before):
+    """Returns our advantages and the critic's targets, per token [N, G, T, A]."""
+    value = from_state_values(before, token_rewards(batch), batch.mask, critic.discount)
+    return gae(value, batch.mask, critic.lambda_), critic.target(value, batch.mask)
 
 
 @compiled
@@ -42,19 +42,19 @@ def ours_by_turn(gain, before, alive, discount, lambda_):
 @compiled
 @jax.vmap
 def theirs(gain, discount, value, lambda_):
-    """rlax's advantages and lambda-returns of streams [E, L]; nothing is worth anything behind the end."""
+    """Returns rlax's advantages and λ-returns of streams [E, L]; the value behind the end is 0."""
     value = jnp.append(value, 0.0)
     advantage = rlax.truncated_generalized_advantage_estimation(gain, discount, lambda_, value)
     return advantage, rlax.lambda_returns(gain, discount, value[1:], lambda_)
 
 
-def values(made, seed):
-    """Any values, also where nothing was written."""
-    return np.random.default_rng(seed).normal(size=made.mask.shape).astype(np.float32)
+def values(batch, seed):
+    """Returns random values, also at masked tokens."""
+    return np.random.default_rng(seed).normal(size=batch.mask.shape).astype(np.float32)
 
 
 def streams(x, of):
-    """The numbers of each episode's places, in order and without gaps; zeros fill the stream."""
+    """Returns each episode's entries at its places, without gaps and filled up with zeros."""
     most = max(len(places) for _, places in of)
     return np.float32(
         [[x[i][place] for place in places] + [0.0] * (most - len(places)) for i, places in of]
@@ -62,7 +62,7 @@ def streams(x, of):
 
 
 def discounts(of, discount):
-    """The discount between the places of each episode, and 0 behind the last."""
+    """Returns the discount between the places of each episode, and 0 behind the last."""
     most = max(len(places) for _, places in of)
     return np.float32(
         [[discount] * (len(places) - 1) + [0.0] * (most - len(places) + 1) for _, places in of]
@@ -70,7 +70,7 @@ def discounts(of, discount):
 
 
 def compare(gain, before, of, discount, lambda_):
-    """rlax on the streams of these episodes and places."""
+    """Returns what rlax computes from the streams of these episodes."""
     return theirs(
         streams(gain, of),
         discounts(of, discount),
@@ -81,14 +81,12 @@ def compare(gain, before, of, discount, lambda_):
 
 @seeds
 @corners
-def test_advantages_of_tokens_and_the_critic_s_targets_are_those_of_rlax_s_streams_without_padding(
-    seed, discount, lambda_
-):
-    made = trajectory(seed)
-    before, of = values(made, seed), list(episodes(made))
+def test_advantages_of_tokens_and_critic_targets_are_those_of_rlax(seed, discount, lambda_):
+    batch = trajectory(seed)
+    before, of = values(batch, seed), list(episodes(batch))
     for x, expected in zip(
-        ours(Critic(discount, lambda_), made, before),
-        compare(np.asarray(gains(made)), before, of, discount, lambda_),
+        ours(Critic(discount, lambda_), batch, before),
+        compare(np.asarray(gains(batch)), before, of, discount, lambda_),
     ):
         close(streams(np.asarray(x), of), expected)
 
@@ -96,15 +94,15 @@ def test_advantages_of_tokens_and_the_critic_s_targets_are_those_of_rlax_s_strea
 @seeds
 @corners
 def test_advantages_of_turns_are_those_of_rlax_with_a_turn_as_its_step(seed, discount, lambda_):
-    made = trajectory(seed)
+    batch = trajectory(seed)
     gain, before, alive = (
-        np.asarray(gains(made)).sum(-1),
-        values(made, seed)[..., 0],
-        made.mask.any(-1),
+        np.asarray(gains(batch)).sum(-1),
+        values(batch, seed)[..., 0],
+        batch.mask.any(-1),
     )
     of = [(i, list(np.flatnonzero(alive[i]))) for i in np.ndindex(alive.shape[:2])]
-    found = ours_by_turn(gain, before, alive, discount, lambda_)
-    close(streams(np.asarray(found), of), compare(gain, before, of, discount, lambda_)[0])
+    result = ours_by_turn(gain, before, alive, discount, lambda_)
+    close(streams(np.asarray(result), of), compare(gain, before, of, discount, lambda_)[0])
 
 
 @pytest.mark.parametrize("clip", [0.2, 0.05])
@@ -119,7 +117,7 @@ def test_the_clipped_surrogate_and_its_gradient_are_rlax_s(clip):
     def their_loss(log_prob):
         return rlax.clipped_surrogate_pg_loss(jnp.exp(log_prob - old), credit, clip)
 
-    found, expected = (jax.value_and_grad(loss)(old + drift) for loss in (our_loss, their_loss))
-    close(found[0], expected[0])
-    close(found[1], expected[1])
-    assert 0 < (found[1] == 0).sum() < 40, "nothing was clipped, or everything"
+    result, expected = (jax.value_and_grad(loss)(old + drift) for loss in (our_loss, their_loss))
+    close(result[0], expected[0])
+    close(result[1], expected[1])
+    assert 0 < (result[1] == 0).sum() < 40, "nothing was clipped, or everything"

@@ -1,4 +1,4 @@
-"""What is maximised: each surrogate equals its formula, token by token in plain numpy; where its gradient is cut; what it reduces to."""
+"""Surrogates against their formulas in plain numpy: where gradients are cut, and reductions."""
 
 from dataclasses import replace
 from functools import cache
@@ -37,18 +37,18 @@ every_sequence_ratio = pytest.mark.parametrize(
 
 
 def batch(seed=0):
-    """Log-probabilities, older ones, credit, and a ragged mask in which one sequence is all padding."""
+    """Returns log-probabilities, older ones, credit and a mask; one sequence is all padding."""
     random = np.random.default_rng(seed)
     old = -np.abs(random.normal(size=(B, T, A)))
     tokens = random.integers(0, A + 1, (B, T, 1)) * (np.arange(B) > 0)[:, None, None]
     drift = random.normal(size=old.shape) / 4 + random.normal(size=(B, 1, 1)) / 2
-    made = old + drift, old, random.normal(size=old.shape)
-    return *(x.astype(np.float32) for x in made), np.arange(A) < tokens
+    arrays = old + drift, old, random.normal(size=old.shape)
+    return *(x.astype(np.float32) for x in arrays), np.arange(A) < tokens
 
 
 @cache
 def program():
-    """Objective, diagnostics and d Σ objective / d log π over unmasked tokens."""
+    """Returns a function to objective, d Σ objective / d log π (unmasked) and diagnostics."""
 
     def run(surrogate, log_prob, old, credit, mask):
         def total(log_prob):
@@ -61,24 +61,24 @@ def program():
     return compiled(run)
 
 
-def objective(surrogate, made):
-    """Of each token, 0 where masked."""
-    return np.where(made[3], program()(surrogate, *made)[0], 0.0)
+def objective(surrogate, arrays):
+    """Returns the objective of each token, 0 where masked."""
+    return np.where(arrays[3], program()(surrogate, *arrays)[0], 0.0)
 
 
-def slope(surrogate, made):
-    """The gradient by each token's log-probability."""
-    return np.asarray(program()(surrogate, *made)[1])
+def slope(surrogate, arrays):
+    """Returns the gradient by each token's log-probability."""
+    return np.asarray(program()(surrogate, *arrays)[1])
 
 
-def clip_fractions(surrogate, made):
-    """Low and high."""
-    found = program()(surrogate, *made)[2]
-    return tuple(np.asarray(found[f"clip_fraction_{side}"]) for side in ("low", "high"))
+def clip_fractions(surrogate, arrays):
+    """Returns where the clip is active, below and above."""
+    result = program()(surrogate, *arrays)[2]
+    return tuple(np.asarray(result[f"clip_fraction_{side}"]) for side in ("low", "high"))
 
 
 def at_ratios(credit, ratio=RATIO):
-    """One token at each ratio, of one credit."""
+    """Returns one token at each ratio, all with the same credit."""
     log_prob = np.log(ratio).reshape(-1, 1, 1)
     return (
         log_prob,
@@ -88,13 +88,13 @@ def at_ratios(credit, ratio=RATIO):
     )
 
 
-def is_looped(surrogate, of_token, made=None):
-    """Asserts that each written token's objective is `of_token(ratio, credit, log_prob)`, numbers all."""
-    log_prob, old, credit, mask = made or batch()
-    found = objective(surrogate, (log_prob, old, credit, mask))
+def assert_per_token(surrogate, of_token, arrays=None):
+    """Asserts that each unmasked token's objective is `of_token(ratio, credit, log_prob)`."""
+    log_prob, old, credit, mask = arrays or batch()
+    result = objective(surrogate, (log_prob, old, credit, mask))
     for i in zip(*np.nonzero(mask)):
         close(
-            found[i],
+            result[i],
             of_token(np.exp(log_prob[i] - old[i]), credit[i], log_prob[i]),
             err_msg=f"{surrogate} at {i}",
         )
@@ -106,11 +106,13 @@ def is_looped(surrogate, of_token, made=None):
 def test_log_likelihood_is_credit_times_log_prob_whoever_acted():
     log_prob, old, credit, mask = batch()
     for other in (old, old - 1.0):
-        is_looped(LogLikelihood(), lambda rho, c, log_p: c * log_p, (log_prob, other, credit, mask))
+        assert_per_token(
+            LogLikelihood(), lambda rho, c, log_p: c * log_p, (log_prob, other, credit, mask)
+        )
 
 
 def test_policy_ratio_is_the_ratio_times_credit():
-    is_looped(PolicyRatio(), lambda rho, c, log_p: rho * c)
+    assert_per_token(PolicyRatio(), lambda rho, c, log_p: rho * c)
 
 
 def clipped(rho, c, low=0.2, high=0.3):
@@ -118,29 +120,33 @@ def clipped(rho, c, low=0.2, high=0.3):
 
 
 def test_clipped_ratio_is_the_smaller_of_the_two_products():
-    is_looped(ClippedRatio(**WIDE), lambda rho, c, log_p: clipped(rho, c))
+    assert_per_token(ClippedRatio(**WIDE), lambda rho, c, log_p: clipped(rho, c))
     for credit in (-2.0, 2.0):
-        is_looped(ClippedRatio(**WIDE), lambda rho, c, log_p: clipped(rho, c), at_ratios(credit))
+        assert_per_token(
+            ClippedRatio(**WIDE), lambda rho, c, log_p: clipped(rho, c), at_ratios(credit)
+        )
 
 
-def test_dual_clip_is_the_clipped_ratio_but_never_below_bound_times_a_negative_credit():
+def test_dual_clip_is_the_clipped_ratio_with_a_lower_bound():
     def of_token(rho, c, log_p):
         return max(clipped(rho, c), 1.5 * c) if c < 0 else clipped(rho, c)
 
-    is_looped(DualClip(**WIDE, bound=1.5), of_token)
+    assert_per_token(DualClip(**WIDE, bound=1.5), of_token)
     for credit in (-2.0, 2.0):
-        is_looped(DualClip(**WIDE, bound=1.5), of_token, at_ratios(credit))
+        assert_per_token(DualClip(**WIDE, bound=1.5), of_token, at_ratios(credit))
 
 
 def test_cispo_is_log_prob_times_credit_times_the_clipped_ratio():
     for low in (0.2, 1.0):
         surrogate = Cispo(clip_low=low, clip_high=0.3)
-        is_looped(surrogate, lambda rho, c, log_p, low=low: min(max(rho, 1 - low), 1.3) * c * log_p)
+        assert_per_token(
+            surrogate, lambda rho, c, log_p, low=low: min(max(rho, 1 - low), 1.3) * c * log_p
+        )
 
 
-def shared_ratio(surrogate, made):
-    """The ratio of each token's turn or sequence: the product of its tokens', or their geometric mean."""
-    log_prob, old, _, mask = made
+def shared_ratio(surrogate, arrays):
+    """Returns the ratio of each token's turn or sequence, a product or geometric mean."""
+    log_prob, old, _, mask = arrays
     ratio = np.ones(mask.shape)
     for b, t, a in zip(*np.nonzero(mask)):
         here = [(t, k) for k in range(A)] if surrogate.level == "turn" else list(np.ndindex(T, A))
@@ -150,65 +156,65 @@ def shared_ratio(surrogate, made):
 
 
 @every_sequence_ratio
-def test_sequence_ratio_clips_the_product_or_the_geometric_mean_of_a_turn_s_or_a_sequence_s_ratios(
-    surrogate,
-):
-    made = batch()
-    expected = [clipped(rho, c) for rho, c in zip(shared_ratio(surrogate, made).flat, made[2].flat)]
-    close(objective(surrogate, made), np.where(made[3], np.reshape(expected, made[3].shape), 0.0))
+def test_sequence_ratio_clips_the_shared_ratio_of_a_turn_or_sequence(surrogate):
+    arrays = batch()
+    expected = [
+        clipped(rho, c) for rho, c in zip(shared_ratio(surrogate, arrays).flat, arrays[2].flat)
+    ]
+    close(
+        objective(surrogate, arrays),
+        np.where(arrays[3], np.reshape(expected, arrays[3].shape), 0.0),
+    )
 
 
 # Gradients
 
 
 @pytest.mark.parametrize("credit", [2.0, -2.0])
-def test_good_actions_stop_being_reinforced_above_the_clip_and_bad_ones_stop_being_suppressed_below_it(
-    credit,
-):
-    found = slope(ClippedRatio(**WIDE), at_ratios(credit))[:, 0, 0]
+def test_the_clip_stops_reinforcement_above_and_suppression_below(credit):
+    result = slope(ClippedRatio(**WIDE), at_ratios(credit))[:, 0, 0]
     cut = RATIO > 1.3 if credit > 0 else RATIO < 0.8
-    close(found, np.where(cut, 0.0, RATIO * credit))
+    close(result, np.where(cut, 0.0, RATIO * credit))
     assert cut.any() and not cut.all()
 
 
-def test_dual_clip_also_stops_suppressing_bad_actions_that_have_become_far_likelier():
+def test_dual_clip_stops_suppressing_actions_that_became_far_likelier():
     for credit, cut in ((2.0, RATIO > 1.3), (-2.0, (RATIO < 0.8) | (RATIO > 1.3))):
-        found = slope(DualClip(**WIDE, bound=1.3), at_ratios(credit))[:, 0, 0]
-        close(found, np.where(cut, 0.0, RATIO * credit))
+        result = slope(DualClip(**WIDE, bound=1.3), at_ratios(credit))[:, 0, 0]
+        close(result, np.where(cut, 0.0, RATIO * credit))
 
 
 @pytest.mark.parametrize("credit", [2.0, -2.0])
 def test_cispo_keeps_every_token_s_gradient_weighed_by_the_clipped_ratio(credit):
-    found = slope(Cispo(**WIDE), at_ratios(credit))[:, 0, 0]
-    close(found, np.clip(RATIO, 0.8, 1.3) * credit)
-    assert (found != 0).all()
+    result = slope(Cispo(**WIDE), at_ratios(credit))[:, 0, 0]
+    close(result, np.clip(RATIO, 0.8, 1.3) * credit)
+    assert (result != 0).all()
 
 
 def test_policy_ratio_s_gradient_is_never_cut():
-    made = batch()
-    close(slope(PolicyRatio(), made), np.where(made[3], np.exp(made[0] - made[1]) * made[2], 0.0))
+    arrays = batch()
+    close(
+        slope(PolicyRatio(), arrays),
+        np.where(arrays[3], np.exp(arrays[0] - arrays[1]) * arrays[2], 0.0),
+    )
 
 
 @every_sequence_ratio
-def test_a_sequence_s_gradient_is_the_sum_of_its_tokens_that_are_not_cut_times_the_shared_ratio(
-    surrogate,
-):
-    """By each token's log-probability: its own part of GSPO-token, else every one's part, over the length if `mean`."""
-    made = batch()
-    rho, (_, _, credit, mask) = shared_ratio(surrogate, made), made
+def test_a_sequence_s_gradient_sums_its_unclipped_tokens(surrogate):
+    """A token's gradient is its own part in GSPO-token, and else the sum of all tokens' parts."""
+    arrays = batch()
+    rho, (_, _, credit, mask) = shared_ratio(surrogate, arrays), arrays
     cut = (rho > 1.3) & (credit > 0) | (rho < 0.8) & (credit < 0)
     part = np.where(mask & ~cut, rho * credit, 0.0)
     axes = 2 if surrogate.level == "turn" else (1, 2)
     length = np.maximum(mask.sum(axes, keepdims=True), 1) if surrogate.mean else 1
     everyone = np.where(mask, part.sum(axes, keepdims=True) / length, 0.0)
-    close(slope(surrogate, made), part if isinstance(surrogate, GspoToken) else everyone)
+    close(slope(surrogate, arrays), part if isinstance(surrogate, GspoToken) else everyone)
     assert (mask & cut).any() and (mask & ~cut).any()
 
 
 @pytest.mark.parametrize("level", ["turn", "sequence"])
-def test_gspo_token_has_gspo_s_value_and_where_a_sequence_shares_its_credit_also_its_gradient(
-    level,
-):
+def test_gspo_token_has_gspo_s_value_and_for_shared_credit_its_gradient(level):
     log_prob, old, credit, mask = batch()
     gspo = SequenceRatio(**WIDE, level=level)
     by_token = GspoToken(**vars(gspo))
@@ -221,24 +227,27 @@ def test_gspo_token_has_gspo_s_value_and_where_a_sequence_shares_its_credit_also
 
 def test_the_ratio_of_a_long_episode_does_not_overflow():
     log_prob, old = np.full((1, T, A), -0.1, np.float32), np.full((1, T, A), -60.0, np.float32)
-    made = log_prob, old, np.full_like(old, -1.0), np.ones(old.shape, bool)
+    arrays = log_prob, old, np.full_like(old, -1.0), np.ones(old.shape, bool)
     assert T * A * 59.9 > np.log(np.finfo(np.float32).max)
     surrogate = SequenceRatio(mean=False)
-    close(objective(surrogate, made), -np.exp(LARGEST))
-    assert np.isfinite(slope(surrogate, made)).all()
+    close(objective(surrogate, arrays), -np.exp(LARGEST))
+    assert np.isfinite(slope(surrogate, arrays)).all()
 
 
 @pytest.mark.parametrize("surrogate", [s for s in EVERY if s != LogLikelihood()], ids=repr)
-def test_where_the_policy_has_not_moved_every_gradient_is_the_policy_gradient(surrogate):
-    """Of credit that a sequence shares; a ratio over a whole turn or sequence mixes its tokens' credits, and without `mean` adds them."""
+def test_at_the_policy_that_acted_every_gradient_is_the_policy_gradient(surrogate):
+    """The credit is shared by a sequence, because a ratio of a turn or sequence mixes credits.
+
+    Without `mean` such a ratio adds them up.
+    """
     _, old, credit, mask = batch()
-    made = old, old, np.broadcast_to(credit[:, :1, :1], mask.shape), mask
-    expected = slope(LogLikelihood(), made)
+    arrays = old, old, np.broadcast_to(credit[:, :1, :1], mask.shape), mask
+    expected = slope(LogLikelihood(), arrays)
     if isinstance(surrogate, SequenceRatio) and not (
         surrogate.mean or isinstance(surrogate, GspoToken)
     ):
         expected = expected * mask.sum(2 if surrogate.level == "turn" else (1, 2), keepdims=True)
-    close(slope(surrogate, made), expected, rtol=1e-5)
+    close(slope(surrogate, arrays), expected, rtol=1e-5)
     assert np.abs(expected).max() > 0.1
 
 
@@ -246,22 +255,22 @@ def test_where_the_policy_has_not_moved_every_gradient_is_the_policy_gradient(su
 
 
 @every_sequence_ratio
-def test_where_every_sequence_has_one_token_the_sequence_ratio_is_the_clipped_ratio(surrogate):
+def test_for_sequences_of_one_token_sequence_ratio_is_clipped_ratio(surrogate):
     log_prob, old, credit, _ = batch()
-    made = log_prob, old, credit, np.broadcast_to(np.arange(T * A).reshape(T, A) == 0, (B, T, A))
+    arrays = log_prob, old, credit, np.broadcast_to(np.arange(T * A).reshape(T, A) == 0, (B, T, A))
     token = ClippedRatio(**WIDE)
-    close(objective(surrogate, made), objective(token, made))
-    close(slope(surrogate, made), slope(token, made))
+    close(objective(surrogate, arrays), objective(token, arrays))
+    close(slope(surrogate, arrays), slope(token, arrays))
 
 
 @pytest.mark.parametrize("mean", [False, True])
-def test_where_an_episode_has_one_turn_the_ratio_of_turns_is_that_of_sequences(mean):
+def test_for_episodes_of_one_turn_the_ratio_of_turns_is_that_of_sequences(mean):
     log_prob, old, credit, mask = batch()
-    made = log_prob, old, credit, mask & (np.arange(T) == 0)[:, None]
+    arrays = log_prob, old, credit, mask & (np.arange(T) == 0)[:, None]
     turn, sequence = (
         SequenceRatio(**WIDE, level=level, mean=mean) for level in ("turn", "sequence")
     )
-    close(slope(turn, made), slope(sequence, made))
+    close(slope(turn, arrays), slope(sequence, arrays))
 
 
 def test_without_bounds_the_clipped_ratio_is_the_policy_ratio():
@@ -271,9 +280,11 @@ def test_without_bounds_the_clipped_ratio_is_the_policy_ratio():
 
 
 def test_dual_clip_with_a_huge_bound_is_the_clipped_ratio():
-    for made in (batch(), at_ratios(-2.0), at_ratios(2.0)):
-        close(objective(DualClip(**WIDE, bound=1e9), made), objective(ClippedRatio(**WIDE), made))
-        close(slope(DualClip(**WIDE, bound=1e9), made), slope(ClippedRatio(**WIDE), made))
+    for arrays in (batch(), at_ratios(-2.0), at_ratios(2.0)):
+        close(
+            objective(DualClip(**WIDE, bound=1e9), arrays), objective(ClippedRatio(**WIDE), arrays)
+        )
+        close(slope(DualClip(**WIDE, bound=1e9), arrays), slope(ClippedRatio(**WIDE), arrays))
 
 
 def test_cispo_within_its_bounds_has_the_policy_ratio_s_gradient():
@@ -296,9 +307,9 @@ def test_the_clip_s_diagnostics_count_the_tokens_without_gradient():
 
 @every_sequence_ratio
 def test_a_sequence_s_clip_counts_each_of_its_tokens_by_the_shared_ratio(surrogate):
-    made = batch()
-    rho, credit, mask = shared_ratio(surrogate, made), made[2], made[3]
-    low, high = clip_fractions(surrogate, made)
+    arrays = batch()
+    rho, credit, mask = shared_ratio(surrogate, arrays), arrays[2], arrays[3]
+    low, high = clip_fractions(surrogate, arrays)
     np.testing.assert_array_equal(low[mask] == 1, ((rho < 0.8) & (credit < 0))[mask])
     np.testing.assert_array_equal(high[mask] == 1, ((rho > 1.3) & (credit > 0))[mask])
 
@@ -314,23 +325,23 @@ def test_cispo_s_diagnostics_count_the_clipped_weights_whatever_the_credit():
 
 
 @given(st.integers(0, 10_000), st.sampled_from(EVERY))
-def test_what_stands_at_masked_tokens_changes_nothing(seed, surrogate):
-    made, garbage = batch(seed), batch(seed + 1)
-    dirty = *(np.where(made[3], x, 3 * y) for x, y in zip(made[:3], garbage)), made[3]
-    np.testing.assert_array_equal(objective(surrogate, dirty), objective(surrogate, made))
-    np.testing.assert_array_equal(slope(surrogate, dirty), slope(surrogate, made))
-    assert not slope(surrogate, made)[~made[3]].any()
+def test_the_content_of_masked_tokens_changes_nothing(seed, surrogate):
+    arrays, garbage = batch(seed), batch(seed + 1)
+    dirty = *(np.where(arrays[3], x, 3 * y) for x, y in zip(arrays[:3], garbage)), arrays[3]
+    np.testing.assert_array_equal(objective(surrogate, dirty), objective(surrogate, arrays))
+    np.testing.assert_array_equal(slope(surrogate, dirty), slope(surrogate, arrays))
+    assert not slope(surrogate, arrays)[~arrays[3]].any()
 
 
 @given(st.integers(0, 10_000), st.sampled_from(EVERY))
 def test_a_sequence_s_objective_does_not_depend_on_the_other_sequences(seed, surrogate):
-    made, others = batch(seed), batch(seed + 1)
-    mixed = tuple(np.concatenate([x[:3], y[3:]]) for x, y in zip(made, others))
-    np.testing.assert_array_equal(objective(surrogate, mixed)[:3], objective(surrogate, made)[:3])
-    np.testing.assert_array_equal(slope(surrogate, mixed)[:3], slope(surrogate, made)[:3])
+    arrays, others = batch(seed), batch(seed + 1)
+    mixed = tuple(np.concatenate([x[:3], y[3:]]) for x, y in zip(arrays, others))
+    np.testing.assert_array_equal(objective(surrogate, mixed)[:3], objective(surrogate, arrays)[:3])
+    np.testing.assert_array_equal(slope(surrogate, mixed)[:3], slope(surrogate, arrays)[:3])
 
 
-def test_who_compares_with_the_policy_that_acted_says_so():
+def test_uses_ratio_says_whether_old_log_probabilities_are_read():
     log_prob, old, credit, mask = batch()
     for surrogate in EVERY:
         moved = objective(surrogate, (log_prob, old - 0.5, credit, mask)) - objective(

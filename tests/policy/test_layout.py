@@ -1,4 +1,4 @@
-"""Where tokens stand and what they may see, against rules written out token by token."""
+"""The layout: where tokens stand and what they see, against rules for single tokens."""
 
 import itertools
 from typing import NamedTuple
@@ -26,22 +26,26 @@ class Token(NamedTuple):
 
 
 def sequence(spec, branched=False):
-    """Every token of an episode, in order."""
-    found = [Token("prompt", -1, i) for i in range(spec.prompt_length)]
+    """Returns every token of an episode, in order."""
+    tokens = [Token("prompt", -1, i) for i in range(spec.prompt_length)]
     for t in range(spec.num_turns):
-        found += [Token("observation", t, i) for i in range(spec.observation_length)]
-        found += [Token("action", t, i) for i in range(spec.action_length)]
+        tokens += [Token("observation", t, i) for i in range(spec.observation_length)]
+        tokens += [Token("action", t, i) for i in range(spec.action_length)]
     if branched:
-        found += [
+        tokens += [
             Token("label", t, i)
             for t in range(spec.num_turns)
             for i in range(spec.action_length - 1)
         ]
-    return found
+    return tokens
 
 
 def may_see(query, key, context):
-    """The rule, in words: earlier turns' transcript (`markov`: none), and within the turn what one's own story tells so far."""
+    """Returns whether a token may see another, by the rule in words.
+
+    It sees the transcript of earlier turns (not in `markov` context) and, within its turn, what
+    stands before it in its own branch.
+    """
     if key.kind == "prompt":
         return query.kind != "prompt" or key.place <= query.place
     if query.kind == "prompt" or key.turn > query.turn:
@@ -70,9 +74,7 @@ def test_an_action_token_is_predicted_from_the_token_before_it(spec):
 
 
 @every_spec
-def test_a_label_token_is_predicted_from_the_label_before_it_and_the_first_from_the_observation(
-    spec,
-):
+def test_a_label_token_is_predicted_from_the_label_token_before_it(spec):
     everything = sequence(spec, branched=True)
     for t, a in itertools.product(range(spec.num_turns), range(spec.action_length)):
         before = ("label", t, a - 1) if a else ("observation", t, spec.observation_length - 1)
@@ -98,7 +100,7 @@ def test_a_turn_starts_with_its_first_observation(spec):
         assert sequence(spec)[layout.start_of_turn(spec, t)] == ("observation", t, 0)
 
 
-def test_tokens_puts_every_field_where_the_sequence_says_and_is_valid_where_the_policy_wrote():
+def test_tokens_puts_every_field_in_its_place_and_marks_what_is_valid():
     task = Walk()
     episodes = jax.device_get(
         compiled(lambda: rollout(task, actors.Random(), jax.random.key(0), jnp.arange(4), 2))()

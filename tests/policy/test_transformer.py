@@ -27,7 +27,10 @@ every_context = pytest.mark.parametrize("context", ["history", "markov"])
 
 @cache
 def sequences(task, num_problems=6):
-    """Ragged episodes as (token, valid, mask), batched over B, and the branched ones; a random actor ends many actions early."""
+    """Returns ragged episodes as (token, valid, mask) over B, and the same with branches.
+
+    A random actor ends many actions early.
+    """
     episodes = compiled(
         lambda: rollout(task, actors.Random(), jax.random.key(1), jnp.arange(num_problems), 2)
     )()
@@ -41,26 +44,35 @@ def sequences(task, num_problems=6):
 
 
 @cache
-def forward(of, spec, branched=False):
+def forward(policy_config, spec, branched=False):
     return compiled(
-        lambda params, token, valid: transformer.apply(of, params, spec, token, valid, branched)
+        lambda params, token, valid: transformer.apply(
+            policy_config, params, spec, token, valid, branched
+        )
     )
 
 
 def poison(token, valid, seed=0):
-    """`token` with garbage where it is not valid."""
+    """Returns the tokens with garbage where they are not valid."""
     return jnp.where(
         valid, token, jax.random.randint(jax.random.key(seed), token.shape, 0, tokens.VOCABULARY)
     )
 
 
-def read_step_by_step(of, params, spec, token, valid):
-    """What `apply` computes, by `decode`: the prompt, then per turn the token before and the observation, then token by token."""
-    behind, observed, markov = spec.prompt_length, spec.observation_length, of.context == "markov"
-    decode = compiled(
-        lambda memory, token, index: transformer.decode(of, params, memory, token, index)
+def read_step_by_step(policy_config, params, spec, token, valid):
+    """Returns what `apply` computes, by `decode`.
+
+    It reads the prompt, then per turn the token before and the observation, then token by token.
+    """
+    behind, observed, markov = (
+        spec.prompt_length,
+        spec.observation_length,
+        policy_config.context == "markov",
     )
-    memory, found = transformer.empty_cache(of, params, spec, len(token)), []
+    decode = compiled(
+        lambda memory, token, index: transformer.decode(policy_config, params, memory, token, index)
+    )
+    memory, result = transformer.empty_cache(policy_config, params, spec, len(token)), []
     if behind > 1:
         memory = decode(memory, token[:, : behind - 1], 0)[-1]
     for t in range(spec.num_turns):
@@ -77,35 +89,35 @@ def read_step_by_step(of, params, spec, token, valid):
             logits, value, memory = decode(
                 memory, chunk, here - 1 if a == 0 else here + observed + a - 1
             )
-            found.append((logits, value))
+            result.append((logits, value))
             chunk = token[:, there + observed + a, None]
         if not markov:
             action = slice(there + observed, there + observed + spec.action_length)
             memory = memory._replace(valid=memory.valid.at[:, action].set(valid[:, action]))
     shape = (len(token), spec.num_turns, spec.action_length)
-    return tuple(jnp.stack(x, axis=1).reshape(shape + x[0].shape[1:]) for x in zip(*found))
+    return tuple(jnp.stack(x, axis=1).reshape(shape + x[0].shape[1:]) for x in zip(*result))
 
 
 @every_context
 @every_task
-def test_decoding_against_a_cache_is_the_full_forward_pass_even_if_padding_is_garbage(
-    task, context
-):
-    of, (token, valid, mask) = replace(TINY, context=context), sequences(task)[0]
-    full = forward(of, task.spec)(weights(of), token, valid)
-    step_by_step = read_step_by_step(of, weights(of), task.spec, poison(token, valid), valid)
-    for expected, found in zip(full, step_by_step):
-        np.testing.assert_allclose(found[mask], expected[mask], rtol=1e-5, atol=1e-5)
+def test_decoding_against_a_cache_equals_the_full_forward_pass(task, context):
+    policy_config, (token, valid, mask) = replace(TINY, context=context), sequences(task)[0]
+    full = forward(policy_config, task.spec)(weights(policy_config), token, valid)
+    step_by_step = read_step_by_step(
+        policy_config, weights(policy_config), task.spec, poison(token, valid), valid
+    )
+    for expected, result in zip(full, step_by_step):
+        np.testing.assert_allclose(result[mask], expected[mask], rtol=1e-5, atol=1e-5)
     assert 0.1 < mask.mean() < 1 and full[0][mask].std() > 0.1 and full[1][mask].std() > 0.1
 
 
 @pytest.mark.parametrize("branched", [False, True])
 @every_context
 def test_the_content_of_padding_changes_nothing(context, branched):
-    task, of = Walk(prompt_length=3), replace(TINY, context=context)
+    task, policy_config = Walk(prompt_length=3), replace(TINY, context=context)
     token, valid, mask = sequences(task)[branched]
-    run = forward(of, task.spec, branched)
-    clean, poisoned = (run(weights(of), x, valid) for x in (token, poison(token, valid)))
+    run = forward(policy_config, task.spec, branched)
+    clean, poisoned = (run(weights(policy_config), x, valid) for x in (token, poison(token, valid)))
     for x, y in zip(clean, poisoned):
         np.testing.assert_array_equal(x[mask], y[mask])
         assert branched or not np.array_equal(x, y)
@@ -114,9 +126,12 @@ def test_the_content_of_padding_changes_nothing(context, branched):
 @pytest.mark.parametrize("branched", [False, True])
 @every_context
 def test_logits_and_values_depend_on_exactly_the_tokens_they_may_see(context, branched):
-    """Causality by gradient: position l reads row l of an untied embedding, so that row's gradient is the position's influence."""
-    task, of = Walk(num_turns=3), replace(TINY, context=context, tied=False)
-    spec, params = task.spec, weights(of)
+    """Causality is tested by gradients.
+
+    Position l reads row l of an untied embedding, so that row's gradient is its influence.
+    """
+    task, policy_config = Walk(num_turns=3), replace(TINY, context=context, tied=False)
+    spec, params = task.spec, weights(policy_config)
     sees, predictor = (
         layout.attention_mask(spec, context, branched),
         layout.predictor_index(spec, branched),
@@ -132,7 +147,7 @@ def test_logits_and_values_depend_on_exactly_the_tokens_they_may_see(context, br
 
     def summary(table):
         outputs = transformer.apply(
-            of,
+            policy_config,
             params | {"embedding": {"embedding": table}},
             spec,
             jnp.arange(length)[None],
@@ -149,8 +164,8 @@ def test_logits_and_values_depend_on_exactly_the_tokens_they_may_see(context, br
     assert (influence[..., :length] > 0)[:, allowed].all()
 
 
-def test_in_markov_context_a_turn_reads_the_same_whenever_it_comes_and_whatever_came_before():
-    task, of = Walk(prompt_length=3), replace(TINY, context="markov")
+def test_in_markov_context_a_turn_is_read_regardless_of_earlier_turns():
+    task, policy_config = Walk(prompt_length=3), replace(TINY, context="markov")
     token, valid, _ = sequences(task)[0]
 
     def a_turn_later(x):
@@ -161,7 +176,10 @@ def test_in_markov_context_a_turn_reads_the_same_whenever_it_comes_and_whatever_
         return jnp.concatenate([prompt, jnp.roll(turns, 1, axis=1).reshape(len(x), -1)], axis=1)
 
     rolled = a_turn_later(token), a_turn_later(valid)
-    straight, late = (forward(of, task.spec)(weights(of), *x) for x in ((token, valid), rolled))
+    straight, late = (
+        forward(policy_config, task.spec)(weights(policy_config), *x)
+        for x in ((token, valid), rolled)
+    )
     for x, y in zip(straight, late):
         np.testing.assert_allclose(jnp.roll(x, 1, axis=1), y, rtol=1e-5, atol=1e-5)
 
@@ -178,9 +196,7 @@ def test_attention_scores_depend_on_the_distance_between_positions_alone():
     q, k = (jax.random.normal(jax.random.key(i), (2, 5, 2, 8)) for i in range(2))
 
     def scores(shift):
-        turned = [
-            rotate(x, jnp.array([0, 1, 2, 7, 30]) + shift, 10_000) for x in (q, k)
-        ]
+        turned = [rotate(x, jnp.array([0, 1, 2, 7, 30]) + shift, 10_000) for x in (q, k)]
         return jnp.einsum("blhk,bshk->bhls", *turned)
 
     np.testing.assert_allclose(scores(0), scores(50), rtol=1e-4, atol=1e-4)
@@ -192,7 +208,7 @@ def test_attention_scores_depend_on_the_distance_between_positions_alone():
 
 
 def test_float64_weights_compute_in_float64_from_end_to_end():
-    """Seen by how well the two ways through the weights agree."""
+    """The two ways through the weights agree to many more digits than in float32."""
     task, narrow = TASKS["one-token prompt and action"], weights()
     token, valid, mask = sequences(task)[0]
     single = forward(TINY, task.spec)(narrow, token, valid)
@@ -210,8 +226,8 @@ def test_bfloat16_computes_nearly_the_same_and_gives_float32_logits():
     task = Walk(prompt_length=3)
     token, valid, mask = sequences(task)[0]
     single, half = (
-        forward(of, task.spec)(weights(), token, valid)
-        for of in (TINY, replace(TINY, dtype="bfloat16"))
+        forward(policy_config, task.spec)(weights(), token, valid)
+        for policy_config in (TINY, replace(TINY, dtype="bfloat16"))
     )
     for x, y in zip(single, half):
         assert y.dtype == jnp.float32
@@ -219,23 +235,25 @@ def test_bfloat16_computes_nearly_the_same_and_gives_float32_logits():
 
 
 def test_recomputing_in_the_backward_pass_gives_the_same_gradient():
-    task, of = Walk(prompt_length=3), replace(TINY, remat=True)
+    task, policy_config = Walk(prompt_length=3), replace(TINY, remat=True)
     token, valid, _ = sequences(task)[0]
 
-    def slope(of):
+    def slope(policy_config):
         return jax.grad(
-            lambda p: jax.nn.log_softmax(transformer.apply(of, p, task.spec, token, valid)[0])[
-                ..., tokens.END
-            ].mean()
+            lambda p: jax.nn.log_softmax(
+                transformer.apply(policy_config, p, task.spec, token, valid)[0]
+            )[..., tokens.END].mean()
         )
 
-    programs = [jax.make_jaxpr(slope(x))(weights()) for x in (TINY, of)]
+    programs = [jax.make_jaxpr(slope(x))(weights()) for x in (TINY, policy_config)]
     assert ["remat" in str(p) or "checkpoint" in str(p) for p in programs] == [False, True]
-    for x, y in zip(*(jax.tree.leaves(compiled(slope(x))(weights())) for x in (TINY, of))):
+    for x, y in zip(
+        *(jax.tree.leaves(compiled(slope(x))(weights())) for x in (TINY, policy_config))
+    ):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-7)
 
 
-def test_a_tied_head_is_the_embedding_and_an_untied_one_has_its_own_weights():
+def test_a_tied_head_is_the_embedding_and_an_untied_one_is_not():
     task, untied = Walk(prompt_length=3), replace(TINY, tied=False)
     token, valid, mask = sequences(task)[0]
     params = weights(untied)
@@ -246,8 +264,8 @@ def test_a_tied_head_is_the_embedding_and_an_untied_one_has_its_own_weights():
     shared = {name: x for name, x in params.items() if name != "head"}
     copied = params | {"head": {"kernel": params["embedding"]["embedding"].T}}
     own, tied, copy = (
-        forward(of, task.spec)(p, token, valid)[0]
-        for of, p in ((untied, params), (TINY, shared), (untied, copied))
+        forward(policy_config, task.spec)(p, token, valid)[0]
+        for policy_config, p in ((untied, params), (TINY, shared), (untied, copied))
     )
     np.testing.assert_allclose(tied, copy, rtol=1e-5, atol=1e-5)
     assert jnp.abs(own - tied)[mask].max() > 0.1

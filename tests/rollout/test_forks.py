@@ -1,4 +1,4 @@
-"""Playing on from a state that an episode passed through, and the values made of it."""
+"""Forks from states that an episode passed through, and the values computed from them."""
 
 from dataclasses import replace
 from functools import cache
@@ -26,12 +26,14 @@ CALM = Walk(gust=10**9, prompt_length=3, size=12)  # no gust ever: transitions a
 CONTEXTS = [TINY, replace(TINY, context="markov")]
 IDS = tuple(range(8))
 MARKOV = pytest.param(CONTEXTS[1], marks=pytest.mark.slow)
-both_contexts = pytest.mark.parametrize("size", [CONTEXTS[0], MARKOV], ids=["history", "markov"])
+both_contexts = pytest.mark.parametrize(
+    "policy_config", [CONTEXTS[0], MARKOV], ids=["history", "markov"]
+)
 
 
 @cache
 def sharp(policy_config: Policy) -> dict:
-    """Weights whose greedy actions differ from state to state."""
+    """Returns weights whose greedy actions differ from state to state."""
     return jax.tree.map(lambda x: 1.5 * x, weights(policy_config, seed=2, likely=CALM.spec.choices))
 
 
@@ -40,19 +42,24 @@ def sampler(policy_config: Policy, task: Walk, temperature=1.0) -> Sampler:
 
 
 @cache
-def player(size, task):
+def player(policy_config, task):
     def play(params, temperature, ids):
         return rollout(
-            task, Sampler(size, params, temperature), jax.random.key(0), ids, 2, keep_states=True
+            task,
+            Sampler(policy_config, params, temperature),
+            jax.random.key(0),
+            ids,
+            2,
+            keep_states=True,
         )
 
     return compiled(play)
 
 
 @cache
-def forker(size, task):
+def forker(policy_config, task):
     def play_on(params, temperature, trajectory, turn, keys, discount):
-        actor = Sampler(size, params, temperature)
+        actor = Sampler(policy_config, params, temperature)
         return fork(
             task, actor, cache_episodes(task, actor, trajectory), trajectory, turn, keys, discount
         )
@@ -61,22 +68,22 @@ def forker(size, task):
 
 
 @cache
-def played(size=TINY, task=CALM, temperature=1.0, ids=IDS):
-    actor = sampler(size, task, temperature)
-    return player(size, task)(actor.params, actor.temperature, jnp.array(ids))
+def played(policy_config=TINY, task=CALM, temperature=1.0, ids=IDS):
+    actor = sampler(policy_config, task, temperature)
+    return player(policy_config, task)(actor.params, actor.temperature, jnp.array(ids))
 
 
-def forked(trajectory, turn, size=TINY, task=CALM, temperature=1.0, seed=1, discount=1.0):
-    actor = sampler(size, task, temperature)
+def forked(trajectory, turn, policy_config=TINY, task=CALM, temperature=1.0, seed=1, discount=1.0):
+    actor = sampler(policy_config, task, temperature)
     keys = jax.random.split(jax.random.key(seed), trajectory.success.size)
-    return forker(size, task)(
+    return forker(policy_config, task)(
         actor.params, actor.temperature, trajectory, jnp.int32(turn), keys, jnp.float32(discount)
     )
 
 
 @both_contexts
-def test_from_every_turn_on_greedy_forks_of_greedy_episodes_earn_what_the_episode_did(size):
-    trajectory = played(size, temperature=0.0)
+def test_greedy_forks_of_greedy_episodes_earn_what_the_episodes_did(policy_config):
+    trajectory = played(policy_config, temperature=0.0)
     assert (
         len(np.unique(trajectory.action)) > 2
         and len(np.unique(trajectory.mask.any(-1).sum(-1))) > 1
@@ -85,30 +92,35 @@ def test_from_every_turn_on_greedy_forks_of_greedy_episodes_earn_what_the_episod
         to_go = reward_to_go(trajectory.reward, discount)
         for turn in range(CALM.num_turns):
             np.testing.assert_allclose(
-                forked(trajectory, turn, size, temperature=0.0, discount=discount).total,
+                forked(trajectory, turn, policy_config, temperature=0.0, discount=discount).total,
                 to_go[..., turn],
                 atol=1e-6,
             )
 
 
 @both_contexts
-def test_a_fork_reads_the_episode_it_leaves_and_not_what_came_after(size):
-    trajectory = played(size)
+def test_a_fork_reads_the_episode_it_leaves_and_not_what_came_after(policy_config):
+    trajectory = played(policy_config)
     other = trajectory._replace(
         action=trajectory.action.at[:, :, 2:].set(5),
         observation=trajectory.observation.at[:, :, 3:].set(5),
     )
-    chex.assert_trees_all_close(forked(trajectory, 2, size), forked(other, 2, size))
+    chex.assert_trees_all_close(
+        forked(trajectory, 2, policy_config), forked(other, 2, policy_config)
+    )
     before = trajectory._replace(
         action=jnp.where(trajectory.mask, 5, trajectory.action)
         .at[:, :, 2:]
         .set(trajectory.action[:, :, 2:])
     )
     changes = [
-        (forked(trajectory, 2, size, seed=s).total != forked(before, 2, size, seed=s).total).any()
+        (
+            forked(trajectory, 2, policy_config, seed=s).total
+            != forked(before, 2, policy_config, seed=s).total
+        ).any()
         for s in range(20)
     ]
-    assert any(changes) == (size.context == "history")
+    assert any(changes) == (policy_config.context == "history")
 
 
 def test_episodes_that_were_over_are_not_forked():
@@ -136,12 +148,12 @@ WINDY = Walk()  # random transitions
 def valued(source, task=WINDY, ids=IDS):
     actor = sampler(TINY, task)
     trajectory = played(TINY, task, ids=ids)
-    world = ValueContext(task, TINY, actor.params, jnp.array(ids), jax.random.key(3))
-    return trajectory, *compiled(lambda made: source(world, made))(trajectory)
+    context = ValueContext(task, TINY, actor.params, jnp.array(ids), jax.random.key(3))
+    return trajectory, *compiled(lambda trajectory: source(context, trajectory))(trajectory)
 
 
 @pytest.mark.slow
-def test_the_mean_of_many_forks_from_the_start_is_the_policy_s_expected_return():
+def test_the_mean_of_many_forks_from_the_start_is_the_expected_return():
     _, value, _ = valued(Forks(count=64))
     actor = sampler(TINY, WINDY)  # the same key, so the same instances
     returns = np.asarray(
@@ -154,7 +166,7 @@ def test_the_mean_of_many_forks_from_the_start_is_the_policy_s_expected_return()
     assert np.ptp(expected) > 4 * error  # problems differ by more than the tolerance
 
 
-def test_forks_give_a_turn_one_value_and_its_last_token_the_whole_difference():
+def test_forks_give_a_turn_s_last_token_the_whole_difference():
     trajectory, value, _ = valued(Forks(count=2))
     mask = np.asarray(trajectory.mask)
     delta, before = np.asarray(value.after - value.before), np.asarray(value.before)
@@ -166,36 +178,36 @@ def test_forks_give_a_turn_one_value_and_its_last_token_the_whole_difference():
         )
 
 
-def test_with_forks_and_lambda_0_the_turn_s_advantage_is_reward_plus_next_value_minus_value():
+def test_with_forks_and_lambda_0_the_advantage_is_the_one_step_td_error():
     trajectory, value, _ = valued(Forks(count=2))
-    found, alive = (
+    result, alive = (
         TurnGAE(lambda_=0.0, whiten=False)(trajectory, value),
         np.asarray(trajectory.mask.any(-1)),
     )
     v = np.where(alive, value.before[..., 0], 0.0)
     after = np.concatenate([v[..., 1:], np.zeros_like(v[..., :1])], -1)
     np.testing.assert_allclose(
-        found[..., 0], np.where(alive, trajectory.reward + after - v, 0.0), atol=1e-6
+        result[..., 0], np.where(alive, trajectory.reward + after - v, 0.0), atol=1e-6
     )
 
 
 def test_forks_are_charged_for_every_turn_and_token_they_play():
-    trajectory, _, spent = valued(Forks(count=3))
+    trajectory, _, costs = valued(Forks(count=3))
     alive = np.asarray(trajectory.mask.any(-1))
     assert (
         3 * alive.sum()
-        <= spent["env_steps"]
+        <= costs["env_steps"]
         <= 3 * sum(alive[..., t].sum() * (WINDY.num_turns - t) for t in range(WINDY.num_turns))
     )
-    assert spent["env_steps"] <= spent["generated_tokens"] <= 3 * spent["env_steps"]
+    assert costs["env_steps"] <= costs["generated_tokens"] <= 3 * costs["env_steps"]
 
 
-def test_the_greedy_baseline_is_the_return_of_the_greedy_episode_at_the_same_problem():
-    trajectory, value, spent = valued(Greedy(), CALM)
+def test_the_greedy_baseline_is_the_return_of_the_greedy_episode():
+    trajectory, value, costs = valued(Greedy(), CALM)
     greedy = played(TINY, CALM, temperature=0.0)
     expected = greedy.reward.sum(-1)[:, :1, None, None]
     np.testing.assert_allclose(value.before, np.where(trajectory.mask, expected, 0.0), atol=1e-6)
-    assert spent["env_steps"] == greedy.mask[:, 0].any(-1).sum()
+    assert costs["env_steps"] == greedy.mask[:, 0].any(-1).sum()
     credit = GAE(lambda_=1.0, whiten=False)(trajectory, value)
     to_go = RewardToGo()(trajectory, value)
     np.testing.assert_allclose(
@@ -209,17 +221,18 @@ def test_the_greedy_baseline_is_the_return_of_the_greedy_episode_at_the_same_pro
     ids=["forks", "greedy"],
 )
 def test_values_from_forks_are_the_same_on_one_device_and_on_two(source):
-    row = replace(algorithms.VINEPPO, values=source, problems=4, attempts=2, minibatches=1)
+    algorithm = replace(algorithms.VINEPPO, values=source, problems=4, attempts=2, minibatches=1)
     params = sharp(TINY)
 
-    def made(params):
-        of = experience.Weights(params, params, ())
+    def make_experience(params):
+        weights = experience.Weights(params, params, ())
         return experience.experience(
-            TINY, WINDY, row, of, jax.random.key(0), jnp.int32(0), row.problems
+            TINY, WINDY, algorithm, weights, jax.random.key(0), jnp.int32(0), algorithm.problems
         )
 
     one, two = (
-        jax.device_get(parallel.launch(made, parallel.choose(n), "pmap")(params)) for n in (1, 2)
+        jax.device_get(parallel.launch(make_experience, parallel.choose(n), "pmap")(params))
+        for n in (1, 2)
     )
     chex.assert_trees_all_close(one.batch, two.batch, atol=1e-5)
     assert one.spent == two.spent

@@ -1,4 +1,4 @@
-"""Playing episodes: what is recorded is what was done, and an episode does not depend on the company it is played in."""
+"""The rollout: what it records is what was done, and an episode does not depend on its batch."""
 
 from dataclasses import replace
 from functools import cache
@@ -38,7 +38,7 @@ def program(task, actor, attempts):
 
 @cache
 def play(task=WALK, ids=BATCH, attempts=2, actor=TINY, temperature=1.0, seed=0) -> Trajectory:
-    """Episodes at the problems `ids`; a Policy acts with weights that often choose END."""
+    """Returns episodes at the problems `ids`; a policy acts with weights that often choose END."""
     params = weights(actor, likely=task.spec.choices) if isinstance(actor, Policy) else ()
     return jax.device_get(
         program(task, actor, attempts)(
@@ -48,21 +48,25 @@ def play(task=WALK, ids=BATCH, attempts=2, actor=TINY, temperature=1.0, seed=0) 
 
 
 @cache
-def reader(of, spec, branched=False):
+def reader(policy_config, spec, branched=False):
     return compiled(
-        lambda params, token, valid: transformer.apply(of, params, spec, token, valid, branched)[0]
+        lambda params, token, valid: transformer.apply(
+            policy_config, params, spec, token, valid, branched
+        )[0]
     )
 
 
-def read(of, task, trajectory, branched=False):
-    """Teacher-forced logits [N, G, T, A, V] of the weights that play."""
+def read(policy_config, task, trajectory, branched=False):
+    """Returns teacher-forced logits [N, G, T, A, V] of the weights that play."""
     flat = [x.reshape((-1,) + x.shape[2:]) for x in layout.tokens(trajectory, branched)]
-    logits = reader(of, task.spec, branched)(weights(of, likely=task.spec.choices), *flat)
+    logits = reader(policy_config, task.spec, branched)(
+        weights(policy_config, likely=task.spec.choices), *flat
+    )
     return np.asarray(logits).reshape(trajectory.mask.shape + (-1,))
 
 
 def assert_same(one, other):
-    """Numbers up to rounding, all else exactly."""
+    """Asserts that floats are the same up to rounding, and all else exactly."""
     chex.assert_trees_all_equal_shapes_and_dtypes(one, other)
     for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other)):
         np.testing.assert_allclose(
@@ -80,8 +84,8 @@ def part(trajectory, problems=slice(None), attempts=slice(None)):
     return jax.tree.map(lambda x: x[problems, attempts], trajectory)
 
 
-def agrees(trajectory):
-    """Per turn that was played: is the action the expert's?"""
+def matches_expert(trajectory):
+    """Returns, for each turn that was played, whether the action is the expert's."""
     return (trajectory.action == trajectory.label).all(-1)[trajectory.mask.any(-1)]
 
 
@@ -122,10 +126,12 @@ def test_attempts_share_the_instance_and_nothing_else():
 @pytest.mark.parametrize("task", [WALK, SHORT], ids=["A=3", "A=1"])
 @pytest.mark.parametrize("context", ["history", "markov"])
 def test_the_recorded_log_probability_is_that_of_a_teacher_forced_pass(task, context):
-    of = replace(TINY, context=context)
-    episodes = play(task, actor=of)
+    policy_config = replace(TINY, context=context)
+    episodes = play(task, actor=policy_config)
     log_prob = np.take_along_axis(
-        np.asarray(jax.nn.log_softmax(read(of, task, episodes))), episodes.action[..., None], -1
+        np.asarray(jax.nn.log_softmax(read(policy_config, task, episodes))),
+        episodes.action[..., None],
+        -1,
     )[..., 0]
     np.testing.assert_allclose(
         episodes.log_prob, np.where(episodes.mask, log_prob, 0.0), rtol=1e-5, atol=1e-5
@@ -135,11 +141,11 @@ def test_the_recorded_log_probability_is_that_of_a_teacher_forced_pass(task, con
 
 @pytest.mark.parametrize("context", ["history", "markov"])
 def test_at_temperature_0_the_likeliest_token_is_taken(context):
-    of = replace(TINY, context=context)
-    episodes = play(actor=of, temperature=0.0)
-    best = read(of, WALK, episodes).argmax(-1)
+    policy_config = replace(TINY, context=context)
+    episodes = play(actor=policy_config, temperature=0.0)
+    best = read(policy_config, WALK, episodes).argmax(-1)
     np.testing.assert_array_equal(episodes.action, np.where(episodes.mask, best, tokens.PAD))
-    assert (play(actor=of).action != episodes.action).any()
+    assert (play(actor=policy_config).action != episodes.action).any()
 
 
 def test_tokens_are_drawn_as_often_as_their_probability_says():
@@ -218,13 +224,13 @@ def test_a_fixed_set_of_demonstrations_repeats_exactly_noise_included():
     program = parallel.launch(demonstrations, jax.devices()[:1], "shard_map")
     first, second, again = (jax.device_get(program(jnp.int32(drawn))) for drawn in (0, 2, 4))
     assert_same(first, again)
-    assert (first.action != second.action).any() and not agrees(first).all()
+    assert (first.action != second.action).any() and not matches_expert(first).all()
 
 
 def test_a_noisy_expert_slips_at_the_stated_rate():
     episodes = play(SHORT, tuple(range(200)), 4, actor=actors.Expert(noise=0.3))
     expected, count = 0.7 + 0.3 / 3, turns(episodes).sum()  # one random choice in three is right
-    agreed = agrees(episodes).mean()
+    agreed = matches_expert(episodes).mean()
     assert abs(agreed - expected) < 4 * np.sqrt(expected * (1 - expected) / count)
 
 
@@ -234,7 +240,7 @@ def test_a_noisy_expert_slips_at_the_stated_rate():
     ids=["random", "noisy expert", "policy"],
 )
 def test_the_task_s_luck_does_not_depend_on_what_the_actor_drew(actor):
-    """One key for both would let a random choice foretell the gust of the same turn."""
+    """With one key for both, a random choice would foretell the gust of the same turn."""
     task = replace(SHORT, size=16, num_turns=2)
     episodes = play(task, tuple(range(400)), 4, actor=actor)
     goal = episodes.prompt[..., -1] - tokens.VALUE
@@ -252,19 +258,17 @@ def test_the_task_s_luck_does_not_depend_on_what_the_actor_drew(actor):
 
 @pytest.mark.parametrize("context", ["history", "markov"])
 @pytest.mark.parametrize("task", [WALK, SortDigits(num_digits=3)], ids=["Walk", "SortDigits"])
-def test_labels_are_predicted_as_if_each_turn_were_read_alone_behind_the_actions_taken(
-    task, context
-):
-    of = replace(TINY, context=context)
-    episodes = play(task, actor=of)
-    branched = read(of, task, episodes, branched=True)
+def test_labels_are_predicted_as_if_each_turn_s_label_had_been_taken(task, context):
+    policy_config = replace(TINY, context=context)
+    episodes = play(task, actor=policy_config)
+    branched = read(policy_config, task, episodes, branched=True)
     for t in range(task.spec.num_turns):
         expert = episodes._replace(action=episodes.action.copy(), mask=episodes.mask.copy())
         expert.action[:, :, t], expert.mask[:, :, t] = (
             episodes.label[:, :, t],
             episodes.label_mask[:, :, t],
         )
-        alone, here = read(of, task, expert)[:, :, t], episodes.label_mask[:, :, t]
+        alone, here = read(policy_config, task, expert)[:, :, t], episodes.label_mask[:, :, t]
         np.testing.assert_allclose(branched[:, :, t][here], alone[here], rtol=1e-5, atol=1e-5)
     assert (episodes.action != episodes.label)[episodes.label_mask].mean() > 0.3
 

@@ -1,4 +1,4 @@
-"""Values after a token by those before, and the target that a critic learns."""
+"""The value after a token, and the target that a critic learns."""
 
 from functools import cache
 
@@ -12,7 +12,7 @@ from agentic_rl.credit.returns import RewardToGo
 from agentic_rl.training.experience import make_batch
 from agentic_rl.values.critic import Critic
 from tests.batches import close, episodes, free, trajectory
-from tests.credits import RAW, compiled_values, credited, value_of
+from tests.credits import RAW, compiled_values, compute_credit, random_values
 from tests.toys import compiled
 
 
@@ -21,40 +21,44 @@ def compiled_target():
     return compiled(lambda critic, value, mask: critic.target(value, mask))
 
 
-def test_values_after_a_token_are_what_it_earned_and_the_discounted_value_before_the_next_one():
-    made = trajectory()
-    expected = value_of(made, discount=0.9)
-    found = compiled_values()(np.where(made.mask, expected.before, 7.0), made, 0.9)
-    jax.tree.map(close, found, expected)
+def test_the_value_after_a_token_is_its_gain_plus_discounted_next_value():
+    sample = trajectory()
+    expected = random_values(sample, discount=0.9)
+    result = compiled_values()(np.where(sample.mask, expected.before, 7.0), sample, 0.9)
+    jax.tree.map(close, result, expected)
     assert (
-        not np.asarray(found.before)[~made.mask].any()
-        and not np.asarray(found.after)[~made.mask].any()
+        not np.asarray(result.before)[~sample.mask].any()
+        and not np.asarray(result.after)[~sample.mask].any()
     )
 
 
-def test_the_critic_s_target_at_lambda_1_is_reward_to_go_and_at_lambda_0_the_value_after():
-    made, value = trajectory(), value_of(trajectory())
-    for lambda_, expected in ((1.0, credited(RewardToGo(), made)), (0.0, value.after)):
+def test_the_critic_s_target_is_reward_to_go_or_the_value_after():
+    sample, value = trajectory(), random_values(trajectory())
+    for lambda_, expected in ((1.0, compute_credit(RewardToGo(), sample)), (0.0, value.after)):
         close(
-            np.where(made.mask, compiled_target()(Critic(lambda_=lambda_), value, made.mask), 0.0),
+            np.where(
+                sample.mask, compiled_target()(Critic(lambda_=lambda_), value, sample.mask), 0.0
+            ),
             expected,
         )
 
 
-def test_without_discount_and_penalties_the_critic_s_target_at_lambda_1_is_the_same_for_all_tokens_of_a_turn():
-    made = free(trajectory())
-    target = np.asarray(compiled_target()(Critic(lambda_=1.0), value_of(made), made.mask))
-    for i, places in episodes(made):
+def test_without_discount_and_penalties_a_turn_s_tokens_share_their_target():
+    sample = free(trajectory())
+    target = np.asarray(compiled_target()(Critic(lambda_=1.0), random_values(sample), sample.mask))
+    for i, places in episodes(sample):
         close([target[i][p] for p in places], [target[i][t, 0] for t, _ in places])
 
 
 def test_the_critic_s_target_does_not_depend_on_the_credit():
-    made, value = (jax.tree.map(jnp.asarray, x) for x in (trajectory(), value_of(trajectory())))
-    rows = [
+    sample, value = (
+        jax.tree.map(jnp.asarray, x) for x in (trajectory(), random_values(trajectory()))
+    )
+    variants = [
         algorithms.swap(algorithms.PPO, credit=credit)
         for credit in (GAE(), GAE(lambda_=0.1, **RAW), RewardToGo())
     ]
-    batches = [make_batch(row, made, value) for row in rows]
+    batches = [make_batch(variant, sample, value) for variant in variants]
     for batch in batches[1:]:
         np.testing.assert_array_equal(batch.value_target, batches[0].value_target)
         assert not np.allclose(batch.credit, batches[0].credit)
