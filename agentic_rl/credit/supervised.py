@@ -39,9 +39,10 @@ class SuccessOnly(Credit):
 @config
 class OutcomeConditioned(Credit):
     """The weight 1 for every action, with failed episodes read under a prompt that says FAIL.
+    (Decision Transformer, 2106.01345; RvS, 2112.10751; Quark, 2205.13636)
 
     The usual prompt then asks for success: it is return-conditioned imitation with two levels of
-    return. (Decision Transformer, 2106.01345; RvS, 2112.10751; Quark, 2205.13636)
+    return.
     """
 
     tells_outcome: ClassVar[bool] = True
