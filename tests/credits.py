@@ -72,8 +72,8 @@ def assert_equal_credits(one, other, batch=None, value=None, **options):
 def to_go(places, gain, discount=1.0):
     """Returns each token's reward to go, discounted once per turn in between."""
     return [
-        sum(discount ** (t - here) * g for (t, _), g in zip(places[k:], gain[k:]))
-        for k, (here, _) in enumerate(places)
+        sum(discount ** (t - turn) * g for (t, _), g in zip(places[k:], gain[k:]))
+        for k, (turn, _) in enumerate(places)
     ]
 
 

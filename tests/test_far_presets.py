@@ -150,8 +150,8 @@ def port(name, log_prob, old, reference, credit, mask):
         nudge = np.zeros(held.shape)
         nudge[tuple(place)] = h
         slope[tuple(place)] = (terms(held + nudge) - terms(held - nudge)).sum() / (2 * h)
-    here = terms(held)
-    return here.sum(), np.abs(here).sum(), slope
+    at_held = terms(held)
+    return at_held.sum(), np.abs(at_held).sum(), slope
 
 
 def batch(reach, seed):

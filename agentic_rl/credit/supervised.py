@@ -20,7 +20,7 @@ class Imitation(Credit):
     """The weight 1 for every action: cross-entropy on what was shown."""
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
-        """Returns ones."""
+        """Returns 1 at every turn."""
         return jnp.ones_like(trajectory.reward)
 
 
@@ -48,7 +48,7 @@ class OutcomeConditioned(Credit):
     tells_outcome: ClassVar[bool] = True
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
-        """Returns ones."""
+        """Returns 1 at every turn."""
         return jnp.ones_like(trajectory.reward)
 
 

@@ -36,7 +36,7 @@ def _read_markov(
     """Reads each state behind the prompt's cache: the observation, then the tokens so far."""
     spec = task.spec
     longest = actions.prefix[actions.length == spec.action_length - 1][:, : spec.action_length - 1]
-    row, column = _carriers(actions, longest)
+    carrier, end = _carriers(actions, longest)
     cache = prefill(Sampler(policy_config, params), spec, prompt)
 
     @jax.checkpoint
@@ -49,7 +49,7 @@ def _read_markov(
         logits = transformer.logits_behind(
             policy_config, params, own, token, spec.prompt_length - 1, spec.action_length
         )
-        return logits[row, column]
+        return logits[carrier, end]
 
     shape = graph.identity.shape[:-1]
     problem = jnp.broadcast_to(jnp.arange(shape[0])[:, None, None], shape)

@@ -15,7 +15,8 @@ def rotate(x_BLHK, position_L, base: int):
     """
     half = x_BLHK.shape[-1] // 2
     angle_LK = position_L[:, None] * base ** (-jnp.arange(half) / half)
-    cos, sin = (f(angle_LK)[:, None].astype(x_BLHK.dtype) for f in (jnp.cos, jnp.sin))
+    cos = jnp.cos(angle_LK)[:, None].astype(x_BLHK.dtype)
+    sin = jnp.sin(angle_LK)[:, None].astype(x_BLHK.dtype)
     a, b = x_BLHK[..., :half], x_BLHK[..., half:]
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 

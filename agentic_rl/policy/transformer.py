@@ -77,10 +77,9 @@ class Block(nn.Module):
         q, k, v = rearrange(qkv, "b l (n h k) -> n b l h k", n=3, h=c.heads)
         q, k = rotate(q, position_L, c.rope_base), rotate(k, position_L, c.rope_base)
         if cache is not None:
-            k, v = (
-                jax.lax.dynamic_update_slice(old, new, (0, index, 0, 0))
-                for old, new in zip(cache, (k, v))
-            )
+            start = (0, index, 0, 0)
+            k = jax.lax.dynamic_update_slice(cache[0], k, start)
+            v = jax.lax.dynamic_update_slice(cache[1], v, start)
         out_BLD = rearrange(attend(q, k, v, mask_BLS), "b l h k -> b l (h k)")
         x_BLD = x_BLD + dense(c.width, "out", small)(out_BLD)
         h_BLD = nn.RMSNorm(dtype=self.dtype, name="norm_mlp")(x_BLD)

@@ -221,18 +221,19 @@ class Recursion:
         For a policy with memory the states behind different actions are different.
         """
         e, m = np.nonzero((chance > 0) & ~step.done)
-        rows = np.concatenate(
+        identities = np.concatenate(
             [
                 np.reshape(x[e, m], (len(e), x[0, 0].size))
                 for x in jax.tree.leaves((later, step.observation))
             ],
             axis=1,
         )
-        rows = np.concatenate(
-            [rows, e[:, None] * (self.policy_config.context == "history")], axis=1
+        identities = np.concatenate(
+            [identities, e[:, None] * (self.policy_config.context == "history")], axis=1
         )
         _, which = np.unique(
-            rows @ np.random.default_rng(0).normal(policy_config=rows.shape[1]), return_inverse=True
+            identities @ np.random.default_rng(0).normal(size=identities.shape[1]),
+            return_inverse=True,
         )
         return [(e[which == i], m[which == i]) for i in range(which.max(initial=-1) + 1)]
 
@@ -292,7 +293,7 @@ def test_the_gradient_of_the_expected_return_is_that_of_differences(case):
     task, policy_config, _ = CASES[case]
     trajectory, random = jax.device_get(played(task)), np.random.default_rng(0)
     direction = jax.tree.map(
-        lambda x: random.normal(policy_config=x.shape), wide(task, policy_config)
+        lambda x: random.normal(size=x.shape), wide(task, policy_config)
     )
 
     def total(step):
@@ -317,13 +318,13 @@ def test_the_gradient_of_the_expected_return_is_that_of_differences(case):
 @both_contexts
 def test_the_gradient_is_visits_times_true_advantage_times_score(case):
     task, policy_config, _ = CASES[case]
-    here, (graph, table, _) = alphabet(case), solved(case).solution
+    tree, (graph, table, _) = alphabet(case), solved(case).solution
     weight = np.zeros_like(table.log_prob)
     for n in range(3):
         state, place = visited(case, n)
-        for s, c in np.ndindex(len(here.prefix), weight.shape[2]):
-            i, chance = len(here.token) + s, np.exp(table.log_prob[n, :, c, s])
-            advantage = table.value[n, :, c][:, here.child[s]] - table.value[n, :, c, i, None]
+        for s, c in np.ndindex(len(tree.prefix), weight.shape[2]):
+            i, chance = len(tree.token) + s, np.exp(table.log_prob[n, :, c, s])
+            advantage = table.value[n, :, c][:, tree.child[s]] - table.value[n, :, c, i, None]
             weight[n, :, c, s] = (state[:, c] * place[:, c, i])[:, None] * chance * advantage
     prompt = played(task).prompt[:, 0]
 
@@ -379,13 +380,13 @@ def test_the_expected_return_is_visit_probabilities_times_rewards(case):
 
 @both_contexts
 def test_a_prefix_is_worth_what_its_next_tokens_are_in_the_mean(case):
-    here, (_, table, _) = alphabet(case), solved(case).solution
-    for s, children in enumerate(here.child):
+    tree, (_, table, _) = alphabet(case), solved(case).solution
+    for s, children in enumerate(tree.child):
         mean = sum(
             np.exp(table.log_prob[..., s, token]) * table.value[..., child]
             for token, child in enumerate(children)
         )
-        np.testing.assert_allclose(table.value[..., len(here.token) + s], mean, atol=1e-12)
+        np.testing.assert_allclose(table.value[..., len(tree.token) + s], mean, atol=1e-12)
 
 
 @pytest.mark.parametrize("case", ["walk", pytest.param("long", marks=pytest.mark.slow)])
@@ -459,7 +460,7 @@ def test_a_turn_in_a_state_that_cannot_follow_has_no_value():
 
 
 def test_with_exact_values_and_lambda_0_credit_is_the_true_advantage():
-    row = algorithms.swap(
+    oracle = algorithms.swap(
         algorithms.GRPO,
         values=Exact(),
         credit=GAE(lambda_=0.0, whiten=False),
@@ -471,8 +472,10 @@ def test_with_exact_values_and_lambda_0_credit_is_the_true_advantage():
 
     def make_experience(params):
         weights = experience.Weights(params, params, ())
-        trajectory, _ = experience.collect(MARKOV, STROLL, row, weights, key, jnp.arange(3), 3)
-        return trajectory, experience.experience(MARKOV, STROLL, row, weights, key, jnp.int32(0), 3)
+        trajectory, _ = experience.collect(MARKOV, STROLL, oracle, weights, key, jnp.arange(3), 3)
+        return trajectory, experience.experience(
+            MARKOV, STROLL, oracle, weights, key, jnp.int32(0), 3
+        )
 
     with jax.enable_x64(False):
         trajectory, result = jax.device_get(

@@ -73,7 +73,7 @@ def test_entropy_is_the_expected_surprise_and_at_most_that_of_the_uniform():
     logits = 3 * random(shape=(4, 8))
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     np.testing.assert_allclose(
-        loss_terms.entropy(logits), [-sum(q * np.log(q) for q in row) for row in p], rtol=1e-5
+        loss_terms.entropy(logits), [-sum(q * np.log(q) for q in probs) for probs in p], rtol=1e-5
     )
     np.testing.assert_allclose(loss_terms.entropy(jnp.full((1, 8), 5.0)), np.log(8), rtol=1e-6)
     np.testing.assert_allclose(loss_terms.entropy(jnp.array([[1e4, 0.0, 0.0]])), 0, atol=1e-6)

@@ -149,8 +149,8 @@ def shared_ratio(surrogate, arrays):
     log_prob, old, _, mask = arrays
     ratio = np.ones(mask.shape)
     for b, t, a in zip(*np.nonzero(mask)):
-        here = [(t, k) for k in range(A)] if surrogate.level == "turn" else list(np.ndindex(T, A))
-        each = [np.exp(log_prob[b][p] - old[b][p]) for p in here if mask[b][p]]
+        group = [(t, k) for k in range(A)] if surrogate.level == "turn" else list(np.ndindex(T, A))
+        each = [np.exp(log_prob[b][p] - old[b][p]) for p in group if mask[b][p]]
         ratio[b, t, a] = np.prod(each) ** (1 / len(each) if surrogate.mean else 1)
     return ratio
 

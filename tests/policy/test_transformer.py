@@ -77,7 +77,7 @@ def read_step_by_step(policy_config, params, spec, token, valid):
         memory = decode(memory, token[:, : behind - 1], 0)[-1]
     for t in range(spec.num_turns):
         there = layout.start_of_turn(spec, t)
-        here = behind if markov else there
+        place = behind if markov else there
         chunk = jnp.concatenate(
             [
                 token[:, behind - 1 if markov else there - 1, None],
@@ -87,7 +87,7 @@ def read_step_by_step(policy_config, params, spec, token, valid):
         )
         for a in range(spec.action_length):
             logits, value, memory = decode(
-                memory, chunk, here - 1 if a == 0 else here + observed + a - 1
+                memory, chunk, place - 1 if a == 0 else place + observed + a - 1
             )
             result.append((logits, value))
             chunk = token[:, there + observed + a, None]

@@ -268,8 +268,10 @@ def test_labels_are_predicted_as_if_each_turn_s_label_had_been_taken(task, conte
             episodes.label[:, :, t],
             episodes.label_mask[:, :, t],
         )
-        alone, here = read(policy_config, task, expert)[:, :, t], episodes.label_mask[:, :, t]
-        np.testing.assert_allclose(branched[:, :, t][here], alone[here], rtol=1e-5, atol=1e-5)
+        alone, is_label = read(policy_config, task, expert)[:, :, t], episodes.label_mask[:, :, t]
+        np.testing.assert_allclose(
+            branched[:, :, t][is_label], alone[is_label], rtol=1e-5, atol=1e-5
+        )
     assert (episodes.action != episodes.label)[episodes.label_mask].mean() > 0.3
 
 
