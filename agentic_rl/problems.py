@@ -1,7 +1,8 @@
-"""Which problem is drawn: by its id alone, from the training or the test instances, which never meet.
+"""Draws problems by their id from a training and a test split that share no instance.
 
-An instance belongs to the test split if the hash of its initial state falls into one quarter of all hashes; a problem's draw is
-repeated until it lands in the split asked for, so the splits of every task are disjoint by instance, whatever the task.
+An instance belongs to the test split if the hash of its initial state falls into a fixed quarter
+of all hashes. A problem is drawn again until it lands in the requested split, so that the splits
+of every task are disjoint.
 """
 
 from types import ModuleType
@@ -15,21 +16,23 @@ from jaxtyping import Array, Bool, PRNGKeyArray, UInt
 from agentic_rl.types import Environment, State, TimeStep
 
 Split = Literal["train", "test"]
-ROUNDS = 64  # draws for each instance that a task has; after them any instance is taken, so that a single one stands in both splits
+# Draws per instance that a task has. After them any instance is taken, so that a task with a single
+# instance has it in both splits.
+ROUNDS = 64
 
 
 def instance_hash(state: State) -> UInt[Array, ""]:
-    """Returns a 32-bit hash of everything in the state."""
-    return _mixed(jnp.concatenate([_words(x) for x in jax.tree.leaves(state)]), jnp)
+    """Returns a 32-bit hash of the whole state."""
+    return _mix(jnp.concatenate([_words(x) for x in jax.tree.leaves(state)]), jnp)
 
 
 def is_test(words: UInt[np.ndarray, "instances words"]) -> Bool[np.ndarray, " instances"]:
-    """Returns which instances, given as the words of their states, are in the test split; on the host."""
-    return _mixed(words, np) % 4 == 0
+    """Returns on the host which instances are in the test split, given their states as words."""
+    return _mix(words, np) % 4 == 0
 
 
-def _mixed(word: Any, xp: ModuleType) -> Any:
-    """Returns the sum over the words [..., W], each mixed with its place. (murmur3's finalizer)"""
+def _mix(word: Any, xp: ModuleType) -> Any:
+    """Returns the sum over words [..., W], each mixed with its place by murmur3's finalizer."""
     mixed = word + xp.arange(1, word.shape[-1] + 1, dtype=xp.uint32) * xp.uint32(0x9E3779B9)
     for factor in (0x85EBCA6B, 0xC2B2AE35):
         mixed = (mixed ^ (mixed >> 16)) * xp.uint32(factor)
@@ -37,6 +40,7 @@ def _mixed(word: Any, xp: ModuleType) -> Any:
 
 
 def _words(x: Array) -> UInt[Array, " size"]:
+    """Returns the bits of an array as 32-bit words."""
     is_float = jnp.issubdtype(x.dtype, jnp.floating)
     return jnp.ravel(
         jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
@@ -46,7 +50,7 @@ def _words(x: Array) -> UInt[Array, " size"]:
 
 
 def draw(task: Environment, split: Split, key: PRNGKeyArray) -> tuple[State, TimeStep]:
-    """Returns the problem of `key`: the first of its draws whose instance is in `split`."""
+    """Returns the first of the key's draws whose instance is in `split`, as state and time step."""
     rounds = ROUNDS * getattr(task, "num_instances", 1)
 
     def is_wrong(carry):

@@ -1,12 +1,17 @@
-"""The words and axes of the house, said once.
+"""Defines the data that all rooms exchange, and the axes of their arrays.
 
-Axes: N problems, G attempts at each problem, T turns, A tokens of an action, O tokens of an observation, P tokens of the
-prompt, V vocabulary, B sequences (N·G, flattened), L positions of a sequence.
+Axes: N problems, G attempts at each problem, T turns, A tokens of an action, O tokens of an
+observation, P tokens of the prompt, V vocabulary, B sequences (N·G, flattened), L positions of a
+sequence.
 
-An episode is a finite conversation: `prompt [P]`, then T turns of `observation [O]` (written by the task, never trained on) and
-`action [A]` (written by the policy, ended by END or by being A tokens long). A=1 is a classic token MDP; T=1 is single-turn
-"prompt -> completion"; both large is an agent. `reward[t]` follows `action[t]`. After `done` a task absorbs: zero reward and a
-False mask. Running out of turns is failure; `room` tells it from an end. There is no auto-reset and no discount array.
+An episode is a finite conversation. It begins with `prompt [P]`. Then follow T turns, each with an
+`observation [O]`, which the task writes and nobody is trained on, and an `action [A]`, which the
+policy writes and ends with END (or by using all A tokens). A=1 is a classic token MDP, T=1 is a
+single-turn completion, and with both large it is an agent.
+
+`reward[t]` follows `action[t]`. After `done` a task absorbs: its rewards are zero and its mask is
+False. Running out of turns is a failure; `Trajectory.room` tells it from an ordinary end. There is
+no automatic reset and no array of discounts.
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -24,25 +29,23 @@ class Spec(NamedTuple):
     observation_length: int  # O, at least 1
     action_length: int  # A, at least 1
     num_turns: int  # T, at least 1
-    choices: tuple[
-        int, ...
-    ]  # the tokens a sensible action is made of: what a random policy draws from
-    end: int = 2  # the token that ends an action early (tokens.END); -1: none does
-    limited: bool = True  # does the last turn cut an episode off? If not, it is the task's own end
+    choices: tuple[int, ...]  # tokens of which actions are made; a random policy draws from them
+    end: int = 2  # the token that ends an action early (tokens.END); -1: there is none
+    limited: bool = True  # does the last turn cut an episode off, or is it the task's own end?
 
     @property
     def context_length(self) -> int:
-        """Tokens of a whole episode: P + T·(O + A)."""
+        """The tokens of a whole episode: P + T·(O + A)."""
         return self.prompt_length + self.num_turns * (self.observation_length + self.action_length)
 
 
 class TimeStep(NamedTuple):
-    """What a task says at the start (reward 0) and after each action."""
+    """What a task returns at the start of an episode and after each action."""
 
     observation: Int[Array, " O"]  # what the policy reads before its next action
-    reward: Float[Array, ""]  # caused by the action just taken
-    done: Bool[Array, ""]  # the episode is over; it absorbs
-    success: Bool[Array, ""]  # the verifier's verdict: the goal is reached (final once done)
+    reward: Float[Array, ""]  # caused by the action just taken; 0 at the start
+    done: Bool[Array, ""]  # is the episode over?
+    success: Bool[Array, ""]  # the verifier's verdict: is the goal reached? Final once done
 
 
 def restart(observation: Int[Array, " O"]) -> TimeStep:
@@ -51,62 +54,66 @@ def restart(observation: Int[Array, " O"]) -> TimeStep:
 
 
 class Trajectory(NamedTuple):
-    """Finished episodes. G is an axis, never an id: a group's mean is `mean(axis=1)`."""
+    """Finished episodes. Attempts are an axis: the mean over a group is `mean(axis=1)`."""
 
     prompt: Int[Array, "N G P"]
     observation: Int[Array, "N G T O"]
     action: Int[Array, "N G T A"]  # PAD where masked
     mask: Bool[Array, "N G T A"]  # False after END within a turn, and after the episode's end
-    log_prob: Float[Array, "N G T A"]  # of the policy that acted, when it acted; 0 for an expert
-    collision: Float[
-        Array, "N G T A"
-    ]  # Σ π² over the vocabulary then: the chance that two draws agree; 0 for an expert
-    reference_log_prob: Float[
-        Array, "N G T A"
-    ]  # of the reference policy; 0 where nothing asks for it
-    label: Int[Array, "N G T A"]  # what the expert would have done there
+
+    # log-probability under the policy that acted, at the time it acted; 0 for an expert
+    log_prob: Float[Array, "N G T A"]
+    # Σ π² over the vocabulary: the probability that two samples agree; 0 for an expert
+    collision: Float[Array, "N G T A"]
+    # log-probability under the reference policy; 0 where no part of the algorithm reads it
+    reference_log_prob: Float[Array, "N G T A"]
+
+    label: Int[Array, "N G T A"]  # the expert's action in the same state
     label_mask: Bool[Array, "N G T A"]
     reward: Float[Array, "N G T"]  # caused by the turn's action
-    penalty: Float[
-        Array, "N G T A"
-    ]  # what each token's own choice costs besides: a KL in the reward, else 0
+    # a cost of each token's own choice, beside the reward: the KL, where it is part of the reward
+    penalty: Float[Array, "N G T A"]
     success: Bool[Array, "N G"]
-    room: Int[
-        Array, "N G"
-    ]  # tokens that the limit left to an episode that ended; -1: it was cut off
-    anchor: Int[
-        Array, "N G T"
-    ]  # identity of the task state before the action: what GiGPO groups by
+    # tokens that an episode could still have written when it ended; -1: it was cut off
+    room: Int[Array, "N G"]
+
+    anchor: Int[Array, "N G T"]  # an id of the task's state before the action; GiGPO groups by it
     potential: Float[Array, "N G T"]  # the task's potential before the action
-    is_key: Bool[
-        Array, "N G T"
-    ]  # ground truth: does the choice made here change the expected return?
-    state: Any = ()  # the task's states before the actions [N, G, T, ...], where values are estimated from forks of them
+    is_key: Bool[Array, "N G T"]  # ground truth: can this choice change the expected return?
+    # the task's states before the actions [N, G, T, ...], where forks of them estimate values
+    state: Any = ()
 
 
 class Value(NamedTuple):
-    """Expected (discounted) return before and after each token; `after` holds the turn's reward if the token ends its turn."""
+    """Expected discounted returns before and after each token.
+
+    Where a token ends its turn, `after` includes the turn's reward.
+    """
 
     before: Float[Array, "N G T A"]
     after: Float[Array, "N G T A"]
-    discount: Float[Array, ""]  # per token, the one that both were computed with
+    discount: Float[Array, ""]  # per token, used for both
 
 
 @runtime_checkable
 class Environment(Protocol):
-    """A task: a frozen dataclass whose fields are its difficulty knobs. One instance of everything; batch it with `vmap`.
+    """A task: a frozen dataclass whose fields are its difficulty knobs. `vmap` makes a batch of it.
 
-    The instance is drawn by `reset`'s key alone and is wholly in the state; `step`'s key is for random transitions.
-    Off its own path too, `expert` does what is best from the given state, so that it can relabel a policy's episodes (DAgger).
-    Every action that is not legal has one and the same outcome; a task where a token earns what it earns, whatever the others are,
-    says `judges_tokens = True`.
+    The key of `reset` alone decides which instance is drawn, and the state holds all of it; the
+    key of `step` is for random transitions. `expert` acts best from any state, also one that the
+    expert itself would not reach, so that it can relabel a policy's episodes (DAgger). All illegal
+    actions have the same outcome. A task that rewards each token on its own, whatever the others
+    are, says `judges_tokens = True`.
 
-    Where it makes sense a task also has `chance() -> float` (the success of uniformly random actions, in closed form),
-    `other_rule() -> Environment` (the same task under a rule that training never showed), `title` (a short name for tables),
-    `num_instances` (how many there are, if few) and, if its transitions or rewards are random,
-    `outcomes(state, action) -> (probability [M], states and steps [M, ...])`: all that can follow, rewards in expectation.
-    A task with `hidden = True` holds something that its expert may not use: the expert is best in expectation, and the potential is
-    its return in hindsight.
+    Where it makes sense, a task also has
+      chance() -> float: the success rate of uniformly random actions, in closed form;
+      other_rule() -> Environment: the same task under a rule that training never showed;
+      title: a short name for tables;
+      num_instances: the number of instances, if there are few;
+      outcomes(state, action) -> (probability [M], states and time steps [M, ...]): all that can
+        follow, with expected rewards, if transitions or rewards are random;
+      hidden = True: the state holds something that the expert may not use. Then the expert is best
+        in expectation, and the potential is its return in hindsight.
     """
 
     @property
@@ -121,9 +128,7 @@ class Environment(Protocol):
     def potential(self, state: State) -> Float[Array, ""]: ...
     def is_key(self, state: State) -> Bool[Array, ""]: ...
     def longer(self, factor: int) -> "Environment": ...
-    def bounds(
-        self,
-    ) -> tuple[float, float]: ...  # the least and the largest return of an episode, noise aside
+    def bounds(self) -> tuple[float, float]: ...  # the least and the largest return, without noise
     def render_prompt(self, prompt) -> str: ...
     def render_turn(self, observation, action) -> str: ...
 
@@ -132,5 +137,8 @@ Task = Environment | dict[str, Environment]  # one task, or a mixture of several
 
 
 def parts(task: Task) -> dict[str, Environment]:
-    """The tasks of a mixture by name, in alphabetical order (as jax orders dictionaries); a single task is one part, without a name."""
+    """Returns the tasks of a mixture by name, in the order in which jax sorts dictionaries.
+
+    A single task is one part, whose name is empty.
+    """
     return dict(sorted(task.items())) if isinstance(task, dict) else {"": task}

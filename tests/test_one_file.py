@@ -40,7 +40,7 @@ def passed(copy, *words):
 
 def test_a_new_file_is_a_new_task_that_keeps_the_contract_and_can_be_watched(copy):
     (copy / "agentic_rl" / "envs" / "backwards.py").write_text(example("docs/write_a_task.md"))
-    tests = ("tests/envs/test_envs.py", "agentic_rl/envs/backwards.py", "-k", "ackwards")
+    tests = ("tests/envs/test_contract.py", "agentic_rl/envs/backwards.py", "-k", "ackwards")
     is_green, said = passed(copy, *tests)
     assert is_green, said
     watched = run(copy, "experiments.watch", "backwards", "--policy", "expert", "--episodes", "1")

@@ -1,7 +1,10 @@
-"""Follow a chain of symbols without a mistake, or find back to it: how errors compound over a horizon (after Ross & Bagnell 2010).
+"""Follow a chain of symbols without a mistake, or recover from one.
 
-One episode at the default knobs but three turns, and one in which the chain slips by itself and the expert finds back; an
-observation shows a symbol and whether one is on track, the action is the symbol's value:
+The task shows how errors compound over a horizon (after Ross & Bagnell 2010).
+
+An observation shows a symbol and whether the policy is on track; the action names the symbol's
+value. The first episode below has the default knobs but three turns. In the second one the chain
+slips by itself, and the expert recovers:
 
 >>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(ChainPit(num_turns=3), problem=0))
@@ -33,62 +36,49 @@ from agentic_rl.config.ranges import Count, OneToken
 from agentic_rl.types import Spec, TimeStep, restart
 
 SYMBOLS = 16
-SCRAMBLED = (
-    11,
-    2,
-    7,
-    14,
-    4,
-    9,
-    0,
-    13,
-    5,
-    8,
-    3,
-    15,
-    6,
-    1,
-    12,
-    10,
-)  # the rule to be learned: symbol -> value, modulo num_values
+# the rule to be learned: symbol -> value, modulo num_values
+SCRAMBLED = (11, 2, 7, 14, 4, 9, 0, 13, 5, 8, 3, 15, 6, 1, 12, 10)
 
 
 class State(NamedTuple):
-    """The instance (symbols, rule, slip) and where one is."""
+    """The instance (symbols, rule, slip) and the position in it."""
 
     symbol: Int[Array, " T"]
     rule: Int[Array, "16"]  # symbol -> value
-    slip: Int[Array, ""]  # the chain is off track at this turn, whatever was done; 0: never
+    slip: Int[Array, ""]  # turn at which the chain is off track, whatever was done; 0: never
     turn: Int[Array, ""]
-    off: Int[Array, ""]  # WAITs in a row that lead back on track; 0: on track
+    off: Int[Array, ""]  # number of WAITs in a row that lead back on track; 0: on track
 
 
 @config
 class ChainPit:
-    """On track, the only right action is the symbol's value by a fixed rule; any other leads off track.
+    """On track, the only right action is the symbol's value under the rule; others lead off track.
 
-    mode: what being off track means. `pit`: the episode is over. `drift`: there is no way back, and the symbols mean nothing.
-    `unseen_recover`: `recovery_turns` WAITs in a row lead back, but the expert never strays, so that its demonstrations hold
-    none. `demoed_recover`: the same, and every episode slips off track once, at a turn drawn with the instance.
-    reward: `terminal` (1 if on track at the end, which is also the success) or `per_step_cost` (-1 for each turn that leaves one
-    off track; the pit charges all the turns that it takes away).
+    The mode says what follows when the policy is off track:
+
+    - `pit`: the episode is over.
+    - `drift`: there is no way back, and the symbols mean nothing.
+    - `unseen_recover`: `recovery_turns` WAITs in a row lead back. The expert never leaves the
+      track, so its demonstrations show no recovery.
+    - `demoed_recover`: the same, but each episode slips off track once, at a turn drawn with the
+      instance, so that demonstrations show the recovery.
+
+    Success is to be on track at the end. The reward is either `terminal` (1 for success) or
+    `per_step_cost` (-1 for each turn that ends off track; the pit charges all turns that it cuts).
     """
 
-    num_turns: Count = 12
-    num_values: OneToken = 4
+    num_turns: Count = 12  # symbols of the chain
+    num_values: OneToken = 4  # values that a symbol can have
     mode: Literal["pit", "drift", "unseen_recover", "demoed_recover"] = "pit"
-    recovery_turns: Count = 2  # in the modes that recover
-    rule: Literal["weights", "prompt"] = (
-        "weights"  # one rule for all episodes, or one of its own in each prompt
-    )
+    recovery_turns: Count = 2  # WAITs that lead back on track, in the modes that recover
+    # `weights`: one rule for all episodes; `prompt`: each prompt states its own rule
+    rule: Literal["weights", "prompt"] = "weights"
     reward: Literal["terminal", "per_step_cost"] = "terminal"
 
     def __post_init__(self):
-        room = self.num_turns > self.recovery_turns or self.mode != "demoed_recover"
-        check(
-            room,
-            f"demoed_recover needs num_turns above recovery_turns ({self.recovery_turns}), not {self.num_turns}.",
-        )
+        has_room = self.num_turns > self.recovery_turns or self.mode != "demoed_recover"
+        least = f"num_turns above recovery_turns ({self.recovery_turns})"
+        check(has_room, f"demoed_recover needs {least}, not {self.num_turns}.")
 
     @property
     def _recovers(self) -> bool:
@@ -96,29 +86,26 @@ class ChainPit:
 
     @property
     def _depth(self) -> int:
-        """How many WAITs off track a mistake leads: more than there are turns where nothing leads back."""
+        """The WAITs it takes to recover from a mistake: more than there are turns if none does."""
         return self.recovery_turns if self._recovers else self.num_turns + 1
 
     @property
     def spec(self) -> Spec:
-        choices = tuple(range(tokens.VALUE, tokens.VALUE + self.num_values)) + (tokens.WAIT,) * (
-            self.mode != "pit"
-        )
-        return Spec(
-            1 + 2 * SYMBOLS * (self.rule == "prompt"), 3, 1, self.num_turns, choices, limited=False
-        )
+        prompt_length = 1 + 2 * SYMBOLS * (self.rule == "prompt")
+        choices = tuple(range(tokens.VALUE, tokens.VALUE + self.num_values))
+        choices += (tokens.WAIT,) * (self.mode != "pit")
+        return Spec(prompt_length, 3, 1, self.num_turns, choices, limited=False)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         symbol, rule, slip = (jax.random.fold_in(key, i) for i in range(3))
         symbol = jax.random.randint(symbol, (self.num_turns,), 0, SYMBOLS)
         drawn = jax.random.randint(rule, (SYMBOLS,), 0, self.num_values)
         rule = drawn if self.rule == "prompt" else jnp.array(SCRAMBLED) % self.num_values
-        slips = self.mode == "demoed_recover"
-        slip = (
-            jax.random.randint(slip, (), 1, self.num_turns - self.recovery_turns + 1)
-            if slips
-            else jnp.int32(0)
-        )
+        last_slip = self.num_turns - self.recovery_turns
+        if self.mode == "demoed_recover":
+            slip = jax.random.randint(slip, (), 1, last_slip + 1)
+        else:
+            slip = jnp.int32(0)
         state = State(symbol, rule, slip, jnp.int32(0), jnp.int32(0))
         return state, restart(self._observe(state))
 
@@ -148,24 +135,22 @@ class ChainPit:
         done = (turn >= self.num_turns) | pit
         success = done & (off == 0)
         lost = jnp.where(pit, self.num_turns - state.turn, off > 0)
-        reward = (
-            (-lost).astype(jnp.float32)
-            if self.reward == "per_step_cost"
-            else success.astype(jnp.float32)
-        )
-        return after, TimeStep(self._observe(after), reward, done, success)
+        reward = -lost if self.reward == "per_step_cost" else success
+        return after, TimeStep(self._observe(after), reward.astype(jnp.float32), done, success)
 
     def expert(self, state: State) -> Int[Array, " A"]:
-        """The symbol's value; off track WAIT, in `drift` too, where nothing matters and a label shall teach nothing."""
-        return jnp.where(state.off > 0, tokens.WAIT, tokens.value(state.rule[self._symbol(state)]))[
-            None
-        ]
+        """Returns the symbol's value, and WAIT off track.
+
+        It is WAIT in `drift` too, where no action matters and the label should teach nothing.
+        """
+        value = tokens.value(state.rule[self._symbol(state)])
+        return jnp.where(state.off > 0, tokens.WAIT, value)[None]
 
     def anchor(self, state: State) -> Int[Array, ""]:
         return (state.turn * (self._depth + 1) + state.off) * SYMBOLS + self._symbol(state)
 
     def potential(self, state: State) -> Float[Array, ""]:
-        """The expert's return from here."""
+        """Returns the expert's return from the state on."""
         left = jnp.maximum(self.num_turns - state.turn, 0)
         if self.mode == "pit":
             left = jnp.where(state.off > 0, 0, left)
@@ -177,29 +162,30 @@ class ChainPit:
         return (-still_off - will_slip * self.recovery_turns).astype(jnp.float32)
 
     def is_key(self, state: State) -> Bool[Array, ""]:
-        """A turn at which a mistake lowers the expert's return from there."""
+        """Returns whether a mistake at this turn lowers the expert's return."""
         good, bad = (self._move(state, a) for a in (self.expert(state), jnp.array([tokens.PAD])))
         return good[1].reward + self.potential(good[0]) > bad[1].reward + self.potential(bad[0])
 
     def longer(self, factor: int) -> "ChainPit":
-        """The same task with `factor` times as many turns."""
+        """Returns the task with `factor` times as many turns."""
         return replace(self, num_turns=self.num_turns * factor)
 
     def bounds(self) -> tuple[float, float]:
-        """Failure and success, or off track at every turn and never."""
+        """Returns the returns of failure and success, or of being off track always and never."""
         if self.reward == "terminal":
             return 0.0, 1.0
         return -float(self.num_turns), -float(self.recovery_turns * (self.mode == "demoed_recover"))
 
     def chance(self) -> float:
-        """Success of uniformly random actions: as many as lead back on track must be right at the end, whatever came before."""
+        """Returns the success rate of uniformly random actions.
+
+        They succeed if the last ones are right: as many as it takes to get back on track.
+        """
         return len(self.spec.choices) ** -min(self.num_turns, self._depth)
 
     def render_prompt(self, prompt) -> str:
-        pairs = ", ".join(
-            f"{tokens.text([n])}={tokens.text([v])}" for n, v in prompt[1:].reshape(-1, 2)
-        )
-        return f"follow the chain{', where ' if pairs else ''}{pairs}"
+        pairs = ["=".join(tokens.text([t]) for t in pair) for pair in prompt[1:].reshape(-1, 2)]
+        return f"follow the chain{', where ' if pairs else ''}{', '.join(pairs)}"
 
     def render_turn(self, observation, action) -> str:
         return f"{tokens.text(observation[1:])} -> {tokens.text(action)}"

@@ -1,6 +1,7 @@
-"""Any set of questions and answers: the prompt is a question's characters, the one action its answer's. Exact match is the reward.
+"""Answer questions of any data set, character by character, for an exact match.
 
-One episode at the default pairs, sums of two digits:
+The prompt holds the question's characters, and the only action the answer's. One episode of the
+default pairs, which are sums of two digits:
 
 >>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(Dataset(), problem=0))
@@ -8,8 +9,8 @@ One episode at the default pairs, sums of two digits:
 -> 10
 success, return 1.0
 
-`python -m experiments.train grpo dataset --data FILE.jsonl` brings one's own pairs, `--data reasoning_gym:NAME` those of a generator
-of the reasoning-gym package (2505.24760).
+`python -m experiments.train grpo dataset --data FILE.jsonl` trains on pairs of your own, and
+`--data reasoning_gym:NAME` on those of a generator of the reasoning-gym package (2505.24760).
 """
 
 import warnings
@@ -27,17 +28,16 @@ from agentic_rl.envs.parts.one_turn import OneTurn
 from agentic_rl.types import Spec, TimeStep
 
 CHARACTERS = " abcdefghijklmnopqrstuvwxyz0123456789\n.,:;?!'\"()[]+-*/=<>_|#%"
-FIRST = (
-    tokens.END + 1
-)  # the token of the first character; the 61 characters take all that is left of the vocabulary
+# the token of the first character: the 61 characters use up the vocabulary after END
+FIRST = tokens.END + 1
 
 
 class UnknownCharacters(UserWarning):
-    """Characters of a data set that have no token, said in one sentence."""
+    """Warns, in one sentence, of characters of a data set that have no token."""
 
 
 class Pairs(tuple):
-    """(question, answer), (question, answer), ..."""
+    """A tuple of pairs (question, answer) whose `repr` is short."""
 
     def __repr__(self) -> str:
         return f"<{len(self)} pairs>"
@@ -47,38 +47,42 @@ SUMS = Pairs((f"{a}+{b}=", str(a + b)) for a in range(10) for b in range(10))
 
 
 def encode(text: str) -> list[int]:
-    """The tokens of a text's characters: letters lose their case, and characters that have no token become question marks.
+    """Returns the tokens of a text's characters.
+
+    Letters lose their case, and characters without a token become question marks.
 
     >>> decode(encode("What is 2 ^ 3?"))
     'what is 2 ? 3?'
     """
-    return [
-        FIRST + max(CHARACTERS.find(c), CHARACTERS.find("?") * (c not in CHARACTERS))
-        for c in text.lower()
-    ]
+    unknown = CHARACTERS.index("?")
+    return [FIRST + (CHARACTERS.index(c) if c in CHARACTERS else unknown) for c in text.lower()]
 
 
 def decode(token) -> str:
-    """The text of tokens; those that stand for no character are left out."""
+    """Returns the text of tokens, without those that stand for no character."""
     return "".join(CHARACTERS[t - FIRST] for t in token if t >= FIRST)
 
 
 def _warn(pairs: Pairs) -> None:
-    """Warns of characters that only a question mark stands for; `experiments.own_data.qa_data` refuses them before."""
+    """Warns of characters without a token, which `experiments.own_data.qa_data` refuses earlier."""
     odd = sorted(set("".join(text for pair in pairs for text in pair).lower()) - set(CHARACTERS))
     if odd:
+        sentence = f"have no token and become question marks: {odd[:8]}."
         warnings.warn(
-            f"{len(odd)} characters of a dataset have no token and become question marks: {odd[:8]}.",
-            UnknownCharacters,
-            stacklevel=1,
+            f"{len(odd)} characters of a dataset {sentence}", UnknownCharacters, stacklevel=1
         )
 
 
 @lru_cache
 def _table(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
-    """Questions behind BOS, padded on the left, and answers before END, padded on the right: [pairs, P] and [pairs, A]."""
+    """Returns the tokens of all questions [pairs, P] and of all answers [pairs, A].
+
+    Questions begin with BOS and are padded on the left; answers end with END and are padded on the
+    right.
+    """
     _warn(pairs)
-    questions, answers = ([encode(text) for text in column] for column in zip(*pairs))
+    questions = [encode(question) for question, _ in pairs]
+    answers = [encode(answer) for _, answer in pairs]
     width, room = max(map(len, questions)), max(map(len, answers)) + 1
     question = [[tokens.BOS] + [tokens.PAD] * (width - len(q)) + q for q in questions]
     answer = [a + [tokens.END] + [tokens.PAD] * (room - len(a) - 1) for a in answers]
@@ -86,7 +90,7 @@ def _table(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
 
 
 class State(NamedTuple):
-    """The pair, and whether it was answered."""
+    """The pair, and the turn, which is 1 once the question is answered."""
 
     question: Int[Array, " P"]
     answer: Int[Array, " A"]
@@ -95,10 +99,10 @@ class State(NamedTuple):
 
 @config
 class Dataset(OneTurn):
-    """Answer with exactly the characters of the answer, then END."""
+    """Write exactly the characters of the answer, then END: 1 if they match."""
 
-    pairs: Pairs = SUMS
-    name: str = ""  # what it is called in tables and figures
+    pairs: Pairs = SUMS  # (question, answer) of each instance
+    name: str = ""  # the data set's name in tables and figures
 
     def __post_init__(self):
         check(len(self.pairs) > 0, "A dataset needs at least one pair of question and answer.")
@@ -112,21 +116,19 @@ class Dataset(OneTurn):
     @property
     def title(self) -> str:
         """The task in a few words, for tables and figures."""
-        return (
-            f"dataset({', '.join([self.name] * bool(self.name) + [f'{len(self.pairs):,} pairs'])})"
-        )
+        name = f"{self.name}, " if self.name else ""
+        return f"dataset({name}{len(self.pairs):,} pairs)"
 
     @property
     def num_instances(self) -> int:
-        """One for each pair."""
+        """The number of pairs."""
         return len(self.pairs)
 
     def instances(self) -> UInt[np.ndarray, "pairs words"]:
-        """Returns the words of each instance's state, as `problems` hashes them."""
+        """Returns each instance's state as the words that `problems` hashes."""
         question, answer = _table(self.pairs)
-        return np.concatenate([question, answer, np.zeros((len(question), 1))], axis=1).astype(
-            np.uint32
-        )
+        turn = np.zeros((len(question), 1))
+        return np.concatenate([question, answer, turn], axis=1).astype(np.uint32)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         question, answer = _table(self.pairs)
@@ -141,7 +143,7 @@ class Dataset(OneTurn):
         return state.answer
 
     def chance(self) -> float:
-        """Success of uniformly random characters, a mean over the pairs."""
+        """Returns the success rate of uniformly random characters, as a mean over the pairs."""
         length = (_table(self.pairs)[1] != tokens.PAD).sum(1)
         return float(np.mean(len(self.spec.choices) ** -length.astype(float)))
 

@@ -1,7 +1,8 @@
-"""Dive along the diagonal to the treasure, where every right step costs a little and one wrong step loses all: deep exploration.
+"""Dive along the diagonal to a treasure that one wrong step loses: a test of deep exploration.
 
-One episode at size 4; an observation shows row and column, and which action means right differs from cell to cell. The diver's
-name means nothing, and is all that tells one problem from another:
+An observation shows row and column. Which of the two actions means "right" differs from cell to
+cell. The diver's name in the prompt means nothing; it only distinguishes problems. One episode at
+size 4:
 
 >>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(DeepSea(size=4), problem=0))
@@ -29,7 +30,7 @@ from agentic_rl.types import Spec, TimeStep, restart
 
 
 class State(NamedTuple):
-    """The instance (the diver's name, what the actions mean) and where one is."""
+    """The instance (the diver's name, what the actions mean) and the diver's position."""
 
     name: Int[Array, "2"]
     right: Int[Array, "N N"]  # which action means right
@@ -39,35 +40,29 @@ class State(NamedTuple):
 
 @config
 class DeepSea:
-    """Each turn sinks one row and goes one column right or (any other action) left: 1 for going right in the last column.
+    """Each turn goes one row down, and one column to the right or (with any other action) left.
 
-    rule: what the actions mean is one and the same for all episodes (`weights`, drawn from `scramble`), or is drawn for each
-    episode and listed in its `prompt`, row by row.
+    The reward is 1 for going right in the last column, and every step to the right has a cost.
     """
 
-    size: Annotated[int, Range(2, 100)] = 8
-    move_cost: Annotated[float, Range(0, below=1, why="the treasure is worth 1")] = (
-        0.01  # of `size` right steps
-    )
+    size: Annotated[int, Range(2, 100)] = 8  # rows and columns
+    # the cost of going right `size` times
+    move_cost: Annotated[float, Range(0, below=1, why="the treasure is worth 1")] = 0.01
+    # which action means right in a cell: `weights`, the same in all episodes; `prompt`, drawn for
+    # each episode and listed in its prompt, row by row
     rule: Literal["weights", "prompt"] = "weights"
-    scramble: Seed = 0  # the seed of the rule in the weights
+    scramble: Seed = 0  # seed of what the actions mean, where it is the same in all episodes
 
     @property
     def _digits(self) -> int:
-        """Tokens of a number: one of sixteen values, or tens and ones."""
+        """The tokens of a number: one of sixteen values, or tens and ones."""
         return 1 if self.size <= 16 else 2
 
     @property
     def spec(self) -> Spec:
-        length = 3 + self.size**2 * (self.rule == "prompt")
-        return Spec(
-            length,
-            1 + 2 * self._digits,
-            1,
-            self.size,
-            (tokens.value(0), tokens.value(1)),
-            limited=False,
-        )
+        prompt_length = 3 + self.size**2 * (self.rule == "prompt")
+        choices = (tokens.value(0), tokens.value(1))
+        return Spec(prompt_length, 1 + 2 * self._digits, 1, self.size, choices, limited=False)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         name, drawn = (jax.random.fold_in(key, i) for i in range(2))
@@ -110,7 +105,7 @@ class DeepSea:
         return (state.column == state.row) & (state.row < self.size)
 
     def expert(self, state: State) -> Int[Array, " A"]:
-        """Right on the diagonal; off it, where the treasure is out of reach, left, which costs nothing."""
+        """Returns right on the diagonal, and left off it, where only the cost still matters."""
         right = self._right_action(state)
         return tokens.value(jnp.where(self._on_course(state), right, 1 - right))[None]
 
@@ -118,30 +113,30 @@ class DeepSea:
         return state.row * self.size + state.column
 
     def potential(self, state: State) -> Float[Array, ""]:
-        """The expert's return from here."""
-        return jnp.where(
-            self._on_course(state), 1 - self.move_cost * (self.size - state.row) / self.size, 0.0
-        )
+        """Returns the expert's return from the state on."""
+        value = 1 - self.move_cost * (self.size - state.row) / self.size
+        return jnp.where(self._on_course(state), value, 0.0)
 
     def is_key(self, state: State) -> Bool[Array, ""]:
-        """On the diagonal the treasure is at stake, and elsewhere the cost of a step, if there is one."""
+        """Returns whether the treasure is at stake, or else the cost of a step, if there is one."""
         return self._on_course(state) | ((state.row < self.size) & (self.move_cost > 0))
 
     def longer(self, factor: int) -> "DeepSea":
-        """The same task `factor` times as deep; the actions of its cells mean something else."""
+        """Returns the task `factor` times as deep, with other meanings of the actions."""
         return replace(self, size=self.size * factor)
 
     def bounds(self) -> tuple[float, float]:
-        """One wrong step among right ones, and the treasure."""
+        """Returns the returns of all steps but one to the right, and of the treasure."""
         return -self.move_cost * (self.size - 1) / self.size, 1.0 - self.move_cost
 
     def chance(self) -> float:
-        """Success of uniformly random actions."""
+        """Returns the success rate of uniformly random actions."""
         return 2.0**-self.size
 
     def render_prompt(self, prompt) -> str:
         rows = [tokens.text(row) for row in prompt[3:].reshape(-1, self.size)]
-        return f"dive, {tokens.text(prompt[1:3])}{', where right is ' if rows else ''}{' / '.join(rows)}"
+        rule = f", where right is {' / '.join(rows)}" if rows else ""
+        return f"dive, {tokens.text(prompt[1:3])}{rule}"
 
     def render_turn(self, observation, action) -> str:
         digits = "".join(str(t - tokens.VALUE) + " " * (self._digits == 1) for t in observation[1:])

@@ -1,7 +1,8 @@
-"""Write by a rule with a hand that slips, look for slips, mend them: self-correction, and when looking is worth its price.
+"""Write digits by a rule with a hand that slips, check for slips, and fix them.
 
-One episode at the default knobs in which a write slips; an observation shows the next place to write, the first place not known to
-be right, and how many turns are left:
+The task tests self-correction, and when a check is worth its price. An observation shows the next
+place to write, the first place that is not known to be right, and how many turns are left. One
+episode at the default knobs, in which a write slips:
 
 >>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(FixIt(), problem=0))
@@ -16,7 +17,8 @@ write 4 digits from 0 in steps of 5, modulo 10
 6 turns left, all is written, all is right -> SUBMIT
 success, return 0.96
 
-After the gap between finding and correcting one's own errors (2310.01798, 2409.12917). Demonstrations of `slip=0.0` hold no FIX.
+After the gap between finding and correcting one's own errors (2310.01798, 2409.12917).
+Demonstrations at `slip=0.0` contain no FIX.
 """
 
 from dataclasses import replace
@@ -34,46 +36,51 @@ from agentic_rl.types import Spec, TimeStep, restart
 
 
 class State(NamedTuple):
-    """The instance (rule, slips), what was written, and what of it is known."""
+    """The instance (rule and slips), what is written, and what is known about it."""
 
     start: Int[Array, ""]
     stride: Int[Array, ""]
-    slip: Bool[Array, " L"]  # writing this place goes wrong, unseen; False once it is fixed
-    wrong: Bool[Array, " L"]  # another digit than the rule's was meant for this place
-    written: Int[Array, ""]  # places, from the first on
-    known: Int[Array, ""]  # places known to be right, from the first on
-    error_found: Bool[Array, ""]  # and the place after them is known to be wrong
+    slip: Bool[Array, " L"]  # does writing at this place go wrong, unseen? False once it is fixed
+    wrong: Bool[Array, " L"]  # was a digit other than the rule's meant for this place?
+    written: Int[Array, ""]  # number of places written, from the first on
+    known: Int[Array, ""]  # number of places known to be right, from the first on
+    error_found: Bool[Array, ""]  # is the place after those known to be wrong?
     turn: Int[Array, ""]
 
 
 @config
 class FixIt:
-    """Write digit after digit, `start + i * stride` modulo `modulus` in place i, then SUBMIT: 1 if all are right, less the checks.
+    """Write `start + i * stride` modulo `modulus` in place i, digit after digit, then SUBMIT.
 
-    A digit is written to the next place, where it goes wrong unseen with probability `slip`. CHECK costs `check_cost` and tells the
-    first place so far that is wrong, or OK; FIX, a place and a digit, is legal at the place that CHECK has found, and never slips.
+    The reward is 1 if all digits are right, less the cost of the checks. A digit goes to the next
+    place, where it turns out wrong, unseen, with probability `slip`. CHECK names the first wrong
+    place so far, or says OK. FIX, followed by a place and a digit, is legal at the place that
+    CHECK has found, and never slips.
 
-    What slips is hidden, so the expert may only guess from its own actions and what CHECK said. Of all such ways to play its own is
-    the best in expectation: write, fix what was found, and CHECK for as long as anything may be wrong and could still be mended in
-    time (`__post_init__` holds the knobs to where a look is worth its cost; no look is needed before all is written, since a later
-    one tells no less). The potential is what the expert will get, in hindsight: who guesses may get more, on average nobody does.
+    Slips are hidden: the expert knows only its own actions and the results of its checks. It plays
+    best in expectation: it writes, fixes what a check has found, and goes on checking while
+    something may be wrong that could still be fixed in time. (Knobs at which a check is not worth
+    its cost are refused. No check is needed before all is written, since a later one says no less.)
+    The potential is the expert's return in hindsight. A lucky guess can beat it, but no policy does
+    on average.
     """
 
-    hidden: ClassVar[bool] = True
-    num_digits: Annotated[int, Range(1, 16, why="a place is one token")] = 4
-    modulus: OneToken = 10
-    slip: Annotated[float, Range(0, below=1)] = 0.15
-    check_cost: NonNegative = 0.02
+    hidden: ClassVar[bool] = True  # the expert may not see the slips
+    num_digits: Annotated[int, Range(1, 16, why="a place is one token")] = 4  # digits to write
+    modulus: OneToken = 10  # digits are 0 to modulus - 1
+    slip: Annotated[float, Range(0, below=1)] = 0.15  # probability that a write goes wrong, unseen
+    check_cost: NonNegative = 0.02  # subtracted from the reward for each CHECK
 
     def __post_init__(self):
-        most = self._worth_of_a_look()
-        check(
-            0 <= self.check_cost <= most,
-            f"check_cost must be 0 to {most:.3g} (a look is worth no more), not {self.check_cost}.",
-        )
+        most = self._value_of_a_check()
+        allowed = f"0 to {most:.3g} (a check is worth no more)"
+        check(0 <= self.check_cost <= most, f"check_cost must be {allowed}, not {self.check_cost}.")
 
-    def _worth_of_a_look(self) -> float:
-        """The least that CHECK and one FIX can be worth: that exactly one of m writes has slipped, or that no other one has."""
+    def _value_of_a_check(self) -> float:
+        """Returns the least that a CHECK and one FIX can be worth.
+
+        It is the probability that exactly one of m writes has slipped, or that no other one has.
+        """
         count, right = range(1, self.num_digits + 1), 1 - self.slip
         one_slip = [m * self.slip * right ** (m - 1) for m in count] if self.slip > 0 else []
         no_other = [right ** (self.num_digits - w) / w for w in count]
@@ -108,7 +115,7 @@ class FixIt:
         return jnp.stack([jnp.where(state.error_found, tokens.FAIL, tokens.OK), *place, clock])
 
     def _digit(self, state: State, place: Int[Array, ""]) -> Int[Array, ""]:
-        """The token that belongs there."""
+        """Returns the token that belongs in a place."""
         return tokens.value((state.start + place * state.stride) % self.modulus)
 
     def step(
@@ -139,87 +146,71 @@ class FixIt:
         return state, TimeStep(self._observe(state), reward, turn >= self.spec.num_turns, success)
 
     def expert(self, state: State) -> Int[Array, " A"]:
-        """Knows what it meant to write and what CHECK said, not what slips."""
-        fix = jnp.stack(
-            [jnp.int32(tokens.FIX), tokens.entity(state.known), self._digit(state, state.known)]
-        )
+        """Returns the best action of those who do not see the slips."""
+        place, digit = tokens.entity(state.known), self._digit(state, state.known)
+        fix = jnp.stack([jnp.int32(tokens.FIX), place, digit])
         num_wrong = jnp.sum(state.wrong)
         doubts = (state.known < self.num_digits) & ((num_wrong > 0) | (self.slip > 0))
-        mendable = (
-            self._turns_left(state) - 1
-        ) // 2  # each takes CHECK and FIX, and SUBMIT is last
-        ending = jnp.where(
-            doubts & (mendable >= jnp.maximum(num_wrong, 1)), tokens.CHECK, tokens.SUBMIT
-        )
+        fixable = (self._turns_left(state) - 1) // 2  # CHECK and FIX for each, and SUBMIT is last
+        checks = doubts & (fixable >= jnp.maximum(num_wrong, 1))
+        ending = jnp.where(checks, tokens.CHECK, tokens.SUBMIT)
         verb = jnp.where(state.written < self.num_digits, self._digit(state, state.written), ending)
-        return jnp.where(
-            state.error_found, fix, jnp.stack([verb, jnp.int32(tokens.END), jnp.int32(tokens.PAD)])
-        )
+        short = jnp.stack([verb, jnp.int32(tokens.END), jnp.int32(tokens.PAD)])
+        return jnp.where(state.error_found, fix, short)
 
     def anchor(self, state: State) -> Int[Array, ""]:
-        """All that changes, slips aside, which are hidden."""
+        """Returns an id of all that changes but the slips, which are hidden."""
         return identity(state.turn, state.written, state.known, state.error_found, state.wrong)
 
     def potential(self, state: State) -> Float[Array, ""]:
-        """What the expert will get from here, slips to come and still unseen included."""
+        """Returns the expert's return from the state on, given all slips, seen or not."""
         place, known = jnp.arange(self.num_digits), state.known + state.error_found
-        left = (
-            self._turns_left(state) - (self.num_digits - state.written) - state.error_found
-        )  # once all is written and what is found fixed
-        mendable = (left - 1) // 2
+        # turns left once all is written and the error that was found is fixed
+        left = self._turns_left(state) - (self.num_digits - state.written) - state.error_found
+        fixable = (left - 1) // 2
         wrong, bad = state.wrong & (place >= known), (state.wrong | state.slip) & (place >= known)
-        due = jnp.cumsum(wrong[::-1])[
-            ::-1
-        ]  # the mistakes that the expert knows of from here on, which must still be mendable
-        goes_on = ~bad | (mendable - (jnp.cumsum(bad) - bad) >= jnp.maximum(due, 1))
+        # mistakes from each place on that the expert knows of; it goes on while it can fix them all
+        due = jnp.cumsum(wrong[::-1])[::-1]
+        goes_on = ~bad | (fixable - (jnp.cumsum(bad) - bad) >= jnp.maximum(due, 1))
         reached = jnp.cumprod(goes_on)
         fixed, success = jnp.sum(bad & (reached > 0)), (reached[-1] > 0) & (left > 0)
-        last_look = (
-            success & (known < self.num_digits) & ~bad[-1] & (mendable > fixed) & (self.slip > 0)
-        )
-        return success - jnp.float32(self.check_cost) * (fixed + last_look)
+        doubts = (known < self.num_digits) & ~bad[-1] & (fixable > fixed) & (self.slip > 0)
+        return success - jnp.float32(self.check_cost) * (fixed + (success & doubts))
 
     def is_key(self, state: State) -> Bool[Array, ""]:
-        """Some action loses against the expert's: a wrong digit, written or as a FIX, a look, SUBMIT or a turn lost."""
-        write, fix = (
-            tokens.value((self._digit(state, p) - tokens.VALUE + 1) % self.modulus)
-            for p in (state.written, state.known)
-        )
-        words = [
-            (write,),
-            (tokens.FIX, tokens.entity(state.known), fix),
-            (tokens.CHECK,),
-            (tokens.SUBMIT,),
-            (tokens.PAD,),
-        ]
+        """Returns whether some action has a lower return than the expert's.
+
+        It tries a wrong digit, a wrong FIX, a CHECK, SUBMIT, and a lost turn.
+        """
+        fix = (tokens.FIX, tokens.entity(state.known), self._wrong_digit(state, state.known))
+        write = (self._wrong_digit(state, state.written),)
+        words = [write, fix, (tokens.CHECK,), (tokens.SUBMIT,), (tokens.PAD,)]
         actions = jnp.array([(*word, tokens.END, tokens.PAD)[:3] for word in words])
         after, step = jax.vmap(lambda action: self.step(jax.random.key(0), state, action))(actions)
         values = step.reward + jnp.where(step.done, 0.0, jax.vmap(self.potential)(after))
         return (values.min() < self.potential(state) - 1e-6) & (self._turns_left(state) > 0)
 
+    def _wrong_digit(self, state: State, place: Int[Array, ""]) -> Int[Array, ""]:
+        return tokens.value((self._digit(state, place) - tokens.VALUE + 1) % self.modulus)
+
     def longer(self, factor: int) -> "FixIt":
-        """The same task with `factor` times as many digits, and turns to mend them all."""
+        """Returns the task with `factor` times as many digits, and the turns to fix them all."""
         return replace(self, num_digits=self.num_digits * factor)
 
     def bounds(self) -> tuple[float, float]:
-        """Checks in every turn, and success on trust."""
+        """Returns the returns of checking in every turn, and of success without a check."""
         return -self.check_cost * self.spec.num_turns, 1.0
 
     def render_prompt(self, prompt) -> str:
         start, stride = prompt[1:] - tokens.VALUE
-        return f"write {self.num_digits} digits from {start} in steps of {stride}, modulo {self.modulus}"
+        steps = f"in steps of {stride}, modulo {self.modulus}"
+        return f"write {self.num_digits} digits from {start} {steps}"
 
     def render_turn(self, observation, action) -> str:
         status, written, known = (tokens.text([word]) for word in observation[:3])
         place = "all is written" if written == "DONE" else f"{written} is next"
-        doubt = (
-            f"{known} is wrong"
-            if status == "FAIL"
-            else "all is right"
-            if known == "DONE"
-            else f"{known} is unchecked"
-        )
-        done = (
-            tokens.text(t for t in action if t != tokens.PAD).removesuffix(" END").replace("v", "")
-        )
-        return f"{observation[3] - tokens.VALUE} turns left, {place}, {doubt} -> {done}"
+        doubt = "all is right" if known == "DONE" else f"{known} is unchecked"
+        doubt = f"{known} is wrong" if status == "FAIL" else doubt
+        words = tokens.text(t for t in action if t != tokens.PAD).removesuffix(" END")
+        turns_left = observation[3] - tokens.VALUE
+        return f"{turns_left} turns left, {place}, {doubt} -> {words.replace('v', '')}"

@@ -1,7 +1,8 @@
-"""Cross a frozen lake whose map is in the prompt, past holes that end the episode: planning on a map, if need be on slippery ice.
+"""Cross a frozen lake past holes that end the episode, with a map in the prompt.
 
-One episode at the default knobs; the prompt shows the lake row by row, an observation where one is (row, column) and what
-each of the four moves leads to:
+The task tests planning on a map, if wanted on slippery ice. The prompt shows the lake row by row;
+an observation shows the policy's place (row, column) and what each of the four moves leads to. One
+episode at the default knobs:
 
 >>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(FrozenLake(), problem=2))
@@ -14,7 +15,7 @@ at row 1, column 3: LEFT H, DOWN F, RIGHT F, UP F -> DOWN
 at row 2, column 3: LEFT F, DOWN G, RIGHT F, UP F -> DOWN
 success, return 1.0
 
-After gymnasium's FrozenLake, an environment of RAGEN (2504.20073) too.
+After gymnasium's FrozenLake, which RAGEN (2504.20073) uses too.
 """
 
 from dataclasses import replace
@@ -35,7 +36,7 @@ LETTERS = {tokens.EMPTY: "F", tokens.FAIL: "H", tokens.DONE: "G"}
 
 
 class State(NamedTuple):
-    """The instance (holes, and the best play past them) and where one is."""
+    """The instance (holes, and the best play past them) and the position in it."""
 
     hole: Bool[Array, " C"]
     plan: Plan
@@ -45,24 +46,23 @@ class State(NamedTuple):
 
 @config
 class FrozenLake:
-    """Walk from the upper left corner to the lower right one: 1 on arrival. A move off the lake leads nowhere.
+    """Walk from the upper left corner to the lower right one: 1 on arrival.
 
-    Each cell is a hole with probability `hole`; but where that leaves no way of `num_turns` moves, as many holes freeze over,
-    in random order, as it takes to open one.
+    A move off the lake leads nowhere. Each cell is a hole with probability `hole`. If that leaves
+    no way of at most `num_turns` moves, holes freeze over in random order until there is one.
     """
 
-    size: Annotated[int, Range(2, 16)] = 4
+    size: Annotated[int, Range(2, 16)] = 4  # rows and columns of the lake
     num_turns: Count = 12
-    hole: Probability = 0.2
-    slip: Probability = 0.0  # the chance to go in a perpendicular direction, half of it each; gymnasium's slippery ice has 2/3
-    around: bool = True  # observations show what each move leads to, not the place alone
+    hole: Probability = 0.2  # probability that a cell is a hole
+    # probability of going in a perpendicular direction, shared by the two; gymnasium's ice has 2/3
+    slip: Probability = 0.0
+    around: bool = True  # observations show what each move leads to, and not just the place
 
     def __post_init__(self):
         least = 2 * (self.size - 1)
-        check(
-            self.num_turns >= least,
-            f"num_turns must be at least {least} to cross a lake of size {self.size}, not {self.num_turns}.",
-        )
+        allowed = f"at least {least} to cross a lake of size {self.size}"
+        check(self.num_turns >= least, f"num_turns must be {allowed}, not {self.num_turns}.")
 
     @property
     def spec(self) -> Spec:
@@ -70,11 +70,13 @@ class FrozenLake:
 
     @property
     def _drift(self) -> Float[Array, "4 4"]:
-        """The chance that a move (row) becomes that one (column): neighbours in the circle of moves are perpendicular."""
+        """The probability that a chosen move (row) turns into another one (column).
+
+        Neighbours in the circle of moves are perpendicular.
+        """
         straight = jnp.eye(4)
-        return (1 - self.slip) * straight + self.slip / 2 * (
-            jnp.roll(straight, 1, 1) + jnp.roll(straight, -1, 1)
-        )
+        perpendicular = jnp.roll(straight, 1, 1) + jnp.roll(straight, -1, 1)
+        return (1 - self.slip) * straight + self.slip / 2 * perpendicular
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         corners = jnp.array([0, self.size**2 - 1])
@@ -83,25 +85,22 @@ class FrozenLake:
         return state, restart(self._observe(state))
 
     def _thinnest(self, ice: Float[Array, " C"]) -> Float[Array, ""]:
-        """The thinnest ice on the way whose thinnest ice is thickest, among the ways of `num_turns` moves."""
+        """Returns the thinnest ice on the best way of at most `num_turns` moves.
+
+        The best way is the one whose thinnest ice is thickest.
+        """
         after = grid.neighbours(self.size)
         start = jnp.zeros_like(ice).at[-1].set(1.0)
-        return jax.lax.fori_loop(
-            0,
-            self.num_turns,
-            lambda _, way: jnp.minimum(ice, jnp.maximum(way, way[after].max(1))),
-            start,
-        )[0]
+
+        def extend(_, way):
+            return jnp.minimum(ice, jnp.maximum(way, way[after].max(1)))
+
+        return jax.lax.fori_loop(0, self.num_turns, extend, start)[0]
 
     def _begin(self, hole: Bool[Array, " C"]) -> State:
         goal = jnp.arange(self.size**2) == self.size**2 - 1
-        best = plan(
-            grid.neighbours(self.size),
-            self._drift,
-            hole | goal,
-            goal.astype(jnp.float32),
-            self.num_turns,
-        )
+        after, worth = grid.neighbours(self.size), goal.astype(jnp.float32)
+        best = plan(after, self._drift, hole | goal, worth, self.num_turns)
         return State(hole, best, jnp.int32(0), jnp.int32(0))
 
     def _map(self, state: State) -> Int[Array, " C"]:
@@ -112,27 +111,26 @@ class FrozenLake:
 
     def _observe(self, state: State) -> Int[Array, " O"]:
         around = self._map(state)[grid.neighbours(self.size)[state.cell]]
-        seen = jnp.concatenate([jnp.array([tokens.OBS]), grid.place(state.cell, self.size), around])
+        seen = jnp.concatenate(
+            [jnp.array([tokens.OBS]), grid.place_tokens(state.cell, self.size), around]
+        )
         return seen[: self.spec.observation_length]
 
     def _is_over(self, state: State) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
-        """Whether one is at the goal, and whether the episode is over."""
+        """Returns whether the goal is reached, and whether the episode is over."""
         at_goal = state.cell == self.size**2 - 1
         return at_goal, at_goal | state.hole[state.cell] | (state.turn >= self.num_turns)
 
     def step(
         self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
     ) -> tuple[State, TimeStep]:
-        return self._move(
-            state,
-            action,
-            jax.random.categorical(key, jnp.log(self._drift[grid.read_move(action[0])[0]])),
-        )
+        chance = self._drift[grid.read_move(action[0])[0]]
+        return self._move(state, action, jax.random.categorical(key, jnp.log(chance)))
 
     def outcomes(
         self, state: State, action: Int[Array, " A"]
     ) -> tuple[Float[Array, " M"], State, TimeStep]:
-        """Each move that the ice may make of it, and how likely that is."""
+        """Returns the moves that the ice may make of the action, and their probabilities."""
         each = jax.vmap(lambda move: self._move(state, action, move))(jnp.arange(len(grid.MOVES)))
         return self._drift[grid.read_move(action[0])[0]], *each
 
@@ -155,28 +153,28 @@ class FrozenLake:
         return state.turn * self.size**2 + state.cell
 
     def potential(self, state: State) -> Float[Array, ""]:
-        """The expert's expected return from here."""
+        """Returns the expert's expected return from the state on."""
         return state.plan.value[self._turns_left(state), state.cell]
 
     def is_key(self, state: State) -> Bool[Array, ""]:
-        """Where a move can lead into a hole or, when turns are short, too far from the goal."""
+        """Returns whether a move can lead into a hole, or too far away for the turns left."""
         return state.plan.is_key[self._turns_left(state), state.cell]
 
     def longer(self, factor: int) -> "FrozenLake":
-        """The same task on a lake `factor` times as far across, with as many times the turns."""
+        """Returns the task on a lake `factor` times as far across, with turns in proportion."""
         return replace(self, size=1 + factor * (self.size - 1), num_turns=self.num_turns * factor)
 
     def bounds(self) -> tuple[float, float]:
-        """Failure and success."""
+        """Returns the returns of failure and success."""
         return 0.0, 1.0
 
     def render_prompt(self, prompt) -> str:
-        lake = grid.drawing(prompt[1:], self.size, LETTERS)
+        lake = grid.render_map(prompt[1:], self.size, LETTERS)
         return f"cross the ice (F) past the holes (H) from S to G: S{lake[1:]}"
 
     def render_turn(self, observation, action) -> str:
         row, column = observation[1:3] - tokens.VALUE
-        around = ", ".join(
-            f"{tokens.text([m])} {LETTERS[int(t)]}" for m, t in zip(grid.MOVES, observation[3:])
-        )
-        return f"at row {row}, column {column}{': ' if around else ''}{around} -> {tokens.text(action)}"
+        pairs = zip(grid.MOVES, observation[3:])
+        around = ", ".join(f"{tokens.text([m])} {LETTERS[int(t)]}" for m, t in pairs)
+        place = f"at row {row}, column {column}{': ' if around else ''}{around}"
+        return f"{place} -> {tokens.text(action)}"

@@ -1,7 +1,8 @@
-"""The towers of Hanoi: a plan whose every step is forced by a recursion, and whose length doubles with each disk.
+"""Solve the towers of Hanoi, whose shortest plan doubles in length with each disk.
 
-One episode at two disks; an observation shows on which peg each disk is (drawn here from the bottom up, 1 the smallest), the
-action names the peg to take a disk from and the peg to put it on:
+An observation shows the peg of each disk; the text below lists the disks of a peg from the bottom
+up, and 1 is the smallest. The action names the peg to take a disk from and the peg to put it on.
+One episode with two disks:
 
 >>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(Hanoi(num_disks=2), problem=2))
@@ -30,7 +31,7 @@ PEGS = 3
 
 
 class State(NamedTuple):
-    """The instance (the goal; the start lies in the pegs) and where the disks are."""
+    """The goal, and where the disks are."""
 
     goal: Int[Array, ""]
     peg: Int[Array, " N"]  # of each disk, the smallest first
@@ -39,14 +40,14 @@ class State(NamedTuple):
 
 @config
 class Hanoi:
-    """Bring all disks to the goal peg, one a turn, never a larger one onto a smaller: 1 when all are there.
+    """Bring all disks to the goal peg, one per turn, never a larger one onto a smaller one.
 
-    The start is any position but the goal's, or (`stacked`) all disks on another peg.
+    The reward is 1 when all are there. The start is any position but the goal.
     """
 
     num_disks: Annotated[int, Range(1, 10)] = 3
     slack: Natural = 3  # turns beyond the 2^num_disks - 1 that a stacked start takes
-    stacked: bool = False
+    stacked: bool = False  # episodes start with all disks on one of the other pegs
 
     @property
     def spec(self) -> Spec:
@@ -57,9 +58,8 @@ class Hanoi:
         goal, start = (jax.random.fold_in(key, i) for i in range(2))
         goal = jax.random.randint(goal, (), 0, PEGS)
         power = PEGS ** jnp.arange(self.num_disks)
-        apart = jax.random.randint(
-            start, (), 1, PEGS if self.stacked else PEGS**self.num_disks
-        )  # 0 would be the goal itself
+        most = PEGS if self.stacked else PEGS**self.num_disks
+        apart = jax.random.randint(start, (), 1, most)  # 0 would be the goal itself
         shift = apart if self.stacked else apart // power
         state = State(goal, (jnp.full(self.num_disks, goal) + shift) % PEGS, jnp.int32(0))
         return state, restart(self._observe(state))
@@ -71,35 +71,30 @@ class Hanoi:
         return jnp.concatenate([jnp.array([tokens.OBS]), tokens.value(state.peg)])
 
     def _plan(self, state: State) -> tuple[Int[Array, ""], Int[Array, "2"]]:
-        """The least number of moves to the goal, and the first of them.
+        """Returns the least number of moves to the goal, and the first of them.
 
-        From the largest disk down: a disk that is not where it is wanted costs 2^i moves, with all smaller ones out of its
-        way on the third peg, where they are wanted from then on.
+        It goes from the largest disk down. Disk i costs 2^i moves if it is not on its target peg;
+        all smaller disks must then be on the third peg, which becomes their target.
         """
-        wanted, distance, move = state.goal, jnp.int32(0), jnp.zeros(2, jnp.int32)
+        target, distance, move = state.goal, jnp.int32(0), jnp.zeros(2, jnp.int32)
         for i in reversed(range(self.num_disks)):
             peg = state.peg[i]
-            away = peg != wanted
+            away = peg != target
             distance += away * 2**i
-            move = jnp.where(away, jnp.stack([peg, wanted]), move)
-            wanted = jnp.where(away, PEGS - peg - wanted, wanted)
+            move = jnp.where(away, jnp.stack([peg, target]), move)
+            target = jnp.where(away, PEGS - peg - target, target)
         return distance, move
 
     def _move(self, state: State, pegs: Int[Array, "2"]) -> State:
-        """The state a turn later; as it was if the move is against the rules or all disks are there."""
+        """Returns the state a turn later. An illegal move, or one after the end, moves no disk."""
         disk = jnp.arange(self.num_disks)
         source, target = jnp.clip(pegs, 0, PEGS - 1)
-        top = jnp.where(state.peg == jnp.arange(PEGS)[:, None], disk, self.num_disks).min(
-            1
-        )  # num_disks: the peg is empty
-        legal = (
-            ((pegs >= 0) & (pegs < PEGS)).all()
-            & (top[source] < top[target])
-            & (state.peg != state.goal).any()
-        )
-        return state._replace(
-            peg=jnp.where(legal & (disk == top[source]), target, state.peg), turn=state.turn + 1
-        )
+        is_on = state.peg == jnp.arange(PEGS)[:, None]
+        top = jnp.where(is_on, disk, self.num_disks).min(1)  # num_disks: the peg is empty
+        are_pegs = ((pegs >= 0) & (pegs < PEGS)).all()
+        legal = are_pegs & (top[source] < top[target]) & (state.peg != state.goal).any()
+        peg = jnp.where(legal & (disk == top[source]), target, state.peg)
+        return state._replace(peg=peg, turn=state.turn + 1)
 
     def step(
         self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
@@ -113,29 +108,27 @@ class Hanoi:
         return tokens.value(self._plan(state)[1])
 
     def anchor(self, state: State) -> Int[Array, ""]:
-        return state.turn * PEGS**self.num_disks + jnp.sum(
-            state.peg * PEGS ** jnp.arange(self.num_disks)
-        )
+        position = jnp.sum(state.peg * PEGS ** jnp.arange(self.num_disks))
+        return state.turn * PEGS**self.num_disks + position
 
     def potential(self, state: State) -> Float[Array, ""]:
-        """The expert's return from here."""
+        """Returns the expert's return from the state on."""
         distance = self._plan(state)[0]
         return jnp.where((distance > 0) & (distance <= self.spec.num_turns - state.turn), 1.0, 0.0)
 
     def is_key(self, state: State) -> Bool[Array, ""]:
-        """Where turns are so short that the worst move (or none) leaves too few."""
+        """Returns whether the worst move, or none, leaves too few turns."""
         moves = jnp.stack(jnp.meshgrid(jnp.arange(PEGS), jnp.arange(PEGS)), axis=-1).reshape(-1, 2)
         worst = jax.vmap(lambda move: self._plan(self._move(state, move))[0])(moves).max()
         return (self.potential(state) > 0) & (worst > self.spec.num_turns - state.turn - 1)
 
     def longer(self, factor: int) -> "Hanoi":
-        """The same task with a disk more for each doubling of the turns."""
-        return replace(
-            self, num_disks=self.num_disks + (factor - 1).bit_length(), slack=self.slack * factor
-        )
+        """Returns the task with one more disk for each doubling of the turns."""
+        num_disks = self.num_disks + (factor - 1).bit_length()
+        return replace(self, num_disks=num_disks, slack=self.slack * factor)
 
     def bounds(self) -> tuple[float, float]:
-        """Failure and success."""
+        """Returns the returns of failure and success."""
         return 0.0, 1.0
 
     def render_prompt(self, prompt) -> str:
@@ -143,11 +136,11 @@ class Hanoi:
 
     def render_turn(self, observation, action) -> str:
         peg = observation[1:] - tokens.VALUE
-        towers = [
-            " ".join(str(i + 1) for i in reversed(range(self.num_disks)) if peg[i] == p) or "-"
-            for p in range(PEGS)
-        ]
-        move = " to ".join(
+        towers = []
+        for p in range(PEGS):
+            disks = [str(i + 1) for i in reversed(range(self.num_disks)) if peg[i] == p]
+            towers.append(f"peg {p}: {' '.join(disks) or '-'}")
+        pegs = [
             str(t - tokens.VALUE) if t in self.spec.choices else tokens.text([t]) for t in action
-        )
-        return f"{', '.join(f'peg {p}: {tower}' for p, tower in enumerate(towers))} -> {move}"
+        ]
+        return f"{', '.join(towers)} -> {' to '.join(pegs)}"

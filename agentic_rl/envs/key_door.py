@@ -1,7 +1,8 @@
-"""Pick the key that the forecast names, pass a conveyor of apples, open the door: a reward long after the choice that decides it.
+"""Pick the key that the forecast names, pass a conveyor of apples, and open the door.
 
-One episode at the default knobs but a delay of four; an observation shows the cell, the keys in hand and
-how many eighths of the episode are over:
+The reward comes long after the choice that decides it. An observation shows the cell, the keys in
+hand, and how many eighths of the episode are over. One episode at the default knobs but a delay of
+four:
 
 >>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(KeyDoor(delay=4), problem=2))
@@ -33,52 +34,45 @@ COLOURS = 4
 
 
 class State(NamedTuple):
-    """The instance (keys, cells) and what one holds."""
+    """The instance (keys and cells), and the keys in hand."""
 
     key: Int[Array, " M"]  # the tokens of the keys that open the door
-    cell: Int[Array, " T"]  # KEY ..., then LEFT, RIGHT (where an apple is) or EMPTY ..., then DOOR
+    cell: Int[Array, " T"]  # KEY, ...; then LEFT or RIGHT (an apple's side) or EMPTY, ...; DOOR
     turn: Int[Array, ""]
     held: Int[Array, " M"]  # the tokens of the keys picked so far; EMPTY: none
 
 
 @config
 class KeyDoor:
-    """Pick `num_keys` keys, one a turn, let `delay` cells pass by, then OPEN: 1 if the keys are the forecast's, in its order.
+    """Pick `num_keys` keys, one per turn, let `delay` cells pass, then OPEN the door.
 
-    On the way LEFT and RIGHT take the apple on that side. Any other action does nothing, and nothing stops the conveyor.
+    The reward is 1 if the keys are the forecast's, in its order. On the way LEFT and RIGHT take the
+    apple on that side. Any other action does nothing, and nothing stops the conveyor.
     """
 
-    delay: Natural = 8
-    num_keys: Annotated[int, Range(1, 3)] = 1
-    apple_reward: Finite = 0.1
+    delay: Natural = 8  # cells between the last key and the door
+    num_keys: Annotated[int, Range(1, 3)] = 1  # keys that open the door
+    apple_reward: Finite = 0.1  # mean reward of an apple
     apple_noise: NonNegative = 0.0  # standard deviation of an apple's reward
     hide_inventory: bool = False  # observations do not show the keys in hand
-    demo_skips_apples: bool = False  # the expert leaves the apples
-    switched: bool = False  # the key of each forecast colour is the one two colours on
+    demo_skips_apples: bool = False  # the expert takes no apples
+    switched: bool = False  # the right key is the one two colours on from the forecast's
 
     @property
     def spec(self) -> Spec:
         keys = tuple(range(tokens.ENTITY, tokens.ENTITY + COLOURS))
         choices = keys + (tokens.LEFT, tokens.RIGHT, tokens.OPEN, tokens.WAIT)
-        return Spec(
-            1 + self.num_keys,
-            3 + self.num_keys,
-            1,
-            self.num_keys + self.delay + 1,
-            choices,
-            limited=False,
-        )
+        num_turns = self.num_keys + self.delay + 1
+        return Spec(1 + self.num_keys, 3 + self.num_keys, 1, num_turns, choices, limited=False)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         colour = jax.random.randint(jax.random.fold_in(key, 0), (self.num_keys,), 0, COLOURS)
         kinds = jnp.array([tokens.LEFT, tokens.RIGHT, tokens.EMPTY])
         conveyor = jax.random.choice(jax.random.fold_in(key, 1), kinds, (self.delay,))
-        cell = jnp.concatenate(
-            [jnp.full(self.num_keys, tokens.KEY), conveyor, jnp.array([tokens.DOOR])]
-        )
-        state = State(
-            tokens.entity(colour), cell, jnp.int32(0), jnp.full(self.num_keys, tokens.EMPTY)
-        )
+        keys, door = jnp.full(self.num_keys, tokens.KEY), jnp.array([tokens.DOOR])
+        cell = jnp.concatenate([keys, conveyor, door])
+        held = jnp.full(self.num_keys, tokens.EMPTY)
+        state = State(tokens.entity(colour), cell, jnp.int32(0), held)
         return state, restart(self._observe(state))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
@@ -91,12 +85,11 @@ class KeyDoor:
     def _observe(self, state: State) -> Int[Array, " O"]:
         held = jnp.full_like(state.held, tokens.EMPTY) if self.hide_inventory else state.held
         clock = tokens.value(jnp.minimum(8 * state.turn // self.spec.num_turns, 7))
-        return jnp.concatenate(
-            [jnp.stack([jnp.int32(tokens.OBS), self._cell(state)]), held, clock[None]]
-        )
+        head = jnp.stack([jnp.int32(tokens.OBS), self._cell(state)])
+        return jnp.concatenate([head, held, clock[None]])
 
     def _is_right(self, state: State) -> Bool[Array, ""]:
-        """All keys picked so far are the right ones."""
+        """Returns whether all keys picked so far are right."""
         return jnp.all((state.held == state.key) | (jnp.arange(self.num_keys) >= state.turn))
 
     def step(
@@ -128,47 +121,45 @@ class KeyDoor:
         return state, TimeStep(self._observe(state), reward, done, success)
 
     def expert(self, state: State) -> Int[Array, " A"]:
-        cell, wanted = self._cell(state), state.key[jnp.minimum(state.turn, self.num_keys - 1)]
-        is_apple = ((cell == tokens.LEFT) | (cell == tokens.RIGHT)) & (not self.demo_skips_apples)
-        on_the_way = jnp.where(is_apple, cell, tokens.WAIT)
-        return jnp.where(
-            cell == tokens.KEY, wanted, jnp.where(cell == tokens.DOOR, tokens.OPEN, on_the_way)
-        )[None]
+        cell, next_key = self._cell(state), state.key[jnp.minimum(state.turn, self.num_keys - 1)]
+        takes = ((cell == tokens.LEFT) | (cell == tokens.RIGHT)) & (not self.demo_skips_apples)
+        on_the_way = jnp.where(takes, cell, tokens.WAIT)
+        after_keys = jnp.where(cell == tokens.DOOR, tokens.OPEN, on_the_way)
+        return jnp.where(cell == tokens.KEY, next_key, after_keys)[None]
 
     def anchor(self, state: State) -> Int[Array, ""]:
         held = jnp.where(state.held == tokens.EMPTY, COLOURS, state.held - tokens.ENTITY)
         kind = self._cell(state) - tokens.LEFT
-        return (state.turn * 8 + kind) * 5**self.num_keys + jnp.sum(
-            held * 5 ** jnp.arange(self.num_keys)
-        )
+        keys = jnp.sum(held * 5 ** jnp.arange(self.num_keys))
+        return (state.turn * 8 + kind) * 5**self.num_keys + keys
 
     def potential(self, state: State) -> Float[Array, ""]:
-        """The expert's expected return from here."""
+        """Returns the expert's expected return from the state on."""
         is_apple = (state.cell == tokens.LEFT) | (state.cell == tokens.RIGHT)
         left = jnp.sum(is_apple & (jnp.arange(self.spec.num_turns) >= state.turn))
         apples = 0.0 if self.demo_skips_apples else self.apple_reward * left
         return apples + (self._is_right(state) & (state.turn < self.spec.num_turns))
 
     def is_key(self, state: State) -> Bool[Array, ""]:
-        """Picking a key, and the door: where the 1 is won or lost (until it is lost). Apples do not count."""
+        """Returns whether the 1 can be lost: at a key or the door, while all keys are right."""
         cell = self._cell(state)
         ahead = state.turn < self.spec.num_turns
         return ((cell == tokens.KEY) | (cell == tokens.DOOR)) & self._is_right(state) & ahead
 
     def longer(self, factor: int) -> "KeyDoor":
-        """The same task with `factor` times the delay."""
+        """Returns the task with `factor` times the delay."""
         return replace(self, delay=self.delay * factor)
 
     def other_rule(self) -> "KeyDoor":
-        """The same task with the other keys."""
+        """Returns the task in which the forecast means other keys."""
         return replace(self, switched=not self.switched)
 
     def bounds(self) -> tuple[float, float]:
-        """Nothing, and the door behind a conveyor full of apples (`apple_noise` aside)."""
+        """Returns the returns of nothing, and of the door behind a conveyor full of apples."""
         return 0.0, 1.0 + self.delay * self.apple_reward
 
     def chance(self) -> float:
-        """Success of uniformly random actions: every pick and the door."""
+        """Returns the success rate of uniformly random actions: all picks and the door right."""
         return len(self.spec.choices) ** -(self.num_keys + 1)
 
     def render_prompt(self, prompt) -> str:

@@ -1,7 +1,9 @@
-"""Three tasks of one turn, with closed forms: one bias of an estimator, or one limit of learning, is all there is to see.
+"""Three tasks of one turn with closed forms. Each shows one bias or one limit of learning.
 
-`two_prompt`: an easy and a hard prompt (the bias of dividing by a group's deviation: Dr. GRPO, 2503.20783), `memorize`: how many
-bits an episode tells (LoRA Without Regret), `noisy_verifier`: rewards that lie (2506.10947).
+- `two_prompt`: an easy and a hard prompt, for the bias of dividing by a group's standard deviation
+  (Dr. GRPO, 2503.20783);
+- `memorize`: how many bits an episode tells (LoRA Without Regret);
+- `noisy_verifier`: rewards that are sometimes wrong (2506.10947).
 
 >>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(TwoPrompt(), problem=0))
@@ -33,19 +35,18 @@ from agentic_rl.types import Spec, TimeStep
 
 
 class State(NamedTuple):
-    """Which of the problems it is, and whether it was answered."""
+    """The problem, and the turn, which is 1 once it is answered."""
 
     problem: Int[Array, ""]
-    salt: Int[
-        Array, ""
-    ]  # nothing depends on it: with it, the train and the test split hold every problem
+    salt: Int[Array, ""]  # has no effect, except that both splits hold every problem
     turn: Int[Array, ""]
 
 
 class _Named(OneTurn):
-    """What the tasks below share: the prompt is the problem's name, and what is right must be known by heart.
+    """The base of tasks whose prompt only names the problem, so that answers are learned by heart.
 
-    A task's `_size` is how many problems there are, of how many tokens an answer is, and how many tokens it may choose from.
+    A task's `_size` holds the number of problems, the number of tokens of an answer, and the number
+    of tokens to choose from.
     """
 
     @property
@@ -54,10 +55,8 @@ class _Named(OneTurn):
         return Spec(2, 1, length, 1, tuple(range(tokens.VALUE, tokens.VALUE + base)))
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
-        problem, salt = (
-            jax.random.randint(jax.random.fold_in(key, i), (), 0, n)
-            for i, n in enumerate((self._size[0], 2**16))
-        )
+        problem = jax.random.randint(jax.random.fold_in(key, 0), (), 0, self._size[0])
+        salt = jax.random.randint(jax.random.fold_in(key, 1), (), 0, 2**16)
         return self._begin(State(problem, salt, jnp.int32(0)))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
@@ -72,22 +71,20 @@ class _Named(OneTurn):
 
 @config
 class TwoPrompt(_Named):
-    """Two bandits with `num_choices` arms: the first `easy` of them are right for n0, the last `hard` for n1.
+    """Two bandits, n0 and n1, each of which has `num_choices` arms and pays 1 for its right ones.
 
-    So p = easy / num_choices and hard / num_choices are what a uniform policy succeeds with.
+    A uniform policy succeeds with probability easy / num_choices and hard / num_choices.
     """
 
-    num_choices: OneToken = 16
-    easy: Count = 8
-    hard: Count = 1
+    num_choices: OneToken = 16  # arms of each bandit
+    easy: Count = 8  # right arms of n0: its first ones
+    hard: Count = 1  # right arms of n1: its last ones
 
     def __post_init__(self):
+        allowed = f"1 to num_choices ({self.num_choices})"
         for name in ("easy", "hard"):
             arms = getattr(self, name)
-            check(
-                arms <= self.num_choices,
-                f"{name} must be 1 to num_choices ({self.num_choices}), not {arms}.",
-            )
+            check(arms <= self.num_choices, f"{name} must be {allowed}, not {arms}.")
 
     @property
     def _size(self) -> tuple[int, int, int]:
@@ -95,36 +92,34 @@ class TwoPrompt(_Named):
 
     def _judge(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " A"]:
         arm = action - tokens.VALUE
-        easy, hard = (
-            (arm >= 0) & (arm < self.easy),
-            (arm < self.num_choices) & (arm >= self.num_choices - self.hard),
-        )
+        easy = (arm >= 0) & (arm < self.easy)
+        hard = (arm < self.num_choices) & (arm >= self.num_choices - self.hard)
         return jnp.where(state.problem == 0, easy, hard)
 
     def expert(self, state: State) -> Int[Array, " A"]:
         return tokens.value(state.problem * (self.num_choices - 1))[None]
 
     def chance(self) -> float:
-        """Success of uniformly random answers."""
+        """Returns the success rate of uniformly random answers."""
         return (self.easy + self.hard) / (2 * self.num_choices)
 
 
 @config
 class Memorize(_Named):
-    """Each of `num_problems` prompts has an answer of `num_digits` digits, the same for ever and without a rule.
+    """Each of `num_problems` prompts has a fixed answer of `num_digits` digits that follow no rule.
 
-    reward: `exact` (success: at most one bit an episode, while a demonstration tells num_digits · log2(base)), or `share` (of the
-    digits that are right).
+    A success tells at most one bit per episode, a demonstration num_digits · log2(base) bits.
     """
 
-    num_digits: Count = 3
-    base: OneToken = 4
+    num_digits: Count = 3  # digits of an answer
+    base: OneToken = 4  # digits are 0 to base - 1
     num_problems: Annotated[int, Range(1, 16, why="its name is one token")] = 16
+    # `exact`: 1 if all digits are right; `share`: the share of right digits
     reward: Literal["exact", "share"] = "exact"
 
     @property
     def judges_tokens(self) -> bool:
-        """Does a token earn what it earns, whatever the others are?"""
+        """Whether each token is rewarded on its own, whatever the others are."""
         return self.reward == "share"
 
     @property
@@ -139,25 +134,26 @@ class Memorize(_Named):
         return tokens.value(jax.random.randint(key, (self.num_digits,), 0, self.base))
 
     def longer(self, factor: int) -> "Memorize":
-        """The same task with `factor` times as many digits."""
+        """Returns the task with `factor` times as many digits."""
         return replace(self, num_digits=self.num_digits * factor)
 
     def chance(self) -> float:
-        """Success of uniformly random digits."""
+        """Returns the success rate of uniformly random digits."""
         return self.base**-self.num_digits
 
 
 @config
 class NoisyVerifier(_Named):
-    """Each of `num_modes` prompts has one right mode; the reward is a verifier's word, which errs, the success is the truth.
+    """Each of `num_modes` prompts has one right mode. The success is the truth, the reward may err.
 
-    A policy that is right with probability p earns p · true_positive + (1 - p) · false_positive, so that it learns what is right
-    only where true_positive > false_positive. The expert is right regardless.
+    The reward is the verdict of a noisy verifier. A policy that is right with probability p earns
+    p · true_positive + (1 - p) · false_positive, so it learns the right mode only if
+    true_positive > false_positive. The expert is always right.
     """
 
-    num_modes: OneToken = 4
+    num_modes: OneToken = 4  # prompts, and modes to choose from
     true_positive: Probability = 1.0  # probability of reward 1 for the right mode
-    false_positive: Probability = 0.0  # and for any other
+    false_positive: Probability = 0.0  # probability of reward 1 for any other mode
 
     @property
     def _size(self) -> tuple[int, int, int]:
@@ -172,7 +168,7 @@ class NoisyVerifier(_Named):
     def outcomes(
         self, state: State, action: Int[Array, " A"]
     ) -> tuple[Float[Array, " M"], State, TimeStep]:
-        """The one thing that happens, with the mean of the verifier's word."""
+        """Returns the only outcome, with the mean of the verifier's reward."""
         later, step = self.step(jax.random.key(0), state, action)
         step = step._replace(reward=self._rate(self._judge(state, action)))
         return jnp.ones(1), *jax.tree.map(lambda x: x[None], (later, step))
@@ -181,13 +177,13 @@ class NoisyVerifier(_Named):
         return tokens.value(self.num_modes - 1 - state.problem)[None]
 
     def potential(self, state: State) -> Float[Array, ""]:
-        """The expert's expected return from here."""
+        """Returns the expert's expected return from the state on."""
         return jnp.where(state.turn == 0, jnp.float32(self.true_positive), 0.0)
 
     def is_key(self, state: State) -> Bool[Array, ""]:
-        """The one turn there is, where the verifier prefers the truth."""
+        """Returns True at the only turn, if the verifier prefers the truth."""
         return (state.turn == 0) & (self.true_positive > self.false_positive)
 
     def chance(self) -> float:
-        """Success of uniformly random answers."""
+        """Returns the success rate of uniformly random answers."""
         return 1 / self.num_modes

@@ -1,7 +1,8 @@
-"""Keep a running sum over many turns: knowledge and plan are given, only long execution is hard (after Sinha et al., 2509.09677).
+"""Keep a running sum over many turns.
 
-One episode at the default knobs but three turns; an observation shows one's own last answer and the next number,
-the action is the new sum:
+Knowledge and plan are given; only long execution is hard (after Sinha et al., 2509.09677). An
+observation shows the policy's own last answer and the next number; the action is the new sum. One
+episode at the default knobs but three turns:
 
 >>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(RunningSum(num_turns=3), problem=0))
@@ -26,62 +27,54 @@ from agentic_rl.types import Spec, TimeStep, restart
 
 
 class State(NamedTuple):
-    """The instance (start, numbers, dictionary) and how far one has come."""
+    """The instance (start, numbers, dictionary), and the answers so far."""
 
     start: Int[Array, ""]
-    number: Int[Array, "T K"]  # what to add at each turn
-    dictionary: Int[Array, "16"]  # entity -> number; the identity where there is no dictionary
+    number: Int[Array, "T K"]  # the numbers to add at each turn
+    dictionary: Int[Array, "16"]  # entity -> number; the identity if there is no dictionary
     turn: Int[Array, ""]
-    last: Int[Array, ""]  # one's own last answer (at first: start)
+    last: Int[Array, ""]  # the policy's last answer; at first the start
     total: Int[Array, ""]  # the true sum so far
     num_right: Int[Array, ""]
-    was_right: Bool[Array, ""]  # the last answer, by the judge
+    was_right: Bool[Array, ""]  # the judge's verdict on the last answer
 
 
 @config
 class RunningSum:
-    """Each turn, add `numbers_per_turn` numbers to the last answer, modulo `modulus`; by default all answers must be right.
+    """Each turn, add `numbers_per_turn` numbers to the last answer, modulo `modulus`.
 
-    reward: `all` (1 at the end if every answer was right), `final` (1 if the last one is the true sum), `per_turn` (1/T each).
-    judge: an answer is right if it follows from one's own last answer (`local`, a pure measure of per-turn skill) or if it is
-    the true sum (`global`); with reward `all` both give the same success.
+    By default all answers must be right. With reward `all`, both judges give the same success.
     """
 
     num_turns: Count = 8
-    modulus: OneToken = 10
-    numbers_per_turn: Annotated[int, Range(1, 8)] = 1
-    dictionary: bool = (
-        False  # numbers come as entities, to be looked up in a table given in the prompt
-    )
+    modulus: OneToken = 10  # numbers and sums are 0 to modulus - 1
+    numbers_per_turn: Annotated[int, Range(1, 8)] = 1  # numbers to add in each turn
+    dictionary: bool = False  # numbers come as entities, to be looked up in a table in the prompt
     feedback: bool = False  # each observation says whether the last answer was right
+    # `all`: 1 at the end if every answer was right; `final`: 1 if the last one is the true sum;
+    # `per_turn`: 1 / num_turns for each right answer
     reward: Literal["all", "final", "per_turn"] = "all"
+    # `local`: an answer is right if it follows from the policy's own last answer, which measures
+    # the skill of a single turn; `global`: if it is the true sum
     judge: Literal["local", "global"] = "local"
 
     @property
     def spec(self) -> Spec:
         choices = tuple(range(tokens.VALUE, tokens.VALUE + self.modulus))
-        return Spec(
-            2 + 32 * self.dictionary,
-            1 + self.numbers_per_turn + self.feedback,
-            1,
-            self.num_turns,
-            choices,
-            limited=False,
-        )
+        prompt_length = 2 + 32 * self.dictionary
+        shown = 1 + self.numbers_per_turn + self.feedback
+        return Spec(prompt_length, shown, 1, self.num_turns, choices, limited=False)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         start, number, dictionary = (jax.random.fold_in(key, i) for i in range(3))
         start = jax.random.randint(start, (), 0, self.modulus)
         size = 16 if self.dictionary else self.modulus
         number = jax.random.randint(number, (self.num_turns, self.numbers_per_turn), 0, size)
-        table = (
-            jax.random.randint(dictionary, (16,), 0, self.modulus)
-            if self.dictionary
-            else jnp.arange(16)
-        )
-        state = State(
-            start, number, table, jnp.int32(0), start, start, jnp.int32(0), jnp.bool_(True)
-        )
+        table = jnp.arange(16)
+        if self.dictionary:
+            table = jax.random.randint(dictionary, (16,), 0, self.modulus)
+        zero = jnp.int32(0)
+        state = State(start, number, table, zero, start, start, zero, jnp.bool_(True))
         return state, restart(self._observe(state))
 
     def prompt(self, state: State) -> Int[Array, " P"]:
@@ -105,15 +98,14 @@ class RunningSum:
         total = (state.total + self._increment(state)) % self.modulus
         right = legal & (action[0] == self._right_answer(state))
         state = state._replace(
-            turn=state.turn + 1, last=jnp.where(legal, answer, state.last), total=total,
-            num_right=state.num_right + right, was_right=right,
-        )  # fmt: skip
-        done = state.turn >= self.num_turns
-        success = done & (
-            legal & (answer == total)
-            if self.reward == "final"
-            else state.num_right == self.num_turns
+            turn=state.turn + 1,
+            last=jnp.where(legal, answer, state.last),
+            total=total,
+            num_right=state.num_right + right,
+            was_right=right,
         )
+        done, all_right = state.turn >= self.num_turns, state.num_right == self.num_turns
+        success = done & (legal & (answer == total) if self.reward == "final" else all_right)
         reward = right / self.num_turns if self.reward == "per_turn" else success
         return state, TimeStep(self._observe(state), reward.astype(jnp.float32), done, success)
 
@@ -134,7 +126,7 @@ class RunningSum:
         return ((state.turn * 2 + right) * 16 + state.last) * 16 + state.total
 
     def potential(self, state: State) -> Float[Array, ""]:
-        """The expert's expected return from here."""
+        """Returns the expert's return from the state on."""
         if self.reward == "per_turn":
             return jnp.maximum(1.0 - state.turn / self.num_turns, 0.0)
         if self.reward == "final":
@@ -142,42 +134,42 @@ class RunningSum:
         return jnp.where((state.num_right == state.turn) & (state.turn < self.num_turns), 1.0, 0.0)
 
     def is_key(self, state: State) -> Bool[Array, ""]:
-        """With reward `all`, every turn until the first error; with `final` the last turn alone decides; else all."""
+        """Returns whether a wrong answer at this turn lowers the return.
+
+        With `final` that is the last turn; with `all`, every turn until the first error.
+        """
         if self.reward == "final":
             return state.turn == self.num_turns - 1
         return (state.num_right == state.turn) if self.reward == "all" else jnp.bool_(True)
 
     def longer(self, factor: int) -> "RunningSum":
-        """The same task with `factor` times as many turns."""
+        """Returns the task with `factor` times as many turns."""
         return replace(self, num_turns=self.num_turns * factor)
 
     def bounds(self) -> tuple[float, float]:
-        """Failure and success."""
+        """Returns the returns of failure and success."""
         return 0.0, 1.0
 
     def chance(self) -> float:
-        """Success of uniformly random answers."""
+        """Returns the success rate of uniformly random answers."""
         return self.modulus ** -(1 if self.reward == "final" else self.num_turns)
 
     def render_prompt(self, prompt) -> str:
-        pairs = ", ".join(
-            f"{tokens.text([n])}={v - tokens.VALUE}" for n, v in prompt[2:].reshape(-1, 2)
-        )
-        return f"start with {prompt[1] - tokens.VALUE}" + (
-            f", where {pairs}" if self.dictionary else ""
-        )
+        start = f"start with {prompt[1] - tokens.VALUE}"
+        if not self.dictionary:
+            return start
+        pairs = prompt[2:].reshape(-1, 2)
+        table = ", ".join(f"{_show(entity)}={_show(number)}" for entity, number in pairs)
+        return f"{start}, where {table}"
 
     def render_turn(self, observation, action) -> str:
-        def show(token):
-            return (
-                str(token - tokens.VALUE)
-                if tokens.VALUE <= token < tokens.ENTITY
-                else tokens.text([token])
-            )
+        verdicts = {tokens.OK: "right; ", tokens.FAIL: "wrong; "}
+        verdict = verdicts.get(int(observation[0]), "") if self.feedback else ""
+        numbers = " + ".join(_show(token) for token in observation[self.feedback :])
+        return f"{verdict}{numbers} -> {_show(action[0])}"
 
-        marker = (
-            {tokens.OK: "right; ", tokens.FAIL: "wrong; "}.get(int(observation[0]), "")
-            if self.feedback
-            else ""
-        )
-        return f"{marker}{' + '.join(show(t) for t in observation[self.feedback :])} -> {show(action[0])}"
+
+def _show(token) -> str:
+    """Returns a value as a number, and any other token by its name."""
+    is_value = tokens.VALUE <= token < tokens.ENTITY
+    return str(token - tokens.VALUE) if is_value else tokens.text([token])

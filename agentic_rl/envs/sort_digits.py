@@ -1,6 +1,7 @@
-"""Sort the digits of the prompt in one turn: the hello-world, with a share of the reward for every right digit.
+"""Sort the digits of the prompt in one turn.
 
-One episode at the default knobs:
+This is the simplest task: every right digit earns a share of the reward. One episode at the default
+knobs:
 
 >>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(SortDigits(), problem=0))
@@ -24,7 +25,7 @@ from agentic_rl.types import Spec, TimeStep
 
 
 class State(NamedTuple):
-    """The instance, and whether it was answered."""
+    """The instance, and the turn, which is 1 once it is answered."""
 
     digit: Int[Array, " K"]
     turn: Int[Array, ""]
@@ -32,43 +33,39 @@ class State(NamedTuple):
 
 @config
 class SortDigits(OneTurn):
-    """Answer with the `num_digits` digits of the prompt in ascending order, then END if the action has room for it.
+    """Answer with the `num_digits` digits of the prompt in ascending order.
 
-    reward: `share` (of the digits that stand where they belong) or `exact` (1 if all do and END follows where there is room;
-    this is also the success).
+    END must follow if the action has room for it. Success is to have all of it right.
     """
 
-    num_digits: Count = 4
+    num_digits: Count = 4  # digits to sort
     base: OneToken = 10  # digits are 0 to base - 1
-    answer_length: Natural = (
-        0  # A, the tokens of an action; 0: num_digits, which leaves no room for END
-    )
-    end: bool = True  # END ends the action; else every action is A tokens long, whatever they are (for measuring speed)
+    answer_length: Natural = 0  # tokens of an action; 0: as many as digits, without room for END
+    # END ends the action; otherwise all actions have the same length, for measuring speed
+    end: bool = True
+    # `share`: the share of digits in their right place; `exact`: 1 for success
     reward: Literal["share", "exact"] = "share"
 
     def __post_init__(self):
-        least = f"answer_length must be 0 (as many as digits) or at least num_digits ({self.num_digits})"
-        check(
-            self.answer_length == 0 or self.answer_length >= self.num_digits,
-            f"{least}, not {self.answer_length}.",
-        )
+        has_room = self.answer_length == 0 or self.answer_length >= self.num_digits
+        allowed = f"0 (as many as digits) or at least num_digits ({self.num_digits})"
+        check(has_room, f"answer_length must be {allowed}, not {self.answer_length}.")
 
     @property
     def judges_tokens(self) -> bool:
-        """Does a token earn what it earns, whatever the others are?"""
+        """Whether each token is rewarded on its own, whatever the others are."""
         return self.reward == "share"
 
     @property
     def _num_judged(self) -> int:
-        """The digits, and END where there is room."""
+        """The number of tokens that count: the digits, and END if there is room."""
         return min(self.num_digits + 1, self.spec.action_length)
 
     @property
     def spec(self) -> Spec:
         length = self.answer_length or self.num_digits
-        choices = tuple(range(tokens.VALUE, tokens.VALUE + self.base)) + (tokens.END,) * (
-            length > self.num_digits
-        )
+        choices = tuple(range(tokens.VALUE, tokens.VALUE + self.base))
+        choices += (tokens.END,) * (length > self.num_digits)
         return Spec(1 + self.num_digits, 1, length, 1, choices, tokens.END if self.end else -1)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
@@ -90,13 +87,12 @@ class SortDigits(OneTurn):
         return jnp.concatenate([tokens.value(jnp.sort(state.digit)), tail])[:length]
 
     def longer(self, factor: int) -> "SortDigits":
-        """The same task with `factor` times as many digits, and as much room for them."""
-        return replace(
-            self, num_digits=self.num_digits * factor, answer_length=self.answer_length * factor
-        )
+        """Returns the task with `factor` times as many digits, and the room for them."""
+        num_digits, answer_length = self.num_digits * factor, self.answer_length * factor
+        return replace(self, num_digits=num_digits, answer_length=answer_length)
 
     def chance(self) -> float:
-        """Success of uniformly random tokens."""
+        """Returns the success rate of uniformly random tokens."""
         return len(self.spec.choices) ** -self._num_judged
 
     def render_prompt(self, prompt) -> str:

@@ -1,7 +1,8 @@
-"""Follow pointers through a hidden table with a tool that fails at times: tool calls and partial observability.
+"""Follow pointers through a hidden table with a tool that sometimes fails.
 
-One episode at the default knobs, and one that asks for a sum; an observation shows the last result of the tool, behind
-`error` if the action just taken failed or was no call:
+The task tests tool calls under partial observability. An observation shows the tool's last result,
+after `error` if the last action failed or was no call. Below are an episode at the default knobs,
+and one that asks for a sum:
 
 >>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(ToolChase(), problem=0))
@@ -19,7 +20,8 @@ n7 -> LOOKUP n7
 0 -> ANSWER 0
 success, return 1.0
 
-After the agents that interleave calls and reasoning (ReAct, 2210.03629) and verifiable rewards for their turns (2505.11821).
+After agents that interleave calls and reasoning (ReAct, 2210.03629), and verifiable rewards for
+their turns (2505.11821).
 """
 
 from dataclasses import replace
@@ -36,66 +38,70 @@ from agentic_rl.envs.parts.identity import identity
 from agentic_rl.types import Spec, TimeStep, restart
 
 VALUES = 16
-PROCESS = 0.1  # with process_reward, what a new step along the chain earns and what a malformed action costs
+PROCESS = 0.1  # with process_reward, the reward of a step along the chain, and cost of an error
 
 
 class State(NamedTuple):
-    """The instance (table, chain, when the tool fails) and what the tool has shown."""
+    """The instance (table, chain, failures of the tool), and what the tool has shown."""
 
-    entry: Int[Array, " N"]  # the table: what each key leads to, an entity or a value token
+    entry: Int[Array, " N"]  # the table: the entity or value token that each key leads to
     chain: Int[Array, " D"]  # the keys from the start to the value
     addend: Int[Array, ""]  # the answer is the value plus this, modulo 16
-    fails: Bool[Array, " T"]  # the tool fails at this turn
+    fails: Bool[Array, " T"]  # does the tool fail at this turn?
     turn: Int[Array, ""]
-    seen: Bool[Array, " N"]  # entries
-    summed: Bool[Array, ""]  # the tool has shown the sum
-    shown: Int[Array, "3"]  # the observation: OBS or ERR, the last result's tool and the result
+    seen: Bool[Array, " N"]  # has the tool shown this entry?
+    summed: Bool[Array, ""]  # has the tool shown the sum?
+    shown: Int[Array, "3"]  # the observation: OBS or ERR, and tool and value of the last result
 
 
 @config
 class ToolChase:
-    """`LOOKUP n3` shows a key's entry, `CALC v3 PLUS v9` a sum modulo 16, `ANSWER v12` ends: 1 if it is right. END closes each.
+    """Look up the value that the prompt's key leads to, and answer with it: 1 if it is right.
 
-    The table is hidden: the expert asks for what it has not seen and never guesses. A lucky guess can do better, so that the
-    potential, its return given table and failures, is no bound. A policy that sees one turn only (`markov`) has enough on the
-    expert's path; after another look-up it must start the chain anew.
+    `LOOKUP n3` shows a key's entry, `CALC v3 PLUS v9` shows a sum modulo 16, and `ANSWER v12` ends
+    the episode. Each action ends with END.
+
+    The table is hidden: the expert looks up what it has not seen, and never guesses. A lucky guess
+    can beat it, so that the potential, which is its return given table and failures, is no upper
+    bound. A policy that sees a single turn (`markov`) knows enough on the expert's path; after any
+    other look-up it must start the chain again.
     """
 
-    hidden: ClassVar[bool] = True  # what the best action is can depend on what nobody was shown
+    hidden: ClassVar[bool] = True  # the expert may not see the table
 
-    num_entries: OneToken = 8
+    num_entries: OneToken = 8  # keys of the table
     depth: Count = 2  # look-ups from the start to the value
     num_turns: Count = 6
-    question: Literal["value", "sum"] = "value"
-    failure: Probability = 0.1  # probability that the tool fails at a turn, which never happens more often than there are turns to spare
-    call_cost: NonNegative = 0.0
-    process_reward: bool = False  # turns have rewards of their own: a new step along the chain (or the sum), a malformed action
+    question: Literal["value", "sum"] = "value"  # the value, or its sum with a number in the prompt
+    # probability that the tool fails at a turn; it never fails more often than there are turns to
+    # spare
+    failure: Probability = 0.1
+    call_cost: NonNegative = 0.0  # subtracted from the reward for each call
+    # each turn is rewarded: 0.1 for a new step along the chain (or the sum), -0.1 for a malformed
+    # action
+    process_reward: bool = False
     renamed: bool = False  # LOOKUP and ANSWER have changed places, as the prompt says
 
     def __post_init__(self):
-        check(
-            1 <= self.depth < self.num_entries,
-            f"depth must be at least 1, below num_entries ({self.num_entries}), not {self.depth}.",
-        )
+        allowed = f"at least 1 and below num_entries ({self.num_entries})"
+        check(1 <= self.depth < self.num_entries, f"depth must be {allowed}, not {self.depth}.")
+
         least = self._num_calls + 1
-        check(
-            self.num_turns >= least,
-            f"num_turns must be at least {least} (the calls and the answer), not {self.num_turns}.",
-        )
+        allowed = f"at least {least} (the calls and the answer)"
+        check(self.num_turns >= least, f"num_turns must be {allowed}, not {self.num_turns}.")
+
         most = 0.5 * PROCESS
-        check(
-            0 <= self.call_cost <= most,
-            f"call_cost must be 0 to {most} (calls are worth it), not {self.call_cost}.",
-        )
+        allowed = f"0 to {most} (calls are worth it)"
+        check(0 <= self.call_cost <= most, f"call_cost must be {allowed}, not {self.call_cost}.")
 
     @property
     def _num_calls(self) -> int:
-        """The fewest that find the answer."""
+        """The least number of calls that find the answer."""
         return self.depth + (self.question == "sum")
 
     @property
     def _verbs(self) -> tuple[int, int]:
-        """What looks up, and what answers."""
+        """The tokens that look up and that answer."""
         return (tokens.ANSWER, tokens.LOOKUP) if self.renamed else (tokens.LOOKUP, tokens.ANSWER)
 
     @property
@@ -107,30 +113,18 @@ class ToolChase:
         return Spec(4 + (self.question == "sum"), 3, 4, self.num_turns, choices)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
-        chain, pointer, value, kind, addend, fails = (jax.random.fold_in(key, i) for i in range(6))
-        chain = jax.random.permutation(chain, self.num_entries)[: self.depth]
-        pointer = tokens.entity(
-            jax.random.randint(pointer, (self.num_entries,), 0, self.num_entries)
-        )
-        value = tokens.value(jax.random.randint(value, (self.num_entries,), 0, VALUES))
-        entry = jnp.where(
-            jax.random.bernoulli(kind, 0.5, (self.num_entries,)), pointer, value
-        )  # the distractors'
-        entry = entry.at[chain].set(jnp.append(tokens.entity(chain[1:]), value[0]))
-        fails = jax.random.bernoulli(fails, self.failure, (self.num_turns,))
+        N, keys = self.num_entries, [jax.random.fold_in(key, i) for i in range(6)]
+        chain = jax.random.permutation(keys[0], N)[: self.depth]
+        pointer = tokens.entity(jax.random.randint(keys[1], (N,), 0, N))
+        value = tokens.value(jax.random.randint(keys[2], (N,), 0, VALUES))
+        distractor = jnp.where(jax.random.bernoulli(keys[3], 0.5, (N,)), pointer, value)
+        entry = distractor.at[chain].set(jnp.append(tokens.entity(chain[1:]), value[0]))
+        addend = jax.random.randint(keys[4], (), 0, VALUES) * (self.question == "sum")
+        fails = jax.random.bernoulli(keys[5], self.failure, (self.num_turns,))
         fails &= jnp.cumsum(fails) <= self.num_turns - self._num_calls - 1
-        addend = jax.random.randint(addend, (), 0, VALUES) * (self.question == "sum")
         shown = jnp.stack([jnp.int32(tokens.OBS), jnp.int32(tokens.EMPTY), tokens.entity(chain[0])])
-        state = State(
-            entry,
-            chain,
-            addend,
-            fails,
-            jnp.int32(0),
-            jnp.zeros(self.num_entries, bool),
-            jnp.bool_(False),
-            shown,
-        )
+        seen, no = jnp.zeros(N, bool), jnp.bool_(False)
+        state = State(entry, chain, addend, fails, jnp.int32(0), seen, no, shown)
         return state, restart(shown)
 
     def prompt(self, state: State) -> Int[Array, " P"]:
@@ -146,12 +140,9 @@ class ToolChase:
         return state.entry[state.chain[-1]] - tokens.VALUE
 
     def _calls_needed(self, state: State) -> Int[Array, ""]:
-        """How many calls must yet work before the answer is known."""
-        return (
-            self._num_calls
-            - state.seen[state.chain].sum()
-            - (state.summed & (self.question == "sum"))
-        )
+        """Returns how many calls must still work before the answer is known."""
+        num_seen, has_sum = state.seen[state.chain].sum(), state.summed & (self.question == "sum")
+        return self._num_calls - num_seen - has_sum
 
     def step(
         self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
@@ -160,53 +151,40 @@ class ToolChase:
         look_up, answer = self._verbs
         number, closed = first - tokens.VALUE, second == tokens.END
         is_key = (first >= tokens.ENTITY) & (first < tokens.ENTITY + self.num_entries)
-        is_value, is_addend = (
-            (x >= tokens.VALUE) & (x < tokens.VALUE + VALUES) for x in (first, third)
-        )
-        looks_up, answers = (
-            (verb == look_up) & is_key & closed,
-            (verb == answer) & is_value & closed,
-        )
-        sums = (
-            (verb == tokens.CALC)
-            & is_value
-            & (second == tokens.PLUS)
-            & is_addend
-            & (self.question == "sum")
-        )
+        looks_up = (verb == look_up) & is_key & closed
+        answers = (verb == answer) & _is_value(first) & closed
+        are_numbers = _is_value(first) & (second == tokens.PLUS) & _is_value(third)
+        sums = (verb == tokens.CALC) & are_numbers & (self.question == "sum")
         waits = (verb == tokens.WAIT) & (first == tokens.END)
 
         works = (looks_up | sums) & ~state.fails[jnp.minimum(state.turn, self.num_turns - 1)]
         slot = jnp.clip(first - tokens.ENTITY, 0, self.num_entries - 1)
-        result = jnp.where(
-            looks_up, state.entry[slot], tokens.value((number + third - tokens.VALUE) % VALUES)
-        )
-        shown = jnp.where(
-            works,
-            jnp.stack([tokens.OBS, jnp.where(looks_up, look_up, tokens.CALC), result]),
-            state.shown,
-        )
+        total = tokens.value((number + third - tokens.VALUE) % VALUES)
+        tool = jnp.where(looks_up, look_up, tokens.CALC)
+        result = jnp.where(looks_up, state.entry[slot], total)
+        shown = jnp.where(works, jnp.stack([tokens.OBS, tool, result]), state.shown)
         shown = shown.at[0].set(jnp.where(works | waits, tokens.OBS, tokens.ERR))
         right_sum = (number == self._value(state)) & (third - tokens.VALUE == state.addend)
         after = state._replace(
-            turn=jnp.where(answers, self.num_turns, state.turn + 1), shown=shown,
-            seen=state.seen.at[slot].max(works & looks_up), summed=state.summed | works & sums & right_sum,
-        )  # fmt: skip
+            turn=jnp.where(answers, self.num_turns, state.turn + 1),
+            seen=state.seen.at[slot].max(works & looks_up),
+            summed=state.summed | works & sums & right_sum,
+            shown=shown,
+        )
         success = answers & (number == (self._value(state) + state.addend) % VALUES)
         reward = success - self.call_cost * (looks_up | sums)
         if self.process_reward:
             malformed = ~(looks_up | sums | answers | waits)
             reward += PROCESS * (self._calls_needed(state) - self._calls_needed(after) - malformed)
-        return after, TimeStep(
-            shown, reward.astype(jnp.float32), after.turn >= self.num_turns, success
-        )
+        done = after.turn >= self.num_turns
+        return after, TimeStep(shown, reward.astype(jnp.float32), done, success)
 
     def _calls(self, turn: Int[Array, "..."], need: Int[Array, "..."]) -> Bool[Array, "..."]:
-        """Whether the expert calls: while there is time for the answer too, or a reward for the step."""
+        """Returns whether the expert calls: if it can still answer, or the call itself pays."""
         return (need > 0) & (self.process_reward | (need < self.num_turns - turn))
 
     def expert(self, state: State) -> Int[Array, " A"]:
-        """The call that shows what is not yet seen; the answer once it is known; WAIT where it is too late."""
+        """Returns a call for what is not yet seen, or the answer, or WAIT if it is too late."""
         need, links = self._calls_needed(state), state.seen[state.chain]
         value, addend = state.entry[state.chain[-1]], tokens.value(state.addend)
         look_up, answer = self._verbs
@@ -216,12 +194,9 @@ class ToolChase:
                 links.all(), self._action(tokens.CALC, value, tokens.PLUS, addend), call
             )
         total = tokens.value((self._value(state) + state.addend) % VALUES)
-        idle = jnp.where(
-            need == 0,
-            self._action(answer, total, tokens.END),
-            self._action(tokens.WAIT, tokens.END),
-        )
-        return jnp.where(self._calls(state.turn, need), call, idle)
+        answers = self._action(answer, total, tokens.END)
+        waits = self._action(tokens.WAIT, tokens.END)
+        return jnp.where(self._calls(state.turn, need), call, jnp.where(need == 0, answers, waits))
 
     def _action(self, *words) -> Int[Array, " A"]:
         return jnp.stack([jnp.int32(word) for word in (*words, *[tokens.PAD] * (4 - len(words)))])
@@ -230,62 +205,58 @@ class ToolChase:
         return identity(state.turn, state.seen, state.summed)
 
     def potential(self, state: State) -> Float[Array, ""]:
-        """The expert's return from here, given the table and when the tool will fail (of which the expert knows nothing)."""
+        """Returns the expert's return from the state on, given table and failures.
+
+        The expert itself knows neither of them.
+        """
         turn = jnp.arange(self.num_turns)
         ahead = turn >= state.turn
         works = ahead & ~state.fails
-        need = jnp.maximum(
-            self._calls_needed(state) - (jnp.cumsum(works) - works), 0
-        )  # before each turn to come
+        worked_before = jnp.cumsum(works) - works
+        need = jnp.maximum(self._calls_needed(state) - worked_before, 0)  # before each turn
         calls = ahead & self._calls(turn, need)
         steps = PROCESS * jnp.sum(calls & works) if self.process_reward else 0.0
-        return (jnp.any(ahead & (need == 0)) + steps - self.call_cost * jnp.sum(calls)).astype(
-            jnp.float32
-        )
+        succeeds = jnp.any(ahead & (need == 0))
+        return (succeeds + steps - self.call_cost * jnp.sum(calls)).astype(jnp.float32)
 
     def is_key(self, state: State) -> Bool[Array, ""]:
-        """Where a wrong answer, a useless call or a malformed action lowers the expert's return."""
+        """Returns whether a wrong answer, a useless call or an error lowers the return."""
         later = self.potential(state._replace(turn=state.turn + 1))
         waste = jnp.maximum(self.call_cost, PROCESS * self.process_reward)
         return self.potential(state) > jnp.minimum(0.0, later - waste) + 1e-6
 
     def longer(self, factor: int) -> "ToolChase":
-        """The same task with a chain `factor` times as long, as many more turns, and a table that holds it."""
-        depth = self.depth * factor
-        return replace(
-            self,
-            depth=depth,
-            num_turns=self.num_turns * factor,
-            num_entries=max(self.num_entries, depth + 1),
-        )
+        """Returns the task with chain and turns `factor` times as long, and a table that fits."""
+        depth, num_turns = self.depth * factor, self.num_turns * factor
+        num_entries = max(self.num_entries, depth + 1)
+        return replace(self, depth=depth, num_turns=num_turns, num_entries=num_entries)
 
     def other_rule(self) -> "ToolChase":
-        """The same task with the verbs LOOKUP and ANSWER exchanged, as the prompt says."""
+        """Returns the task with the verbs LOOKUP and ANSWER exchanged, as the prompt says."""
         return replace(self, renamed=not self.renamed)
 
     def bounds(self) -> tuple[float, float]:
-        """Failing calls or malformed actions to the end, and no call but those needed."""
+        """Returns the returns of errors to the end, and of only the calls that are needed."""
         worst = max(self.call_cost, PROCESS * self.process_reward)
         steps = self._num_calls * (PROCESS * self.process_reward - self.call_cost)
         return -self.num_turns * worst, 1.0 + max(steps, 0.0)
 
     def render_prompt(self, prompt) -> str:
         start, look_up, answer = (tokens.text([t]) for t in prompt[1:4])
-        question = f"what does {start} lead to" + (
-            f", plus {prompt[4] - tokens.VALUE}" if self.question == "sum" else ""
-        )
-        return f"{question}? {look_up} asks, {answer} answers"
+        addend = f", plus {prompt[4] - tokens.VALUE}" if self.question == "sum" else ""
+        return f"what does {start} lead to{addend}? {look_up} asks, {answer} answers"
 
     def render_turn(self, observation, action) -> str:
         status, tool, result = observation
-        said = "nothing yet" if tool == tokens.EMPTY else _text([result])
+        last = "nothing yet" if tool == tokens.EMPTY else _text([result])
         words = _text(t for t in action if t not in (tokens.END, tokens.PAD))
-        return f"{'error; ' if status == tokens.ERR else ''}{said} -> {words}"
+        return f"{'error; ' if status == tokens.ERR else ''}{last} -> {words}"
+
+
+def _is_value(token):
+    return (token >= tokens.VALUE) & (token < tokens.VALUE + VALUES)
 
 
 def _text(ids) -> str:
-    """As `tokens.text`, but values as numbers."""
-    return " ".join(
-        str(t - tokens.VALUE) if tokens.VALUE <= t < tokens.ENTITY else tokens.text([t])
-        for t in ids
-    )
+    """Returns the names of tokens, with values as numbers."""
+    return " ".join(str(t - tokens.VALUE) if _is_value(t) else tokens.text([t]) for t in ids)

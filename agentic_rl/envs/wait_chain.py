@@ -1,6 +1,7 @@
-"""Choose once, then wait for as long as you like: how long an episode lasts has nothing to do with how it ends.
+"""Choose once, then wait as long as you like: the length of an episode does not affect its reward.
 
-A gradient that weighs an episode by 1/length still teaches to wait (after Dr. GRPO, 2503.20783): here any such lesson is bias.
+A gradient that weighs an episode by 1/length still teaches to wait (after Dr. GRPO, 2503.20783).
+In this task any such lesson is bias.
 
 >>> from agentic_rl.rollout.transcript import transcript
 >>> print(transcript(WaitChain(), problem=0))
@@ -24,32 +25,27 @@ from agentic_rl.types import Spec, TimeStep, restart
 
 
 class State(NamedTuple):
-    """The instance (the side to choose), and how it went."""
+    """The instance (the side to choose), and the choice."""
 
-    side: Int[Array, ""]  # a token
-    salt: Int[
-        Array, ""
-    ]  # nothing depends on it: with it, the train and the test split hold both sides
+    side: Int[Array, ""]  # the token of the right side
+    salt: Int[Array, ""]  # has no effect, except that both splits hold both sides
     turn: Int[Array, ""]
-    right: Bool[Array, ""]  # the choice made at the first turn
+    right: Bool[Array, ""]  # was the choice at the first turn right?
 
 
 @config
 class WaitChain:
-    """Choose the prompt's side, LEFT or RIGHT: 1 at the end if it was right. All other turns change nothing, DONE ends them."""
+    """Choose the prompt's side, LEFT or RIGHT: 1 at the end if the choice was right.
 
-    num_turns: Several = 8
+    All later turns change nothing, and DONE ends the episode.
+    """
+
+    num_turns: Several = 8  # turns of the longest episode
 
     @property
     def spec(self) -> Spec:
-        return Spec(
-            2,
-            1,
-            1,
-            self.num_turns,
-            (tokens.LEFT, tokens.RIGHT, tokens.WAIT, tokens.DONE),
-            limited=False,
-        )
+        choices = (tokens.LEFT, tokens.RIGHT, tokens.WAIT, tokens.DONE)
+        return Spec(2, 1, 1, self.num_turns, choices, limited=False)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         side = jax.random.choice(jax.random.fold_in(key, 0), jnp.array([tokens.LEFT, tokens.RIGHT]))
@@ -71,9 +67,8 @@ class WaitChain:
         stops = ~first & (action[0] == tokens.DONE)
         state = state._replace(turn=jnp.where(stops, self.num_turns, state.turn + 1), right=right)
         done = state.turn >= self.num_turns
-        return state, TimeStep(
-            self._observe(state), (done & right).astype(jnp.float32), done, done & right
-        )
+        success = done & right
+        return state, TimeStep(self._observe(state), success.astype(jnp.float32), done, success)
 
     def expert(self, state: State) -> Int[Array, " A"]:
         return jnp.where(state.turn == 0, state.side, tokens.DONE)[None]
@@ -82,29 +77,29 @@ class WaitChain:
         return state.turn * 2 + state.right
 
     def potential(self, state: State) -> Float[Array, ""]:
-        """The expert's return from here."""
-        return jnp.where(
-            (state.turn < self.num_turns) & (state.right | (state.turn == 0)), 1.0, 0.0
-        )
+        """Returns the expert's return from the state on."""
+        can_succeed = (state.turn < self.num_turns) & (state.right | (state.turn == 0))
+        return jnp.where(can_succeed, 1.0, 0.0)
 
     def is_key(self, state: State) -> Bool[Array, ""]:
-        """The choice of the side."""
+        """Returns True at the first turn, where the side is chosen."""
         return state.turn == 0
 
     def longer(self, factor: int) -> "WaitChain":
-        """The same task with `factor` times as many turns."""
+        """Returns the task with `factor` times as many turns."""
         return replace(self, num_turns=self.num_turns * factor)
 
     def bounds(self) -> tuple[float, float]:
-        """The wrong side and the right one."""
+        """Returns the returns of the wrong and of the right side."""
         return 0.0, 1.0
 
     def chance(self) -> float:
-        """Success of uniformly random actions: the first one decides."""
+        """Returns the success rate of uniformly random actions, of which the first one decides."""
         return 1 / len(self.spec.choices)
 
     def render_prompt(self, prompt) -> str:
         return f"choose {tokens.text(prompt[1:])}"
 
     def render_turn(self, observation, action) -> str:
-        return f"{'which side?' if observation[0] == tokens.OBS else 'chosen'} -> {tokens.text(action)}"
+        status = "which side?" if observation[0] == tokens.OBS else "chosen"
+        return f"{status} -> {tokens.text(action)}"

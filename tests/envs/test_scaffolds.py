@@ -11,7 +11,7 @@ import pytest
 from agentic_rl import tokens
 from agentic_rl.config import ConfigError
 from agentic_rl.envs.todo import Todo
-from agentic_rl.envs.wrappers.scaffolds import BabyAGI, Once, Question, single_word
+from agentic_rl.envs.wrappers.scaffolds import BabyAGI, Once, Question
 from agentic_rl.rollout.actors import Expert, Random
 from agentic_rl.rollout.rollout import rollout
 from agentic_rl.types import Environment

@@ -1,3 +1,4 @@
-"""What several tasks are built of: graphs, grids, planners, identities of entities, and tasks of a
-single turn. No file here is a task.
+"""The building blocks that several tasks share. No file in this folder is a task itself.
+
+They are random graphs, square grids, exact planning, ids of states, and tasks of a single turn.
 """

@@ -1,4 +1,4 @@
-"""What tasks of a single turn share: a question, one answer, the end."""
+"""Tasks of a single turn: the policy reads a question, answers once, and the episode ends."""
 
 from typing import Any
 
@@ -10,7 +10,11 @@ from agentic_rl.types import State, TimeStep, restart
 
 
 class OneTurn:
-    """A task brings `spec`, `prompt`, the right answer (`expert`), and a `reset` that ends with `_begin`; its state counts turns."""
+    """The part of a single-turn task that does not depend on its question.
+
+    A subclass adds `spec`, `prompt`, the right answer (`expert`), and a `reset` that returns
+    `_begin(state)`. Its state counts turns in `turn`.
+    """
 
     def _begin(self, state: State) -> tuple[State, TimeStep]:
         return state, restart(self._observe())
@@ -19,7 +23,7 @@ class OneTurn:
         return jnp.array([tokens.ACT])
 
     def _judge(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " _"]:
-        """Which of the tokens that are judged are right; all must be for success."""
+        """Returns which of the tokens that count are right. For success all must be."""
         return action == self.expert(state)
 
     def _reward(self, key: PRNGKeyArray, right: Bool[Array, " _"]) -> Any:
@@ -35,21 +39,21 @@ class OneTurn:
         )
 
     def anchor(self, state: State) -> Int[Array, ""]:
-        """Of one problem there is one decision."""
+        """Returns the turn: every problem has one decision."""
         return jnp.minimum(state.turn, 1)
 
     def potential(self, state: State) -> Float[Array, ""]:
-        """The expert's return from here."""
+        """Returns the expert's return from the state on: 1 until the answer is given."""
         return jnp.where(state.turn == 0, 1.0, 0.0)
 
     def is_key(self, state: State) -> Bool[Array, ""]:
-        """The one turn there is."""
+        """Returns True at the only turn."""
         return state.turn == 0
 
     def longer(self, factor: int) -> Any:
-        """The same task: a single choice has no horizon."""
+        """Returns the task itself, since a single choice has no horizon."""
         return self
 
     def bounds(self) -> tuple[float, float]:
-        """A wrong answer and the right one."""
+        """Returns the returns of a wrong and of the right answer."""
         return 0.0, 1.0

@@ -1,4 +1,7 @@
-"""Exact planning in small tables, done once when an instance is drawn: what experts, potentials and key decisions are read from."""
+"""Plans exactly in small tables. A task does it once per instance, when `reset` draws it.
+
+The task reads its expert, its potential and its key decisions off the result.
+"""
 
 from typing import NamedTuple
 
@@ -6,16 +9,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-FAR = 1 << 20  # the distance of what cannot be reached
-SAME = 1e-6  # returns that differ by less are equal
+FAR = 1 << 20  # the distance of a place from which no goal can be reached
+SAME = 1e-6  # returns that differ by less than this count as equal
 
 
 class Plan(NamedTuple):
-    """The best play, by turns left and place; 0 where nothing is left to win."""
+    """The best play at each place, for each number of turns left (0 to T)."""
 
-    value: Float[Array, "T+1 S"]  # its expected return
-    move: Int[Array, "T+1 S"]  # a best move, and of these the one that wins soonest
-    is_key: Bool[Array, "T+1 S"]  # some move, or staying, has a lower expected return
+    value: Float[Array, "T+1 S"]  # its expected return; 0 where nothing can be won any more
+    move: Int[Array, "T+1 S"]  # a best move; of several, the one that wins soonest
+    is_key: Bool[Array, "T+1 S"]  # does some move, or staying, have a lower expected return?
 
 
 def plan(
@@ -25,18 +28,22 @@ def plan(
     worth: Float[Array, " S"],
     num_turns: int,
 ) -> Plan:
-    """Value iteration over the turns left: Q₀ = 0, Qₖ₊₁(s, m) = Σₙ drift(m, n) Vₖ(after(s, n)), Vₖ = worth at an end, else max Qₖ.
+    """Returns the best play, found by value iteration over the turns left.
+
+    Q₀ = 0, Qₖ₊₁(s, m) = Σₙ drift(m, n) Vₖ(after(s, n)), where Vₖ = worth at an end, else max Qₖ.
 
     Args:
-      drift: the chance that a chosen move (row) becomes that one (column).
-      worth: the reward on reaching a place that ends the episode; zero elsewhere.
+      after: the place that each move leads to.
+      drift: the probability that a chosen move (row) turns into another one (column).
+      end: whether a place ends the episode.
+      worth: the reward for reaching a place that ends the episode; zero elsewhere.
     """
 
-    def one_more(q, _):
+    def one_more_turn(q, _):
         value = jnp.where(end, worth, q.max(1))
         return jnp.where(end[:, None], 0.0, (value[after][:, None] * drift).sum(-1)), q
 
-    q = jax.lax.scan(one_more, jnp.zeros(after.shape), length=num_turns + 1)[1]
+    q = jax.lax.scan(one_more_turn, jnp.zeros(after.shape), length=num_turns + 1)[1]
     value = q.max(-1)
     staying = jnp.concatenate([value[:1], value[:-1]])
     soonest = jnp.where(q >= value[..., None] - SAME, q.sum(0), -1.0)
@@ -44,13 +51,18 @@ def plan(
 
 
 def distances(after: Int[Array, "S M"], goal: Bool[Array, " S"]) -> Int[Array, " S"]:
-    """The least number of moves from each place to a goal; `FAR` where there is no way."""
+    """Returns the least number of moves from each place to a goal; `FAR` if there is no way."""
 
     def nearer(distance):
         return jnp.minimum(distance, 1 + distance[after].min(1))
 
-    def is_new(before_and_now):
-        return (before_and_now[0] != before_and_now[1]).any()
+    def has_changed(before_and_now):
+        before, now = before_and_now
+        return (before != now).any()
+
+    def advance(before_and_now):
+        _, now = before_and_now
+        return now, nearer(now)
 
     start = jnp.where(goal, 0, FAR)
-    return jax.lax.while_loop(is_new, lambda x: (x[1], nearer(x[1])), (start, nearer(start)))[1]
+    return jax.lax.while_loop(has_changed, advance, (start, nearer(start)))[1]

@@ -1,3 +1,1 @@
-"""Tasks made of other tasks: the same one under other names, or with a scaffold that asks the policy
-in another way.
-"""
+"""Tasks that wrap another task: one renames its tokens, the others ask the policy differently."""

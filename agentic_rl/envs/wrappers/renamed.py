@@ -1,4 +1,4 @@
-"""A task whose values and entities go by other names: does a policy know the task, or its words?"""
+"""Renames a task's values and entities, to test whether a policy knows the task or its words."""
 
 from typing import Any
 
@@ -14,14 +14,17 @@ from agentic_rl.types import Spec, State, TimeStep
 
 @config
 class Renamed:
-    """The task under a permutation of its value tokens and one of its entity tokens; control tokens and verbs keep their meaning."""
+    """A task under a permutation of its value tokens and one of its entity tokens.
+
+    Control tokens and verbs keep their meaning.
+    """
 
     task: Any
-    seed: Seed = 0  # of the permutations
+    seed: Seed = 0  # seed of the permutations
 
     @property
     def _new(self) -> np.ndarray:
-        """The new name of each token."""
+        """Returns the new name of each token."""
         random, name = np.random.default_rng(self.seed), np.arange(tokens.VOCABULARY)
         for block in (slice(tokens.VALUE, tokens.ENTITY), slice(tokens.ENTITY, tokens.VERB)):
             name[block] = random.permutation(name[block])
@@ -32,7 +35,7 @@ class Renamed:
 
     @property
     def _old(self) -> np.ndarray:
-        """The token that each name stands for."""
+        """Returns the token that each name stands for."""
         return np.argsort(self._new)
 
     @property
@@ -42,7 +45,7 @@ class Renamed:
 
     @property
     def num_instances(self) -> int:
-        """As many as the task has."""
+        """Returns the number of instances of the wrapped task."""
         return getattr(self.task, "num_instances", 1)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
@@ -71,11 +74,11 @@ class Renamed:
         return self.task.is_key(state)
 
     def longer(self, factor: int) -> "Renamed":
-        """The longer task under the same names."""
+        """Returns the longer task under the same names."""
         return Renamed(self.task.longer(factor), self.seed)
 
     def bounds(self) -> tuple[float, float]:
-        """Those of the task."""
+        """Returns the bounds of the wrapped task."""
         return self.task.bounds()
 
     def render_prompt(self, prompt) -> str:
