@@ -141,7 +141,7 @@ def test_the_loop_s_list_is_what_was_named_then_what_was_left():
 
 
 def test_a_word_alone_is_one_word():
-    assert single_word(TASK, jnp.int32(tokens.DONE)).tolist() == [
+    assert TASK.single_word(jnp.int32(tokens.DONE)).tolist() == [
         tokens.DONE,
         tokens.END,
         tokens.PAD,
