@@ -63,16 +63,18 @@ class ChainPit:
     - `demoed_recover`: the same, but each episode slips off track once, at a turn drawn with the
       instance, so that demonstrations show the recovery.
 
-    Success is to be on track at the end. The reward is either `terminal` (1 for success) or
-    `per_step_cost` (-1 for each turn that ends off track; the pit charges all turns that it cuts).
+    Success is to be on track at the end. Where turns off track cost, the pit charges all the turns
+    that it cuts off.
     """
 
     num_turns: Count = 12  # symbols of the chain
     num_values: OneToken = 4  # values that a symbol can have
+    # what follows a mistake, as described above
     mode: Literal["pit", "drift", "unseen_recover", "demoed_recover"] = "pit"
     recovery_turns: Count = 2  # WAITs that lead back on track, in the modes that recover
     # `weights`: one rule for all episodes; `prompt`: each prompt states its own rule
     rule: Literal["weights", "prompt"] = "weights"
+    # `terminal`: 1 for success; `per_step_cost`: -1 for each turn that ends off track
     reward: Literal["terminal", "per_step_cost"] = "terminal"
 
     def __post_init__(self):

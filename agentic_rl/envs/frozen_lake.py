@@ -53,7 +53,7 @@ class FrozenLake:
     """
 
     size: Annotated[int, Range(2, 16)] = 4  # rows and columns of the lake
-    num_turns: Count = 12
+    num_turns: Count = 12  # turns before the episode is cut off
     hole: Probability = 0.2  # probability that a cell is a hole
     # probability of going in a perpendicular direction, shared by the two; gymnasium's ice has 2/3
     slip: Probability = 0.0

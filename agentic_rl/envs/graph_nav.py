@@ -51,8 +51,8 @@ class GraphNav:
     to the last.
     """
 
-    num_nodes: Annotated[int, Range(2, 16)] = 8
-    num_turns: Count = 8
+    num_nodes: Annotated[int, Range(2, 16)] = 8  # nodes of the graph, pits included
+    num_turns: Count = 8  # turns before the episode is cut off
     num_loops: Natural = 3  # edges beyond those of a tree, as far as degree and rooms allow
     num_pits: Natural = 1  # nodes that end the episode in failure
     num_rooms: Count = 1  # parts of the graph that single edges join

@@ -45,7 +45,7 @@ class Hanoi:
     The reward is 1 when all are there. The start is any position but the goal.
     """
 
-    num_disks: Annotated[int, Range(1, 10)] = 3
+    num_disks: Annotated[int, Range(1, 10)] = 3  # disks, which sets the length of the plan
     slack: Natural = 3  # turns beyond the 2^num_disks - 1 that a stacked start takes
     stacked: bool = False  # episodes start with all disks on one of the other pegs
 

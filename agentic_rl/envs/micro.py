@@ -113,6 +113,7 @@ class Memorize(_Named):
 
     num_digits: Count = 3  # digits of an answer
     base: OneToken = 4  # digits are 0 to base - 1
+    # prompts, each with an answer of its own
     num_problems: Annotated[int, Range(1, 16, why="its name is one token")] = 16
     # `exact`: 1 if all digits are right; `share`: the share of right digits
     reward: Literal["exact", "share"] = "exact"

@@ -43,7 +43,7 @@ class State(NamedTuple):
 class PathStar(OneTurn):
     """Answer with the `length` nodes after the start, the goal included: 1 if all are right."""
 
-    arms: Several = 3
+    arms: Several = 3  # arms of the star, of which the goal ends one
     length: Count = 3  # nodes of an arm, without the hub
     num_labels: Annotated[int, Range(1, MAX_LABELS)] = 16  # labels from which nodes are drawn
     backwards: bool = False  # the answer goes from the goal to the node after the start

@@ -68,8 +68,8 @@ class Points:
     four cards: it searches 9,216 ways instead of 192. A step searches with one card less.
     """
 
-    num_cards: Annotated[int, Range(3, 4)] = 3
-    num_turns: Natural = 0  # 0: enough for success after two wrong merges
+    num_cards: Annotated[int, Range(3, 4)] = 3  # cards to merge
+    num_turns: Natural = 0  # turns before the cut; 0: enough for success after two wrong merges
     # what cards and operations mean: `plain`; `face10` and `face_rank`, J, Q and K count 10, or 11,
     # 12 and 13; `op_swap`, + subtracts and - adds
     rule: Literal["plain", "face10", "face_rank", "op_swap"] = "plain"

@@ -46,7 +46,7 @@ class RunningSum:
     By default all answers must be right. With reward `all`, both judges give the same success.
     """
 
-    num_turns: Count = 8
+    num_turns: Count = 8  # answers of an episode
     modulus: OneToken = 10  # numbers and sums are 0 to modulus - 1
     numbers_per_turn: Annotated[int, Range(1, 8)] = 1  # numbers to add in each turn
     dictionary: bool = False  # numbers come as entities, to be looked up in a table in the prompt

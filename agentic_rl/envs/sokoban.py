@@ -61,7 +61,7 @@ class Sokoban:
     # rows and columns of the room, outer walls included
     size: Annotated[int, Range(5, 18, why="outer walls included")] = 6
     num_walls: Natural = 2  # walls inside the room
-    num_turns: Count = 16
+    num_turns: Count = 16  # turns before the episode is cut off
 
     def __post_init__(self):
         most = self._side**2 - 3

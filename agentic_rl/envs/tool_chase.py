@@ -71,7 +71,7 @@ class ToolChase:
 
     num_entries: OneToken = 8  # keys of the table
     depth: Count = 2  # look-ups from the start to the value
-    num_turns: Count = 6
+    num_turns: Count = 6  # turns before the episode is cut off
     question: Literal["value", "sum"] = "value"  # the value, or its sum with a number in the prompt
     # probability that the tool fails at a turn; it never fails more often than there are turns to
     # spare
