@@ -1,4 +1,4 @@
-"""Who needs PPO's machinery: starts of the success that is asked for, the better learning rate, and each rule's verdicts."""
+"""The warm-start study starts from the success asked for, and its rules give each verdict."""
 
 import jax
 import jax.numpy as jnp
@@ -9,31 +9,31 @@ from agentic_rl.config import ConfigError
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
 from experiments.harness import study
-from experiments.studies.warm_start import ROWS, TASK, WarmStart, better, lead, noise, slope
+from experiments.studies.warm_start import ALGORITHMS, TASK, WarmStart, better, lead, noise, slope
 
 BEGAN = {0.0: -4.0, 0.1: 1.0, 0.5: 2.0, 0.9: 4.0}  # log odds
 
 
 def records(leads=(1.0, 0.0, -0.5, -0.5), clipped=(0.08, 0.04, 0.03, 0.02)):
-    """Of PPO, so much ahead of RLOO at each start, a little different from seed to seed; it learns nothing at the first rate."""
-    found = []
+    """Returns records in which PPO leads RLOO by `leads`, one for each start.
+
+    The leads differ a little between seeds, and nothing is learned at the first learning rate.
+    """
+    made = []
     for (level, began), ahead, share in zip(BEGAN.items(), leads, clipped, strict=True):
-        for row in ROWS:
+        for name in ALGORITHMS:
             for rate, learned in ((1e-3, 2.0), (3e-4, 0.0)):
-                value = {"reinforce": 0.0, "rloo": learned, "ppo": learned and learned + ahead}[row]
-                some = [
-                    dict(
-                        log_odds=value + 0.01 * s * (row == "ppo"),
+                value = {"reinforce": 0.0, "rloo": learned, "ppo": learned and learned + ahead}
+                for seed, s in enumerate(range(-2, 3)):
+                    conditions = dict(start=level, algorithm=name, rate=rate, seed=seed)
+                    measured = dict(
+                        success=0.5,
+                        log_odds=value[name] + 0.01 * s * (name == "ppo"),
                         clipped=share * (1 + 0.01 * s),
                         began=began,
                     )
-                    for s in range(-2, 3)
-                ]
-                found += [
-                    dict(start=level, algorithm=row, rate=rate, seed=i, success=0.5) | r
-                    for i, r in enumerate(some)
-                ]
-    return found
+                    made.append(conditions | measured)
+    return made
 
 
 def outcomes(**changes):
@@ -46,20 +46,19 @@ def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes(leads=(0, 0, 0, 0), clipped=(0.05,) * 4) == ["inconclusive"] * 5
 
 
-def test_a_row_is_judged_at_its_better_learning_rate():
+def test_an_algorithm_counts_at_its_better_learning_rate():
     assert {r["rate"] for r in better(records(), 0.0, "rloo")} == {1e-3}
     np.testing.assert_allclose(lead(records(), 0.1), 0.01 * np.arange(-2, 3), atol=1e-12)
     np.testing.assert_allclose(lead(records(), 0.1, "reinforce"), -2.0)
 
 
 def test_clips_are_compared_at_the_same_learning_rate():
-    late = [
-        r | {"log_odds": r["log_odds"] - 5 * (r["rate"] == 1e-3) * (r["start"] > 0)}
-        for r in records()
-    ]  # warm starts want the other rate
-    late = [
-        r | {"clipped": 0.04 if r["rate"] == 1e-3 else 0.01} for r in late
-    ]  # which clips as much from any start
+    late = []
+    for r in records():
+        is_higher = r["rate"] == 1e-3
+        handicap = 5 * is_higher * (r["start"] > 0)  # warm starts want the other rate
+        clipped = 0.04 if is_higher else 0.01  # a rate clips as much from any start
+        late.append(r | {"log_odds": r["log_odds"] - handicap, "clipped": clipped})
     assert WarmStart().verdicts(late)[-1].outcome == "inconclusive"
 
 
@@ -88,7 +87,7 @@ def test_an_expert_that_errs_that_often_succeeds_as_often_as_asked(level):
         (dict(epochs=0), "epochs must be 1 or more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(flags, words):
+def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         WarmStart(**flags)
 
