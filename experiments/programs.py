@@ -1,20 +1,24 @@
-"""The programs of this folder by name: `agentic-rl train grpo running_sum`, or `python -m experiments.train grpo running_sum`.
+"""Runs a program by its name: `agentic-rl train grpo running_sum`.
 
-Names and what they do are read from the files, so that `agentic-rl --help` answers before anything heavy is imported.
+Names, and what each program does, are read from the files, so that `agentic-rl --help` answers
+before anything heavy is imported.
 """
 
 import ast
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from experiments.cli.program_names import COMMANDS, PAGES, RENAMED, module_of, studies
 
 FOLDER = Path(__file__).parent
+NAME_WIDTH = 15  # columns
 
 
 def main() -> None:
@@ -26,32 +30,40 @@ def main() -> None:
     if not words or words[0] in ("-h", "--help"):
         show(overview())
         sys.exit(0 if words else 2)
-    name, rest = words[0].replace("-", "_"), words[1:]
-    name = RENAMED.get(name, name)
-    if name == "study" and (not rest or rest[0] in ("-h", "--help")):
-        show(listing("studies", studies()))
+    name, rest = module_name(words[0]), words[1:]
+    if name != "study":
+        run(name, rest, "command", [*COMMANDS, *PAGES, *studies()])
+    if not rest or rest[0] in ("-h", "--help"):
+        show(list_programs("studies", studies()))
         sys.exit(0 if rest else 2)
-    if name == "study":
-        name, rest = rest[0].replace("-", "_"), rest[1:]
-        run(name, rest, "study", studies())
-    run(name, rest, "command", [*COMMANDS, *PAGES, *studies()])
+    run(module_name(rest[0]), rest[1:], "study", studies())
 
 
-def run(name: str, arguments: list[str], kind: str, known: list[str]) -> None:
-    """Runs a program of this folder on its arguments, and exits as it does."""
+def module_name(word: str) -> str:
+    """Returns the module that a word of the command line means, also by an older name.
+
+    >>> module_name("half-life"), module_name("inspect")
+    ('half_life', 'inspect_episode')
+    """
+    name = word.replace("-", "_")
+    return RENAMED.get(name, name)
+
+
+def run(name: str, arguments: list[str], kind: str, known: list[str]) -> NoReturn:
+    """Runs a program on its arguments, and exits as it does.
+
+    Args:
+      name: of the program's module.
+      arguments: the words behind the name.
+      kind: "command" or "study", for a sentence about an unknown name.
+      known: the names that there are.
+    """
     if name not in known:
-        near = get_close_matches(name, known, 1)
-        hint = (
-            f"did you mean {near[0].replace('_', '-')}?"
-            if near
-            else f"agentic-rl {'study ' * (kind == 'study')}--help lists all."
-        )
-        print(f"error: There is no {kind} called {name.replace('_', '-')}; {hint}", file=sys.stderr)
+        print(f"error: {explain_unknown(name, kind, known)}", file=sys.stderr)
         sys.exit(2)
-    signal.signal(
-        signal.SIGINT, leave
-    )  # an extension that is interrupted while it is imported makes an error of its own of that
-    from experiments.cli import console  # now, because it takes seconds
+    # An extension that is interrupted during its import would raise an error of its own.
+    signal.signal(signal.SIGINT, leave)
+    from experiments.cli import console  # only now, because it takes seconds
 
     main = program(name)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,14 +71,24 @@ def run(name: str, arguments: list[str], kind: str, known: list[str]) -> None:
     console.main(main)
 
 
-def leave(*_: object) -> None:
+def explain_unknown(name: str, kind: str, known: list[str]) -> str:
+    """Returns a sentence about a name that there is not, with the nearest one that there is."""
+    near = get_close_matches(name, known, 1)
+    if near:
+        hint = f"did you mean {near[0].replace('_', '-')}?"
+    else:
+        hint = f"agentic-rl {'study ' if kind == 'study' else ''}--help lists all."
+    return f"There is no {kind} called {name.replace('_', '-')}; {hint}"
+
+
+def leave(*_: object) -> NoReturn:
     """Ends the process of a program that has not begun."""
     print("stopped.", file=sys.stderr, flush=True)
     os._exit(130)
 
 
-def program(name: str):
-    """Returns the main function of a module of this folder: its own, or that of the study that it defines."""
+def program(name: str) -> Callable[[list[str]], int | None]:
+    """Returns the main function of a program's module, or one that runs the study in it."""
     module = import_module(module_of(name))
     if hasattr(module, "main"):
         return module.main
@@ -78,7 +100,7 @@ def program(name: str):
 
 
 def show(text: str) -> None:
-    """Prints the text, quietly cut off where a reader such as `head` has seen enough."""
+    """Prints the text, and ends quietly if a reader such as `head` has seen enough."""
     if hasattr(signal, "SIGPIPE"):  # Windows has none
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     print(text)
@@ -87,27 +109,30 @@ def show(text: str) -> None:
 def overview() -> str:
     """Returns what `agentic-rl --help` shows."""
     usage = "usage: agentic-rl COMMAND [arguments]; agentic-rl COMMAND --help tells more of one"
-    study = f"  {'study NAME':13} One of {len(studies())} studies, each a question asked of many runs; agentic-rl study --help lists them."
-    return f"{usage}\n\n{listing('commands', COMMANDS)}\n{study}"
-
-
-def listing(title: str, names: list[str] | tuple[str, ...]) -> str:
-    """Returns a line for each of the programs."""
-    width = max(13, *map(len, names))
-    return "\n".join(
-        [f"{title}:", *(f"  {name.replace('_', '-'):{width}} {about(name)}" for name in names)]
+    study = (
+        f"  {'study NAME':{NAME_WIDTH}} One of {len(studies())} studies, each a question asked of "
+        "many runs; agentic-rl study --help lists them."
     )
+    return f"{usage}\n\n{list_programs('commands', COMMANDS)}\n{study}"
+
+
+def list_programs(title: str, names: Iterable[str]) -> str:
+    """Returns the title, and a line for each of the programs."""
+    width = max(NAME_WIDTH, *map(len, names))
+    lines = [f"  {name.replace('_', '-'):{width}} {about(name)}" for name in names]
+    return "\n".join([f"{title}:", *lines])
 
 
 def about(name: str) -> str:
-    """Returns what a program does, the first words of its file.
+    """Returns what a program does, which are the first words of its file.
 
     >>> about("train")
     'Train one algorithm on one task.'
     """
     file = FOLDER.parent / f"{module_of(name).replace('.', '/')}.py"
-    first = ast.get_docstring(ast.parse(file.read_text("utf-8"))).splitlines()[0].split(": `")[0]
-    return first if first.endswith((".", "?")) else f"{first}."
+    docstring = ast.get_docstring(ast.parse(file.read_text("utf-8")))
+    sentence = docstring.splitlines()[0].split(": `")[0]
+    return sentence if sentence.endswith((".", "?")) else f"{sentence}."
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ from experiments import studies as studies_folder
 from experiments.cli import console, interrupt, progress, shell
 from experiments.cli.flags import from_flags, look_up
 from experiments.cli.part_counter import OUTER_POSITION
-from experiments.cli.progress import Line, clock
+from experiments.cli.progress import Line
+from experiments.cli.progress_text import clock
 from experiments.harness import study
 from experiments.pages import studies_page
 

@@ -1,11 +1,13 @@
-"""Watch episodes in the terminal: `python -m experiments.watch <task> [flags]`, or `--policy RUN_DIR` for a trained policy.
+"""Watch episodes in the terminal: `python -m experiments.watch <task> [flags]`.
 
     python -m experiments.watch running_sum
     python -m experiments.watch chain_pit --policy random --task.mode drift --episodes 5
     python -m experiments.watch --policy runs/grpo-running_sum
     python -m experiments.watch --policy runs/grpo-running_sum --task.num-turns 16
 
-A turn in which the expert would have done something else says what. `watch <task> --help` lists the task's flags.
+`--policy RUN_DIR` shows a trained policy, by default on the task that it was trained on. If the
+expert would have acted otherwise in a turn, the line says how. `watch <task> --help` lists the
+task's flags.
 """
 
 from typing import Any
@@ -21,6 +23,7 @@ from agentic_rl.policy import layout
 from agentic_rl.policy.sampler import Sampler
 from agentic_rl.rollout import actors
 from agentic_rl.rollout.transcript import episodes
+from agentic_rl.training import learner
 from agentic_rl.training.run import Run, load
 from agentic_rl.types import parts
 from experiments.cli import console, shell
@@ -34,37 +37,30 @@ class Command:
     """Print episodes of this task, on problems of the test split."""
 
     task: Any
-    policy: str = (
-        "expert"  # who acts: expert, random, or the directory of a run (the first of its seeds)
-    )
+    policy: str = "expert"  # who acts: expert, random, or the directory of a run (its first seed)
     episodes: Count = 3
     seed: Seed = 0  # of the problems and the actions
 
 
 def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"{shell.rewrite_commands(__doc__)}\ntasks        {' '.join(sorted(named(envs)))}")
+        print(shell.rewrite_commands(__doc__))
+        print(f"tasks        {' '.join(sorted(named(envs)))}")
         return 0 if arguments else 2
     policy, arguments = take(arguments, "--policy")
     run, state = (None, None) if policy in (None, *ACTORS) else load(policy)
     command = parse(run, policy or "expert", arguments)
     layout.check_length(command.task.spec)
     console.keep_compiled_programs()
-    show(
-        episodes(
-            command.task,
-            actor(run, state) if run else ACTORS[command.policy],
-            command.seed,
-            command.episodes,
-        )
-    )
+    actor = first_policy(run, state) if run else ACTORS[command.policy]
+    show(episodes(command.task, actor, command.seed, command.episodes))
     return 0
 
 
 def parse(run: Run | None, policy: str, arguments: list[str]) -> Command:
-    """The command; without the name of a task, it is the run's own.
+    """Returns the command; without the name of a task, the task is the run's own.
 
-    Raises: ConfigError if there is neither.
+    Raises: ConfigError if there is no single task.
     """
     if arguments and not arguments[0].startswith("-"):
         task, arguments = task_from(arguments)
@@ -79,21 +75,20 @@ def parse(run: Run | None, policy: str, arguments: list[str]) -> Command:
     return from_flags(Command, Command(task, policy), arguments)
 
 
-def actor(run: Run, state) -> Sampler:
-    """The policy of the run's first seed."""
+def first_policy(run: Run, state: learner.State) -> Sampler:
+    """Returns the policy of the run's first seed."""
     return Sampler(run.policy, jax.tree.map(lambda x: jax.device_get(x)[0], state.params))
 
 
 def show(texts: list[str]) -> None:
-    """Prints episodes, an empty line between them; in colour on a terminal."""
+    """Prints episodes with an empty line between them, in colour on a terminal."""
     lines = "\n\n".join(texts).splitlines()
-    Console(highlight=False, soft_wrap=True).print(
-        *(Text(line, style(line)) for line in lines), sep="\n"
-    )
+    coloured = [Text(line, style(line)) for line in lines]
+    Console(highlight=False, soft_wrap=True).print(*coloured, sep="\n")
 
 
 def style(line: str) -> str:
-    """The colour of an episode's line: red where the expert would have done something else.
+    """Returns the colour of a line: red where the expert would have acted otherwise.
 
     >>> style("7 + 3 -> 1   (expert: 0)"), style("7 + 3 -> 0"), style("success, return 1.0")
     ('red', '', 'bold green')

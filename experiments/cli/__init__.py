@@ -1,1 +1,5 @@
-"""The terminal: flags and their mistakes, progress lines, interruptions, resumed runs, tables."""
+"""What a user meets at the terminal.
+
+Flags and what is wrong with them, progress, interruptions, continued runs, and printed tables.
+Nothing here trains or measures.
+"""

@@ -1,7 +1,8 @@
-"""Which programs there are, and in which module each is found; nothing heavy is imported for that."""
+"""The names of the programs and the modules that hold them, without importing anything heavy."""
 
 from pathlib import Path
 
+# The commands, in the order of their use.
 COMMANDS = (
     "train",
     "evaluate",
@@ -10,14 +11,15 @@ COMMANDS = (
     "inspect_episode",
     "sl_vs_rl",
     "reproduce",
-)  # in the order of their use
-PAGES = ("bias_page", "tasks_page", "algorithms_page")  # programs that write a page of docs/
+)
+PAGES = ("bias_page", "tasks_page", "algorithms_page")  # each writes a page of docs/
+# Names that programs had in older versions.
 RENAMED = {
     "inspect": "inspect_episode",
     "bias": "bias_page",
     "task_notes": "tasks_page",
     "variants": "algorithms_page",
-}  # since 1.0
+}
 FOLDER = Path(__file__).parents[1]
 
 
@@ -32,9 +34,7 @@ def module_of(name: str) -> str:
 
 
 def studies() -> list[str]:
-    """Returns the names of the studies: of the files that end with the run of one."""
-    return sorted(
-        file.stem
-        for file in (FOLDER / "studies").glob("*.py")
-        if "\n    console.main(partial(study.run, " in file.read_text("utf-8")
-    )
+    """Returns the names of the studies, which are the files that end by running one."""
+    ending = "\n    console.main(partial(study.run, "
+    files = (FOLDER / "studies").glob("*.py")
+    return sorted(file.stem for file in files if ending in file.read_text("utf-8"))

@@ -10,7 +10,7 @@ from experiments.cli import program_names
 
 
 def command(program: str, *words: object) -> str:
-    """Returns the shell command that runs a program of this package, in the form that the user typed.
+    """Returns the shell command of a program of this package, in the form that the user typed.
 
     >>> command("evaluate", "runs/my first run")
     "python -m experiments.evaluate 'runs/my first run'"

@@ -38,7 +38,8 @@ from experiments.cli import console, interrupt
 from experiments.cli.flags import from_flags
 from experiments.cli.part_counter import PartCounter
 from experiments.cli.program_names import module_of
-from experiments.cli.progress import Line, clock
+from experiments.cli.progress import Line
+from experiments.cli.progress_text import clock
 from experiments.cli.tables import print_table
 from experiments.reports import figures, report
 from experiments.reports.report import Verdict

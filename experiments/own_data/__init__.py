@@ -1,3 +1,4 @@
-"""A user's own questions and answers as a task: from a file of JSON lines, or from a generator of
-the reasoning-gym package.
+"""A user's own questions and answers as a task.
+
+They come from a file of JSON lines, or from a generator of the reasoning-gym package.
 """

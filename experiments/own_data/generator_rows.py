@@ -1,9 +1,12 @@
-"""A process that draws some rows of one of reasoning-gym's generators: `generator_rows.py NAME SIZE FIRST STEP`.
+"""Draws some rows of a reasoning-gym generator, in a process of its own.
 
-It writes a JSON line with the names of all generators, then one for each row: its number, and
-question and answer if they are texts, else null; or what went wrong. Each row is drawn with the
-same seeds, whoever draws it: one generator uses Python's own random numbers, others the order of
-sets (hence PYTHONHASHSEED, which `generators.py` sets).
+Usage: `generator_rows.py NAME SIZE FIRST STEP`. It writes a JSON line with the names of all
+generators. Then it writes a line for each row with its number, question and answer; a question or
+an answer that is no text is null. If a row cannot be drawn, the last line says why.
+
+Each row is drawn with the same seeds, whichever process draws it. One generator uses Python's own
+random numbers. Others depend on the order of sets, and so on PYTHONHASHSEED, which `generators.py`
+sets.
 """
 
 import contextlib
@@ -11,10 +14,11 @@ import json
 import os
 import random
 import sys
+from collections.abc import Iterator
 
 
-def messages(name: str, size: int, first: int, step: int):
-    """Yields every `step`-th row from `first` on, or what there is to say instead."""
+def messages(name: str, size: int, first: int, step: int) -> Iterator[dict]:
+    """Yields the names of all generators, then every `step`-th row from `first` on."""
     import reasoning_gym
 
     known = reasoning_gym.factory.DATASETS
@@ -25,18 +29,16 @@ def messages(name: str, size: int, first: int, step: int):
     for number in range(first, size, step):
         random.seed(number)
         row = dataset[number]
-        yield {"row": number} | {
-            key: row[key] if isinstance(row[key], str) else None for key in ("question", "answer")
-        }
+        message = {"row": number}
+        for key in ("question", "answer"):
+            message[key] = row[key] if isinstance(row[key], str) else None
+        yield message
 
 
 def main() -> None:
     name, *numbers = sys.argv[1:]
     out = sys.stdout
-    with (
-        open(os.devnull, "w") as nowhere,
-        contextlib.redirect_stdout(nowhere),
-    ):  # some generators print
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # some print
         try:
             for message in messages(name, *map(int, numbers)):
                 print(json.dumps(message), file=out, flush=True)

@@ -1,4 +1,4 @@
-"""Questions and answers from a file of JSON lines. What is wrong with a row is said in one sentence that names the row."""
+"""Reads questions and answers from a file of JSON lines, and says which row is wrong, and why."""
 
 import codecs
 import json
@@ -13,30 +13,30 @@ ROW = '{"prompt": ..., "answer": ...}'
 
 
 class Number(str):
-    """A number as the file writes it, so that neither its digits nor its size are lost."""
+    """A number as the file writes it, so that no digit is lost."""
 
 
 class Constant(str):
-    """NaN, Infinity or -Infinity, which Python reads and JSON does not know."""
+    """NaN, Infinity or -Infinity, which Python reads although JSON does not know them."""
 
 
 class Object(list):
-    """The keys and values of a JSON object, in order, also those that stand there twice."""
+    """The keys and values of a JSON object in order, with those that occur twice."""
 
 
 KINDS = {
     type(None): "null",
     bool: "true or false",
-    Constant: "not a number",
     Object: "an object",
     list: "a list",
 }
 
 
 def read(source: str) -> tuple[str, dict[int, tuple[str, str]]]:
-    """Returns the file's name, and question and answer by the number of their row (blank rows count, too).
+    """Returns the file's name, and question and answer by the number of their row.
 
-    Only a line feed, with or without a carriage return before it, ends a row; a byte order mark is skipped.
+    Blank rows are skipped, but count. Only a line feed ends a row, with or without a carriage
+    return before it. A byte order mark is skipped.
     Raises: ConfigError with the row and what is wrong with it.
     """
     path = Path(os.path.expanduser(source))
@@ -72,16 +72,16 @@ def _pair(line: bytes, path: Path, number: int) -> tuple[str, str]:
 
 
 def _decode(line: bytes, path: Path, fail) -> str:
-    """Returns the text of a row; a file in another encoding has zeros or bytes that UTF-8 has not."""
+    """Returns the text of a row.
+
+    A file in another encoding has zeros, or bytes that are not UTF-8.
+    """
     try:
         check(b"\0" not in line, "zeros")
         return line.decode("utf-8")
     except ValueError:
-        guess = (
-            "utf-16"
-            if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in line
-            else "latin1"
-        )
+        has_mark = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        guess = "utf-16" if has_mark or b"\0" in line else "latin1"
         convert = f"iconv -f {guess} -t utf-8 {shlex.quote(str(path))} > converted.jsonl"
         fail(f"is not UTF-8; convert the file, if it is text, for example with: {convert}")
 
@@ -103,30 +103,27 @@ def _parse(text: str, fail) -> Any:
 
 def _text(row: Object, key: str, fail) -> str:
     """Returns the text or number under a key of the row."""
-    values, keys = (
-        [value for name, value in row if name == key],
-        list(dict.fromkeys(name for name, _ in row)),
-    )
+    values = [value for name, value in row if name == key]
     if not values:
-        fail(
-            f'has no "{key}" (it has: {_short(", ".join(keys)) or "nothing"}); each row is an object such as {ROW}.'
-        )
+        keys = _shorten(", ".join(dict.fromkeys(name for name, _ in row))) or "nothing"
+        fail(f'has no "{key}" (it has: {keys}); each row is an object such as {ROW}.')
     if len(values) > 1:
         fail(f'says "{key}" {len(values)} times; leave one.')
-    if not isinstance(values[0], str) or isinstance(values[0], Constant):
-        fail(f'has {_kind(values[0])} as its "{key}"; write a text or a number.')
-    if not values[0].strip():
+    value = values[0]
+    if not isinstance(value, str) or isinstance(value, Constant):
+        fail(f'has {_kind(value)} as its "{key}"; write a text or a number.')
+    if not value.strip():
         fail(f'has an empty "{key}"; write a text, or leave out the row.')
-    return str(values[0])
+    return str(value)
 
 
 def _kind(value: Any) -> str:
-    return (
-        f"{value}"
-        if isinstance(value, Constant)
-        else KINDS.get(type(value), "a number" if isinstance(value, Number) else "a text")
-    )
+    if isinstance(value, Constant):
+        return str(value)
+    if isinstance(value, Number):
+        return "a number"
+    return KINDS.get(type(value), "a text")
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."

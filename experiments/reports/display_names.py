@@ -45,6 +45,25 @@ def words(name: object) -> str:
     return NAMES.get(str(name), str(name).replace("_", " "))
 
 
+def part_name(part: Any) -> str:
+    """Returns what a reader calls a part of an algorithm, such as its credit.
+
+    >>> from agentic_rl.credit.group import GroupRelative
+    >>> part_name(GroupRelative())
+    'GRPO'
+    """
+    return words(snake_case(type(part).__name__))
+
+
+def quantity(count: int, noun: str) -> str:
+    """Returns a count with its noun.
+
+    >>> quantity(1, "turn"), quantity(2000, "turn")
+    ('1 turn', '2,000 turns')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def task_name(task: Any) -> str:
     """Returns the task's own title, or its name (a mixture's: its tasks') and those of its knobs that are not at their default.
 

@@ -112,7 +112,7 @@ def test_a_main_thread_that_sleeps_over_the_first_signal_is_told_again(monkeypat
     interruption.patience = 0.2
     monkeypatch.setattr(signal, "pthread_kill", kill)
     monkeypatch.setattr(interrupt.os, "_exit", lambda code: pytest.fail("it was not told again"))
-    interruption.received()
+    interruption.receive()
     assert told == [signal.SIGINT] * 3
 
 

@@ -7,11 +7,13 @@ import re
 import time
 
 import pytest
+from rich.cells import cell_len
 
 from agentic_rl.progress import Pace, Progress, Reporter
 from experiments.cli import progress
 from experiments.cli.part_counter import OUTER_POSITION, PartCounter
-from experiments.cli.progress import Line, fields, fit
+from experiments.cli.progress import Line
+from experiments.cli.progress_text import fields, fit
 
 FULL = Progress("training", 60, 200, 150.0, 1.234, 45678.0, 0.417, 40, False)
 
@@ -20,7 +22,7 @@ def test_a_line_fits_and_keeps_success_and_phase():
     parts = fields("running_sum(num_turns=16) 数字", FULL, 5.0, 1.0, PartCounter("row", 9, 3))
     for width in range(20, 200):
         shown = fit(parts, width)
-        assert progress.cell_len(shown) <= width
+        assert cell_len(shown) <= width
         assert width < 60 or "success .42 at 40" in shown and "training 60/200" in shown
 
 
