@@ -14,7 +14,7 @@ from agentic_rl import credit
 from experiments import reproduce, train
 from experiments.cli import program_names
 from experiments.harness import study
-from tests.experiments.own_data.test_qa_data import sums
+from tests.experiments.program_runs import sums_as_json_lines
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -140,7 +140,7 @@ def test_the_file_that_extends_it_becomes_a_choice(tmp_path, monkeypatch, capsys
     [p for p in SHOWN if p.values[0] == "train" and "above_median" not in p.values[1]],
 )
 def test_every_training_command_parses(program, words, tmp_path, capsys):
-    (tmp_path / "my_pairs.jsonl").write_text(sums(40))
+    (tmp_path / "my_pairs.jsonl").write_text(sums_as_json_lines(40))
     stand_in = {
         "my_pairs.jsonl": str(tmp_path / "my_pairs.jsonl"),
         "<task>": "running_sum",

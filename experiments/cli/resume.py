@@ -8,7 +8,8 @@ import json
 from math import gcd, inf
 
 from agentic_rl.config import check, to_json
-from agentic_rl.records.run_directory import RunDirectory, flat
+from agentic_rl.records.config_file import flat
+from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.training.run import MAY_CHANGE, Run, template
 from experiments.cli import shell
 from experiments.cli.flag_errors import flag_name

@@ -38,7 +38,7 @@ def fit(rows: Rows, name: str, unknown: str) -> tuple[Rows, list[str]]:
         "add --unknown-characters spell instead.",
     )
     pairs = "1 pair" if len(odd) == 1 else f"{len(odd):,} pairs"
-    return kept, [f"without {pairs} that have {listed}"]
+    return kept, [f"without {pairs} with {listed}"]
 
 
 def unknown_characters(rows: Rows) -> dict[int, set[str]]:

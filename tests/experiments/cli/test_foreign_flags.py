@@ -1,5 +1,6 @@
-"""Flags of other frameworks are answered with flags and parts that there are."""
+"""Flags of other frameworks and of older versions are answered with flags that there are."""
 
+import dataclasses
 import re
 from functools import cache
 
@@ -11,24 +12,25 @@ from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.training.run import Run
 from experiments import train
 from experiments.cli import flags
-from experiments.cli.foreign_flags import NAMES, SAME, answer, plain
+from experiments.cli.flag_errors import explain_unknown, flag_names
+from experiments.cli.foreign_flags import NAMES, RENAMED_FLAGS, SAME, answer, plain
 
 PART = rf"--({'|'.join(flags.PARTS)}) ([a-z_]+)(?: or ([a-z_]+))?"
 
 
 @cache
-def flags_of(row):
-    """The flags of a run of the row."""
-    return flags._names(train.Command(Run(RunningSum(), row)))
+def flags_of(algorithm):
+    """Returns the flags of a run of the algorithm."""
+    return flag_names(train.Command(Run(RunningSum(), algorithm)))
 
 
 def every_flag():
-    """The flags of all rows' runs, and of all parts that can be swapped."""
+    """Returns the flags of all algorithms' runs, and of all parts that can be swapped."""
     swapped = [
         (part, cls) for part, package in flags.PARTS.items() for cls in named(package).values()
     ]
-    owned = {f"{part}.{name}" for part, cls in swapped for name in flags._names(cls())}
-    return owned | {flag for row in algorithms.by_name().values() for flag in flags_of(row)}
+    owned = {f"{part}.{name}" for part, cls in swapped for name in flag_names(cls())}
+    return owned | {flag for one in algorithms.by_name().values() for flag in flags_of(one)}
 
 
 def test_every_flag_that_is_meant_is_one_of_some_run():
@@ -43,7 +45,7 @@ def test_every_flag_that_is_meant_is_one_of_some_run():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_is_answered_in_a_usual_run_with_flags_that_it_has_or_with_what_sets_it(name):
+def test_each_is_answered_with_flags_of_the_run_or_with_what_sets_it(name):
     known, said = flags_of(algorithms.GRPO), answer(f"--{name}=1", flags_of(algorithms.GRPO))
     assert said
     if said.startswith("write "):
@@ -53,12 +55,12 @@ def test_each_is_answered_in_a_usual_run_with_flags_that_it_has_or_with_what_set
 @pytest.mark.parametrize(
     "name", [name for name, (_, otherwise) in NAMES.items() if re.search(PART, otherwise)]
 )
-def test_each_part_that_is_said_to_have_what_is_meant_has_it(name):
+def test_a_part_that_is_said_to_have_a_field_has_it(name):
     fields, otherwise = NAMES[name]
     for part, *words in re.findall(PART, otherwise):
         for word in filter(None, words):
             known = [
-                f".{part}.{plain(flag)}" for flag in flags._names(named(flags.PARTS[part])[word]())
+                f".{part}.{plain(flag)}" for flag in flag_names(named(flags.PARTS[part])[word]())
             ]
             assert any(flag.endswith(f".{plain(field)}") for flag in known for field in fields), (
                 part,
@@ -75,3 +77,20 @@ def test_other_words_for_the_same_have_the_same_answer(other):
 
 def test_nobody_knows_every_flag():
     assert answer("--num-critics", flags_of(algorithms.PPO)) == ""
+
+
+@dataclasses.dataclass
+class Renamed:
+    """A command with a flag that had another name."""
+
+    algorithms: str = ""
+
+
+def test_the_old_name_of_a_flag_is_answered_with_its_new_name():
+    assert RENAMED_FLAGS["rows"] == "algorithms"
+    sentence = explain_unknown("--rows=sft,ppo", Renamed(), flags.PARTS)
+    assert sentence == "There is no flag --rows=sft,ppo here; it is called --algorithms now."
+
+
+def test_the_old_name_is_no_answer_where_there_is_no_such_flag():
+    assert answer("--rows", ["updates"]) == ""

@@ -1,4 +1,4 @@
-"""A run goes on for more updates as if it had been of that length from the start, and with other devices; nothing else may change."""
+"""A run continues for more updates, and on other devices; nothing else may change."""
 
 import dataclasses
 import json
@@ -15,16 +15,9 @@ from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.training.run import MAY_CHANGE, load
 from experiments import train
 from experiments.cli import flags, resume
-from tests.experiments.commands.test_cli import (
-    QUICK,
-    TINY,
-    assert_one_sentence,
-    call,
-    contents,
-    copy,
-    finished,
-    process,
-)  # noqa: F401
+from tests.experiments.program_runs import TINY, assert_one_sentence, contents
+
+pytestmark = pytest.mark.usefixtures("keep_process")
 
 LONGER = [*"grpo running_sum --updates 20 --chunk 5 --warm-start.updates 5".split(), *TINY]
 LONGER += "--eval-every 5 --eval-episodes 64 --checkpoint-every 5".split()
@@ -34,7 +27,7 @@ def config_of(path: Path) -> dict:
     return json.loads((path / "config.json").read_text())["config"]
 
 
-def test_a_finished_run_goes_on_bit_by_bit_as_one_of_that_length(call, copy, tmp_path):  # noqa: F811
+def test_a_finished_run_goes_on_bit_by_bit_as_one_of_that_length(call, copy, tmp_path):
     code, out, _ = call(train, "--resume", copy, "--updates", 20)
     assert code == 0 and "--updates was 10 and is 20" in out
     assert call(train, *LONGER, "--run-dir", tmp_path / "whole")[0] == 0
@@ -57,7 +50,7 @@ def test_a_finished_run_goes_on_bit_by_bit_as_one_of_that_length(call, copy, tmp
 
 
 @pytest.mark.slow
-def test_devices_and_intervals_may_change_and_the_config_keeps_the_newest(call, copy):  # noqa: F811
+def test_devices_and_intervals_may_change_and_the_config_keeps_the_newest(call, copy):
     (copy / "result.json").unlink()  # as if it were unfinished
     shutil.rmtree(max((copy / "checkpoints").iterdir(), key=lambda folder: int(folder.name)))
     code, out, err = call(train, "--resume", copy, "--devices", 2, "--eval-every", 10)
@@ -113,8 +106,7 @@ REFUSED = {
     ),
     "--updates 5": ("has done 10 updates", "more than that"),
     "--updates 20 --chunk 20 --eval-every 20 --checkpoint-every 20 ": (
-        "--warm-start.updates (5) must be a multiple",
-        "or --chunk 5.",
+        "--chunk (20) must divide the 5 updates of this run's warm start: use 5",
     ),
     "--run-dir x": ("leave out --run-dir",),
     "--quick": ("leave out --run-dir and --quick",),
@@ -126,19 +118,19 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("words", REFUSED)
-def test_what_would_make_it_another_run_is_refused_and_nothing_changes(call, copy, words):  # noqa: F811
+def test_what_would_make_it_another_run_is_refused_and_nothing_changes(call, copy, words):
     before = contents(copy)
     assert_one_sentence(call(train, "--resume", copy, *words.split()), *REFUSED[words])
     assert contents(copy) == before
 
 
-def test_the_config_that_a_run_would_go_on_with_can_be_seen(call, copy):  # noqa: F811
+def test_the_config_that_a_run_would_go_on_with_can_be_seen(call, copy):
     before = contents(copy)
     code, out, _ = call(train, "--resume", copy, "--updates", 30, "--print-config")
     assert code == 0 and '"updates": 30' in out and contents(copy) == before
 
 
-def test_a_finished_run_is_shown_as_a_table_with_how_to_go_on(call, copy):  # noqa: F811
+def test_a_finished_run_is_shown_as_a_table_with_how_to_go_on(call, copy):
     code, out, _ = call(train, "--resume", copy)
     success = RunDirectory.open(copy).result["eval_success"][0]
     assert code == 0 and "is finished: 10 updates" in out and "[" not in out and "{" not in out

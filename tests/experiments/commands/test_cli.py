@@ -1,4 +1,7 @@
-"""The programs as people use them: mistakes end in one sentence and change nothing, and a tiny run goes all the way."""
+"""The programs as people use them.
+
+Mistakes end in one sentence and change nothing, and a tiny run goes all the way.
+"""
 
 import errno
 import json
@@ -14,76 +17,12 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
-from agentic_rl import parallel
 from agentic_rl.policy import layout
 from agentic_rl.records.run_directory import RunDirectory
 from experiments import compare, evaluate, train, watch
-from experiments.cli import console, progress
+from tests.experiments.program_runs import QUICK, ROOT, TINY, assert_one_sentence, contents
 
-TINY = (
-    "--policy.width 16 --policy.layers 1 --policy.heads 2 --policy.mlp 16 --warm-start.learning-rate 0.02 --devices 1 "
-    "--task.num-turns 2 --task.modulus 2 --task.reward per_turn "
-    "--algorithm.problems 16 --algorithm.attempts 2 --algorithm.minibatches 1 --algorithm.epochs 1"
-).split()
-QUICK = ["grpo", "running_sum", "--quick", *TINY]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def process():
-    """What a program sets for its whole process, the tests keep as it is: devices, compilation cache, signal handlers."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "prepare", lambda devices: None)
-        patch.setattr(console, "keep_compiled_programs", lambda: None)
-        # on a busy machine, too, a mistake is all that is said
-        patch.setattr(progress, "SHORT", 600.0)
-        yield
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """A function that runs a program in an empty folder, and returns its exit code, stdout and stderr."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def run(program, *arguments):
-        monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
-        monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # put back afterwards
-        with pytest.raises(SystemExit) as end:
-            console.main(program.main)
-        return end.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished run; tests that could change it take a `copy`."""
-    path = tmp_path_factory.mktemp("cli") / "tiny"
-    assert train.main([*QUICK, "--run-dir", str(path)]) == 0
-    return path
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    return Path(shutil.copytree(finished, tmp_path / "copy"))
-
-
-def contents(path):
-    return {
-        str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()
-    }
-
-
-def assert_one_sentence(outcome, *words):
-    code, _, err = outcome
-    assert code == 2
-    assert (
-        err.startswith("error: ")
-        and err.endswith(".\n")
-        and err.count("\n") == 1
-        and "Traceback" not in err
-    ), err
-    assert all(word in err for word in words), err
+pytestmark = pytest.mark.usefixtures("keep_process")
 
 
 MISTAKES = {
@@ -190,9 +129,7 @@ def test_watching_evaluating_and_comparing_refuse_in_one_sentence(call, tmp_path
 
 def test_a_mistake_on_a_real_command_line_exits_with_2_and_no_traceback(tmp_path):
     command = [sys.executable, "-m", "experiments.train", "grop", "running_sum"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=Path(__file__).parents[3], timeout=120
-    )
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert_one_sentence((done.returncode, done.stdout, done.stderr), "did you mean grpo?")
 
 
@@ -392,6 +329,7 @@ def test_the_expert_is_never_corrected(call):
 def test_an_evaluation_shows_and_keeps_every_cell(call, copy):
     code, out, _ = call(evaluate, copy, *EVALUATE)
     assert code == 0 and "one seed, hence no intervals" in out
+    assert "per turn accuracy" in out
     sampled, greedy = json.loads((copy / "evaluation.json").read_text())
     assert (greedy["mode"], sampled["mode"], sampled["update"], sampled["num_turns"]) == (
         "greedy",
@@ -441,7 +379,7 @@ def test_a_mixture_trains_and_is_evaluated_by_task(call, tmp_path):
 def test_a_horizon_beyond_the_context_is_refused_before_anything_is_evaluated(
     call, copy, monkeypatch
 ):
-    monkeypatch.delattr(evaluate.Machine, "evaluate")
+    monkeypatch.delattr(evaluate.Programs, "evaluate")
     assert_one_sentence(
         call(evaluate, copy, "--horizons", "1,1000"), "6002 tokens", "shorter horizon"
     )
@@ -454,6 +392,7 @@ def test_runs_are_compared_finished_or_not(call, finished, copy, tmp_path):
     last = RunDirectory.open(finished).metrics[-1]
     (tiny,) = [line for line in lines if line[:1] == ["tiny"]]
     assert code == 0 and "(unfinished)" in next(line for line in lines if line[:1] == ["copy"])
+    assert "the learner" in out and "GRPO" in tiny and "group_relative" not in out
     assert f"{last['eval_success'][0]:.3f}" in tiny and f"{last['env_steps'][0]:,}" in tiny
     files = ["curves.csv", "learning_curves.png", "learning_curves.svg", "seeds", "table.md"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == files
@@ -470,9 +409,9 @@ def test_a_run_whose_name_is_a_number_is_compared(call, finished, tmp_path):
 
 
 def test_a_split_named_twice_is_measured_once():
-    tasks = {"": {"1x": None}}
-    once = evaluate.lines(evaluate.Command("run", splits="test"), tasks)
-    twice = evaluate.lines(evaluate.Command("run", splits="test,test"), tasks)
+    variants = {"": {"1x": None}}
+    once = evaluate.conditions(evaluate.Command("run", splits="test"), variants)
+    twice = evaluate.conditions(evaluate.Command("run", splits="test,test"), variants)
     assert once == twice
 
 
@@ -546,7 +485,7 @@ def test_a_run_that_ctrl_c_stopped_twice_ends_as_if_it_had_not_been(tmp_path):
 def start(*arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "experiments.train", *map(str, arguments)],
-        cwd=Path(__file__).parents[3],
+        cwd=ROOT,
     )
 
 

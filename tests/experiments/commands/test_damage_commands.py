@@ -8,31 +8,23 @@ import pytest
 
 from experiments import compare, evaluate, inspect_episode, train, watch
 from experiments.cli import console
-from tests.experiments.commands.test_cli import QUICK, TINY, contents, process  # noqa: F401
+from tests.experiments.program_runs import TINY, contents
 from tests.records.test_damage import CASES, DAMAGE
 
 EVALUATE = "--episodes 16 --attempts 2 --horizons 1 --devices 1".split()
+WITHOUT_RATE = [word for word in TINY if "warm-start" not in word and word != "0.02"]
+START = ["grpo", "running_sum", "--quick", *WITHOUT_RATE, "--warm-start.checkpoint"]
 COMMANDS = {
     "evaluate": lambda path: (evaluate, path, *EVALUATE),
     "compare": lambda path: (compare, path),
     "watch": lambda path: (watch, "--policy", path, "--episodes", 1),
     "inspect": lambda path: (inspect_episode, path, "--attempts", 2, "--forks", 2),
     "resume": lambda path: (train, "--resume", path),
-    "start": lambda path: (
-        train, "grpo", "running_sum", "--quick", *[x for x in TINY if "warm-start" not in x and x != "0.02"],
-        "--warm-start.checkpoint", path, "--run-dir", f"{path}.new",
-    ),
-}  # fmt: skip
+    "start": lambda path: (train, *START, path, "--run-dir", f"{path}.new"),
+}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    path = tmp_path_factory.mktemp("commands") / "finished"
-    assert train.main([*QUICK, "--run-dir", str(path)]) == 0
-    return path
-
-
-def call(capfd, program, *arguments):
+def run_program(capfd, program, *arguments):
     sys.argv[1:] = [str(x) for x in arguments]
     with pytest.raises(SystemExit) as end:
         console.main(program.main)
@@ -46,7 +38,7 @@ def complaints(capfd, command: str, path: Path, case: tuple[str, str]) -> list[s
         return []
     DAMAGE[how](path / file)
     before = contents(path)
-    code, out, err = call(capfd, *COMMANDS[command](path))
+    code, out, err = run_program(capfd, *COMMANDS[command](path))
     after = contents(path)
     kept = before if command != "resume" or code else {"config.json": before.get("config.json")}
     changed = [name for name in kept if after.get(name) != kept[name]]

@@ -30,6 +30,7 @@ from agentic_rl.training import learner
 from agentic_rl.training.run import Run, load
 from experiments import inspect_episode, train, watch
 from experiments.cli import console
+from experiments.reports import episode_page
 from tests.toys import Walk, babbler, compiled, weights
 
 SMALL = Policy(width=16, layers=1, heads=2, mlp=16, context="markov")
@@ -284,7 +285,7 @@ def test_an_episode_that_the_selection_leaves_out_has_no_credit(call, tmp_path):
         tmp_path / "run", swap(algorithms.GRPO, credit=Imitation(), selection=Informative())
     )
     _, out, _ = call(path, "--temperature", 0, "--html", tmp_path / "a.html")
-    assert "because Informative leaves this episode out" in out
+    assert "because the selection (informative) leaves this episode out" in out
     credit = [
         number
         for (name, *_), (_, number, _) in Page((tmp_path / "a.html").read_text()).cells().items()
@@ -298,9 +299,9 @@ def test_a_penalty_for_leaving_the_reference_is_part_of_the_reward(call, tmp_pat
     other = weights(SMALL, seed=7, likely=LIKELY)
     path = stored(tmp_path / "run", swap(algorithms.RLOO, reward=KlReward(0.5)), reference=other)
     _, out, _ = call(path, "--attempts", 2, "--html", tmp_path / "a.html")
-    assert "with the rewards of KlReward; the truth is about the task's own" in out
+    assert "with the run's own reward (kl reward); the truth is about the task's own" in out
     played = attempts(DOOR, SMALL, jax.tree.map(lambda x: x[0], load(str(path))[1].params), 0, 0, 2)
-    theirs = inspect_episode.log_prob(SMALL, DOOR, other, played)
+    theirs = inspect_episode.log_prob(DOOR, SMALL, other, played)
     expected = one(played.reward[..., None] - 0.5 * (played.log_prob - theirs))
     found = {
         (t, a): number
@@ -317,7 +318,7 @@ def test_the_log_probability_of_what_was_done_is_the_one_it_was_done_with():
     size, task = Policy(width=16, layers=1, heads=2, mlp=16), Walk()
     params = babbler(size, task)
     played = attempts(task, size, params, 0, 0, 6)
-    found = compiled(lambda: inspect_episode.log_prob(size, task, params, played))()
+    found = compiled(lambda: inspect_episode.log_prob(task, size, params, played))()
     mask = np.asarray(played.mask)
     assert not mask.all()
     np.testing.assert_allclose(
@@ -340,7 +341,7 @@ def ragged():
 def test_strips_stand_under_one_another_token_for_token(ragged):
     episode, x = ragged
     page = Page(
-        inspect_episode.strips(
+        episode_page.strips(
             Walk(), episode, {"first": x, "second": -x}, {"second": np.full_like(x, 0.5)}
         )
     )
@@ -369,7 +370,7 @@ def test_strips_stand_under_one_another_token_for_token(ragged):
 
 def test_the_strongest_colour_is_that_of_the_largest_number_and_nothing_masked_counts(ragged):
     episode, x = ragged
-    page = Page(inspect_episode.strips(Walk(), episode, {"credit": x}))
+    page = Page(episode_page.strips(Walk(), episode, {"credit": x}))
     colours = [a["style"].removeprefix("background:") for a in page.attributes if "style" in a]
     numbers = x[episode.mask]
     strongest = {1: "#56b4e9", -1: "#e69f00"}[int(np.sign(numbers[np.abs(numbers).argmax()]))]
@@ -382,7 +383,7 @@ def test_the_strongest_colour_is_that_of_the_largest_number_and_nothing_masked_c
 
 def test_every_number_stands_in_its_cell_with_its_sign(ragged):
     episode, x = ragged
-    words = Page(inspect_episode.strips(Walk(), episode, {"credit": x})).words
+    words = Page(episode_page.strips(Walk(), episode, {"credit": x})).words
     for number in x[episode.mask]:
         assert f"{'-' if number < 0 else '+'}{abs(number):.3g}" in words
 
@@ -399,19 +400,19 @@ def luminance(colour):
 def test_text_is_readable_on_every_colour_and_more_is_darker():
     grid = np.linspace(0, 1, 21)
     for sign in (1, -1):
-        light = [luminance(inspect_episode.shade(sign * x, 1.0)) for x in grid]
+        light = [luminance(episode_page.shade(sign * x, 1.0)) for x in grid]
         assert all((y + 0.05) / (luminance("#000000") + 0.05) >= 7 for y in light)  # AAA
         assert all(a > b for a, b in zip(light, light[1:]))
 
 
 def test_nothing_and_nan_have_no_colour():
     assert (
-        inspect_episode.shade(0.0, 0.0)
-        == inspect_episode.shade(float("nan"), 1.0)
-        == inspect_episode.shade(0.0, 5.0)
+        episode_page.shade(0.0, 0.0)
+        == episode_page.shade(float("nan"), 1.0)
+        == episode_page.shade(0.0, 5.0)
         == "#ffffff"
     )
-    assert inspect_episode.shade(1e-9, 1e-9) == "#ffffff"  # rounding
+    assert episode_page.shade(1e-9, 1e-9) == "#ffffff"  # rounding
 
 
 class Hostile(Walk):
@@ -428,9 +429,7 @@ def test_page_and_terminal_take_no_words_for_code(ragged, capsys):
     episode, x = ragged
     lines = [Hostile().render_prompt(episode.prompt), HOSTILE]
     page = Page(
-        inspect_episode.page(
-            HOSTILE, lines, inspect_episode.strips(Hostile(), episode, {HOSTILE: x})
-        )
+        episode_page.page(HOSTILE, lines, episode_page.strips(Hostile(), episode, {HOSTILE: x}))
     )
     turns = int(episode.mask.any(-1).sum())
     assert "script" not in page.tags and page.words.count(HOSTILE) == 2 + 2 + turns + 1

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import agentic_rl
 from agentic_rl.config import ConfigError
 from experiments import evaluate, programs, reproduce, train
 from experiments.cli import console, flags, shell
+from experiments.cli.program_names import RENAMED, module_of
 from experiments.pages import bias_page
 from experiments.studies import half_life
 
@@ -100,6 +102,19 @@ def test_a_command_is_given_the_other_words(words, monkeypatch):
     with pytest.raises(SystemExit):
         programs.main()
     assert seen == [(name, words.split()[words.split().index("--quick") :])]
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_the_old_name_of_a_program_runs_the_new_program(old, monkeypatch):
+    started = []
+    monkeypatch.setattr(sys, "argv", ["agentic-rl", old.replace("_", "-"), "--flag", "x"])
+    monkeypatch.setattr(
+        programs, "program", lambda name: lambda arguments: started.append((name, arguments))
+    )
+    with pytest.raises(SystemExit):
+        programs.main()
+    assert started == [(RENAMED[old], ["--flag", "x"])]
+    assert find_spec(module_of(RENAMED[old])) and not find_spec(f"experiments.{old}")
 
 
 def test_programs_are_the_main_functions_and_the_studies():

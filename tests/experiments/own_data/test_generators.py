@@ -1,4 +1,4 @@
-"""Data that reasoning-gym draws: the same rows whoever draws them, or one sentence."""
+"""Rows that reasoning-gym draws are the same whoever draws them, or one sentence says why not."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def test_rows_do_not_depend_on_who_draws_them(name, monkeypatch):
     alone = generators.draw(
         name, 40
     )  # of list_functions, rows 32 and 39 hold global random numbers
-    monkeypatch.setattr(generators, "FEW", 20)
+    monkeypatch.setattr(generators, "ROWS_PER_PROCESS", 20)
     monkeypatch.setattr(generators.os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
     monkeypatch.setenv("PYTHONHASHSEED", "7")
     assert generators.draw(name, 40) == alone and list(alone) == list(range(1, 41))
@@ -49,7 +49,7 @@ def test_rows_do_not_depend_on_who_draws_them(name, monkeypatch):
 SENTENCES = {
     "graph_color:2": "reasoning-gym's graph_color has no single text as an answer (row 1 has none); choose another generator.",
     "composite": "composite cannot be drawn as it is by default (AssertionError: Must specify at least one dataset)",
-    "polynomial_multiplication:3": "has characters that no token stands for, ^ `, in 3 of 3 pairs",
+    "polynomial_multiplication:3": "has characters that have no token, ^ `, in 3 of 3 pairs",
     "arc_agi:20": "reasoning_gym:arc_agi is too long: the longest question has",
     "chain_sum:10:5": "There is no reasoning_gym:chain_sum:10:5: write reasoning_gym:NAME or reasoning_gym:NAME:SIZE, such as",
     "": "There is no reasoning_gym:: write reasoning_gym:NAME",

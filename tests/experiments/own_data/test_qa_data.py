@@ -1,4 +1,4 @@
-"""One's own data: what is in the file becomes the task, or one sentence says which row is wrong and what to do."""
+"""A file of questions and answers becomes a task, or one sentence says which row is wrong."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from agentic_rl.records.tensorboard.hparams import hparams
 from experiments import train
 from experiments.cli import flags
 from experiments.own_data import characters, json_lines, qa_data
+from tests.experiments.program_runs import sums_as_json_lines
 
 CASES = Path(__file__).parents[2] / "cases"
 ROW = b'{"prompt": "1+1", "answer": "2"}\n'
@@ -28,12 +29,6 @@ def file(tmp_path):
         return str(tmp_path / name)
 
     return file
-
-
-def sums(count=100):
-    return "".join(
-        json.dumps({"prompt": f"{i}+{i}=", "answer": 2 * i}) + "\n" for i in range(count)
-    )
 
 
 def rows(source):
@@ -70,7 +65,7 @@ def test_only_a_line_feed_ends_a_line():
         "null_answer": 'row 2 has null as its "answer"; write a text or a number.',
         "chat_prompt": 'row 1 has a list as its "prompt"; write a text or a number.',
         "damaged_third_line": "row 3 is not JSON (Expecting value, column 29)",
-        "two_scripts": "two_scripts.jsonl has characters that no token stands for, 京 北 東, in 2 of 2 pairs (first in row 1)",
+        "two_scripts": "two_scripts.jsonl has characters that have no token, 京 北 東, in 2 of 2 pairs (first in row 1)",
         "three_pairs": "3 pairs to train and 0 to test on",
     }.items(),
 )
@@ -167,10 +162,10 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch, file):
 
 
 def test_a_file_becomes_a_task_with_a_name_that_its_stored_config_keeps(file, capsys):
-    task = qa_data.load(file(sums()))
+    task = qa_data.load(file(sums_as_json_lines()))
     assert task.pairs[7] == ("7+7=", "14") and task.name == "mine.jsonl" and len(task.pairs) == 100
     assert from_json(json.loads(json.dumps(to_json(task)))) == task
-    train_count, test_count = qa_data.splits(task, "mine.jsonl")
+    train_count, test_count = qa_data.split_sizes(task, "mine.jsonl")
     assert train_count + test_count == 100 and 10 < test_count < 40
     assert (
         capsys.readouterr().err
@@ -179,10 +174,10 @@ def test_a_file_becomes_a_task_with_a_name_that_its_stored_config_keeps(file, ca
 
 
 def test_what_changes_silently_otherwise_is_said(file, capsys):
-    qa_data.load(file(sums() + '{"prompt": "1+1=", "answer": "Two"}\n'))
+    qa_data.load(file(sums_as_json_lines() + '{"prompt": "1+1=", "answer": "Two"}\n'))
     said = capsys.readouterr().err
     assert (
-        "; letters lose their case; 1 questions stand there with several answers, each time another one is right\n"
+        "; letters lose their case; 1 question has several answers, of which each episode accepts one\n"
         in said
     )
 
@@ -196,25 +191,27 @@ def test_pairs_of_one_kind_only_are_refused(file):
 
 def test_what_is_too_long_for_an_episode_is_refused_with_its_row(file):
     long = {"prompt": "x" * layout.LIMIT, "answer": 1}
-    sentence = refusal(file(sums() + json.dumps(long) + "\n"))
+    sentence = refusal(file(sums_as_json_lines() + json.dumps(long) + "\n"))
     assert (
         "the longest question has 4,096 characters (row 101) and the longest answer 3 (row 51), together 4,093 at most."
         in sentence
     )
     longest = {"prompt": "x" * 4090, "answer": 1}
-    layout.check_length(qa_data.load(file(sums() + json.dumps(longest) + "\n")).spec)
+    layout.check_length(qa_data.load(file(sums_as_json_lines() + json.dumps(longest) + "\n")).spec)
 
 
 # Characters
 
 
-ODD = sums() + json.dumps({"prompt": "caf\u00e9 100%", "answer": "\u5317\u0007"}) + "\n"
+ODD = (
+    sums_as_json_lines() + json.dumps({"prompt": "caf\u00e9 100%", "answer": "\u5317\u0007"}) + "\n"
+)
 
 
 def test_characters_without_a_token_are_refused_with_how_to_proceed(file):
     sentence = refusal(file(ODD))
     assert (
-        "mine.jsonl has characters that no token stands for, U+0007 é 北, in 1 of 101 pairs (first in row 101)."
+        "mine.jsonl has characters that have no token, U+0007 é 北, in 1 of 101 pairs (first in row 101)."
         in sentence
     )
     assert (
@@ -234,8 +231,8 @@ def test_they_can_be_spelled_so_that_nothing_is_lost(file, capsys):
 
 def test_or_their_pairs_left_out(file, capsys):
     assert len(qa_data.load(file(ODD), "drop").pairs) == 100
-    assert "1 pairs with U+0007 é 北 are left out" in capsys.readouterr().err
-    assert "Every pair of mine.jsonl has characters that no token stands for (é)" in refusal(
+    assert "without 1 pair with U+0007 é 北" in capsys.readouterr().err
+    assert "Every pair of mine.jsonl has characters that have no token (é)" in refusal(
         file('{"prompt": "é", "answer": "1"}'), unknown="drop"
     )
 
@@ -257,11 +254,11 @@ def test_the_flag_goes_with_data_and_has_three_values(file):
 
 
 def test_the_whole_data_set_is_shown_nowhere(file, tmp_path, capsys):
-    words = ["sft", "dataset", "--data", file(sums(300))]
+    words = ["sft", "dataset", "--data", file(sums_as_json_lines(300))]
     assert train.main([*words, "--print-config"]) == 0
     assert '"pairs": "300 pairs"' in capsys.readouterr().out
     first, second = (
-        flags.parse(train.Command, ["sft", "dataset", "--data", file(sums(n))]).run
+        flags.parse(train.Command, ["sft", "dataset", "--data", file(sums_as_json_lines(n))]).run
         for n in (300, 299)
     )
     RunDirectory.create(tmp_path / "run", to_json(first))
@@ -281,4 +278,6 @@ def test_the_whole_data_set_is_shown_nowhere(file, tmp_path, capsys):
 
 def test_without_data_it_is_said_what_the_data_set_is(capsys):
     flags.parse(train.Command, ["sft", "dataset"])
-    assert capsys.readouterr().err.startswith("dataset: its own 100 sums of two digits; --data FILE")
+    assert capsys.readouterr().err.startswith(
+        "dataset: its own 100 sums of two digits; --data FILE"
+    )
