@@ -1,4 +1,4 @@
-"""Policies to score credits on: clones of the expert that succeed about as often as asked, and what a row makes of them."""
+"""Policies to score credits on: clones of the expert that succeed about as often as asked."""
 
 from functools import cache, partial
 
@@ -21,123 +21,126 @@ from agentic_rl.training import learner
 from agentic_rl.types import Environment
 
 MOST_UPDATES = 400  # of cloning, until the levels are reached
-BANK = 16  # problems that are demonstrated, so few that a clone can come to any success on them
-EPISODES = 512  # to measure it
-UNSEEN = 1024  # problems that a trained policy is judged on
-FAR = 0.7  # from a level, in log odds, no clone may be that stands for it: .33 to .67 for .5
-PAST = 0.02  # above the highest level the cloning ends
+BANK = 16  # demonstrated problems, so few that a clone can reach any success on them
+EPISODES = 512  # for measuring success on them
+UNSEEN = 1024  # problems that a trained policy is evaluated on
+FAR = 0.7  # largest distance of a clone from its level, in log odds: .33 to .67 for .5
+PAST = 0.02  # cloning ends when success is so far above the highest level
 
 
 @cache
 def clones(
     task: Environment, policy_config: Policy, levels: tuple[float, ...], seed: int, problems: int
 ) -> dict[float, transformer.Params]:
-    """For each level the weights, of all clones on the way, whose success at the first `problems` of the bank came nearest.
+    """Returns for each level the weights of the clone whose success came nearest to it.
 
-    That is the untrained policy, where it succeeds more often than asked.
+    Success is measured at the first `problems` of the bank, before each update of one cloning.
+    If the untrained policy succeeds more often than a level asks, it is the nearest.
 
-    Raises: ConfigError if cloning does not come near a level, or one clone would stand for two.
+    Raises: ConfigError if no clone is near a level, or one clone is the nearest to two.
     """
-    row = swap(
+    algorithm = swap(
         algorithms.SFT,
         actor=Expert(BANK),
         problems=64,
         minibatches=1,
         optimizer=Adam(learning_rate=1e-3),
     )
-    state = learner.init(row, transformer.init(policy_config, jax.random.key(seed)))
-    found = dict.fromkeys(levels, (np.inf, 0, None))
+    state = learner.init(algorithm, transformer.init(policy_config, jax.random.key(seed)))
+    nearest = dict.fromkeys(levels, (np.inf, 0, None))  # level -> success, update, weights
     for i in range(MOST_UPDATES):
-        success = float(
-            _success(
-                task,
-                policy_config,
-                state.params,
-                bank(seed),
-                problems,
-                EPISODES // problems,
-                "train",
-            )
-        )
-        nearer = {
+        where = (bank_key(seed), problems, EPISODES // problems, "train")
+        success = float(_success(task, policy_config, state.params, *where))
+        nearer = [
             level
-            for level, (best, _, _) in found.items()
-            if abs(odds(success) - odds(level)) < abs(odds(best) - odds(level))
-        }
-        found |= {level: (success, i, jax.device_get(state.params)) for level in nearer}
+            for level, (best, _, _) in nearest.items()
+            if distance(success, level) < distance(best, level)
+        ]
+        nearest |= {level: (success, i, jax.device_get(state.params)) for level in nearer}
         if success > max(levels) + PAST:
             break
-        state = _update(task, policy_config, row)(jnp.int32(seed), state)
-    check_near(type(task).__name__, found)
-    return {level: params for level, (_, _, params) in found.items()}
+        state = _update(task, policy_config, algorithm)(jnp.int32(seed), state)
+    check_near(type(task).__name__, nearest)
+    return {level: params for level, (_, _, params) in nearest.items()}
 
 
-def odds(success: float) -> float:
-    """log p / (1 − p), as far as EPISODES can tell."""
+def distance(success: float, level: float) -> float:
+    """Returns how far a success is from a level, in log odds."""
+    return abs(log_odds(success) - log_odds(level))
+
+
+def log_odds(success: float) -> float:
+    """Returns log p / (1 − p), with p kept away from 0 and 1 by one in EPISODES."""
     return float(np.log(np.clip(success, 1 / EPISODES, 1) / np.clip(1 - success, 1 / EPISODES, 1)))
 
 
-def check_near(name: str, found: dict[float, tuple[float, int, transformer.Params]]) -> None:
-    """Raises: ConfigError if success, or which clone it is, belies a level."""
+def check_near(name: str, nearest: dict[float, tuple[float, int, transformer.Params]]) -> None:
+    """Raises ConfigError if a clone is far from its level, or stands for two levels.
+
+    The untrained policy (update 0) may be far from its level.
+    """
     far = [
-        f"{level} (but {p:.2f})"
-        for level, (p, i, _) in found.items()
-        if i > 0 and abs(odds(p) - odds(level)) > FAR
+        f"{level} (but {success:.2f})"
+        for level, (success, update, _) in nearest.items()
+        if update > 0 and distance(success, level) > FAR
     ]
     check(
         not far,
-        f"No clone of {name} came near a success of {', '.join(far)} within {MOST_UPDATES} updates: ask for other levels.",
+        f"No clone of {name} came near a success of {', '.join(far)} within {MOST_UPDATES} "
+        "updates: ask for other levels.",
     )
-    same = len({i for _, i, _ in found.values()}) < len(found)
+    same = len({update for _, update, _ in nearest.values()}) < len(nearest)
     check(
         not same,
         f"One clone of {name} is the nearest to two of the levels: ask for levels further apart.",
     )
 
 
-def bank(seed: int) -> PRNGKeyArray:
-    """The key whose first BANK problems are demonstrated."""
+def bank_key(seed: int) -> PRNGKeyArray:
+    """Returns the key whose first BANK problems are demonstrated."""
     return jax.random.fold_in(jax.random.key(seed), rng_streams.DEMONSTRATE)
 
 
 def train_further(
     task: Environment,
     policy_config: Policy,
-    row: Algorithm,
+    algorithm: Algorithm,
     params: transformer.Params,
     updates: int,
     seed: int,
 ) -> transformer.Params:
-    """The weights after so many updates of a row from these."""
-    state = learner.init(row, jax.tree.map(jnp.asarray, params))
+    """Returns the weights after so many updates of an algorithm, starting from `params`."""
+    state = learner.init(algorithm, jax.tree.map(jnp.asarray, params))
     for _ in range(updates):
-        state = _update(task, policy_config, row)(jnp.int32(seed), state)
+        state = _update(task, policy_config, algorithm)(jnp.int32(seed), state)
     return state.params
 
 
 def measure_success(
     task: Environment, policy_config: Policy, params: transformer.Params, seed: int
 ) -> float:
-    """The success of a policy on unseen problems."""
+    """Returns the success of a policy on unseen problems, one episode each."""
     return float(_success(task, policy_config, params, jax.random.key(seed), UNSEEN, 1, "test"))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5, 6))
 def _success(task, policy_config, params, key, problems, attempts, split):
-    return rollout(
-        task, Sampler(policy_config, params), key, jnp.arange(problems), attempts, split
-    ).success.mean()
+    sampler = Sampler(policy_config, params)
+    return rollout(task, sampler, key, jnp.arange(problems), attempts, split).success.mean()
 
 
 @cache
-def _update(task, policy_config, row):
-    """One update, compiled once for each row, as a function of seed and state."""
-    setup = learner.setup(policy_config, row, 1, 0)
-    one = lambda seed, state: learner.update(setup, task, row, jax.random.key(seed), state)[0]  # noqa: E731
-    return parallel.launch(one, parallel.choose(1), "pmap")
+def _update(task, policy_config, algorithm):
+    """Returns one update as a function of seed and state, compiled once for each algorithm."""
+    setup = learner.setup(policy_config, algorithm, 1, 0)
+
+    def update(seed, state):
+        return learner.update(setup, task, algorithm, jax.random.key(seed), state)[0]
+
+    return parallel.launch(update, parallel.choose(1), "pmap")
 
 
-def with_critic(
+def fit_critic(
     task: Environment,
     policy_config: Policy,
     params: transformer.Params,
@@ -145,11 +148,12 @@ def with_critic(
     scored: int,
     ridge: float = 1.0,
 ) -> transformer.Params:
-    """The weights with a value head fitted to rewards to go, by least squares on the policy's own features.
+    """Returns the weights with a value head that is fitted to rewards to go.
 
-    On 512 episodes at the problems of the bank behind the first `scored`, which no budget is charged.
+    The fit is ridge regression on the policy's own features. It uses EPISODES episodes at the
+    problems of the bank after the first `scored`, which no budget is charged for.
     """
-    moments = _moments(task, policy_config, params, bank(seed), scored)
+    moments = _moments(task, policy_config, params, bank_key(seed), scored)
     gram, target = (np.asarray(x, float) for x in moments)
     solved = np.linalg.solve(gram + ridge * np.eye(len(gram)), target)
     _, unravel = ravel_pytree(params["value_head"])
@@ -158,14 +162,11 @@ def with_critic(
 
 @partial(jax.jit, static_argnums=(0, 1, 4))
 def _moments(task, policy_config, params, key, scored):
-    made = rollout(
-        task,
-        Sampler(policy_config, params),
-        key,
-        jnp.arange(scored, BANK),
-        EPISODES // (BANK - scored),
-    )
-    to_go = jnp.flip(jnp.cumsum(jnp.flip(made.reward, -1), -1), -1)
+    """Returns the Gram matrix of the tokens' features, and their products with rewards to go."""
+    problems = jnp.arange(scored, BANK)
+    sampler, attempts = Sampler(policy_config, params), EPISODES // len(problems)
+    trajectory = rollout(task, sampler, key, problems, attempts)
+    to_go = jnp.flip(jnp.cumsum(jnp.flip(trajectory.reward, -1), -1), -1)
     head, unravel = ravel_pytree(params["value_head"])
     spec = task.spec._replace(num_turns=1)
 
@@ -180,12 +181,11 @@ def _moments(task, policy_config, params, key, scored):
         return jax.jacrev(value)(head)
 
     prompt = jnp.broadcast_to(
-        made.prompt[:, :, None], (*made.observation.shape[:3], made.prompt.shape[-1])
+        trajectory.prompt[:, :, None],
+        (*trajectory.observation.shape[:3], trajectory.prompt.shape[-1]),
     )
-    x = jax.lax.map(
-        lambda r: features(*r),
-        [v.reshape(-1, v.shape[-1]) for v in (prompt, made.observation, made.action, made.mask)],
-        batch_size=64,
-    )
-    weight = made.mask.reshape(-1, made.mask.shape[-1])[..., None] * x
+    columns = (prompt, trajectory.observation, trajectory.action, trajectory.mask)
+    turns = [column.reshape(-1, column.shape[-1]) for column in columns]
+    x = jax.lax.map(lambda turn: features(*turn), turns, batch_size=64)
+    weight = trajectory.mask.reshape(-1, trajectory.mask.shape[-1])[..., None] * x
     return jnp.einsum("bai,baj->ij", weight, x), jnp.einsum("bai,b->i", weight, to_go.ravel())

@@ -68,8 +68,8 @@ def make_testbed(
         f"not {problems}.",
     )
     clone = cloned_policies.clones(task, POLICY_CONFIG, levels, seed, problems)[level]
-    params = cloned_policies.with_critic(task, POLICY_CONFIG, clone, seed, problems)
-    return testbed.make(task, POLICY_CONFIG, params, shape, cloned_policies.bank(seed))
+    params = cloned_policies.fit_critic(task, POLICY_CONFIG, clone, seed, problems)
+    return testbed.make(task, POLICY_CONFIG, params, shape, cloned_policies.bank_key(seed))
 
 
 def check_levels(levels: tuple[float, ...]) -> None:

@@ -44,7 +44,7 @@ from experiments.cli.tables import print_table
 from experiments.reports import figures, report
 from experiments.reports.report import Verdict
 from experiments.reports.stats import Record, select
-from experiments.reports.verdicts import together
+from experiments.reports.verdicts import correct_family
 
 OUTPUT_FLAGS = ("out", "measure")  # flags that do not change what is measured
 NO_RULE = "None of the rules applies with these flags."
@@ -287,7 +287,7 @@ def page(study: Study, records: list[Record], folder: Path) -> str:
 
 def family_verdicts(study: Study, records: list[Record]) -> list[Verdict]:
     """Returns the study's verdicts, corrected for their number (Holm, 1979)."""
-    return together(study.verdicts(records))
+    return correct_family(study.verdicts(records))
 
 
 def legend(study: Study, lines: list[Record]) -> list[str]:

@@ -39,17 +39,9 @@ from agentic_rl.losses.kl import ReferenceKL
 from agentic_rl.rewards import KlReward, Shaped
 from experiments.cli import console
 from experiments.cli.flags import from_flags
-from experiments.cli.tables import print_table
-from experiments.ground_truth.enumeration import (
-    AGGREGATIONS,
-    BETA,
-    DISCOUNT,
-    EnumeratedValues,
-    gradients,
-    group_weight,
-    update,
-    world,
-)
+from experiments.ground_truth.enumeration import enumerate_task
+from experiments.ground_truth.expected_update import AGGREGATIONS, EnumeratedValues, update
+from experiments.ground_truth.objectives import BETA, DISCOUNT, gradients, group_weight
 from experiments.reports import report
 from experiments.reports.stats import Record, distinct, select
 
@@ -270,7 +262,7 @@ def of_kl() -> list[Case]:
 
 def measure(case: Case) -> list[Record]:
     """A record for each objective."""
-    row, found = case.algorithm, update(world(case.rewards), case.algorithm)
+    row, found = case.algorithm, update(enumerate_task(case.rewards), case.algorithm)
     beside = [describe(part) for part in (row.reward, row.kl) if fields(part)]
     if row.credit.reads_value:
         beside.append(f"value off by {row.values.mistake}" if row.values.mistake else "exact value")
@@ -433,7 +425,7 @@ def main(arguments: list[str]) -> int:
     report.write_csv(Path(command.out) / "bias.csv", records)
     report.write(Path(command.page), page(records))
     for name in distinct(records, "table"):
-        print_table(lines(select(records, table=name)), name)
+        console.show(lines(select(records, table=name)), name)
     print(f"wrote {command.page}")
     return 0
 

@@ -1,4 +1,4 @@
-"""What the comparison of supervised and reinforcement learning says, in sentences made from its records."""
+"""The answer of the comparison of supervised and reinforcement learning, made from its records."""
 
 from experiments.reports.display_names import words
 from experiments.reports.stats import Record, distinct, scores, select
@@ -7,34 +7,40 @@ FROM_REWARDS = ("rft", "reinforce", "rloo", "grpo", "ppo")
 
 
 def answer(results: list[Record]) -> list[str]:
-    """Returns the answer in at most three sentences: what cloning comes to, what rewards add to it, and what the expert's labels do."""
-    rows, longest = distinct(results, "algorithm"), max(distinct(results, "horizon"))
-    found = [_cloning(results, longest)]
-    if any(row in rows for row in FROM_REWARDS):
-        found.append(_rewards(results, longest))
-    if "dagger" in rows:
-        found.append(_labels(results))
-    return found
+    """Returns at most three sentences: on cloning, on rewards, and on the expert's labels."""
+    compared, longest = distinct(results, "algorithm"), max(distinct(results, "horizon"))
+    sentences = [_cloning(results, longest)]
+    if any(name in compared for name in FROM_REWARDS):
+        sentences.append(_rewards(results, longest))
+    if "dagger" in compared:
+        sentences.append(_labels(results))
+    return sentences
 
 
 def greedy(results: list[Record]) -> str:
-    """Returns why the likeliest actions may succeed where sampled ones do not, with the warm start as the example."""
-    modes, tasks = ("sampled", "greedy"), distinct(results, "task")
-    ends = {
-        task: [_mean(results, task, "warm_start", mode=mode) for mode in modes] for task in tasks
-    }
-    task = max(tasks, key=lambda name: ends[name][1] - ends[name][0])
-    sampled, likeliest = ends[task]
-    some = select(results, task=task, algorithm="warm_start", horizon=1, mode="sampled")
-    accuracy, turns = (scores(some, column).mean() for column in ("per_turn", "decisions"))
+    """Returns why greedy actions may succeed where sampled ones do not.
+
+    The example is the warm start, on the task where the two differ most.
+    """
+    success = {}
+    for name in distinct(results, "task"):
+        success[name] = [
+            _mean(results, name, "warm_start", mode=mode) for mode in ("sampled", "greedy")
+        ]
+    task = max(success, key=lambda name: success[name][1] - success[name][0])
+    sampled, likeliest = success[task]
+    start = select(results, task=task, algorithm="warm_start", horizon=1, mode="sampled")
+    accuracy, turns = (scores(start, column).mean() for column in ("per_turn", "decisions"))
     example = (
-        f"The warm start on {words(task)} is right with a probability of {accuracy:.2f} a turn, over {turns:g} turns: sampled it succeeds "
-        f"in {sampled:.0%} of the episodes, greedy in {likeliest:.0%}."
+        f"The warm start on {words(task)} is right with a probability of {accuracy:.2f} a turn, "
+        f"over {turns:g} turns: sampled it succeeds in {sampled:.0%} of the episodes, "
+        f"greedy in {likeliest:.0%}."
     )
     return (
-        "The same policies, taking their likeliest action instead of sampling. The likeliest action is often right although its "
-        "probability is low: if each of T turns is right with probability p, sampling succeeds in pᵀ of the episodes, while greedy "
-        f"acting succeeds in every one whose right actions are the likeliest. {example} "
+        "The same policies, taking their likeliest action instead of sampling. The likeliest "
+        "action is often right although its probability is low: if each of T turns is right with "
+        "probability p, sampling succeeds in pᵀ of the episodes, while greedy acting succeeds in "
+        f"every one whose right actions are the likeliest. {example} "
         "Training and all other numbers here are about sampled actions."
     )
 
@@ -42,18 +48,18 @@ def greedy(results: list[Record]) -> str:
 def _mean(
     results: list[Record],
     task: str,
-    row: str,
+    name: str,
     horizon: int = 1,
     mode: str = "sampled",
     column: str = "success",
 ) -> float:
-    return float(
-        scores(select(results, task=task, algorithm=row, horizon=horizon, mode=mode), column).mean()
-    )
+    own = select(results, task=task, algorithm=name, horizon=horizon, mode=mode)
+    return float(scores(own, column).mean())
 
 
 def _list(parts: list[str]) -> str:
-    """
+    """Returns the parts as a list in words.
+
     >>> _list(["a"]), _list(["a", "b", "c"])
     ('a', 'a, b and c')
     """
@@ -64,31 +70,33 @@ def _cloning(results: list[Record], longest: int) -> str:
     each = []
     for task in distinct(results, "task"):
         trained, longer = _mean(results, task, "sft"), _mean(results, task, "sft", longest)
-        each.append(
-            f"{trained:.0%} of the episodes on {words(task)} ({longer:.0%} at {longest} times the length)"
-        )
+        at_length = f"{longer:.0%} at {longest} times the length"
+        each.append(f"{trained:.0%} of the episodes on {words(task)} ({at_length})")
     return f"Cloning a few fixed demonstrations (SFT) succeeds in {_list(each)}."
 
 
 def _rewards(results: list[Record], longest: int) -> str:
-    rows, each = [row for row in distinct(results, "algorithm") if row in FROM_REWARDS], []
+    compared = [name for name in distinct(results, "algorithm") if name in FROM_REWARDS]
+    each = []
     for task in distinct(results, "task"):
-        best = max(rows, key=lambda row: _mean(results, task, row))
+        success = {name: _mean(results, task, name) for name in compared}
+        best = max(success, key=success.get)
+        start, longer = _mean(results, task, "warm_start"), _mean(results, task, best, longest)
+        at_length = f"{longer:.0%} at {longest} times the length"
         each.append(
-            f"from {_mean(results, task, 'warm_start'):.0%} to {_mean(results, task, best):.0%} on {words(task)} "
-            f"({words(best)}; {_mean(results, task, best, longest):.0%} at {longest} times the length)"
+            f"from {start:.0%} to {success[best]:.0%} on {words(task)} ({words(best)}; {at_length})"
         )
-    return f"Learning from rewards alone, the best algorithm of each task takes the warm start {_list(each)}."
+    lead = "Learning from rewards alone, the best algorithm of each task takes the warm start"
+    return f"{lead} {_list(each)}."
 
 
 def _labels(results: list[Record]) -> str:
-    ends, more = [], []
+    success, extra = [], []
     for task in distinct(results, "task"):
-        ends.append(f"{_mean(results, task, 'dagger'):.0%}")
-        more.append(
-            _mean(results, task, "dagger", column="expert_labels")
-            - _mean(results, task, "sft", column="expert_labels")
-        )
-    respectively = ", in the same order" * (len(ends) > 1)
-    said = f"The expert's labels on the learner's own episodes (DAgger) bring {_list(ends)}{respectively}"
-    return f"{said}, and cost at least {min(more):,.0f} labels more."
+        success.append(f"{_mean(results, task, 'dagger'):.0%}")
+        labels = [_mean(results, task, name, column="expert_labels") for name in ("dagger", "sft")]
+        extra.append(labels[0] - labels[1])
+    respectively = ", in the same order" * (len(success) > 1)
+    lead = "The expert's labels on the learner's own episodes (DAgger) bring"
+    cost = f"cost at least {min(extra):,.0f} labels more"
+    return f"{lead} {_list(success)}{respectively}, and {cost}."

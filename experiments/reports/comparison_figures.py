@@ -1,4 +1,4 @@
-"""The figures of supervised learning against reinforcement learning: what it comes to, the way there, longer episodes, the table."""
+"""The figures of the comparison: success at the end, learning curves, horizons, and a table."""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -30,30 +30,35 @@ from experiments.reports.figures import (
 from experiments.reports.stats import Record, distinct, select
 
 BUDGETS = {
-    "env_steps": "environment steps", "generated_tokens": "tokens generated", "trained_tokens": "tokens trained on",
-    "update": "updates", "flops": "FLOPs", "expert_labels": "expert labels (log scale)", "seconds": "wall-clock (s)",
-}  # fmt: skip
-LIGHT = "#cccccc"  # the other rows, behind one
+    "env_steps": "environment steps",
+    "generated_tokens": "tokens generated",
+    "trained_tokens": "tokens trained on",
+    "update": "updates",
+    "flops": "FLOPs",
+    "expert_labels": "expert labels (log scale)",
+    "seconds": "wall-clock (s)",
+}
+LIGHT = "#cccccc"  # the other algorithms, drawn behind the one of the panel
 
 
 @matplotlib.rc_context(STYLE)
 def final_success(results: list[Record], mode: str = "sampled") -> Figure:
-    """Success of each row at the end, at the trained length and at the longest: a panel for each task."""
+    """Draws each algorithm's final success, at the trained length and at the longest.
+
+    There is a panel for each task.
+    """
     results = select(results, mode=mode)
-    tasks, rows, ends = (
-        distinct(results, "task"),
-        distinct(results, "algorithm"),
-        (1, max(distinct(results, "horizon"))),
-    )
-    figure, panels = page(1, len(tasks), height=0.26 * len(rows) + 0.7, sharey=True)
+    tasks, names = distinct(results, "task"), distinct(results, "algorithm")
+    ends = (1, max(distinct(results, "horizon")))
+    figure, panels = page(1, len(tasks), height=0.26 * len(names) + 0.7, sharey=True)
     looks = [dict(color=COLORS[i], marker="os"[i], linestyle="") for i in range(2)]
     for panel, task in zip(panels[0], tasks, strict=True):
         for i, (horizon, look) in enumerate(zip(ends, looks, strict=True)):
-            some = select(results, task=task, horizon=horizon)
-            each = [np.array([r["success"] for r in select(some, algorithm=row)]) for row in rows]
-            bars(panel, range(len(rows)), each, look, "share", (i, 2), across=True)
+            own = select(results, task=task, horizon=horizon)
+            each = [_column(select(own, algorithm=name), "success") for name in names]
+            bars(panel, range(len(names)), each, look, "share", (i, 2), across=True)
         panel.set(title=words(task), xlabel=f"success ({mode})", xlim=(-0.03, 1.03))
-        panel.set_yticks(range(len(rows)), [words(row) for row in rows])
+        panel.set_yticks(range(len(names)), [words(name) for name in names])
     panels[0][0].invert_yaxis()
     lengths = ("at the trained length", f"at {ends[1]} times that")
     handles = [
@@ -62,39 +67,47 @@ def final_success(results: list[Record], mode: str = "sampled") -> Figure:
     return legend(figure, [*handles, interval_legend(len(distinct(results, "seed")))])
 
 
+def _column(records: list[Record], name: str) -> Real[np.ndarray, " records"]:
+    return np.array([record[name] for record in records])
+
+
 @matplotlib.rc_context(STYLE)
 def learning_curves(
     curves: list[Record],
     axes: Sequence[str] = ("env_steps", "generated_tokens", "expert_labels"),
     label: Callable[[str], str] = words,
 ) -> Figure:
-    """Success against each budget (a panel each), a line of panels per task: mean over seeds with Student's 95% band.
+    """Draws success against each budget, means over seeds with Student's 95% band.
 
-    Drawn up to the last update that all seeds of a row have. A row that spends nothing of a budget is one point: where it ended.
+    There is a column of panels per budget and a line of panels per task. A curve ends at the last
+    update that all its seeds have. An algorithm that spends nothing of a budget is one point,
+    where it ended.
     """
-    tasks, rows = distinct(curves, "task"), distinct(curves, "algorithm")
-    style = styles(rows)
+    tasks, names = distinct(curves, "task"), distinct(curves, "algorithm")
+    style = styles(names)
     figure, panels = page(len(tasks), len(axes), height=2.3, sharey=True)
     for line, task in zip(panels, tasks, strict=True):
         for panel, axis in zip(line, axes, strict=True):
             own = select(curves, task=task)
-            for i, row in enumerate(distinct(own, "algorithm")):
-                _curve(panel, *_mean_curve(select(own, algorithm=row), axis), style[row], i)
-            _budget(panel, np.array([r[axis] for r in own]), log=axis == "expert_labels")
+            for i, name in enumerate(distinct(own, "algorithm")):
+                x, y = _mean_curve(select(own, algorithm=name), axis)
+                _draw_curve(panel, x, y, style[name], i)
+            _scale_budget(panel, _column(own, axis), log=axis == "expert_labels")
             panel.set_xlabel(BUDGETS[axis] if task == tasks[-1] else "")
         line[0].set_ylabel(f"success\n{words(task)}")
     fit(panels.flat, "share")
-    names = entries({row: style[row] for row in rows}, label)
+    handles = entries({name: style[name] for name in names}, label)
     return legend(
-        figure, [*names, interval_legend(len(distinct(curves, "seed")), "band")], above=True
+        figure, [*handles, interval_legend(len(distinct(curves, "seed")), "band")], above=True
     )
 
 
-def _budget(panel: Axes, budget: Real[np.ndarray, " records"], log: bool) -> None:
-    if log:  # demonstrations bought once and labels bought every update differ by orders of magnitude; linear below the first label
-        panel.set_xscale(
-            "symlog", linthresh=np.min(budget, where=budget > 0, initial=budget.max() or 1)
-        )
+def _scale_budget(panel: Axes, budget: Real[np.ndarray, " records"], log: bool) -> None:
+    if log:
+        # Demonstrations that are bought once and labels that are bought in every update differ by
+        # orders of magnitude. The axis is linear below the first label.
+        first = np.min(budget, where=budget > 0, initial=budget.max() or 1)
+        panel.set_xscale("symlog", linthresh=first)
     else:
         panel.xaxis.set_major_locator(MaxNLocator(3))
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -103,23 +116,24 @@ def _budget(panel: Axes, budget: Real[np.ndarray, " records"], log: bool) -> Non
 def _mean_curve(
     curves: list[Record], axis: str
 ) -> tuple[Float[np.ndarray, " updates"], Float[np.ndarray, "seeds updates"]]:
+    """Returns the budget, a mean over seeds, and the success of each seed."""
     seeds = [select(curves, seed=seed) for seed in distinct(curves, "seed")]
     length = min(map(len, seeds))
     x, y = (
-        np.array([[r[column] for r in s[:length]] for s in seeds], float)
-        for column in (axis, "success")
+        np.array([_column(own[:length], name) for own in seeds], float)
+        for name in (axis, "success")
     )
     return x.mean(axis=0), y
 
 
-def _curve(
+def _draw_curve(
     panel: Axes,
     x: Float[np.ndarray, " updates"],
     y: Float[np.ndarray, "seeds updates"],
     look: dict,
     place: int,
 ) -> None:
-    """One row's curve; its markers stand elsewhere than those of other places, so that equal curves both show."""
+    """Draws one curve; its markers stand where those of other places do not, so all show."""
     if np.ptp(x) == 0:
         bars(panel, x[-1:], y.T[-1:], look, "share")
         return
@@ -132,28 +146,29 @@ HORIZON_LEGEND = [
     Line2D(
         [], [], color=GREY, linewidth=0.8, linestyle="--", label="trained length (p measured here)"
     ),
-    Line2D([], [], color=LIGHT, linewidth=0.8, label="the other rows"),
+    Line2D([], [], color=LIGHT, linewidth=0.8, label="the other algorithms"),
 ]
 
 
 @matplotlib.rc_context(STYLE)
 def success_against_horizon(results: list[Record], mode: str = "sampled") -> Figure:
-    """Success at each length of the task, one panel per row and task: mean over seeds with Student's 95% interval.
+    """Draws success at each length of the task, one panel per algorithm and task.
 
-    The curve is pᴷ, the success over K key decisions of a seed's constant accuracy p, measured at the trained length; mean over seeds.
+    Points are means over seeds with Student's 95% interval. The curve is pᴷ: the success over K key
+    decisions if a seed's accuracy p, measured at the trained length, stayed the same.
     """
     results = select(results, mode=mode)
-    tasks, rows = distinct(results, "task"), distinct(results, "algorithm")
-    columns = min(3, len(rows))
-    lines = -(-len(rows) // columns)
+    tasks, names = distinct(results, "task"), distinct(results, "algorithm")
+    columns = min(3, len(names))
+    lines = -(-len(names) // columns)
     figure, panels = page(len(tasks) * lines, columns, height=1.6, sharey=True)
     for i, task in enumerate(tasks):
-        for panel, row in zip(panels[i * lines : (i + 1) * lines].flat, rows, strict=False):
-            _horizon_panel(panel, select(results, task=task), row, styles(rows)[row])
-            panel.set_title(
-                words(row) if len(tasks) == 1 else f"{words(task)}: {words(row)}", loc="left", pad=3
-            )
-        for panel in panels[i * lines : (i + 1) * lines].flat[len(rows) :]:
+        own = panels[i * lines : (i + 1) * lines].flat
+        for panel, name in zip(own, names, strict=False):
+            _draw_horizons(panel, select(results, task=task), name, styles(names)[name])
+            title = words(name) if len(tasks) == 1 else f"{words(task)}: {words(name)}"
+            panel.set_title(title, loc="left", pad=3)
+        for panel in panels[i * lines : (i + 1) * lines].flat[len(names) :]:
             panel.set_visible(False)
     panels[0][0].set_ylim(-0.03, 1.03)
     figure.supxlabel("turns in the episode (log scale)")
@@ -168,19 +183,17 @@ def success_against_horizon(results: list[Record], mode: str = "sampled") -> Fig
     )
 
 
-def _horizon_panel(panel: Axes, results: list[Record], row: str, style: dict) -> None:
+def _draw_horizons(panel: Axes, results: list[Record], name: str, style: dict) -> None:
     for other in distinct(results, "algorithm"):
         x, y = _by_turns(select(results, algorithm=other))
         panel.plot(x, y.mean(axis=0), color=LIGHT, linewidth=0.8, zorder=1)
-    x, y = _by_turns(select(results, algorithm=row))
-    accuracy = np.array([r["per_turn"] for r in select(results, algorithm=row, horizon=1)])
+    own = select(results, algorithm=name)
+    x, y = _by_turns(own)
+    accuracy = _column(select(own, horizon=1), "per_turn")
     turns = np.geomspace(x[0], x[-1], 50)
-    decisions = np.interp(
-        turns, x, [select(results, algorithm=row, num_turns=t)[0]["decisions"] for t in x]
-    )
-    panel.plot(
-        turns, (accuracy[:, None] ** decisions).mean(axis=0), color=style["color"], linewidth=1.2
-    )
+    decisions = np.interp(turns, x, [select(own, num_turns=t)[0]["decisions"] for t in x])
+    foretold = (accuracy[:, None] ** decisions).mean(axis=0)
+    panel.plot(turns, foretold, color=style["color"], linewidth=1.2)
     bars(panel, x, y.T, style | {"linestyle": "none"}, "share")
     panel.axvline(x[0], color=GREY, linewidth=0.8, linestyle="--", zorder=1)
     panel.set_xscale("log", base=2)
@@ -190,42 +203,41 @@ def _horizon_panel(panel: Axes, results: list[Record], row: str, style: dict) ->
 def _by_turns(
     results: list[Record],
 ) -> tuple[Float[np.ndarray, " horizons"], Float[np.ndarray, "seeds horizons"]]:
-    turns = sorted(distinct(results, "num_turns"))
-    seeds = distinct(results, "seed")
-    return np.array(turns, float), np.array(
-        [[select(results, seed=s, num_turns=t)[0]["success"] for t in turns] for s in seeds], float
-    )
+    """Returns the lengths in turns, and the success of each seed at each length."""
+    turns, success = sorted(distinct(results, "num_turns")), []
+    for seed in distinct(results, "seed"):
+        own = select(results, seed=seed)
+        success.append([select(own, num_turns=t)[0]["success"] for t in turns])
+    return np.array(turns, float), np.array(success, float)
 
 
 @matplotlib.rc_context(STYLE | {"axes.grid": False})
-def algorithm_table(rows: list[Record], shade: Sequence[str] = ("acts", "credit")) -> Figure:
-    """The rows of the comparison as a drawn table: a column per key, those where supervised and reinforcement learning differ shaded."""
-    lines = [list(rows[0])] + [
-        [textwrap.fill(words(value), 16) for value in row.values()] for row in rows
-    ]
+def algorithm_table(algorithms: list[Record], shade: Sequence[str] = ("acts", "credit")) -> Figure:
+    """Draws the compared algorithms as a table with a column per key.
+
+    The columns in which supervised and reinforcement learning differ are shaded.
+    """
+    header = list(algorithms[0])
+    lines = [header]
+    for algorithm in algorithms:
+        lines.append([textwrap.fill(words(value), 16) for value in algorithm.values()])
     heights = [max(cell.count("\n") for cell in line) + 1.5 for line in lines]
     widths = [
         max(len(part) for line in lines for part in line[i].split("\n")) + 2
-        for i in range(len(rows[0]))
+        for i in range(len(header))
     ]
     x, y = np.cumsum([0, *widths]), np.cumsum([0, *heights])
     figure = Figure(figsize=(WIDTH, 0.19 * y[-1]))
     panel = figure.add_axes((0, 0, 1, 1), xlim=(0, x[-1]), ylim=(y[-1], 0))
     panel.set_axis_off()
     for i, line in enumerate(lines):
-        panel.axhline(
-            y[i + 1], color="#333333" if i == 0 else LIGHT, linewidth=1.0 if i == 0 else 0.6
-        )
+        below = dict(color=LIGHT, linewidth=0.6) if i else dict(color="#333333", linewidth=1.0)
+        panel.axhline(y[i + 1], **below)
         for j, cell in enumerate(line):
-            panel.text(
-                x[j] + 0.8,
-                (y[i] + y[i + 1]) / 2,
-                cell,
-                va="center",
-                weight="bold" if i == 0 or j == 0 else "normal",
-                fontsize=9,
-            )
-    for j, column in enumerate(rows[0]):
+            weight = "bold" if i == 0 or j == 0 else "normal"
+            middle = (y[i] + y[i + 1]) / 2
+            panel.text(x[j] + 0.8, middle, cell, va="center", weight=weight, fontsize=9)
+    for j, column in enumerate(header):
         if column in shade:
             panel.axvspan(x[j], x[j + 1], color="#FFF3D6", zorder=0)
     return figure

@@ -9,6 +9,7 @@ from agentic_rl.config import snake_case
 from experiments.reports import (
     comparison_answer,
     comparison_figures,
+    comparison_table,
     comparison_verdicts,
     figures,
     overview,
@@ -90,9 +91,9 @@ def sections(
     greedy = [comparison_answer.greedy(results)]
     for task in distinct(results, "task"):
         own = select(results, task=task)
-        parts = [report.table(own), report.note(own)]
+        parts = [comparison_table.table(own), comparison_table.note(own)]
         found.append(Section(f"Results on {words(task)}", parts))
-        greedy += [f"{words(task).capitalize()}:", report.table(own, "greedy")]
+        greedy += [f"{words(task).capitalize()}:", comparison_table.table(own, "greedy")]
     return [
         *found,
         Section("The comparison", [QUESTION, CAVEATS, pictures["algorithms"]]),
@@ -106,7 +107,7 @@ def show(results: list[Record], judged: list[Verdict]) -> None:
     """Prints the table of each task, and the verdicts."""
     for task in distinct(results, "task"):
         own = select(results, task=task)
-        print(f"\n{task}\n{report.text(report.table(own))}\n{report.note(own)}")
+        print(f"\n{task}\n{report.text(comparison_table.table(own))}\n{comparison_table.note(own)}")
     print()
     for verdict in judged:
         print(f"{verdict.outcome:13} {verdict.claim}: {verdict.evidence}")

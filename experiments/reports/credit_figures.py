@@ -1,73 +1,74 @@
-"""What the bench for credits shows: heat maps of all estimators, and one episode token by token."""
+"""The figures of the credit bench: heat maps of all estimators, and one episode by tokens."""
 
 import json
 import re
-from typing import Any
 
 import matplotlib
 import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.reports.display_names import words
 from experiments.reports.figures import STYLE, WIDTH
 from experiments.reports.stats import Record, distinct, select
 
-PANELS = {
-    "pearson": ("correlation with the true advantage", -1, 1), "expected_cosine": ("cosine of a batch's gradient with the true one", -1, 1),
-    "snr": ("signal to noise of the gradient, dB", -20, 20), "snr_env": ("the same at RLOO's environment steps, dB", -20, 20),
-}  # fmt: skip
+PANELS = {  # column: title, least and largest value of the colours
+    "pearson": ("correlation with the true advantage", -1, 1),
+    "expected_cosine": ("cosine of a batch's gradient with the true one", -1, 1),
+    "snr": ("signal to noise of the gradient, dB", -20, 20),
+    "snr_env": ("the same at RLOO's environment steps, dB", -20, 20),
+}
 
 
 def places(records: list[Record]) -> list[tuple[str, float]]:
-    """Every task and level."""
+    """Returns every pair of a task and a level, in order of first appearance."""
     return list(dict.fromkeys((r["task"], r["level"]) for r in records))
 
 
 @matplotlib.rc_context(STYLE | {"axes.grid": False})
 def heat_maps(records: list[Record]) -> Figure:
-    """A panel for each of PANELS: estimators against tasks and levels."""
+    """Draws a heat map for each of PANELS: estimators against tasks and levels."""
     names, columns = distinct(records, "estimator"), places(records)
+    first = {place: select(records, task=place[0], level=place[1])[0] for place in columns}
+    success = [f"{record['success']:.2f}".lstrip("0") for record in first.values()]
+    colours = matplotlib.colormaps["RdBu"].with_extremes(bad="#cccccc")
     figure = Figure(figsize=(WIDTH * 1.6, 0.22 * len(names) * 2 + 2.2), layout="constrained")
-    for panel, (column, (title, low, high)) in zip(
-        figure.subplots(2, 2, sharey=True).flat, PANELS.items(), strict=True
-    ):
-        value = np.array(
-            [
-                [select(records, task=t, level=at, estimator=n)[0][column] for t, at in columns]
-                for n in names
-            ]
-        )
-        colours = matplotlib.colormaps["RdBu"].with_extremes(bad="#cccccc")
-        image = panel.imshow(
-            np.clip(value, low, high), cmap=colours, vmin=low, vmax=high, aspect="auto"
-        )
+    axes = figure.subplots(2, 2, sharey=True).flat
+    for panel, (column, (title, low, high)) in zip(axes, PANELS.items(), strict=True):
+        value = _grid(records, names, columns, column)
+        shown = np.clip(value, low, high)
+        image = panel.imshow(shown, cmap=colours, vmin=low, vmax=high, aspect="auto")
         for (i, j), x in np.ndenumerate(value):
-            panel.text(
-                j,
-                i,
-                _cell(x, high),
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if abs(x) > 0.7 * high else "black",
-            )
+            _write_cell(panel, i, j, _cell(x, high), is_dark=abs(x) > 0.7 * high)
         panel.set_title(title)
         panel.set_yticks(range(len(names)), map(words, names))
-        panel.set_xticks(
-            range(len(columns)),
-            [
-                f"{select(records, task=t, level=at)[0]['success']:.2f}".lstrip("0")
-                for t, at in columns
-            ],
-        )
+        panel.set_xticks(range(len(columns)), success)
         _name_tasks(panel, [task for task, _ in columns])
         figure.colorbar(image, ax=panel, shrink=0.6)
     figure.supxlabel("success of the policy, and task")
     return figure
 
 
+def _grid(
+    records: list[Record], names: list[str], columns: list[tuple[str, float]], column: str
+) -> Float[np.ndarray, "estimators places"]:
+    """Returns a column of the records by estimator, and by task and level."""
+    value = []
+    for name in names:
+        own = select(records, estimator=name)
+        value.append([select(own, task=task, level=level)[0][column] for task, level in columns])
+    return np.array(value)
+
+
+def _write_cell(panel: Axes, i: int, j: int, text: str, is_dark: bool) -> None:
+    """Writes a number on a field of a heat map."""
+    color = "white" if is_dark else "black"
+    panel.text(j, i, text, ha="center", va="center", fontsize=8, color=color)
+
+
 def _cell(x: float, most: float) -> str:
-    """The number in a cell.
+    """Returns the number in a cell as text.
 
     >>> _cell(-0.07, 1), _cell(1.0, 1), _cell(-np.inf, 20), _cell(np.nan, 1)
     ('−.07', '1.00', '−∞', '–')
@@ -78,45 +79,30 @@ def _cell(x: float, most: float) -> str:
     return "0" if text == "−0" else re.sub(r"^(−?)0\.", r"\1.", text)
 
 
-def _name_tasks(panel: Any, tasks: list[str]) -> None:
-    """Each task's name below its columns, and a line between two tasks."""
+def _name_tasks(panel: Axes, tasks: list[str]) -> None:
+    """Writes each task's name below its columns, and draws a line between two tasks."""
     for task in distinct([{"task": task} for task in tasks], "task"):
         at = [i for i, name in enumerate(tasks) if name == task]
-        panel.text(
-            np.mean(at),
-            -0.06,
-            words(task),
-            transform=panel.get_xaxis_transform(),
-            ha="center",
-            va="top",
-        )
+        below = panel.get_xaxis_transform()
+        panel.text(np.mean(at), -0.06, words(task), transform=below, ha="center", va="top")
         panel.axvline(at[0] - 0.5, color="black", linewidth=1.5)
 
 
 @matplotlib.rc_context(STYLE | {"axes.grid": False})
 def episode(records: list[Record]) -> Figure:
-    """The tokens of an episode that failed, coloured by each estimator's credit, below the truth."""
-    rows = {"true advantage": json.loads(records[0]["truth"])} | {
-        r["estimator"]: json.loads(r["credit"]) for r in records
-    }
-    value, written = np.array(list(rows.values())), json.loads(records[0]["tokens"])
+    """Draws the credits of a failed episode's tokens, a line per estimator, below the truth."""
+    lines = {"true advantage": json.loads(records[0]["truth"])}
+    lines |= {r["estimator"]: json.loads(r["credit"]) for r in records}
+    value, written = np.array(list(lines.values())), json.loads(records[0]["tokens"])
     scaled = value / np.maximum(np.abs(value).max(1, keepdims=True), 1e-9)
-    figure = Figure(figsize=(WIDTH * 1.5, 0.25 * len(rows) + 2.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH * 1.5, 0.25 * len(lines) + 2.2), layout="constrained")
     panel = figure.subplots()
     image = panel.imshow(scaled, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     for (i, j), x in np.ndenumerate(value):
         text = f"{x:+.2f}".replace("-", "−") if abs(x) >= 0.005 else "0"
-        panel.text(
-            j,
-            i,
-            text,
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if abs(scaled[i, j]) > 0.7 else "black",
-        )
+        _write_cell(panel, i, j, text, is_dark=abs(scaled[i, j]) > 0.7)
     panel.axhline(0.5, color="black", linewidth=1.5)
-    panel.set_yticks(range(len(rows)), map(words, rows))
+    panel.set_yticks(range(len(lines)), map(words, lines))
     panel.set_xticks(
         range(len(written)), written, rotation=50, ha="right", rotation_mode="anchor", fontsize=8
     )
@@ -124,5 +110,5 @@ def episode(records: list[Record]) -> Figure:
     panel.set_title(
         f"One episode of {words(records[0]['task'])}, {policy}: the credit of each token"
     )
-    figure.colorbar(image, ax=panel, shrink=0.6, label="share of the row's largest")
+    figure.colorbar(image, ax=panel, shrink=0.6, label="share of the line's largest")
     return figure

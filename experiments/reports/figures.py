@@ -1,9 +1,10 @@
-"""What all figures share: one style, 95% intervals that stay where their quantity can be, axes, legends and files.
+"""The shared parts of figures: one style, 95% intervals, axes, legends and files.
 
-A figure is drawn from records alone by a function that returns a matplotlib `Figure`; nothing global is changed. A name keeps its
-colour, marker and line style wherever the records list the names in the same order. Colours are Okabe and Ito's (2008) without
-yellow, which vanishes on white, plus wine and brown, which red- and green-blind eyes tell apart from the others; the warm start is
-black and dotted.
+A figure is drawn from records alone by a function that returns a matplotlib `Figure`; nothing
+global is changed. A name keeps its colour, marker and line style wherever the records list the
+names in the same order. Colours are those of Okabe and Ito (2008) without yellow, which vanishes on
+white, plus wine and brown, which red- and green-blind eyes tell apart from the others. The warm
+start is black and dotted.
 """
 
 import io
@@ -27,28 +28,37 @@ from agentic_rl.records import atomic_files
 from experiments.reports.display_names import words
 from experiments.reports.stats import t_interval
 
-Kind = Literal[
-    "number", "share", "cosine", "ratio"
-]  # what a quantity is: its interval and its axis follow from that
+# The kind of a quantity decides its interval and its axis.
+Kind = Literal["number", "share", "cosine", "ratio"]
 Ends = Float[np.ndarray, " points"]
 
 WIDTH = 6.5  # inches: a page's text width
 STYLE = {
-    "font.size": 10, "axes.titlesize": 10, "legend.fontsize": 9.5, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.markersize": 5,
-    "svg.hashsalt": "agentic_rl",
-}  # fmt: skip
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "legend.fontsize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.markersize": 5,
+    "svg.hashsalt": "agentic_rl",  # the same figure gives the same bytes
+}
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#664400")
-GREY = "#888888"  # of what was not measured: axes, predictions
+GREY = "#888888"  # for what was not measured: reference lines, predictions
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
 BOUNDS = {"share": (0.0, 1.0), "cosine": (-1.0, 1.0)}
 SHADE = 0.15  # opacity of a band
-STEP = 5  # points between the bars of two names at the same place
+STEP = 5  # points between the bars of two names at the same x
 
 
 def styles(names: Sequence[str]) -> dict[str, dict]:
-    """Returns the colour, marker and line style of each name, distinct for the first 8 beside `warm_start`."""
+    """Returns the colour, marker and line style of each name, distinct for the first 8 beside
+    `warm_start`.
+    """
     found = {}
     for i, name in enumerate(n for n in names if n != "warm_start"):
         found[name] = {
@@ -60,7 +70,10 @@ def styles(names: Sequence[str]) -> dict[str, dict]:
 
 
 def page(lines: int, columns: int, height: float, **how: Any) -> tuple[Figure, np.ndarray]:
-    """Returns a new figure and its panels [lines, columns], each line `height` inches high; the legend comes on top of that."""
+    """Returns a new figure and its panels [lines, columns], each `height` inches high.
+
+    A legend that is added later makes the figure higher.
+    """
     figure = Figure(figsize=(WIDTH, height * lines), layout="constrained")
     return figure, figure.subplots(lines, columns, squeeze=False, **how)
 
@@ -71,20 +84,22 @@ def page(lines: int, columns: int, height: float, **how: Any) -> tuple[Figure, n
 def interval(
     each: Sequence[Real[np.ndarray, " seeds"]], kind: Kind = "number"
 ) -> tuple[Ends, Ends, Ends]:
-    """Returns the mean over seeds at each point, and the ends of Student's 95% interval; seeds without a number are left out.
+    """Returns the mean over seeds at each point, and the ends of Student's 95% interval.
 
-    The interval of a share or a cosine is cut where the quantity ends, so that it stays an interval of at least 95%. That of a ratio
-    is computed from its logarithms, so that it stays positive and the mean is the geometric one.
+    Seeds without a number are left out. The interval of a share or a cosine is cut at the bounds of
+    the quantity, so it still covers at least 95%. That of a ratio is computed from logarithms, so
+    it is positive and the mean is geometric.
     """
-    found = np.array([_of_point(np.asarray(seeds, float), kind) for seeds in each]).reshape(-1, 3).T
-    return tuple(np.clip(found, *BOUNDS[kind]) if kind in BOUNDS else found)
+    points = [_interval_at(np.asarray(seeds, float), kind) for seeds in each]
+    ends = np.array(points).reshape(-1, 3).T
+    return tuple(np.clip(ends, *BOUNDS[kind]) if kind in BOUNDS else ends)
 
 
-def _of_point(seeds: Float[np.ndarray, " seeds"], kind: Kind) -> tuple[float, float, float]:
-    there = seeds[np.isfinite(seeds)]
-    if not len(there):
+def _interval_at(seeds: Float[np.ndarray, " seeds"], kind: Kind) -> tuple[float, float, float]:
+    finite = seeds[np.isfinite(seeds)]
+    if not len(finite):
         return np.nan, np.nan, np.nan
-    return tuple(np.exp(t_interval(np.log(there))) if kind == "ratio" else t_interval(there))
+    return tuple(np.exp(t_interval(np.log(finite))) if kind == "ratio" else t_interval(finite))
 
 
 def band(
@@ -96,20 +111,27 @@ def band(
     shade: float = SHADE,
     **how,
 ) -> None:
-    """Draws the mean over seeds as a line, and its 95% interval as a band of opacity `shade`."""
+    """Draws the mean over seeds as a line, and its 95% interval as a band."""
     mean, low, high = interval(each, kind)
     panel.plot(at, mean, **look, **how)
     panel.fill_between(at, low, high, color=look["color"], alpha=shade, linewidth=0)
 
 
 def bars(
-    panel: Axes, at: Sequence[float], each: Sequence[Real[np.ndarray, " seeds"]], look: Mapping, kind: Kind = "number",
-    place: tuple[int, int] = (0, 1), across: bool = False,
-) -> None:  # fmt: skip
+    panel: Axes,
+    at: Sequence[float],
+    each: Sequence[Real[np.ndarray, " seeds"]],
+    look: Mapping,
+    kind: Kind = "number",
+    place: tuple[int, int] = (0, 1),
+    across: bool = False,
+) -> None:
     """Draws the mean over seeds as a line, and its 95% interval as a bar at each point.
 
-    Args: place: which one this is of how many names that are drawn at the same points: each is moved by a few points on the paper, so
-    that none hides another; across: the quantity is on the x axis, and `at` on the y axis.
+    Args:
+      place: (i, n) if this is the i-th of n names at the same points. Each name is moved aside by a
+        few points on the paper, so that none hides another.
+      across: the quantity is on the x axis, and `at` on the y axis.
     """
     mean, low, high = interval(each, kind)
     ends = np.maximum([mean - low, high - mean], 0.0)
@@ -120,7 +142,7 @@ def bars(
     data = dict(x=mean, y=at, xerr=ends) if across else dict(x=at, y=mean, yerr=ends)
     _make_room(panel, place[1] * STEP / 2 + 4, across)
     for artist in panel.errorbar(**data, capsize=2, elinewidth=1, **look).get_children():
-        artist.set_transform(moved)  # not before: limits are made of the places that data have
+        artist.set_transform(moved)  # afterwards, because limits follow from the data's places
 
 
 def _make_room(panel: Axes, points: float, across: bool) -> None:
@@ -139,9 +161,10 @@ def _make_room(panel: Axes, points: float, across: bool) -> None:
 
 
 def fit(panels: Iterable[Axes], kind: Kind = "number") -> None:
-    """Gives panels that show the same quantity the same y limits; those of a share or a cosine stay where it can be.
+    """Gives panels that show the same quantity the same y limits.
 
-    A share is shown from 0 to 1 wherever what was measured fills half of that.
+    Limits of a share or a cosine stay within its bounds. A share is shown from 0 to 1 if the
+    measurements fill half of that.
     """
     panels = list(panels)
     low, high = (end(panel.get_ylim()[i] for panel in panels) for i, end in enumerate((min, max)))
@@ -186,37 +209,27 @@ def number(x: float) -> str:
 
 
 def entries(looks: Mapping[str, Mapping], label=words) -> list[Line2D]:
-    """Returns a legend's entries for the names of these looks, in words."""
+    """Returns a legend's entries for these names, in words."""
     return [Line2D([], [], label=label(name), **look) for name, look in looks.items()]
 
 
 def interval_legend(seeds: int, shape: Literal["band", "bar"] = "bar", mean: str = "") -> Artist:
-    """Returns the legend's entry that says what the bands or bars of a figure are."""
+    """Returns the legend's entry that explains the bands or bars of a figure."""
     label = f"{mean}95% interval over {seeds} seeds"
     if shape == "band":
         return Patch(facecolor=GREY, alpha=2 * SHADE, linewidth=0, label=label)
-    return Line2D(
-        [],
-        [],
-        color=GREY,
-        marker="|",
-        markersize=11,
-        markeredgewidth=1.5,
-        linestyle="",
-        label=label,
-    )
+    mark = dict(marker="|", markersize=11, markeredgewidth=1.5, linestyle="")
+    return Line2D([], [], color=GREY, label=label, **mark)
 
 
 def legend(figure: Figure, handles: Sequence[Artist], above: bool = False) -> Figure:
-    """Adds a legend below the panels, or above them, in as many columns as the figure is wide, and makes the figure higher by its lines."""
-    widths = [
-        TextPath((0, 0), handle.get_label(), size=STYLE["legend.fontsize"]).get_extents().width / 72
-        + 0.65
-        for handle in handles
-    ]
-    fitting = [
-        n for n in range(1, len(handles) + 1) if _width(widths, n) <= figure.get_figwidth() - 0.2
-    ]
+    """Adds a legend below or above the panels, in as many columns as fit the figure's width.
+
+    The figure gets higher by the legend's lines.
+    """
+    widths = [_entry_width(handle.get_label()) for handle in handles]
+    most = figure.get_figwidth() - 0.2
+    fitting = [n for n in range(1, len(handles) + 1) if _width(widths, n) <= most]
     columns = max(fitting, default=1)
     figure.set_figheight(figure.get_figheight() + 0.21 * -(-len(handles) // columns) + 0.1)
     where = f"outside {'upper' if above else 'lower'} center"
@@ -231,8 +244,14 @@ def legend(figure: Figure, handles: Sequence[Artist], above: bool = False) -> Fi
     return figure
 
 
+def _entry_width(label: str) -> float:
+    """Returns the width of a legend's entry in inches, its handle included."""
+    text = TextPath((0, 0), label, size=STYLE["legend.fontsize"])
+    return text.get_extents().width / 72 + 0.65
+
+
 def _width(widths: Sequence[float], columns: int) -> float:
-    """The width of entries that are set in columns, one below the other."""
+    """Returns the width of entries in so many columns, which are filled one after the other."""
     return sum(max(column) for column in np.array_split(widths, columns))
 
 
@@ -241,7 +260,7 @@ def _width(widths: Sequence[float], columns: int) -> float:
 
 @matplotlib.rc_context(STYLE)
 def to_bytes(figure: Figure, kind: str = "png", dpi: int = 200) -> bytes:
-    """Returns the figure as the bytes of a `png` or `svg` file; the same figure gives the same bytes. `dpi`: dots per inch of a png."""
+    """Returns the figure as the bytes of a `png` or `svg` file; equal figures give equal bytes."""
     metadata = {"png": {"Software": None}, "svg": {"Date": None}}[kind]
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata, facecolor="white")
@@ -249,7 +268,7 @@ def to_bytes(figure: Figure, kind: str = "png", dpi: int = 200) -> bytes:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes `path` twice, with the endings .png and .svg; the folder is made if need be."""
+    """Writes the figure as `path`.png and `path`.svg, and creates the folder if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for kind in ("png", "svg"):
         atomic_files.write(path.with_suffix(f".{kind}"), to_bytes(figure, kind))

@@ -1,4 +1,4 @@
-"""What came out, at a glance: verdicts counted and sorted, in colour and with a filter, as a list of a page and as a figure."""
+"""Verdicts at a glance: counted, sorted, as a coloured list with a filter, and as a figure."""
 
 from collections.abc import Callable, Iterable
 from html import escape
@@ -19,9 +19,10 @@ COLORS = {
     "supported": "#009E73",
     "falsified": "#D55E00",
     "inconclusive": "#BBBBBB",
-}  # in this order, everywhere
+}  # the order in which verdicts are listed everywhere
 DEFINITIONS = (
-    "A claim is supported or falsified if its rule decides so, also after Holm's correction for all rules of its study; "
+    "A claim is supported or falsified if its rule decides so, also after Holm's correction "
+    "for all rules of its study; "
     "inconclusive says that the numbers leave both open, not that there is no effect."
 )
 
@@ -29,7 +30,7 @@ DEFINITIONS = (
 def by_outcome(
     verdicts: Iterable[Any], outcome: Callable[[Any], str] = itemgetter("verdict")
 ) -> list[Any]:
-    """Returns the verdicts (by default records) with what is decided first: supported, falsified, inconclusive."""
+    """Returns the verdicts sorted by outcome: supported, falsified, inconclusive."""
     return sorted(verdicts, key=lambda verdict: list(COLORS).index(outcome(verdict)))
 
 
@@ -45,15 +46,17 @@ def count(lines: list[Record]) -> dict[str, int]:
 def count_verdicts(lines: list[Record]) -> str:
     """Returns the numbers of verdicts in words.
 
-    >>> counted([{"verdict": "supported"}, {"verdict": "inconclusive"}, {"verdict": "supported"}])
+    >>> verdicts = [{"verdict": "supported"}, {"verdict": "inconclusive"}, {"verdict": "supported"}]
+    >>> count_verdicts(verdicts)
     'of 3 claims 2 are supported, 0 falsified and 1 inconclusive'
     """
     n = count(lines)
-    return f"of {len(lines)} claims {n['supported']} are supported, {n['falsified']} falsified and {n['inconclusive']} inconclusive"
+    undecided = f"{n['falsified']} falsified and {n['inconclusive']} inconclusive"
+    return f"of {len(lines)} claims {n['supported']} are supported, {undecided}"
 
 
 def summarize_verdicts(lines: list[Record]) -> str:
-    """Returns a sentence on where most claims hold, and where one is falsified."""
+    """Returns a sentence on the studies where most claims hold, and those with a falsified one."""
     counts = {study: count(select(lines, study=study)) for study in distinct(lines, "study")}
     share = {
         study: n["supported"] / sum(n.values()) for study, n in counts.items() if n["supported"]
@@ -65,13 +68,16 @@ def summarize_verdicts(lines: list[Record]) -> str:
         for study in most
     )
     said = f"Claims hold most often in {held}." if most else "No claim is supported."
-    return f"{said} {'Some are falsified in ' + ', '.join(map(words, wrong)) if wrong else 'None is falsified'}."
+    falsified = f"Some are falsified in {', '.join(map(words, wrong))}."
+    return f"{said} {falsified if wrong else 'None is falsified.'}"
 
 
 def verdict_list(lines: list[Record], links: dict[str, str] | None = None) -> Markup:
-    """Returns the verdicts sorted by outcome, a coloured box each, with a filter above them that needs no script.
+    """Returns the verdicts sorted by outcome, a coloured box each, below a filter without script.
 
-    Each line has a verdict and a claim, and may have evidence, a rule and a study; `links` are the anchors of studies.
+    Args:
+      lines: verdict and claim of each, and evidence, rule and study where there are any.
+      links: the anchor of each study's section.
     """
     n = {"all": len(lines)} | count(lines)
     choices = "".join(_choice(kind, number) for kind, number in n.items())
@@ -97,36 +103,28 @@ def _box(line: Record, link: str) -> str:
         if key in line
     )
     kind = escape(line["verdict"])
-    return f'<div class="verdict {kind}"><p><strong>{kind}</strong> {study}{escape(line["claim"])}</p>{more}</div>'
+    claim = f"<p><strong>{kind}</strong> {study}{escape(line['claim'])}</p>"
+    return f'<div class="verdict {kind}">{claim}{more}</div>'
 
 
 @matplotlib.rc_context(STYLE)
 def figure(lines: list[Record]) -> Figure:
-    """How many verdicts of each kind each study came to, a bar each, the study with the most that is decided on top."""
+    """Draws a bar per study with the number of verdicts of each kind, the most supported on top."""
     counts = {study: count(select(lines, study=study)) for study in distinct(lines, "study")}
-    order = sorted(
-        counts,
-        key=lambda study: (
-            -counts[study]["supported"],
-            -counts[study]["falsified"],
-            counts[study]["inconclusive"],
-        ),
-    )
+
+    def rank(study):
+        n = counts[study]
+        return -n["supported"], -n["falsified"], n["inconclusive"]
+
+    order = sorted(counts, key=rank)
     drawn, panels = page(1, 1, height=0.2 * len(order) + 0.8)
     panel, left = panels[0][0], np.zeros(len(order))
     for kind, color in COLORS.items():
         width = np.array([counts[study][kind] for study in order])
         panel.barh(range(len(order)), width, left=left, color=color, height=0.75)
         for y in np.flatnonzero(width):
-            panel.text(
-                left[y] + width[y] / 2,
-                y,
-                width[y],
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="black",
-            )
+            middle = left[y] + width[y] / 2
+            panel.text(middle, y, width[y], ha="center", va="center", fontsize=8, color="black")
         left = left + width
     panel.set_yticks(range(len(order)), [words(study) for study in order])
     panel.set(xlabel="claims", ylim=(len(order) - 0.4, -0.6))

@@ -1,12 +1,15 @@
-"""The measures of `testbed.score` as a table: what each is, and what it says of a credit."""
+"""The measures of `testbed.score` as a table, with the meaning of each."""
 
 from math import isnan
 
 from experiments.reports.stats import Record
 
 MEANING = {
-    "bias": "distance of the expected credit from the true advantage; 0 is best (in standard deviations of the truth, as the next two)",
-    "bias_affine": "the same after the best scale and offset; 1: it tells nothing of the truth",
+    "bias": (
+        "distance of the expected credit from the true advantage, in standard deviations of "
+        "the truth, as the next two; 0 is best"
+    ),
+    "bias_affine": "the same after the best scale and offset; 1 if it tells nothing of the truth",
     "bias_in_state": "the same with an offset of its own for each state, as in the gradient",
     "variance": "of the credit around its expectation, over the variance of the truth",
     "pearson": "correlation with the truth",
@@ -22,25 +25,27 @@ MEANING = {
     "gain": "of the expected return by one step, over that of a step along the exact gradient",
     "harm": "share of losses in these gains",
     "env_steps": "in a batch, forks included",
-    "left_out": "share of tokens left out of bias and variance, because they were written in one batch only",
+    "left_out": "share of tokens left out of bias and variance, since only one batch has them",
 }
 
 
-def lines(found: Record) -> list[Record]:
-    """Returns a line for each measure: its name, its value with the standard error if there is one, and what it is."""
+def lines(scores: Record) -> list[Record]:
+    """Returns a line for each measure: its name, its value with the standard error, its meaning."""
     return [
-        {"measure": name, "value": value(found, name), "": meaning}
+        {"measure": name, "value": value(scores, name), "": meaning}
         for name, meaning in MEANING.items()
-        if name in found
+        if name in scores
     ]
 
 
-def value(found: Record, name: str) -> str:
+def value(scores: Record, name: str) -> str:
     """Returns the measure to three decimals or digits, and its standard error.
 
-    >>> value({"gain": 0.51234, "gain_se": 0.042}, "gain"), value({"env_steps": 1530.25}, "env_steps")
-    ('0.512 ± 0.042', '1,530')
+    >>> value({"gain": 0.51234, "gain_se": 0.042}, "gain")
+    '0.512 ± 0.042'
+    >>> value({"env_steps": 1530.25}, "env_steps")
+    '1,530'
     """
-    number, error = found[name], found.get(f"{name}_se", float("nan"))
+    number, error = scores[name], scores.get(f"{name}_se", float("nan"))
     shown = f"{number:.3f}" if abs(number) < 100 else f"{number:,.0f}"
     return shown if isnan(error) else f"{shown} ± {error:.3f}"

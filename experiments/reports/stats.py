@@ -1,7 +1,8 @@
-"""From records to intervals and tests: the statistical protocol of every experiment.
+"""The statistical protocol of every experiment: from records to intervals and tests.
 
-A record is a flat dict, one measurement of one run; `scores` lays records out as an array [tasks, seeds]. Seeds are paired: seed s
-means the same initial parameters, problems and evaluation set for every row, so rows are compared by their differences per seed.
+A record is a flat dict, one measurement of one run; `scores` lays records out as an array [tasks,
+seeds]. Seeds are paired: seed s means the same initial parameters, problems and evaluation set for
+every algorithm. So algorithms are compared by their differences per seed.
 """
 
 from typing import Any, NamedTuple
@@ -32,38 +33,43 @@ class Comparison(NamedTuple):
 
 
 def select(records: list[Record], **values: Any) -> list[Record]:
-    """The records in which every named column has the given value, in their order."""
+    """Returns the records in which every named column has the given value, in their order."""
     return [r for r in records if all(r[column] == value for column, value in values.items())]
 
 
 def distinct(records: list[Record], column: str) -> list[Any]:
-    """The values of a column, each once, in order of first appearance."""
+    """Returns the values of a column, each once, in order of first appearance."""
     return list(dict.fromkeys(r[column] for r in records))
 
 
 def scores(records: list[Record], column: str) -> Float[np.ndarray, "tasks seeds"]:
-    """A column as an array, tasks in order of first appearance and seeds ascending, so that two rows' arrays are paired.
+    """Returns a column as an array, tasks in order of first appearance and seeds ascending.
+
+    The arrays of two algorithms are therefore paired.
 
     Raises: ValueError unless there is exactly one record for each task and seed.
     """
-    found = {(r["task"], r["seed"]): float(r[column]) for r in records}
+    by_place = {(r["task"], r["seed"]): float(r[column]) for r in records}
     tasks, seeds = distinct(records, "task"), sorted(distinct(records, "seed"))
-    if not records or len(records) != len(found) or len(found) != len(tasks) * len(seeds):
+    is_unique = len(records) == len(by_place)
+    if not records or not is_unique or len(by_place) != len(tasks) * len(seeds):
         raise ValueError(
-            f"{column} needs one record for each of tasks {tasks} and seeds {seeds}, but there are {len(records)} records."
+            f"{column} needs one record for each of tasks {tasks} and seeds {seeds}, "
+            f"but there are {len(records)} records."
         )
-    return np.array([[found[task, seed] for seed in seeds] for task in tasks])
+    return np.array([[by_place[task, seed] for seed in seeds] for task in tasks])
 
 
 def iqm(scores: Real[np.ndarray, "..."], axis: int | None = None) -> Any:
-    """The interquartile mean: the mean of the middle half of all scores, or along `axis` (Agarwal et al. 2021, 2108.13264).
+    """Returns the interquartile mean of all scores, or along `axis` (2108.13264).
 
-    As in rliable, a quarter of the scores, rounded down, is cut at each end.
+    It is the mean of the middle half. As in rliable, a quarter of the scores, rounded down, is cut
+    at each end.
 
     >>> float(iqm(np.array([0.0, 1, 2, 3, 4, 5, 6, 100])))
     3.5
 
-    Raises: ValueError if a score is NaN, since sorting would cut it away as if it were the best one.
+    Raises: ValueError if a score is NaN, since sorting would cut it away as if it were the best.
     """
     if np.isnan(scores).any():
         raise ValueError(
@@ -75,9 +81,10 @@ def iqm(scores: Real[np.ndarray, "..."], axis: int | None = None) -> Any:
 def stratified_bootstrap(
     scores: Real[np.ndarray, "tasks seeds"], statistic=iqm, resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
-    """The 95% percentile bootstrap interval of `statistic(scores, axis)`; seeds are resampled within each task (2108.13264, sec. 4.1).
+    """Returns the 95% percentile bootstrap interval of `statistic(scores, axis)`.
 
-    With one task it is `scipy.stats.bootstrap(method="percentile")`. With few seeds it is too narrow: see `caution`.
+    Seeds are resampled within each task (2108.13264, section 4.1). With one task it is
+    `scipy.stats.bootstrap(method="percentile")`. With few seeds it is too narrow: see `caution`.
     """
     tasks, seeds = scores.shape
     drawn = np.random.default_rng(seed).integers(seeds, size=(resamples, tasks, seeds))
@@ -87,36 +94,40 @@ def stratified_bootstrap(
 
 
 def caution(num_seeds: int) -> str:
-    """A sentence to print beside bootstrap intervals of 5 seeds or fewer; else the empty string."""
+    """Returns a sentence to print beside bootstrap intervals of 5 seeds or fewer, else nothing."""
     if num_seeds > 5:
         return ""
-    return f"With {num_seeds} seeds the 95% bootstrap intervals are too narrow (for a mean of 5 they cover about 84%); decide by paired t."
+    reason = "the 95% bootstrap intervals are too narrow (for a mean of 5 they cover about 84%)"
+    return f"With {num_seeds} seeds {reason}; decide by paired t."
 
 
 def estimate(scores: Real[np.ndarray, "tasks seeds"]) -> Estimate:
-    """The interquartile mean over tasks and seeds, with its stratified bootstrap interval."""
+    """Returns the interquartile mean over tasks and seeds, with its bootstrap interval."""
     return Estimate(float(iqm(scores)), *stratified_bootstrap(scores))
 
 
 def t_interval(sample: Real[np.ndarray, "seeds *shape"]) -> tuple[Values, Values, Values]:
-    """Mean over seeds, and the low and high end of Student's 95% interval for it, per element; NaN ends with one seed.
+    """Returns the mean over seeds, and the ends of Student's 95% interval, per element.
 
-    x̄ ± t₀.₉₇₅(n−1) · s/√n, which for 1, 2, 3, 4, 5 is 3 ± 2.776 · 0.7071.
+    x̄ ± t₀.₉₇₅(n−1) · s/√n, which for 1, 2, 3, 4, 5 is 3 ± 2.776 · 0.7071. With one seed the ends
+    are NaN.
     """
     n, mean = len(sample), sample.mean(axis=0)
-    half = (
-        scipy.stats.t.ppf(0.975, n - 1) * scipy.stats.sem(sample, axis=0)
-        if n > 1
-        else np.full_like(mean, np.nan, dtype=float)
-    )
+    half = np.full_like(mean, np.nan, dtype=float)
+    if n > 1:
+        half = scipy.stats.t.ppf(0.975, n - 1) * scipy.stats.sem(sample, axis=0)
     return mean, mean - half, mean + half
 
 
 def interval(sample: list[float], is_share: bool = True) -> str:
-    """Returns the mean over seeds and, with two or more, Student's 95% interval; of a share, as far as it lies between 0 and 1.
+    """Returns the mean over seeds and, with two or more, Student's 95% interval as text.
 
-    >>> interval([0.5]), interval([0.9, 0.95, 1.0]), interval([0.9, 0.95, 1.0], is_share=False)
-    ('0.500', '0.950 [0.826, 1.000]', '0.950 [0.826, 1.074]')
+    The interval of a share is cut at 0 and 1.
+
+    >>> interval([0.5]), interval([0.9, 0.95, 1.0])
+    ('0.500', '0.950 [0.826, 1.000]')
+    >>> interval([0.9, 0.95, 1.0], is_share=False)
+    '0.950 [0.826, 1.074]'
     """
     mean, low, high = t_interval(np.array(sample))
     if is_share:
@@ -125,7 +136,7 @@ def interval(sample: list[float], is_share: bool = True) -> str:
 
 
 def log_odds(share: Real[np.ndarray, "*shape"], count: int) -> Float[np.ndarray, "*shape"]:
-    """log p / (1 − p) of shares p of `count`, none closer to 0 or 1 than half a one.
+    """Returns log p / (1 − p) of shares p of `count`, kept half a count away from 0 and 1.
 
     >>> log_odds(np.array([0.0, 0.5, 0.75]), 100).round(2).tolist()
     [-5.29, 0.0, 1.1]
@@ -134,10 +145,22 @@ def log_odds(share: Real[np.ndarray, "*shape"], count: int) -> Float[np.ndarray,
     return np.log(p / (1 - p))
 
 
-def paired_t(difference: Real[np.ndarray, " seeds"]) -> Comparison:
-    """The paired t test of the seeds' differences (Student 1908; equals `scipy.stats.ttest_rel` of the two arms).
+def slope(
+    x: Real[np.ndarray, " points"], y: Real[np.ndarray, "points *shape"]
+) -> Float[np.ndarray, "*shape"]:
+    """Returns the least-squares slope of y against x, per element of the other axes of y.
 
-    Identical differences give an interval without width: p is 0, or 1 if they are all 0; judge such a case by `sign_flip`.
+    >>> slope(np.array([0, 1, 2]), np.array([[1, 0], [3, 0], [5, 0]])).round(6).tolist()
+    [2.0, 0.0]
+    """
+    return np.polyfit(x, y, 1)[0]
+
+
+def paired_t(difference: Real[np.ndarray, " seeds"]) -> Comparison:
+    """Returns the paired t test of the seeds' differences (Student 1908).
+
+    It equals `scipy.stats.ttest_rel` of the two arms. Identical differences give an interval
+    without width: p is 0, or 1 if they are all 0. Judge such a case by `sign_flip`.
 
     Raises: ValueError with fewer than two seeds.
     """
@@ -150,15 +173,17 @@ def paired_t(difference: Real[np.ndarray, " seeds"]) -> Comparison:
 
 
 def sign_flip(difference: Real[np.ndarray, " seeds"]) -> float:
-    """The exact two-sided p-value of the paired permutation test on the mean difference (Fisher 1935).
+    """Returns the exact two-sided p-value of the paired permutation test (Fisher 1935).
 
-    The share of all 2ⁿ sign assignments whose |mean| is at least the one seen: never below 2/2ⁿ, so .0625 for 5 seeds and .002 for 10.
+    It is the share of all 2ⁿ sign assignments whose |mean| is at least the observed one: never
+    below 2/2ⁿ, so .0625 for 5 seeds and .002 for 10.
 
     Raises: ValueError above 20 seeds, where 2ⁿ is too many to enumerate.
     """
     if len(difference) > 20:
         raise ValueError(
-            f"An exact sign-flip test of {len(difference)} seeds has too many assignments; use paired_t."
+            f"An exact sign-flip test of {len(difference)} seeds has too many assignments: "
+            "use paired_t."
         )
     exact = {"permutation_type": "samples", "n_resamples": np.inf, "batch": 4096}
     return float(
@@ -167,9 +192,10 @@ def sign_flip(difference: Real[np.ndarray, " seeds"]) -> float:
 
 
 def holm(p_values: Real[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
-    """The p-values adjusted for a family of tests, in the given order; reject those below .05 (Holm 1979).
+    """Returns the p-values adjusted for a family of tests, in the given order (Holm 1979).
 
-    The i-th smallest of m, counted from 0, is multiplied by m − i, then kept from falling below the one before, and capped at 1.
+    Reject those below .05. The i-th smallest of m, counted from 0, is multiplied by m − i, then
+    kept from falling below the one before, and capped at 1.
 
     >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
     [0.03, 0.06, 0.06]
@@ -180,10 +206,10 @@ def holm(p_values: Real[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
 
 
 def pass_at_k(n: int, c: Int[np.ndarray, " problems"], k: int) -> Float[np.ndarray, " problems"]:
-    """Per problem, the unbiased estimate of the chance that one of k samples is right, given that c of n were.
+    """Returns per problem the unbiased estimate of pass@k, given that c of n samples were right.
 
-    1 − C(n−c, k) / C(n, k) (Chen et al. 2021, 2107.03374, eq. 1): the chance that k of the n samples, drawn without replacement,
-    hold a right one. Use n ≥ 2k.
+    1 − C(n−c, k) / C(n, k) (Chen et al. 2021, 2107.03374, eq. 1): the chance that k of the n
+    samples, drawn without replacement, hold a right one. Use n ≥ 2k.
 
     >>> pass_at_k(4, np.array([0, 1, 3]), 2).tolist()
     [0.0, 0.5, 1.0]

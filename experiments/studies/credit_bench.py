@@ -178,7 +178,7 @@ def score_algorithm(bed: testbed.Testbed, row: Algorithm) -> Record:
         "credit": of_episode(credit),
         "truth": of_episode(bed.truth),
     }
-    return testbed.measures(bed, credit, steps) | {k: json.dumps(x) for k, x in shown.items()}
+    return testbed.score_credit(bed, credit, steps) | {k: json.dumps(x) for k, x in shown.items()}
 
 
 def words(bed: testbed.Testbed, index: tuple) -> list[str]:

@@ -111,7 +111,7 @@ class DelayedReward(credit_study.CreditStudy):
                 "learned": learned,
                 "key_snr": key,
             }
-            found.append(facts | testbed.measures(bed, credit, steps))
+            found.append(facts | testbed.score_credit(bed, credit, steps))
         return found
 
     def lines(self, records: list[Record]) -> list[Record]:

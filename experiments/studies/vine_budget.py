@@ -125,7 +125,7 @@ def score_values(bed: testbed.Testbed, source: Any, true: Value) -> Record:
     value, steps = testbed.values(bed, source)
     order = quality.right_order(value.after, true.after, goes_on(bed), bed.state, bed.spread)
     error = float(np.abs(value.before - true.before)[bed.mask].mean())
-    return {"value_error": error, "right_order": order} | testbed.measures(
+    return {"value_error": error, "right_order": order} | testbed.score_credit(
         bed, np.where(bed.mask, value.after - value.before, 0.0), steps
     )
 

@@ -1,5 +1,6 @@
 """All studies are found, and one page says what came out of those that have results."""
 
+import inspect
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ def test_every_study_is_found_by_its_module():
         "vine_budget",
     } <= found.keys() and "study" not in found
     assert all(
-        one.claim and one.headline and one.tiny and type(one).__doc__.endswith(".")
+        one.claim and one.headline and one.tiny and inspect.getdoc(type(one)).endswith(".")
         for one in found.values()
     )
 

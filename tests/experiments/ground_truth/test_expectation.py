@@ -26,18 +26,15 @@ from agentic_rl.losses.kl import ReferenceKL, estimate
 from agentic_rl.losses.loss_terms import token_weight
 from agentic_rl.rewards import KlReward, Shaped
 from agentic_rl.types import Spec, Trajectory, Value
-from experiments.ground_truth import enumeration
-from experiments.ground_truth.enumeration import (
+from experiments.ground_truth import enumeration, expected_update, objectives
+from experiments.ground_truth.enumeration import enumerate_task
+from experiments.ground_truth.expected_update import (
     AGGREGATIONS,
-    BETA,
     EnumeratedValues,
-    expected_update,
-    gradients,
-    group_weight,
-    objectives,
+    expected_weights,
     update,
-    world,
 )
+from experiments.ground_truth.objectives import BETA, gradients, group_weight, objective_values
 from experiments.pages import bias_page
 from experiments.pages.bias_page import algorithm_with, compare, drift
 from experiments.reports import report
@@ -57,7 +54,7 @@ def in_float64():
 
 def measured(algorithm, objective="J", rewards="turns"):
     """How far the expected update is from the objective's gradient."""
-    return compare(update(world(rewards), algorithm), gradients(rewards)[objective])
+    return compare(update(enumerate_task(rewards), algorithm), gradients(rewards)[objective])
 
 
 def is_unbiased(*arguments, **keywords):
@@ -69,27 +66,27 @@ def is_unbiased(*arguments, **keywords):
 
 @both_rewards
 def test_nothing_is_forgotten_and_nothing_counted_twice(rewards):
-    here = world(rewards)
+    here = enumerate_task(rewards)
     np.testing.assert_allclose(here.probability.sum(-1), 1, rtol=1e-12)
     written = {
         tuple(map(tuple, one))
         for one in enumeration.all_token_sequences(enumeration.ONE_OF_EACH, here.spec)
     }
     assert len(written) == here.probability.shape[1] == 7
-    chances = enumeration.batches(here.probability, 3)[1]
+    chances = expected_update.batches(here.probability, 3)[1]
     assert chances.sum() == pytest.approx(1, rel=1e-12) and len(chances) == math.comb(9, 3) ** 2
 
 
 @cache
 def narrow(alphabet):
-    return world("turns", Spec(2, 1, 1, 2, ()), alphabet)
+    return enumerate_task("turns", Spec(2, 1, 1, 2, ()), alphabet)
 
 
 def test_one_token_of_each_kind_stands_for_all_64():
     short, whole = narrow(enumeration.ONE_OF_EACH), narrow(tuple(range(tokens.VOCABULARY)))
     assert short.probability.shape == (2, 3) and whole.probability.shape == (2, 13 * 64 + 51)
     for params in (short.params, short.reference):
-        found, every = objectives(short, params), objectives(whole, params)
+        found, every = objective_values(short, params), objective_values(whole, params)
         assert found.keys() == every.keys()
         np.testing.assert_allclose(
             [found[name] for name in every], list(every.values()), rtol=1e-10
@@ -103,7 +100,7 @@ def test_one_token_of_each_kind_stands_for_all_64():
 
 
 def test_the_gradient_of_the_expected_return_is_that_of_differences():
-    here, random = world("turns"), np.random.default_rng(0)
+    here, random = enumerate_task("turns"), np.random.default_rng(0)
     direction = jax.tree.map(lambda x: random.normal(size=x.shape), here.params)
 
     def expected_return(step):
@@ -113,7 +110,7 @@ def test_the_gradient_of_the_expected_return_is_that_of_differences():
             0.0,
         )
         for n, e in np.ndindex(here.probability.shape):
-            chance = float(here.likewise[e])
+            chance = float(here.multiplicity[e])
             for t, a in np.ndindex(2, 2):
                 chance *= (
                     math.exp(log_prob[n, e, t, a]) if here.trajectory.mask[n, e, t, a] else 1.0
@@ -122,7 +119,7 @@ def test_the_gradient_of_the_expected_return_is_that_of_differences():
         return total
 
     slope = (expected_return(1e-4) - expected_return(-1e-4)) / 2e-4
-    assert gradients("turns")["J"] @ enumeration.vector(direction) == pytest.approx(slope, rel=1e-5)
+    assert gradients("turns")["J"] @ objectives.flatten(direction) == pytest.approx(slope, rel=1e-5)
 
 
 def share(lengths, i, how):
@@ -136,7 +133,7 @@ def share(lengths, i, how):
 
 @pytest.mark.parametrize("how", AGGREGATIONS)
 def test_the_expected_weight_and_credit_are_sums_over_all_ordered_batches(how):
-    here = world("turns")
+    here = enumerate_task("turns")
     total, length = (
         np.asarray(here.trajectory.reward.sum(-1)),
         np.asarray(here.trajectory.mask.sum((2, 3))),
@@ -149,7 +146,7 @@ def test_the_expected_weight_and_credit_are_sums_over_all_ordered_batches(how):
             weight[w] += chance * share(lengths, i, how)
             product[w] += chance * share(lengths, i, how) * (total[w] - total[who[i ^ 1]])
     algorithm = algorithm_with(LeaveOneOut(), aggregation=how)
-    found = expected_update(
+    found = expected_weights(
         here, algorithm, here.trajectory, algorithm.values(here, here.trajectory)[0]
     )
     for x, y in zip(found, (weight, product)):
@@ -159,13 +156,13 @@ def test_the_expected_weight_and_credit_are_sums_over_all_ordered_batches(how):
 
 
 def test_of_many_attempts_each_problem_alone_expects_what_both_together_do():
-    here, algorithm = world("outcome"), algorithm_with(GroupRelative(), 3)
+    here, algorithm = enumerate_task("outcome"), algorithm_with(GroupRelative(), 3)
     value = algorithm.values(here, here.trajectory)[0]
-    together = expected_update(here, algorithm, here.trajectory, value)
+    together = expected_weights(here, algorithm, here.trajectory, value)
     for n in range(2):
         some = jax.tree.map(lambda x: x[n : n + 1] if jnp.ndim(x) else x, (here.trajectory, value))
-        alone = enumeration.expectation(
-            algorithm, *some, *enumeration.batches(here.probability[n : n + 1], 3)
+        alone = expected_update.expectation(
+            algorithm, *some, *expected_update.batches(here.probability[n : n + 1], 3)
         )["constant"]
         for x, y in zip(alone, together):
             np.testing.assert_allclose(x / 2, y[n : n + 1], rtol=1e-12, atol=1e-14)
@@ -175,7 +172,7 @@ def test_of_many_attempts_each_problem_alone_expects_what_both_together_do():
 def test_the_exact_value_is_the_mean_of_what_is_still_to_come_over_the_episodes_with_the_same_past(
     rewards,
 ):
-    here = world(rewards)
+    here = enumerate_task(rewards)
     value, _ = EnumeratedValues()(here, here.trajectory)
     wrong, _ = EnumeratedValues(mistake=2.0)(here, here.trajectory)
     action, reward = np.asarray(here.trajectory.action), np.asarray(here.trajectory.reward)
@@ -258,7 +255,7 @@ def test_centring_with_oneself_included_only_shrinks_the_gradient():
 @pytest.mark.parametrize("attempts", [2, 3, 4, 8])
 def test_group_relative_s_bias_is_the_factor_of_the_closed_form(attempts):
     here, found = (
-        world("outcome"),
+        enumerate_task("outcome"),
         measured(algorithm_with(GroupRelative(), attempts), rewards="outcome"),
     )
     solved = (here.probability * np.asarray(here.trajectory.success)).sum(-1)
@@ -316,7 +313,7 @@ def test_shaping_is_unbiased_without_a_discount_only():
 
 
 def test_a_prover_s_advantage_in_the_credit_is_a_bias_unless_the_prover_is_the_policy():
-    here = world("turns")
+    here = enumerate_task("turns")
     value = EnumeratedValues()(here, here.trajectory)[0].before[..., 0]
     own = here._replace(trajectory=here.trajectory._replace(potential=value))
     assert (
@@ -333,14 +330,14 @@ def test_a_prover_s_advantage_in_the_credit_is_a_bias_unless_the_prover_is_the_p
     [("k1", "J"), ("k2", "J − β KL, visits fixed"), ("k3", "J − β KL(ref‖π), visits fixed")],
 )
 def test_a_kl_in_the_loss_is_the_gradient_of_what_its_estimator_says_only(how, objective):
-    found = update(world("turns"), algorithm_with(RewardToGo(), 1, kl=ReferenceKL(BETA, how)))
+    found = update(enumerate_task("turns"), algorithm_with(RewardToGo(), 1, kl=ReferenceKL(BETA, how)))
     names = ["J", *(name for name in gradients("turns") if "KL" in name)]
     errors = {name: compare(found, gradients("turns")[name])["error"] for name in names}
     assert errors.pop(objective) == 0 and min(errors.values()) > 0.02
 
 
 def test_k1_and_k3_are_unbiased_as_values_and_k2_is_not():
-    here = world("turns")
+    here = enumerate_task("turns")
     log_prob, reference = here.trajectory.log_prob, here.trajectory.reference_log_prob
     divergence = (here.probability * (log_prob - reference).sum((2, 3))).sum()
     found = {

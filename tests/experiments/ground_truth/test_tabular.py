@@ -15,7 +15,7 @@ from agentic_rl.envs.sort_digits import SortDigits
 from agentic_rl.envs.wait_chain import WaitChain
 from agentic_rl.losses import loss_terms
 from experiments.ground_truth import quality, tabular, testbed
-from experiments.ground_truth.enumeration import group_weight
+from experiments.ground_truth.objectives import group_weight
 from experiments.pages import bias_page
 
 

@@ -157,7 +157,7 @@ def test_a_step_has_the_divergence_that_it_claims_also_of_a_policy_that_is_nearl
         SIZE,
         cloned_policies.clones(task, SIZE, (0.97,), 0, 2)[0.97],
         (8, 2, 8),
-        cloned_policies.bank(0),
+        cloned_policies.bank_key(0),
     )
     (gain,) = testbed.improvements(here, here.true[None])
     assert gain == pytest.approx(1, abs=1e-3)
@@ -173,7 +173,7 @@ def test_a_step_has_the_divergence_that_it_claims_also_of_a_policy_that_is_nearl
 @pytest.mark.slow
 def test_a_fitted_critic_explains_returns_and_changes_no_action():
     params = weights(SIZE, likely=TASK.spec.choices)
-    fitted = cloned_policies.with_critic(TASK, SIZE, params, 0, 2)
+    fitted = cloned_policies.fit_critic(TASK, SIZE, params, 0, 2)
     assert {k: v is fitted[k] for k, v in params.items()} == {k: k != "value_head" for k in params}
     here = testbed.make(TASK, SIZE, fitted, (8, 2, 16))
     noise = []

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from experiments.reports import comparison_figures, figures, report
+from experiments.reports import comparison_figures, comparison_table, figures, report
 from experiments.reports.display_names import words
 
 ROWS = "sft sft_fresh dagger rft reinforce rloo grpo ppo".split()
@@ -93,7 +93,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
 
 
 def test_the_table_states_the_middle_of_the_seeds_and_its_interval():
-    first = report.table(results(rows=["grpo"]))[0]
+    first = comparison_table.table(results(rows=["grpo"]))[0]
     assert first["per turn"] == "0.900 [0.900, 0.900]"
     assert re.fullmatch(
         r"0\.44 \[0\.43, 0\.45\]", first["success 1x"]
@@ -104,11 +104,13 @@ def test_the_table_states_the_middle_of_the_seeds_and_its_interval():
 
 def test_the_table_refuses_a_row_that_lacks_a_seed():
     with pytest.raises(ValueError, match="one record for each"):
-        report.table(results(rows=["grpo"], tasks=("a", "b"))[1:])
+        comparison_table.table(results(rows=["grpo"], tasks=("a", "b"))[1:])
 
 
 def test_a_table_of_few_seeds_says_not_to_trust_its_intervals():
-    assert "3 seeds" in report.note(results()) and "too narrow" in report.note(results())
+    assert "3 seeds" in comparison_table.note(results()) and "too narrow" in comparison_table.note(
+        results()
+    )
 
 
 def test_a_table_prints_as_aligned_text_and_as_markdown():

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from experiments.reports.report import Verdict
-from experiments.reports.verdicts import above_zero, near_zero, together
+from experiments.reports.verdicts import above_zero, correct_family, near_zero
 
 SEEDS = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
 
@@ -67,12 +67,17 @@ def test_a_family_decides_what_holds_after_holm():
     family = [Verdict("", "", "supported", "e.", p) for p in (0.01, 0.03)] + [
         Verdict("", "", "falsified", "e.", 0.04)
     ]
-    assert [v.outcome for v in together(family)] == ["supported", "inconclusive", "inconclusive"]
+    assert [v.outcome for v in correct_family(family)] == [
+        "supported",
+        "inconclusive",
+        "inconclusive",
+    ]
     assert (
-        "p = 0.06, which leaves open what alone would be falsified" in together(family)[2].evidence
+        "p = 0.06, which leaves open what alone would be falsified"
+        in correct_family(family)[2].evidence
     )
 
 
 def test_what_has_no_p_value_or_no_family_stays_as_it_is():
     alone = [Verdict("", "", "supported", "e.", 0.04), Verdict("", "", "falsified", "e.")]
-    assert together(alone) == alone
+    assert correct_family(alone) == alone

@@ -234,9 +234,9 @@ def test_clones_succeed_as_often_as_asked_and_a_critic_leaves_what_they_do():
         bed = testbed.make(
             task,
             credit_study.POLICY_CONFIG,
-            cloned_policies.with_critic(task, credit_study.POLICY_CONFIG, params, 0, 2),
+            cloned_policies.fit_critic(task, credit_study.POLICY_CONFIG, params, 0, 2),
             (16, 2, 8),
-            cloned_policies.bank(0),
+            cloned_policies.bank_key(0),
         )
         assert credit_study.success(bed) == pytest.approx(level, abs=0.12)
     assert cloned_policies.measure_success(

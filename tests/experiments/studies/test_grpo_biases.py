@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agentic_rl.config import ConfigError
-from experiments.ground_truth.enumeration import group_weight
+from experiments.ground_truth.objectives import group_weight
 from experiments.harness import study
 from experiments.pages import bias_page
 from experiments.studies.grpo_biases import CREDITS, GrpoBiases, closed_form, push, weight
