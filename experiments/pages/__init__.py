@@ -1,3 +1,4 @@
-"""The programs that write the generated pages of docs/: the bias of estimators, the tasks, and the
-variants of each algorithm.
+"""The programs that write generated pages: docs/bias.md, docs/tasks.md, docs/algorithms.md.
+
+`studies_page` writes the page on all studies, for `experiments.reproduce`.
 """

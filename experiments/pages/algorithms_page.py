@@ -1,13 +1,15 @@
-"""How much do the algorithms that papers and frameworks call by one name differ, on the very same episodes?
+"""Measures how algorithms that papers and frameworks call by one name differ on the same episodes.
 
-    python -m experiments.pages.algorithms_page                     # plays one batch, measures all on it (minutes), writes docs/algorithms.md
+    python -m experiments.pages.algorithms_page     # one batch (minutes), writes docs/algorithms.md
     python -m experiments.pages.algorithms_page --task graph_nav    # on another task
-    python -m experiments.pages.algorithms_page --no-measure        # only writes the page, from the results there are
+    python -m experiments.pages.algorithms_page --no-measure        # only writes the page again
 
-A policy is cloned and then trained by PPO for some updates, so that it succeeds sometimes, has a critic, and has left the policy
-that KL is measured from. It plays one batch. On this batch every row and preset whose actor is the learner gets its own values
-(a critic's, forks', a greedy episode's), its credit and the gradient of its loss, the critic's part left out; the gradient once
-more after a step along that of row `grpo`, where ratios are no longer 1. What a selection would draw again is only left out.
+A policy is cloned and then trained by PPO for some updates. So it succeeds sometimes, has a critic,
+and has left the policy that KL is measured from. It plays one batch. On this batch every algorithm
+and preset whose actor is the learner gets its own values (a critic's, forks', a greedy episode's),
+its credit, and the gradient of its loss without the critic's part. The gradient is measured once
+more after a step along that of `grpo`, where ratios are no longer 1. Problems that a selection
+would draw again are only left out.
 """
 
 import dataclasses
@@ -42,48 +44,50 @@ from experiments.reports import report
 from experiments.reports.stats import Record
 
 BASE = algorithms.GRPO
-SIZES = {
-    "problems",
-    "attempts",
-    "epochs",
-    "minibatches",
-    "refresh",
-    "optimizer",
-    "actor",
-}  # in which presets do not differ
-COLUMNS = {
-    "credit mean": "credit_mean", "std": "credit_std", "norm": "norm", "cosine": "cosine", "norm after": "moved_norm",
+# Fields in which variants are not compared.
+SIZES = {"problems", "attempts", "epochs", "minibatches", "refresh", "optimizer", "actor"}
+COLUMNS = {  # title: column
+    "credit mean": "credit_mean",
+    "std": "credit_std",
+    "norm": "norm",
+    "cosine": "cosine",
+    "norm after": "moved_norm",
     "cosine after": "moved_cosine",
-}  # fmt: skip
+}
 INTRODUCTION = """# Algorithms
 
 Written by `python -m experiments.pages.algorithms_page` from the code and from what it measured.
 
-An algorithm is a row: who acts, whose labels, which values, what credit, which surrogate, and from tokens to a loss. The rows of
-`agentic_rl/algorithms.py` are the plain forms; a preset of `agentic_rl/presets.py` is a row as a paper states it or as a public
-framework computes it. Both are names for the command line (`python -m experiments.train grpo-verl chain_pit`), and every part can be
-swapped there (`--credit`, `--surrogate`, `--values`, `--reward`, `--selection`, `--kl`).
+An algorithm says who acts, whose labels are trained on, which values and what credit are used,
+and how tokens make a loss. The algorithms of `agentic_rl/algorithms.py` are the plain forms. A
+preset of `agentic_rl/presets.py` is an algorithm as a paper states it or as a public framework
+computes it. Both are names for the command line (`python -m experiments.train grpo-verl
+chain_pit`), and every part can be swapped there (`--credit`, `--surrogate`, `--values`,
+`--reward`, `--selection`, `--kl`).
 
 ## Families of credit
 """
 FIELDS = """
 ## Field by field
 
-Where a row or preset differs from row `grpo`, which is the first line. A blank is the same as there; of a part only the fields that
-are not its defaults are named. How many problems, attempts, epochs and minibatches there are is not compared.
+The table shows where an algorithm or preset differs from `grpo`, the first line. A blank means the
+same as there. Of a part only the fields that are not at their default are named. The numbers of
+problems, attempts, epochs and minibatches are not compared.
 """
 MEASURED = """## Measured
 
-`{command}`: one batch of {episodes} episodes of `{task}` ({success:.2f} succeed), {weights:,} weights. Mean and standard deviation of
-credit over trained tokens; norm of the gradient and its cosine with row `grpo`'s, at the policy that acted, and after one step along
-row `grpo`'s gradient that changes a token's log-probability by {gap:.3f} on average. A critic's own loss is left out. It is one batch:
-what agrees in all digits may part on another, where a clip is active or an episode too long.
+`{command}`: one batch of {episodes} episodes of `{task}` ({success:.2f} succeed), {weights:,}
+weights. The table shows the mean and standard deviation of credit over trained tokens, and the norm
+of the gradient and its cosine with that of `grpo`. Both are measured at the policy that acted, and
+after one step along the gradient of `grpo` that changes a token's log-probability by {gap:.3f} on
+average. A critic's own loss is left out. This is one batch only: variants that agree here in all
+digits may differ on another, where a clip is active or an episode too long.
 """
 
 
 @checked
 class Command:
-    """Measure all rows and presets on one batch, and write docs/algorithms.md."""
+    """Measure all algorithms and presets on one batch, and write docs/algorithms.md."""
 
     task: str = "tool_chase"
     measure: bool = True  # --no-measure: only write the page
@@ -108,24 +112,27 @@ def main(arguments: list[str]) -> int:
     results = report.read_csv(path)
     print_table([line(record) for record in results], "on the same episodes")
     for name, algorithm in variants().items():
-        print(f"{name}: {'; '.join(differences(algorithm)) or 'as row grpo'}")
+        print(f"{name}: {'; '.join(differences(algorithm)) or 'as grpo'}")
     report.write(Path(command.page), page(results))
     print(f"wrote {command.page}")
     return 0
 
 
 def variants() -> dict[str, Algorithm]:
-    """Rows and presets in which the policy acts and whose values can be had anywhere (unlike the oracle's), row grpo first."""
-    found = {"grpo": BASE} | algorithms.by_name() | PRESETS
+    """Returns the algorithms and presets in which the policy acts, grpo first.
+
+    The oracle is left out, since its values need a task that can be solved exactly.
+    """
+    every = {"grpo": BASE} | algorithms.by_name() | PRESETS
     return {
         name: algorithm
-        for name, algorithm in found.items()
+        for name, algorithm in every.items()
         if isinstance(algorithm.actor, Learner) and not isinstance(algorithm.values, Exact)
     }
 
 
 def measure(command: Command, task: Any) -> list[Record]:
-    """A record per variant, all on the batch that one policy played."""
+    """Returns a record per variant, all on the batch that one policy played."""
     policy_config, weights = warm(command, task)
     key, problem = jax.random.key(command.seed), jnp.arange(BASE.problems)
     facts = dict(
@@ -140,30 +147,23 @@ def measure(command: Command, task: Any) -> list[Record]:
         program = on_one_device(slopes, learner.setup(policy_config, algorithm, 1, 0), task)
         return program(without_critic_loss(algorithm), weights, points, trajectory, key, problem)
 
-    here = jax.tree.map(lambda x: x[None], weights.learner)
-    slope = jax.tree.map(lambda x: x[0], gradients(BASE, here)[1])
-    points = jax.tree.map(
-        lambda *x: jnp.stack(x), weights.learner, step(weights.learner, slope, command.step)
-    )
+    start = jax.tree.map(lambda x: x[None], weights.learner)
+    slope = jax.tree.map(lambda x: x[0], gradients(BASE, start)[1])
+    moved = step(weights.learner, slope, command.step)
+    points = jax.tree.map(lambda *x: jnp.stack(x), weights.learner, moved)
     records, base = [], None
     for name, algorithm in variants().items():
         log, slope, loss = gradients(algorithm, points)
         if base is None:
             base, facts["gap"] = slope, float(loss["log_prob_gap"][1])
-        records.append(
-            {
-                "variant": name,
-                **{k: float(log[k]) for k in ("credit_mean", "credit_std")},
-                **compare_gradients(slope, base),
-                **facts,
-            }
-        )
+        credit = {k: float(log[k]) for k in ("credit_mean", "credit_std")}
+        records.append({"variant": name} | credit | compare_gradients(slope, base) | facts)
         print(", ".join(map(str, line(records[-1]).values())), flush=True)
     return records
 
 
 def warm(command: Command, task: Any) -> tuple[Policy, experience.Weights]:
-    """A policy that succeeds sometimes and has a critic; its reference is the clone that it began as."""
+    """Trains a policy that succeeds sometimes and has a critic; its reference is its clone."""
     algorithm = dataclasses.replace(
         algorithms.PPO, kl=ReferenceKL(), optimizer=Adam(learning_rate=1e-3)
     )
@@ -179,14 +179,19 @@ def warm(command: Command, task: Any) -> tuple[Policy, experience.Weights]:
 
 
 def on_one_device(f: Any, *fixed: Any) -> Any:
-    """`f` with its first arguments fixed, compiled for one device."""
+    """Returns `f` with its first arguments fixed, compiled for one device."""
     return parallel.launch(lambda *inputs: f(*fixed, *inputs), parallel.choose(1), "pmap")
 
 
 def play(policy_config: Policy, task: Any, weights: experience.Weights, key, problem):
-    """One batch of the base's size, with all that any variant asks of it: the task's states and the reference's log-probabilities."""
-    curious = dataclasses.replace(BASE, values=Forks(), kl=ReferenceKL())
-    return experience.collect(policy_config, task, curious, weights, key, problem, len(problem))[0]
+    """Plays one batch of the base's size, with everything that any variant needs.
+
+    These are the task's states and the reference's log-probabilities.
+    """
+    needs_all = dataclasses.replace(BASE, values=Forks(), kl=ReferenceKL())
+    return experience.collect(policy_config, task, needs_all, weights, key, problem, len(problem))[
+        0
+    ]
 
 
 def slopes(
@@ -199,12 +204,12 @@ def slopes(
     key,
     problem,
 ):
-    """What the batch's credit is like, and the loss's gradient and diagnostics at each of the `points`."""
-    world = ValueContext(
+    """Returns metrics of the credit, and the loss's gradient and diagnostics at `points`."""
+    context = ValueContext(
         task, setup.policy, weights.learner, problem, jax.random.fold_in(key, VALUES)
     )
     credited = algorithm.reward(trajectory)
-    value, _ = algorithm.values(world, credited)
+    value, _ = algorithm.values(context, credited)
     kept = algorithm.selection(trajectory)
     batch = experience.make_batch(
         algorithm, credited._replace(mask=credited.mask & kept[..., None, None]), value
@@ -216,7 +221,7 @@ def slopes(
 
 
 def without_critic_loss(algorithm: Algorithm) -> Algorithm:
-    """The algorithm whose critic, if it has one, is not trained."""
+    """Returns the algorithm with a critic that is not trained, if it has one."""
     if not algorithm.values.learned:
         return algorithm
     return dataclasses.replace(
@@ -225,13 +230,13 @@ def without_critic_loss(algorithm: Algorithm) -> Algorithm:
 
 
 def step(params: Any, slope: Any, rate: float) -> Any:
-    """The weights one step further."""
+    """Returns the weights after one step of Adam along this gradient."""
     adam = Adam(learning_rate=rate, warmup=1)
     return optimizer.step(adam, slope, optimizer.init(adam, params), params, jnp.int32(0), 1)[0]
 
 
 def compare_gradients(slope: Any, base: Any) -> Record:
-    """Norm of the gradient, and its cosine with the base's, at both points."""
+    """Returns the norm of the gradient and its cosine with the base's, at both points."""
 
     def dot(a, b):
         return sum(
@@ -250,14 +255,14 @@ def compare_gradients(slope: Any, base: Any) -> Record:
 
 
 def line(record: Record) -> Record:
-    """A variant's line of the table."""
+    """Returns a variant's line of the table."""
     return {"": record["variant"]} | {
         name: f"{record[column]:.3f}" for name, column in COLUMNS.items()
     }
 
 
 def describe_part(part: Any) -> str:
-    """A part's name, with those of its fields that are not their defaults.
+    """Returns a part's name, with its fields that are not at their default.
 
     >>> describe_part(algorithms.DAPO.surrogate)
     'clipped_ratio(clip_high=0.28)'
@@ -273,7 +278,7 @@ def describe_part(part: Any) -> str:
 
 
 def cells(algorithm: Algorithm, base: Algorithm = BASE) -> dict[str, str]:
-    """What stands in each field in which the algorithm differs from the base, sizes aside."""
+    """Returns each field in which the algorithm differs from the base, described; no sizes."""
     names = [f.name for f in dataclasses.fields(algorithm) if f.name not in SIZES]
     return {
         name: describe_part(getattr(algorithm, name))
@@ -283,36 +288,29 @@ def cells(algorithm: Algorithm, base: Algorithm = BASE) -> dict[str, str]:
 
 
 def differences(algorithm: Algorithm, base: Algorithm = BASE) -> list[str]:
-    """The same in words: of parts of one type what differs in them, else the part.
+    """Returns the differences in words: the fields of parts of one type, else the parts.
 
     >>> differences(PRESETS["grpo-trl"]), differences(PRESETS["dr-grpo-verl"])[0]
     (['aggregation token_mean, not sequence_mean'], 'credit centred, not group_relative')
     """
-    said = []
+    found = []
     for name, cell in cells(algorithm, base).items():
         part, other = getattr(algorithm, name), getattr(base, name)
-        if dataclasses.is_dataclass(part) and type(part) is type(other):
-            fields = [
-                f.name
-                for f in dataclasses.fields(part)
-                if getattr(part, f.name) != getattr(other, f.name)
-            ]
-            said += [
-                f"{name}.{field} {getattr(part, field)}, not {getattr(other, field)}"
-                for field in fields
-            ]
-        else:
-            said.append(f"{name} {cell}, not {describe_part(other)}")
-    return said
+        if not (dataclasses.is_dataclass(part) and type(part) is type(other)):
+            found.append(f"{name} {cell}, not {describe_part(other)}")
+            continue
+        for field in dataclasses.fields(part):
+            mine, its = getattr(part, field.name), getattr(other, field.name)
+            if mine != its:
+                found.append(f"{name}.{field.name} {mine}, not {its}")
+    return found
 
 
 def page(results: list[Record]) -> str:
-    """The notes on all algorithms, as markdown."""
+    """Returns the page as Markdown."""
     abouts = "\n".join(f"- `{name}`: {preset.about}" for name, preset in TABLE.items())
-    credits, fields, numbers = (
-        report.markdown(rows)
-        for rows in (families(), matrix(), [line(record) for record in results])
-    )
+    tables = (families(), matrix(), [line(record) for record in results])
+    credits, fields, numbers = map(report.markdown, tables)
     measured = MEASURED.format(**results[0], command=command_of(results[0]))
     return "\n".join(
         [INTRODUCTION, credits, "\n## Presets\n", abouts, FIELDS, fields, "", measured, numbers, ""]
@@ -320,37 +318,36 @@ def page(results: list[Record]) -> str:
 
 
 def command_of(record: Record) -> str:
-    """The command that made the results."""
-    return "python -m experiments.pages.algorithms_page" + f" --task {record['task']}" * (
-        record["task"] != Command.task
-    )
+    """Returns the command that made the results."""
+    command = "python -m experiments.pages.algorithms_page"
+    return command if record["task"] == Command.task else f"{command} --task {record['task']}"
 
 
 def families() -> list[Record]:
-    """The credits by the module that they stand in, each with the first sentence of its own words."""
-    found = {}
+    """Returns the credits by their module, each with the first sentence of its docstring."""
+    modules = {}
     for name, cls in named(credit).items():
-        found.setdefault(cls.__module__, {})[name] = " ".join(
-            inspect.getdoc(cls).split("\n\n")[0].split()
-        )
-    return [
-        {"family": f"`{module.rpartition('.')[2]}`" if not i else "", "credit": f"`{name}`", "": about}
-        for module in sorted(found) for i, (name, about) in enumerate(found[module].items())
-    ]  # fmt: skip
+        about = " ".join(inspect.getdoc(cls).split("\n\n")[0].split())
+        modules.setdefault(cls.__module__, []).append({"credit": f"`{name}`", "": about})
+    table = []
+    for module in sorted(modules):
+        for i, line in enumerate(modules[module]):
+            family = "" if i else f"`{module.rpartition('.')[2]}`"
+            table.append({"family": family} | line)
+    return table
 
 
 def matrix() -> list[Record]:
-    """Every variant field by field."""
+    """Returns the table of all variants, field by field."""
     each = {name: cells(algorithm) for name, algorithm in variants().items()}
     columns = [
         f.name for f in dataclasses.fields(Algorithm) if any(f.name in x for x in each.values())
     ]
-    first = {"": "grpo"} | {column: describe_part(getattr(BASE, column)) for column in columns}
-    return [first] + [
-        {"": name} | {c: x.get(c, "") for c in columns}
-        for name, x in each.items()
-        if name != "grpo"
-    ]
+    table = [{"": "grpo"} | {column: describe_part(getattr(BASE, column)) for column in columns}]
+    for name, cell in each.items():
+        if name != "grpo":
+            table.append({"": name} | {column: cell.get(column, "") for column in columns})
+    return table
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-"""Which setting lets a policy learn a task: how long it clones, and how long and at which rate GRPO trains it afterwards.
+"""Chooses how long a policy clones a task, and how long and at which rate GRPO trains it then.
 
-It is chosen on held-out seeds by a rule that was written before the search. Cloning, with fresh demonstrations in every update,
-stops at the first evaluation at which a policy succeeds in `ENOUGH` of its episodes, or after `LONGEST` updates; the slowest
-held-out seed decides. So GRPO finds rewards, and has something left to teach. Where a held-out seed never gets there, cloning of
-`FEW` demonstrations again and again is tried as well, and the clone whose slower seed succeeds most is the start. GRPO then trains
-at each of `RATES`, twice as long behind a start that is not enough, and the rate and length with the highest mean success are
-chosen; of those within `TIE` of it the shortest, and then the lowest rate.
+The rule was written before the search, and uses held-out seeds only:
+
+- Cloning uses fresh demonstrations in every update. It stops at the first evaluation at which a
+  policy succeeds in `ENOUGH` of its episodes, or after `LONGEST` updates; the slowest held-out seed
+  decides. So GRPO finds rewards and has something left to teach.
+- If a held-out seed never gets there, cloning the same `FEW` demonstrations again and again is
+  tried as well, and the clone whose slower seed succeeds most is the start.
+- GRPO trains at each of `RATES`, and twice as long from a start that is not enough. The rate and
+  length with the highest mean success are chosen; of those within `TIE` of it the shortest, and
+  then the lowest rate.
 """
 
 import dataclasses
@@ -25,13 +29,14 @@ from agentic_rl.training.train import Result, train
 from experiments.cli import progress
 from experiments.reports.stats import Record, select
 
-HELD_OUT = (1000, 1001)  # seeds that judge nothing else
-ENOUGH, LONGEST = 0.5, 240  # success at which cloning stops, and its updates at most
+HELD_OUT = (1000, 1001)  # seeds that are used for nothing else
+ENOUGH = 0.5  # success at which cloning stops
+LONGEST = 240  # updates of cloning at most
 FEW = 48  # demonstrations, as `train` gives by default
 RATES = (1e-4, 3e-4, 1e-3)  # of GRPO
 LENGTH = 100  # updates of GRPO at most, from a start that is enough
-EVERY = 20  # updates between evaluations, and so the steps in which lengths are chosen
-TIE = 0.01
+EVERY = 20  # updates between evaluations, the steps in which lengths are chosen
+TIE = 0.01  # success rates closer than this count as equal
 
 
 class Setting(NamedTuple):
@@ -39,7 +44,7 @@ class Setting(NamedTuple):
 
     warm_updates: int  # of cloning 256 demonstrations each
     num_demos: int  # that are drawn from again and again; 0: fresh ones in every update
-    learning_rate: float  # of GRPO behind it
+    learning_rate: float  # of GRPO after that
     updates: int  # of GRPO on 256 episodes each
 
 
@@ -78,24 +83,26 @@ def cloning(name: str, task: Any, seed: int, num_demos: int, episodes: int) -> l
         on_progress=lambda now: (successes.append(now.success), progress.show(now)),
         should_stop=lambda: is_enough(successes),
     )
-    found = success_curve(cloned)
-    ends = next((step for step, success in found if success >= ENOUGH), LONGEST)
-    return [
-        record(name, seed, Setting(step, num_demos, 0.0, 0), success)
-        for step, success in found
-        if step <= ends
-    ]
+    records = []
+    for step, success in success_curve(cloned):
+        records.append(record(name, seed, Setting(step, num_demos, 0.0, 0), success))
+        if success >= ENOUGH:
+            break
+    return records
 
 
 def curve(known: list[Record], num_demos: int) -> list[float]:
-    """Returns the success of the slowest held-out seed after each `EVERY` updates of cloning; one that stopped keeps its last."""
+    """Returns the success of the slowest held-out seed at each evaluation of cloning.
+
+    A seed that stopped keeps its last success. The curve is empty while a seed is missing.
+    """
     clones = [select(known, seed=seed, num_demos=num_demos, updates=0) for seed in HELD_OUT]
+    if not all(clones):
+        return []
     length = max(map(len, clones))
-    return (
-        [min(c[min(i, len(c) - 1)]["success"] for c in clones) for i in range(length)]
-        if all(clones)
-        else []
-    )
+    return [
+        min(clone[min(i, len(clone) - 1)]["success"] for clone in clones) for i in range(length)
+    ]
 
 
 def is_enough(successes: list[float]) -> bool:
@@ -106,7 +113,7 @@ def is_enough(successes: list[float]) -> bool:
 def reinforcing(
     name: str, task: Any, begin: "Start", rates: list[float], seed: int, episodes: int
 ) -> Iterator[list[Record]]:
-    """Yields, for each rate, GRPO's success at each evaluation; all rates start from one clone."""
+    """Yields GRPO's success at each evaluation, for each rate; all rates start from one clone."""
     length = LENGTH if begin.success >= ENOUGH else 2 * LENGTH
     settings = [Setting(begin.warm_updates, begin.num_demos, rate, length) for rate in rates]
     first = run(task, settings[0], seed, episodes)
@@ -121,11 +128,11 @@ def reinforcing(
 
 
 def success_curve(result: Result) -> list[tuple[int, float]]:
-    """Returns (updates, success) of each evaluation behind the first update."""
+    """Returns (updates, success) of each evaluation after the first update."""
     return [
-        (row["step"], float(np.mean(row["eval_success"])))
-        for row in result.entries[1:]
-        if "eval_success" in row
+        (entry["step"], float(np.mean(entry["eval_success"])))
+        for entry in result.entries[1:]
+        if "eval_success" in entry
     ]
 
 
@@ -148,31 +155,24 @@ class Start(NamedTuple):
 
 
 def start(known: list[Record]) -> Start:
-    """Returns how to clone: until the slowest held-out seed had enough, or else to where it succeeded most."""
-    found = [
-        Start(y, EVERY * (i + 1), num_demos)
-        for num_demos in (0, FEW)
-        for i, y in enumerate(curve(known, num_demos))
-    ]
-    return next(
-        (each for each in found if each.success >= ENOUGH),
-        max(found, key=lambda each: each.success),
-    )
+    """Returns how to clone: until the slowest held-out seed has enough, else to its best."""
+    starts = []
+    for num_demos in (0, FEW):
+        for i, success in enumerate(curve(known, num_demos), 1):
+            starts.append(Start(success, EVERY * i, num_demos))
+    enough = [start for start in starts if start.success >= ENOUGH]
+    return enough[0] if enough else max(starts, key=lambda start: start.success)
 
 
 def choose(known: list[Record], name: str) -> Setting | None:
     """Returns the setting that the rule chooses for a task; None while runs are missing."""
     trained = [r for r in select(known, task=name) if r["updates"]]
-    cells = {setting_of(r) for r in trained}
-    if not {(r["seed"], r["learning_rate"]) for r in trained} >= {
-        (seed, rate) for seed in HELD_OUT for rate in RATES
-    }:
+    needed = {(seed, rate) for seed in HELD_OUT for rate in RATES}
+    if not {(r["seed"], r["learning_rate"]) for r in trained} >= needed:
         return None
-    means = {
-        cell: np.mean([r["success"] for r in select(trained, **cell._asdict())]) for cell in cells
-    }
-    best = max(means.values())
-    return min(
-        (cell for cell in cells if means[cell] >= best - TIE),
-        key=lambda cell: (cell.updates, cell.learning_rate),
-    )
+    means = {}
+    for setting in {setting_of(r) for r in trained}:
+        own = select(trained, **setting._asdict())
+        means[setting] = np.mean([r["success"] for r in own])
+    good = [setting for setting, mean in means.items() if mean >= max(means.values()) - TIE]
+    return min(good, key=lambda setting: (setting.updates, setting.learning_rate))

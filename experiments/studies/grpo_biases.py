@@ -5,7 +5,7 @@
 
 Difficulty: on a problem that a policy solves with probability p, the credit multiplies the gradient of p with a weight c(p); it is
 computed from all outcomes of a group. Length: in wait_chain nothing matters after the choice, so waiting should be neither learned nor
-unlearned; the push on it is measured on the episodes of a table (experiments/ground_truth/tabular.py) and in closed form (experiments/pages/bias_page.py).
+unlearned; the push on it is measured on the episodes of a table (experiments/ground_truth/tabular.py) and in closed form (experiments/pages/closed_forms.py).
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from agentic_rl.types import Trajectory, Value
 from experiments.cli import console
 from experiments.ground_truth import tabular
 from experiments.harness import study
-from experiments.pages import bias_page
+from experiments.pages import closed_forms
 from experiments.reports import figures
 from experiments.reports.display_names import words
 from experiments.reports.report import Verdict
@@ -95,7 +95,7 @@ class GrpoBiases(study.Study):
 
     def cells(self) -> list[Record]:
         bases = [("difficulty", name) for name in CREDITS] + [
-            ("length", how) for how in bias_page.AGGREGATIONS
+            ("length", how) for how in closed_forms.AGGREGATIONS
         ]
         return [
             dict(bias=what, form=form, attempts=g) for what, form in bases for g in self.attempts
@@ -119,7 +119,7 @@ class GrpoBiases(study.Study):
                 "p": RIGHT,
                 "value": value,
                 "error": error,
-                "closed": bias_page.drift(form, attempts, RIGHT, WAIT, 1, False),
+                "closed": closed_forms.drift(form, attempts, RIGHT, WAIT, 1, False),
             }
         ]
 
@@ -309,9 +309,9 @@ def plot_results(records: list[Record]) -> Figure:
     figure, panels = figures.page(1, 2, height=3.0)
     left, right = panels[0]
     weights(left, select(records, bias="difficulty", form="group_relative"))
-    for form in bias_page.AGGREGATIONS:
+    for form in closed_forms.AGGREGATIONS:
         own = pushes(records, form)
-        line(right, own, "attempts", 1.0, words(form), figures.styles(bias_page.AGGREGATIONS)[form])
+        line(right, own, "attempts", 1.0, words(form), figures.styles(closed_forms.AGGREGATIONS)[form])
     right.axhline(0, color="black", linewidth=0.8)
     right.set_xscale("log", base=2)
     figures.ticks(right, [r["attempts"] for r in own])

@@ -36,7 +36,9 @@ from experiments.ground_truth.expected_update import (
 )
 from experiments.ground_truth.objectives import BETA, gradients, group_weight, objective_values
 from experiments.pages import bias_page
-from experiments.pages.bias_page import algorithm_with, compare, drift
+from experiments.pages.bias_cases import algorithm_with
+from experiments.pages.bias_page import compare
+from experiments.pages.closed_forms import drift
 from experiments.reports import report
 from experiments.reports.stats import select
 from tests.toys import compiled
@@ -330,7 +332,9 @@ def test_a_prover_s_advantage_in_the_credit_is_a_bias_unless_the_prover_is_the_p
     [("k1", "J"), ("k2", "J − β KL, visits fixed"), ("k3", "J − β KL(ref‖π), visits fixed")],
 )
 def test_a_kl_in_the_loss_is_the_gradient_of_what_its_estimator_says_only(how, objective):
-    found = update(enumerate_task("turns"), algorithm_with(RewardToGo(), 1, kl=ReferenceKL(BETA, how)))
+    found = update(
+        enumerate_task("turns"), algorithm_with(RewardToGo(), 1, kl=ReferenceKL(BETA, how))
+    )
     names = ["J", *(name for name in gradients("turns") if "KL" in name)]
     errors = {name: compare(found, gradients("turns")[name])["error"] for name in names}
     assert errors.pop(objective) == 0 and min(errors.values()) > 0.02

@@ -16,7 +16,7 @@ from agentic_rl.envs.wait_chain import WaitChain
 from agentic_rl.losses import loss_terms
 from experiments.ground_truth import quality, tabular, testbed
 from experiments.ground_truth.objectives import group_weight
-from experiments.pages import bias_page
+from experiments.pages import closed_forms
 
 
 def gradients(bed, credit):
@@ -102,7 +102,7 @@ def test_waiting_after_an_error_drifts_as_lengths_are_averaged(aggregation, atte
     wrong = ~np.asarray(bed.trajectory.success)[:, 0, :, None, None]
     push = (credit.reshape(mask.shape) * weight * score * wrong).sum((1, 2, 3)) / (1 - p)
     error = push.std() / np.sqrt(len(push))
-    expected = bias_page.drift(aggregation, attempts, p, q, 1, False)
+    expected = closed_forms.drift(aggregation, attempts, p, q, 1, False)
     assert push.mean() == pytest.approx(expected, abs=3 * error)
     if aggregation == "sequence_mean":
         assert push.mean() > 3 * error

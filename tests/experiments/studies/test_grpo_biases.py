@@ -8,7 +8,7 @@ import pytest
 from agentic_rl.config import ConfigError
 from experiments.ground_truth.objectives import group_weight
 from experiments.harness import study
-from experiments.pages import bias_page
+from experiments.pages import closed_forms
 from experiments.studies.grpo_biases import CREDITS, GrpoBiases, closed_form, push, weight
 
 GROUPS, CHANCES = (2, 8, 32), (0.01, 0.5)
@@ -25,11 +25,11 @@ def test_weights_from_all_outcomes_are_the_formula_s(attempts, p):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("aggregation", bias_page.AGGREGATIONS)
+@pytest.mark.parametrize("aggregation", closed_forms.AGGREGATIONS)
 def test_the_push_on_waiting_is_the_formula_s(aggregation):
     value, error = push(aggregation, 4, 4000)
     assert (
-        value == pytest.approx(bias_page.drift(aggregation, 4, 0.3, 0.5, 1, False), abs=4 * error)
+        value == pytest.approx(closed_forms.drift(aggregation, 4, 0.3, 0.5, 1, False), abs=4 * error)
         and error < 0.003
     )
 
