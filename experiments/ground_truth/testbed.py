@@ -4,7 +4,7 @@ Any credit can be scored against them:
 
     bed = testbed.make(task, policy_config, params)
     scores = testbed.score(bed, testbed.algorithm_with(bed, MyCredit()))
-    console.show(score_table.lines(scores), "MyCredit")
+    print_table(score_table.lines(scores), "MyCredit")
 
 A batch's gradient is Σ credit · ∇ log π over its tokens, per episode: the credit alone, without
 ratios, clips or weights of tokens. In markov context ∇ log π depends on state and token only. So

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from agentic_rl.config import checked
 from experiments.cli import console
 from experiments.cli.flags import from_flags
+from experiments.cli.tables import print_table
 from experiments.ground_truth.enumeration import enumerate_task
 from experiments.ground_truth.expected_update import update
 from experiments.ground_truth.objectives import BETA, gradients
@@ -121,7 +122,7 @@ def main(arguments: list[str]) -> int:
     report.write_csv(Path(command.out) / "bias.csv", records)
     report.write(Path(command.page), page(records))
     for name in distinct(records, "table"):
-        console.show(lines(select(records, table=name)), name)
+        print_table(lines(select(records, table=name)), name)
     print(f"wrote {command.page}")
     return 0
 
