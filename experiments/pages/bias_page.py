@@ -22,6 +22,7 @@ from experiments.cli.tables import print_table
 from experiments.ground_truth.enumeration import enumerate_task
 from experiments.ground_truth.expected_update import update
 from experiments.ground_truth.objectives import BETA, gradients
+from experiments.pages import closed_forms
 from experiments.pages.bias_cases import Case, cases
 from experiments.reports import report
 from experiments.reports.stats import Record, distinct, select

@@ -1,6 +1,6 @@
 """The page on the tasks says what they and the results say now; settings are chosen by their rule, and old numbers are marked."""
 
-from dataclasses import fields
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,9 +9,10 @@ from agentic_rl import envs
 from agentic_rl.config import named
 from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.envs.micro import Memorize
-from experiments.pages import task_settings, tasks_page
+from experiments.pages import task_settings, task_success, tasks_page
+from experiments.pages.task_book import NO_TRAINING, Book
+from experiments.pages.task_notes import fields
 from experiments.pages.task_settings import HELD_OUT, RATES, Setting
-from experiments.pages.tasks_page import Book
 
 HERE = Path(__file__).parents[3]
 SETTING = Setting(40, 0, 3e-4, 60)
@@ -64,11 +65,11 @@ def test_every_task_shows_a_literal_episode_and_its_knobs():
     for name, cls in named(envs).items():
         note = tasks_page.note(name, cls)
         assert "success, return" in note, f"{name} shows no episode"
-        assert all(f"`{field}`" in note for field in (f.name for f in fields(cls)))
+        assert all(f"`{field}`" in note for field in (f.name for f in dataclasses.fields(cls)))
 
 
 def test_a_knob_is_explained_by_the_comment_in_its_source():
-    knobs = {knob["knob"]: knob for knob in tasks_page.fields(KeyDoor)}
+    knobs = {knob["knob"]: knob for knob in fields(KeyDoor)}
     assert knobs["`hide_inventory`"] == {
         "knob": "`hide_inventory`",
         "default": False,
@@ -165,7 +166,7 @@ def test_a_number_measured_with_another_setting_than_the_chosen_one_is_marked(tm
         tmp_path,
         search,
         grpo={SETTING: [0.4, 0.5, 0.6]},
-        expert={tasks_page.NO_TRAINING: [1.0, 1.0]},
+        expert={NO_TRAINING: [1.0, 1.0]},
     )
     assert (
         line(found)["SFT, then GRPO"] == "0.500 [0.252, 0.748] †"
@@ -187,7 +188,7 @@ def test_the_page_shows_at_which_rates_grpo_falls_behind_its_clone():
 
 
 def test_what_a_newcomer_gets_is_marked_once_the_default_flags_are_others(tmp_path):
-    _, today = tasks_page.newcomer("key_door")
+    _, today = task_success.newcomer("key_door")
     assert (
         line(book(tmp_path, default={today: [0.5, 0.5]}))["`train grpo`"] == "0.500 [0.500, 0.500]"
     )
@@ -217,11 +218,8 @@ def test_what_was_measured_is_found_again_by_the_next_process(tmp_path):
 def test_an_interrupted_measurement_continues_behind_the_last_run(tmp_path, monkeypatch):
     monkeypatch.setattr(task_settings, "LONGEST", 20)
     monkeypatch.setattr(task_settings, "LENGTH", 20)
-    command, runs, left = (
-        tasks_page.Command(seeds=2, episodes=32),
-        [],
-        [3],
-    )  # runs until the program is interrupted
+    sizes, runs = dict(seeds=2, episodes=32), []
+    left = [3]  # runs until the program is interrupted
     train = task_settings.train
 
     def trained(run, **words):
@@ -232,10 +230,10 @@ def test_an_interrupted_measurement_continues_behind_the_last_run(tmp_path, monk
 
     monkeypatch.setattr(task_settings, "train", trained)
     with pytest.raises(KeyboardInterrupt):
-        tasks_page.measure_chosen(command, "memorize", Memorize(), Book.read(tmp_path))
+        task_success.measure_chosen("memorize", Memorize(), Book.read(tmp_path), **sizes)
     assert task_settings.choose(Book.read(tmp_path).searched, "memorize") is None
     left[0] = None
-    tasks_page.measure_chosen(command, "memorize", Memorize(), Book.read(tmp_path))
+    task_success.measure_chosen("memorize", Memorize(), Book.read(tmp_path), **sizes)
     assert task_settings.choose(Book.read(tmp_path).searched, "memorize").updates <= 40
     assert len(runs) == 2 * len(HELD_OUT) + len(HELD_OUT) * len(
         RATES
