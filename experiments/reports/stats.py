@@ -145,12 +145,13 @@ def log_odds(share: Real[np.ndarray, "*shape"], count: int) -> Float[np.ndarray,
     return np.log(p / (1 - p))
 
 
-def slope(
+def least_squares_slope(
     x: Real[np.ndarray, " points"], y: Real[np.ndarray, "points *shape"]
 ) -> Float[np.ndarray, "*shape"]:
     """Returns the least-squares slope of y against x, per element of the other axes of y.
 
-    >>> slope(np.array([0, 1, 2]), np.array([[1, 0], [3, 0], [5, 0]])).round(6).tolist()
+    >>> y = np.array([[1, 0], [3, 0], [5, 0]])
+    >>> least_squares_slope(np.array([0, 1, 2]), y).round(6).tolist()
     [2.0, 0.0]
     """
     return np.polyfit(x, y, 1)[0]

@@ -33,7 +33,7 @@ from experiments.harness import study, training_study
 from experiments.harness.training_study import Policies
 from experiments.reports import figures, sweep
 from experiments.reports.report import Verdict
-from experiments.reports.stats import Record, distinct, select
+from experiments.reports.stats import Record, distinct, least_squares_slope, select
 from experiments.reports.verdicts import above_zero, near_zero
 
 ARMS = {
@@ -226,11 +226,8 @@ def exponent(records: list[Record]) -> Float[np.ndarray, " seeds"]:
     fits = []
     for seed in sorted(distinct(records, "seed")):
         own = select(records, seed=seed)
-        fits.append(
-            np.polyfit(
-                np.log([r["answers"] for r in own]), np.log([r["episodes"] for r in own]), 1
-            )[0]
-        )
+        answers, episodes = (np.log([r[x] for r in own]) for x in ("answers", "episodes"))
+        fits.append(least_squares_slope(answers, episodes))
     return np.array(fits)
 
 

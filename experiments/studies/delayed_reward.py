@@ -33,7 +33,7 @@ from experiments.ground_truth import cloned_policies, quality, testbed
 from experiments.harness import credit_study, study
 from experiments.reports import sweep
 from experiments.reports.report import Verdict
-from experiments.reports.stats import Record, distinct, select
+from experiments.reports.stats import Record, distinct, least_squares_slope, select
 from experiments.reports.verdicts import above_zero, near_zero
 
 RLOO, ORACLE = "leave_one_out", "oracle"
@@ -197,7 +197,9 @@ def slope(records: list[Record], estimator: str) -> Float[np.ndarray, " seeds"]:
     delays = sorted(distinct(records, "delay"))
     start = sweep.by_seed(records, SIGNAL, estimator=estimator, delay=delays[0])
     snr = [sweep.by_seed(records, SIGNAL, estimator=estimator, delay=d) for d in delays]
-    return np.where(start > sweep.FLOOR, np.polyfit(np.log2(delays), snr, 1)[0], np.nan)
+    return np.where(
+        start > sweep.FLOOR, least_squares_slope(np.log2(delays), np.array(snr)), np.nan
+    )
 
 
 def unseen(records: list[Record], estimator: str) -> str:

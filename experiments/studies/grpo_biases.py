@@ -311,7 +311,14 @@ def plot_results(records: list[Record]) -> Figure:
     weights(left, select(records, bias="difficulty", form="group_relative"))
     for form in closed_forms.AGGREGATIONS:
         own = pushes(records, form)
-        line(right, own, "attempts", 1.0, words(form), figures.styles(closed_forms.AGGREGATIONS)[form])
+        line(
+            right,
+            own,
+            "attempts",
+            1.0,
+            words(form),
+            figures.styles(closed_forms.AGGREGATIONS)[form],
+        )
     right.axhline(0, color="black", linewidth=0.8)
     right.set_xscale("log", base=2)
     figures.ticks(right, [r["attempts"] for r in own])

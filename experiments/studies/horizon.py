@@ -42,7 +42,7 @@ from experiments.harness.training_study import Policies
 from experiments.reports import figures, sweep
 from experiments.reports.display_names import words
 from experiments.reports.report import Verdict
-from experiments.reports.stats import Record, distinct, select
+from experiments.reports.stats import Record, distinct, least_squares_slope, select
 from experiments.reports.verdicts import above_zero, near_zero
 
 TASKS = {
@@ -231,7 +231,7 @@ def slope(records: list[Record]) -> Float[np.ndarray, " seeds"]:
         regret = np.array([r["regret"] for r in each])
         early = turns * each[0]["error"] < EARLY
         if early.sum() >= 2 and (regret[early] > 0).all():
-            slopes.append(np.polyfit(np.log(turns[early]), np.log(regret[early]), 1)[0])
+            slopes.append(least_squares_slope(np.log(turns[early]), np.log(regret[early])))
         else:
             slopes.append(np.nan)
     return np.array(slopes)

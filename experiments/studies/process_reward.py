@@ -33,7 +33,7 @@ from experiments.cli import console
 from experiments.harness import study, training_study
 from experiments.reports import figures, sweep
 from experiments.reports.report import Verdict
-from experiments.reports.stats import Record, distinct, log_odds, select
+from experiments.reports.stats import Record, distinct, least_squares_slope, log_odds, select
 from experiments.reports.verdicts import above_zero
 
 SUM, LAKE = RunningSum(modulus=8), FrozenLake(size=3, num_turns=10)
@@ -268,7 +268,7 @@ def slope(records: list[Record], column: str) -> Float[np.ndarray, " seeds"]:
     """Of the gain by process rewards against log2 of the horizon, by least squares."""
     horizons = sorted(distinct(records, "turns"))
     gains = np.array([gain(records, PROCESS, t, column) for t in horizons])
-    return np.polyfit(np.log2(horizons), gains, 1)[0]
+    return least_squares_slope(np.log2(horizons), gains)
 
 
 @matplotlib.rc_context(figures.STYLE)

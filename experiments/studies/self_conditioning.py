@@ -33,7 +33,7 @@ from experiments.harness import study, training_study
 from experiments.harness.training_study import Policies
 from experiments.reports import figures, sweep
 from experiments.reports.report import Verdict
-from experiments.reports.stats import Record, distinct, select
+from experiments.reports.stats import Record, distinct, least_squares_slope, select
 from experiments.reports.verdicts import above_zero, near_zero
 
 AGENTS = {
@@ -212,9 +212,8 @@ def answers(
 def slope(records: list[Record]) -> Float[np.ndarray, " seeds"]:
     """Of one agent's accuracy against the share of wrong answers, by least squares."""
     rates = sorted(distinct(records, "rate"))
-    return np.polyfit(
-        rates, np.array([sweep.by_seed(records, "accuracy", rate=rate) for rate in rates]), 1
-    )[0]
+    accuracy = [sweep.by_seed(records, "accuracy", rate=rate) for rate in rates]
+    return least_squares_slope(np.array(rates), np.array(accuracy))
 
 
 def falls(name: str, own: Float[np.ndarray, " seeds"]) -> Verdict:

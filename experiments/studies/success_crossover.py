@@ -70,7 +70,9 @@ class SuccessCrossover(credit_study.CreditStudy):
         ]
 
     def records(self, cell: Record) -> list[Record]:
-        bed = self.make_testbed(named(envs)[cell["task"]](), self.levels, cell["level"], cell["seed"])
+        bed = self.make_testbed(
+            named(envs)[cell["task"]](), self.levels, cell["level"], cell["seed"]
+        )
         return credit_study.score_estimators(bed, estimators(bed.capacity))
 
     def lines(self, records: list[Record]) -> list[Record]:

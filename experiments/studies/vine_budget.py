@@ -73,7 +73,9 @@ class VineBudget(credit_study.CreditStudy):
         return [dict(task=task, seed=seed) for task in self.tasks for seed in range(self.seeds)]
 
     def records(self, cell: Record) -> list[Record]:
-        bed = self.make_testbed(named(envs)[cell["task"]](), (self.level,), self.level, cell["seed"])
+        bed = self.make_testbed(
+            named(envs)[cell["task"]](), (self.level,), self.level, cell["seed"]
+        )
         true, _ = testbed.values(bed, Exact(bed.capacity))
         plain = testbed.score(bed, testbed.algorithm_with(bed, LeaveOneOut()))
         found = [

@@ -35,7 +35,7 @@ from experiments.harness import study, training_study
 from experiments.harness.training_study import Policies
 from experiments.reports import sweep
 from experiments.reports.report import Verdict
-from experiments.reports.stats import Record, distinct, log_odds, select
+from experiments.reports.stats import Record, distinct, least_squares_slope, log_odds, select
 from experiments.reports.verdicts import above_zero
 
 TASK = RunningSum(num_turns=6, modulus=4, reward="per_turn")
@@ -241,7 +241,8 @@ def slope(records: list[Record]) -> Float[np.ndarray, " seeds"]:
     levels = sorted(distinct(records, "start"))
     began = np.array([sweep.by_seed(better(records, level, "ppo"), "began") for level in levels])
     leads = np.array([lead(records, level) for level in levels])
-    return np.array([np.polyfit(x, y, 1)[0] for x, y in zip(began.T, leads.T, strict=True)])
+    pairs = zip(began.T, leads.T, strict=True)
+    return np.array([least_squares_slope(x, y) for x, y in pairs])
 
 
 if __name__ == "__main__":
