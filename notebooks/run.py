@@ -1,6 +1,7 @@
-"""Runs the notebooks from top to bottom and keeps what came out: `python notebooks/run.py [03 ...]`, by default all (`make notebooks`).
+"""Runs the notebooks and keeps their outputs: `python notebooks/run.py [03 ...]`, or all of them.
 
-What tells when and where they were run is not kept, so that outputs that are equal leave the file as it was.
+`make notebooks` runs them all. The time and the place of a run are not kept, so that equal outputs
+leave a file as it was.
 """
 
 import os
@@ -14,7 +15,8 @@ try:
     from nbclient import NotebookClient
 except ImportError:
     sys.exit(
-        "Notebooks are run by nbclient and ipykernel, which are not installed: python -m pip install -e '.[dev]'"
+        "Notebooks need nbclient and ipykernel, which are not installed: "
+        "python -m pip install -e '.[dev]'"
     )
 
 HERE = Path(__file__).parent
@@ -28,33 +30,32 @@ def main(names: list[str]) -> None:
     for path in sorted(HERE.glob("*.ipynb")):
         if not names or path.name.startswith(tuple(names)):
             begin = time.perf_counter()
-            nbformat.write(ran(path), path)
-            print(
-                f"{path.name}: {time.perf_counter() - begin:.0f} s, {path.stat().st_size / 1000:.0f} kB",
-                flush=True,
-            )
+            nbformat.write(run(path), path)
+            seconds, kilobytes = time.perf_counter() - begin, path.stat().st_size / 1000
+            print(f"{path.name}: {seconds:.0f} s, {kilobytes:.0f} kB", flush=True)
 
 
-def ran(path: Path, timeout: int = 600) -> Any:
-    """The notebook with new outputs, each cell run within `timeout` seconds in the notebook's folder.
+def run(path: Path, timeout: int = 600) -> Any:
+    """Returns the notebook with new outputs.
 
+    Its cells run in the notebook's folder, each for at most `timeout` seconds.
     Raises: CellExecutionError.
     """
     notebook = nbformat.read(path, as_version=4)
     environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
-    how = dict(
+    options = dict(
         coalesce_streams=True,
         record_timing=False,
         resources={"metadata": {"path": str(HERE)}},
         extra_arguments=["--log-level=ERROR"],
     )
-    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", **how)
+    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", **options)
     client.execute(env=environment)
-    return stripped(notebook)
+    return strip_metadata(notebook)
 
 
-def stripped(notebook: Any) -> Any:
-    """The notebook without metadata, but for the language, and the sizes and descriptions of pictures."""
+def strip_metadata(notebook: Any) -> Any:
+    """Returns the notebook with no metadata but the language, and those of its pictures."""
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({})

@@ -146,7 +146,7 @@ def test_it_runs(path, monkeypatch):
     import run
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    ran = run.ran(path)
+    ran = run.run(path)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert not [
         o for cell in ran.cells for o in cell.get("outputs", []) if o.get("name") == "stderr"
