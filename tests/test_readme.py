@@ -53,7 +53,7 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train.parallel, "prepare", lambda devices: None)
         patch.setattr(train.console, "keep_compiled_programs", lambda: None)
-        patch.setattr(train.console, "stopper", lambda: lambda: False)
+        patch.setattr(train.interrupt, "stopper", lambda sentence: lambda: False)
         assert train.main([*LINE.split(), "--run-dir", str(path)]) == 0
     return path
 
