@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agentic_rl import algorithms, learner, parallel, policy
+from agentic_rl import algorithms, experience, learner, parallel, policy
 from agentic_rl.acting import Expert
 from agentic_rl.credit.returns import earned
 from agentic_rl.envs.running_sum import RunningSum
@@ -17,6 +17,7 @@ from agentic_rl.experience import Weights, collect, explained_variance, make_bat
 from agentic_rl.kl import ReferenceKL
 from agentic_rl.optimizer import Sgd
 from agentic_rl.policy import Policy
+from agentic_rl.rollout import rollout
 from agentic_rl.run import Run, WarmStart
 from agentic_rl.train import train
 from agentic_rl.values import World, from_state_values
@@ -281,13 +282,18 @@ def test_an_update_with_a_critic_logs_the_variance_it_explains_of_the_tokens_wri
 
 
 @pytest.mark.slow
-def test_in_bfloat16_the_first_minibatch_sees_the_ratio_one_and_the_pass_for_it_is_charged():
+def test_in_bfloat16_the_first_minibatch_sees_the_ratio_one_and_the_pass_for_it_is_charged(monkeypatch):
+    def differs(*inputs, **options):
+        episodes = rollout(*inputs, **options)
+        return episodes._replace(log_prob=episodes.log_prob + 0.25 * episodes.mask)
+
+    monkeypatch.setattr(experience, "rollout", differs)  # as if other programs had sampled
     algorithm, half = replace(algorithms.GSPO, **SMALL, minibatches=2), replace(SIZE, dtype="bfloat16")
     setup = learner.setup(half, algorithm, 4, 0)
     state = parallel.place(learner.init(algorithm, PARAMS), parallel.choose(1))
     _, log = jax.device_get(program(setup, 1, "pmap")(algorithm, state))
     assert log["log_prob_gap_first_minibatch"] < 1e-6 and log["ratio_first_minibatch"] == pytest.approx(1, abs=1e-6)
-    assert np.isfinite(log["sampler_gap"])
+    assert log["sampler_gap"] == pytest.approx(0.25, rel=1e-3)
     played_tokens = 8 * 2 + log["env_steps"] * (1 + 3)
     np.testing.assert_allclose(log["flops"], WEIGHTS * (2 * played_tokens + 16 * LENGTH * (6 + 2)), rtol=1e-5)
 
