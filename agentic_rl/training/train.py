@@ -148,7 +148,6 @@ class Training:
     def show_episodes(self, state: learner.State, step: int) -> None:
         """Keeps episodes of the first seed's policy, as text, when the disk has all else; nothing without a directory."""
         if self.directory:
-            self.report.saved(True)
             self.report.phase("rendering episodes")
             self.directory.log_episodes(step, self.machine.episodes(state.params))
 

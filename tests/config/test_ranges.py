@@ -14,7 +14,7 @@ import pytest
 
 import agentic_rl
 import experiments
-from agentic_rl import algorithms, envs
+from agentic_rl import algorithms, envs, ranges
 from agentic_rl.config import ConfigError, config, named
 from agentic_rl.config.ranges import LARGEST_INT, Count, Positive, Range, declared_range, number
 from agentic_rl.losses.surrogates import ClippedRatio
@@ -57,6 +57,27 @@ def outside(field: dataclasses.Field) -> list[float]:
         return [x for x in (int(max(within.low, -(2**40))) - 1, LARGEST_INT + 1) if x not in within]
     edges = [within.low - 1e-3, within.high + 1e-3, within.above, within.below]
     return [float(x) for x in (nan, -inf, *edges, inf) if x not in within]
+
+
+@pytest.mark.parametrize(
+    "of, inside, outside",
+    [
+        ("Finite", [-1e9, 0.0], [-inf, inf]),
+        ("Positive", [1e-9, 3e38], [0.0, -1.0, 4e38, inf]),
+        ("NonNegative", [0.0], [-1e-9, inf]),
+        ("Probability", [0.0, 1.0], [-0.1, 1.1]),
+        ("Fraction", [0.1, 1.0], [0.0, 1.1]),
+        ("Inside", [0.5], [0.0, 1.0]),
+        ("Memory", [0.0, 0.9], [-0.1, 1.0]),
+        ("Bound", [0.1, inf], [0.0, -inf]),
+        ("Distance", [0.0, inf], [-0.1, -inf]),
+        ("Count", [1, LARGEST_INT], [0, LARGEST_INT + 1]),
+        ("OneToken", [2, 16], [1, 17]),
+    ],
+)
+def test_a_range_has_its_ends_or_not_as_its_name_says(of, inside, outside):
+    within = declared(getattr(ranges, of))
+    assert [x for x in inside + outside + [nan] if x in within] == inside
 
 
 def test_every_number_declares_its_range():

@@ -17,7 +17,8 @@ from agentic_rl.optimizer import Sgd
 from agentic_rl.policy import transformer
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.rollout.actors import Expert
-from agentic_rl.training import learner
+from agentic_rl.rollout.rollout import rollout
+from agentic_rl.training import experience, learner
 from agentic_rl.training.experience import Weights, collect, explained_variance, make_batch
 from agentic_rl.training.run import Run, WarmStart
 from agentic_rl.training.train import train
@@ -351,18 +352,20 @@ def test_an_update_with_a_critic_logs_the_variance_it_explains_of_the_tokens_wri
 
 
 @pytest.mark.slow
-def test_in_bfloat16_the_first_minibatch_sees_the_ratio_one_and_the_pass_for_it_is_charged():
-    algorithm, half = (
-        replace(algorithms.GSPO, **SMALL, minibatches=2),
-        replace(SIZE, dtype="bfloat16"),
-    )
+def test_in_bfloat16_the_first_minibatch_sees_the_ratio_one_and_the_pass_is_charged(monkeypatch):
+    def shift(*inputs, **options):
+        episodes = rollout(*inputs, **options)
+        return episodes._replace(log_prob=episodes.log_prob + 0.25 * episodes.mask)
+
+    monkeypatch.setattr(experience, "rollout", shift)  # as if other programs had sampled
+    algorithm = replace(algorithms.GSPO, **SMALL, minibatches=2)
+    half = replace(SIZE, dtype="bfloat16")
     setup = learner.setup(half, algorithm, 4, 0)
     state = parallel.place(learner.init(algorithm, PARAMS), parallel.choose(1))
     _, log = jax.device_get(program(setup, 1, "pmap")(algorithm, state))
-    assert log["log_prob_gap_first_minibatch"] < 1e-6 and log[
-        "ratio_first_minibatch"
-    ] == pytest.approx(1, abs=1e-6)
-    assert np.isfinite(log["sampler_gap"])
+    ratio = log["ratio_first_minibatch"]
+    assert log["log_prob_gap_first_minibatch"] < 1e-6 and ratio == pytest.approx(1, abs=1e-6)
+    assert log["sampler_gap"] == pytest.approx(0.25, rel=1e-3)
     played_tokens = 8 * 2 + log["env_steps"] * (1 + 3)
     np.testing.assert_allclose(
         log["flops"], WEIGHTS * (2 * played_tokens + 16 * LENGTH * (6 + 2)), rtol=1e-5

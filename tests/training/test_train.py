@@ -362,7 +362,7 @@ def test_every_phase_is_named_and_all_is_compiled_while_nothing_can_be_lost(tmp_
     told = []
     programs._program.cache_clear()
     evaluate.evaluator.cache_clear()
-    trained(tmp_path / "run", on_progress=told.append)
+    trained(tmp_path / "run", replace(RUN, checkpoint_every=2), on_progress=told.append)
     phases = [
         p.phase
         for p, before in zip(told, [None, *told])
@@ -381,6 +381,11 @@ def test_every_phase_is_named_and_all_is_compiled_while_nothing_can_be_lost(tmp_
         (8, True),
     ]
     assert not any(p.loses_nothing for p in told if p.phase in ("training", "warm start", "saving"))
+    assert [p.loses_nothing for p in told if p.phase == "evaluating"] == [
+        True,
+        False,
+        False,
+    ]  # the first one's state is kept
 
 
 class Instant(Programs):

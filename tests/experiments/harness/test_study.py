@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from tests.experiments.toy_study import MEASURED, Toy
 
 from agentic_rl.config import ConfigError
 from agentic_rl.records.lock import Lock
 from experiments.harness import study
 from experiments.reports import report
+from tests.experiments.toy_study import MEASURED, Toy
 
 
 @pytest.fixture(autouse=True)
