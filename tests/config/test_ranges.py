@@ -76,7 +76,7 @@ def outside(field: dataclasses.Field) -> list[float]:
     ],
 )
 def test_a_range_has_its_ends_or_not_as_its_name_says(of, inside, outside):
-    within = declared(getattr(ranges, of))
+    within = declared_range(getattr(ranges, of))
     assert [x for x in inside + outside + [nan] if x in within] == inside
 
 
