@@ -22,6 +22,7 @@ import dataclasses
 import json
 import sys
 import time
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,7 +30,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from agentic_rl import parallel
-from agentic_rl.config import check, checked, snake_case
+from agentic_rl.config import ConfigError, check, checked, snake_case
 from agentic_rl.config.ranges import Count
 from agentic_rl.progress import Progress
 from agentic_rl.records import provenance
@@ -41,11 +42,12 @@ from experiments.cli.program_names import module_of
 from experiments.cli.progress import Line
 from experiments.cli.progress_text import clock
 from experiments.cli.tables import print_table
-from experiments.reports import figures, report
+from experiments.reports import figures, overview, report
 from experiments.reports.report import Verdict
 from experiments.reports.stats import Record, select
 from experiments.reports.verdicts import correct_family
 
+RESULTS = Path(__file__).parents[2] / "results"  # those that are committed, by study
 OUTPUT_FLAGS = ("out", "measure")  # flags that do not change what is measured
 NO_RULE = "None of the rules applies with these flags."
 
@@ -103,6 +105,8 @@ def run(default: Study, arguments: list[str]) -> int:
     Args: default: the study without flags; arguments: the flags of the command line.
     Returns: the exit code.
     """
+    if {"-h", "--help"}.intersection(arguments):
+        print(f"{describe_outcome(default, RESULTS / name(default))}\n")
     study = from_flags(type(default), default, arguments)
     if study.quick:
         study = from_flags(
@@ -288,6 +292,23 @@ def page(study: Study, records: list[Record], folder: Path) -> str:
 def family_verdicts(study: Study, records: list[Record]) -> list[Verdict]:
     """Returns the study's verdicts, corrected for their number (Holm, 1979)."""
     return correct_family(study.verdicts(records))
+
+
+def describe_outcome(study: Study, folder: Path) -> str:
+    """Returns what the rules say of the results in `folder`, and how these were measured.
+
+    A study's docstring states question, prediction, command and cost. It need not repeat the
+    outcome, which is computed here and printed by --help.
+    """
+    try:
+        study = with_measured_flags(study, folder)
+    except ConfigError as error:
+        return f"No outcome yet. {error}"
+    records = report.read_csv(folder / "results.csv")
+    verdicts = overview.by_outcome(family_verdicts(study, records), attrgetter("outcome"))
+    counts = overview.count_verdicts([{"verdict": verdict.outcome} for verdict in verdicts])
+    lines = [f"  {verdict.outcome}: {verdict.claim}" for verdict in verdicts]
+    return "\n".join([f"Outcome: {counts}.", *lines, f"  {source(study, records, folder)}"])
 
 
 def legend(study: Study, lines: list[Record]) -> list[str]:

@@ -148,3 +148,21 @@ def test_no_measure_of_an_unfinished_study_says_how_to_finish(study_folder):
         ConfigError, match="^2 of 3 cells are measured in .*without --no-measure goes on.$"
     ):
         study.run(Toy(), ["--out", str(study_folder), "--no-measure"])
+
+
+def test_help_shows_the_outcome_of_the_committed_results(study_folder, monkeypatch, capsys):
+    monkeypatch.setattr(study, "RESULTS", study_folder)
+    study.run(Toy(), ["--out", str(study_folder / "toy"), "--numbers", "4", "5"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        study.run(Toy(), ["--help"])
+    shown = capsys.readouterr().out
+    assert shown.startswith("Outcome: of 1 claims 1 are supported, 0 falsified and 0 inconclusive.")
+    assert "  supported: Squares are positive." in shown and "--numbers 4 5`: " in shown
+    assert "Squares numbers." in shown
+
+
+def test_a_study_without_results_has_no_outcome(tmp_path):
+    assert study.describe_outcome(Toy(), tmp_path).startswith(
+        "No outcome yet. There are no results"
+    )
