@@ -119,9 +119,9 @@ def measure_loop(policy_config: Policy, repeats: int) -> dict:
     def play(task, row, seed, state):
         def once(carry, step):
             problem = parallel.my_part(step * row.problems + jnp.arange(row.problems))
-            weights = experience.Weights(state.params, state.params, ())
+            weights = experience.Weights(state.params, state.params, None)
             played, _ = experience.collect(
-                policy_config, task, row, weights, jax.random.key(seed), problem, row.problems
+                task, policy_config, row, weights, jax.random.key(seed), problem, row.problems
             )
             return carry + played.reward.sum(), None
 

@@ -32,7 +32,7 @@ from agentic_rl.policy import layout, transformer
 from agentic_rl.policy.sampler import Sampler
 from agentic_rl.rng_streams import VALUES
 from agentic_rl.rollout.rollout import rollout
-from agentic_rl.training.experience import make_batch
+from agentic_rl.training.batch import make_batch
 from agentic_rl.training.run import Run, load
 from agentic_rl.types import Environment, Trajectory, parts
 from agentic_rl.values import ValueContext

@@ -32,9 +32,10 @@ import tyro
 from agentic_rl import parallel
 from agentic_rl.config import check, checked, to_json
 from agentic_rl.records.run_directory import RunDirectory
+from agentic_rl.training.initial_weights import load_weights
 from agentic_rl.training.programs import Programs
 from agentic_rl.training.run import Run, read_run
-from agentic_rl.training.train import BUDGET, Result, load_start, train
+from agentic_rl.training.train import BUDGET, Result, train
 from experiments.cli import console, interrupt, resume, shell
 from experiments.cli.flags import choices, from_flags, parse, take
 from experiments.cli.progress import Line
@@ -100,7 +101,7 @@ def check_run(run: Run) -> None:
     parallel.prepare(run.devices)
     programs = Programs(run)
     if run.warm_start.checkpoint:
-        load_start(run, programs)
+        load_weights(run, programs)
 
 
 def continue_run(path: str, arguments: list[str]) -> int:

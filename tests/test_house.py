@@ -1,4 +1,7 @@
-"""Which module may know which: the arrows of the package, read from its syntax trees (so a doctest's imports do not count)."""
+"""Checks which module may import which, and who may print or touch devices and the disk.
+
+Imports are read from the syntax trees, so that those of doctests do not count.
+"""
 
 import ast
 import sys
@@ -6,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-LAYERS = {  # of each package, from the bottom: a room may import from its own layer and from those below
+# The layers of each package, from the bottom. A room is a folder, or a file on top. It may import
+# from its own layer and from those below.
+LAYERS = {
     "agentic_rl": (
         {"__init__", "config", "types", "tokens", "rng_streams", "budgets", "progress"},
         {"envs", "policy", "credit", "losses", "optimizer", "metrics", "problems", "parallel"},
@@ -28,10 +33,8 @@ LAYERS = {  # of each package, from the bottom: a room may import from its own l
         {"programs"},
     ),
 }
-STRICT = {
-    "credit": {"config", "types"},
-    "envs": {"config", "types", "tokens"},
-}  # all they may import besides their own files
+# All that these rooms may import besides their own files.
+STRICT = {"credit": {"config", "types"}, "envs": {"config", "types", "tokens"}}
 # A leading dot: as an attribute of anything.
 DEVICES = {
     ".pmap",
@@ -68,7 +71,7 @@ TREES = trees("agentic_rl")
 
 
 def imports(tree: ast.AST) -> set[str]:
-    """Full names of what is imported, wherever the import stands."""
+    """Returns the full names of all imports, wherever they stand."""
     nodes = list(ast.walk(tree))
     froms = {
         f"{'.' * n.level}{n.module}.{a.name}"
@@ -80,7 +83,7 @@ def imports(tree: ast.AST) -> set[str]:
 
 
 def arrows(package: str = "agentic_rl") -> list[tuple[str, str, str]]:
-    """Returns (room, imported room, sentence) of a package's own imports; a room is a folder, or a file on top."""
+    """Returns (room, imported room, sentence) for each of a package's own imports."""
     named = [(path, name) for path, tree in trees(package).items() for name in imports(tree)]
     names = [(path, name.split(".")) for path, name in named if name.startswith(f"{package}.")]
     return [(path.parts[0], parts[1], f"{path} imports {'.'.join(parts)}") for path, parts in names]
@@ -88,29 +91,28 @@ def arrows(package: str = "agentic_rl") -> list[tuple[str, str, str]]:
 
 def layer(package: str, room: str) -> int:
     places = [i for i, rooms in enumerate(LAYERS[package]) if room in rooms]
-    new = f"{package}/{room} is new to this test: list it in LAYERS of tests/test_house.py, no lower than what it imports."
-    assert places, new
+    assert places, (
+        f"{package}/{room} is new to this test: list it in LAYERS of tests/test_house.py, no lower"
+        " than what it imports."
+    )
     return places[0]
 
 
 def mentions(words: set[str], allowed: set[str]) -> list[str]:
-    """A sentence for each module, other than `allowed`, in which one of `words` occurs as a name or is imported."""
-    found = []
+    """Returns a sentence for each module in which one of `words` occurs as a name or is imported.
+
+    The rooms in `allowed` may use them.
+    """
+    sentences = []
     for path, tree in TREES.items():
-        dotted = imports(tree) | {
-            ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Name | ast.Attribute)
-        }
-        heads, attributes = (
-            {name.split(".")[0] for name in dotted},
-            {f".{part}" for name in dotted for part in name.split(".")[1:]},
-        )
+        nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Name | ast.Attribute)]
+        dotted = imports(tree) | {ast.unparse(n) for n in nodes}
+        heads = {name.split(".")[0] for name in dotted}
+        attributes = {f".{part}" for name in dotted for part in name.split(".")[1:]}
         used = words & (dotted | heads | attributes)
-        found += (
-            [f"{path} mentions {', '.join(sorted(used))}"]
-            if used and path.parts[0] not in allowed
-            else []
-        )
-    return found
+        if used and path.parts[0] not in allowed:
+            sentences.append(f"{path} mentions {', '.join(sorted(used))}")
+    return sentences
 
 
 @pytest.mark.parametrize("package", LAYERS)
@@ -138,7 +140,7 @@ def test_no_two_rooms_import_each_other(package):
 
 
 def test_no_module_has_the_name_of_one_of_pythons_own():
-    """So that `python experiments/train.py` works, whose folder then comes first in the search for modules."""
+    """With `python experiments/train.py` that folder comes first in the search for modules."""
     own = {path.stem for path in (ROOT / "experiments").glob("*")}
     assert not own & sys.stdlib_module_names
 
@@ -158,7 +160,7 @@ def test_every_folder_says_what_lives_there():
     assert not silent
 
 
-def test_imports_within_the_package_are_by_full_name_and_never_of_experiments_or_tests():
+def test_the_package_imports_itself_by_full_name_and_no_experiments():
     heads = [(path, name.split(".")[0]) for path, tree in TREES.items() for name in imports(tree)]
     wrong = [
         f"{path} imports from {head or 'a dot'}"
@@ -168,7 +170,7 @@ def test_imports_within_the_package_are_by_full_name_and_never_of_experiments_or
     assert not wrong, wrong
 
 
-def test_credit_knows_no_network_and_no_environment_and_environments_know_no_agent():
+def test_credit_knows_no_network_and_environments_know_no_agent():
     wrong = [
         said
         for module, imported, said in arrows()

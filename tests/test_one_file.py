@@ -38,7 +38,7 @@ def passed(copy, *words):
     return tested.returncode == 0 and "passed" in tested.stdout, tested.stdout[-2000:]
 
 
-def test_a_new_file_is_a_new_task_that_keeps_the_contract_and_can_be_watched(copy):
+def test_a_new_file_is_a_new_task_that_is_tested_and_can_be_watched(copy):
     (copy / "agentic_rl" / "envs" / "backwards.py").write_text(example("docs/write_a_task.md"))
     tests = ("tests/envs/test_contract.py", "agentic_rl/envs/backwards.py", "-k", "ackwards")
     is_green, said = passed(copy, *tests)

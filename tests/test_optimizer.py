@@ -1,4 +1,4 @@
-"""One gradient step: clipping, Adam, decay, and the learning rate's rise and fall."""
+"""Gradient steps: clipping, Adam, weight decay, and the schedule of the learning rate."""
 
 import chex
 import jax
@@ -11,7 +11,7 @@ from agentic_rl.optimizer import Adam, Sgd, schedule
 
 
 def gradient_step(config, gradient, update=0, total=10):
-    """What one step adds to parameters of 1."""
+    """Returns what one step adds to parameters of 1."""
     params = jax.tree.map(jnp.ones_like, gradient)
     new, _ = optimizer.step(
         config, gradient, optimizer.init(config, params), params, jnp.int32(update), total
@@ -31,7 +31,7 @@ def test_gradients_are_clipped_by_their_global_norm():
     )
 
 
-def test_the_first_step_of_adam_is_the_learning_rate_and_weight_decay_is_decoupled():
+def test_adams_first_step_is_the_rate_and_weight_decay_is_decoupled():
     gradient = {"a": jnp.array([0.3, -0.2])}
     step = gradient_step(Adam(learning_rate=0.1, warmup=0, eps=1e-8), gradient)
     np.testing.assert_allclose(step["a"], [-0.1, 0.1], rtol=1e-5)
@@ -50,9 +50,21 @@ def test_eps_holds_back_the_steps_of_small_gradients(eps):
 
 @pytest.mark.parametrize(
     "step, warmup, decay, factor",
-    [(0, 0, "constant", 1), (0, 4, "constant", 1 / 4), (2, 4, "linear", 3 / 4), (3, 4, "cosine", 1), (9, 4, "constant", 1)]
-    + [(0, 0, "linear", 1), (5, 0, "linear", 1 / 2), (7, 4, "linear", 1 / 2), (10, 0, "linear", 0), (12, 0, "linear", 0)]
-    + [(5, 0, "cosine", 1 / 2), (7, 4, "cosine", 1 / 2), (10, 4, "cosine", 0)],
-)  # fmt: skip
+    [
+        (0, 0, "constant", 1),
+        (0, 4, "constant", 1 / 4),
+        (9, 4, "constant", 1),
+        (0, 0, "linear", 1),
+        (2, 4, "linear", 3 / 4),
+        (5, 0, "linear", 1 / 2),
+        (7, 4, "linear", 1 / 2),
+        (10, 0, "linear", 0),
+        (12, 0, "linear", 0),
+        (3, 4, "cosine", 1),
+        (5, 0, "cosine", 1 / 2),
+        (7, 4, "cosine", 1 / 2),
+        (10, 4, "cosine", 0),
+    ],
+)
 def test_the_learning_rate_rises_linearly_and_decays_to_zero(step, warmup, decay, factor):
     np.testing.assert_allclose(schedule(jnp.int32(step), 10, warmup, decay), factor, atol=1e-6)

@@ -15,7 +15,7 @@ from agentic_rl.config import ConfigError
 from agentic_rl.credit.group import Centred, LeaveOneOut
 from agentic_rl.credit.returns import RewardToGo
 from agentic_rl.selection import All, Informative, NotOverlong, TopSpread
-from agentic_rl.training.experience import make_batch
+from agentic_rl.training.batch import make_batch
 from agentic_rl.types import Value
 from agentic_rl.values.critic import Critic
 from tests.batches import (

@@ -1,4 +1,4 @@
-"""Two tiny tasks with many complications at once, and tiny networks in which every token matters: what several tests share."""
+"""Two tiny tasks with many complications, and tiny networks in which every token matters."""
 
 from dataclasses import replace
 from functools import cache
@@ -29,10 +29,11 @@ class Walking(NamedTuple):
 
 @config
 class Walk:
-    """Walk along `size` places to the goal, up to `action_length` steps a turn; END ends an action early.
+    """Walk along `size` places to the goal, up to `action_length` steps a turn.
 
-    Several turns, several tokens, ragged actions, random transitions (one turn in `gust`, a step to the right), a reward in
-    every turn (-1/8, and 1 on arrival), and episodes that end early. Places are clipped; an action with another token is no step.
+    It has several turns, several tokens, ragged actions (END ends one early), random transitions
+    (in one turn of `gust`, a step to the right), a reward in every turn (-1/8, and 1 on arrival),
+    and episodes that end early. Places are clipped, and an action with another token is no step.
     """
 
     num_turns: int = 4
@@ -121,7 +122,8 @@ class Walk:
         return f"to {prompt[-1] - tokens.VALUE}"
 
     def render_turn(self, observation, action) -> str:
-        return f"at {observation[1] - tokens.VALUE} -> {tokens.text(t for t in action if t != tokens.PAD)}"
+        written = tokens.text(t for t in action if t != tokens.PAD)
+        return f"at {observation[1] - tokens.VALUE} -> {written}"
 
 
 class Repeating(NamedTuple):
@@ -134,7 +136,10 @@ class Repeating(NamedTuple):
 
 @config
 class Ragged(Environment):
-    """Repeat the digit shown, then END: 1 for the digit, -0.25 for saying more; END alone leaves the episode."""
+    """Repeat the digit shown, then END: 1 for the digit, -0.25 for saying more.
+
+    END alone leaves the episode.
+    """
 
     num_turns: int = 3
 
@@ -189,13 +194,16 @@ class Ragged(Environment):
 
 
 def compiled(function):
-    """`function`, compiled in a hurry: tests run it once or twice."""
+    """Returns the function, compiled in a hurry because tests run it once or twice."""
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @cache
 def weights(of: Policy = TINY, seed: int = 0, likely: tuple[int, ...] = ()) -> transformer.Params:
-    """Random weights, large enough that every token a position sees shows in its logits; `likely` tokens are drawn often (if tied)."""
+    """Returns random weights, so large that every token a position sees shows in its logits.
+
+    With tied embeddings, the `likely` tokens are drawn often.
+    """
     leaves, tree = jax.tree.flatten(
         compiled(lambda key: transformer.init(of, key))(jax.random.key(seed))
     )
@@ -210,12 +218,11 @@ def weights(of: Policy = TINY, seed: int = 0, likely: tuple[int, ...] = ()) -> t
 
 
 def babbler(policy_config: Policy, task=Ragged(), seed: int = 0) -> transformer.Params:
-    """Weights of a policy that prefers the task's choices, and whose value head is not zero."""
+    """Returns weights of a policy that prefers the task's choices and has a value head."""
     params = transformer.init(policy_config, jax.random.key(seed))
     liked = jnp.ones(tokens.VOCABULARY).at[jnp.array(task.spec.choices)].set(2.5)
-    direction = (
-        jnp.ones(policy_config.width) / policy_config.width**0.5
-    )  # every token's feature leans to it, so does the last one: a bias of the logits
+    # Every token's feature leans to this direction, the last one's too: a bias of the logits.
+    direction = jnp.ones(policy_config.width) / policy_config.width**0.5
     noise = jax.random.split(jax.random.key(seed + 1))
     embedding = (
         0.2 * jax.random.normal(noise[0], (tokens.VOCABULARY, policy_config.width))

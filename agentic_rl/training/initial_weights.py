@@ -5,110 +5,108 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from agentic_rl.budgets import Budget
-from agentic_rl.config import ConfigError, check
-from agentic_rl.progress import Pace, Reporter
+from agentic_rl.config import check
+from agentic_rl.progress import Reporter
+from agentic_rl.records.log import Entry
 from agentic_rl.records.run_directory import RunDirectory
-from agentic_rl.training import learner
+from agentic_rl.training.phase import Phase, Point
 from agentic_rl.training.programs import Programs
 from agentic_rl.training.run import Run, load, template
 
 
-class Start(NamedTuple):
-    """What a run begins with."""
+class InitialWeights(NamedTuple):
+    """The weights with which a run begins, and what they have cost."""
 
     params: Any  # [S, ...]
-    drawn: int  # problems that were drawn for them
-    spent: Budget  # what they cost
+    drawn: int  # problems that they have seen, which are not drawn again
+    budget: Budget
 
 
-class Diverged(ConfigError):
-    """A loss or gradient that is not finite, said in one sentence."""
-
-
-def check_finite(log: dict[str, np.ndarray], step: int, seed: int, advice: str) -> None:
-    """Returns if losses and gradients of a chunk that began at `step` are finite.
-
-    Raises: Diverged with the step, the metric and the seed.
-    """
-    for name in ("loss", "gradient_norm"):
-        for s, i in np.argwhere(~np.isfinite(log[name]))[:1]:
-            raise Diverged(
-                f"{name} became {log[name][s, i]} at update {step + i + 1} (seed {seed + s}); {advice}"
-            )
-
-
-def start(
+def initial_weights(
     run: Run,
-    machine: Programs,
+    programs: Programs,
     report: Reporter,
     should_stop: Callable[[], bool],
     directory: RunDirectory | None = None,
-) -> Start | None:
-    """Returns what the run starts from; None if it was stopped before that, with its state in the directory if there is one."""
+) -> InitialWeights | None:
+    """Returns the weights that the run starts from; None if its warm start was stopped.
+
+    The state of a stopped warm start is in the directory, if there is one.
+    """
     if run.warm_start.checkpoint:
-        return load_start(run, machine)
+        return load_weights(run, programs)
     if not run.warm_start.updates:
-        return Start(machine.fresh_params(), 0, Budget.zero(run.seeds))
-    return warm_start(run, machine, report, should_stop, directory)
+        return InitialWeights(programs.fresh_params(), 0, Budget.zero(run.seeds))
+    return warm_start(run, programs, report, should_stop, directory)
 
 
 def warm_start(
     run: Run,
-    machine: Programs,
+    programs: Programs,
     report: Reporter,
     should_stop: Callable[[], bool] = lambda: False,
     directory: RunDirectory | None = None,
-) -> Start | None:
-    """Returns what cloning makes of fresh weights, from its newest checkpoint on if there is one; None if it was stopped."""
+) -> InitialWeights | None:
+    """Returns the weights that cloning makes of fresh ones; None if it was stopped.
+
+    It goes on from its newest checkpoint, if there is one.
+    """
     algorithm, total = run.warm_start.algorithm, run.warm_start.updates
-    step, state, spent = _restored(run, machine, directory) or (0, None, Budget.zero(run.seeds))
-    state = machine.init(algorithm, machine.fresh_params()) if state is None else state
-    if step < total:
-        machine.compile_updates("the warm start", algorithm, total, state)
+    phase = WarmStartPhase(run, programs, report, directory, "warm start", algorithm, total)
+    point = phase.resume() or phase.begin()
+    if point.step < total:
+        programs.compile_updates("the warm start", algorithm, total, point.state)
     if should_stop():
         return None
-    report.phase("warm start", total, step)
-    pace, stopping, chunks = Pace(total), False, machine.chunks(algorithm, total, state, step)
-    for step, state, log in chunks:
-        report.saved(False)
-        check_finite(log, step - run.chunk, run.seed, "lower --warm-start.learning-rate.")
-        before = sum(spent["trained_tokens"])
-        for i in range(run.chunk):
-            spent.add(log, i)
-        report.update(
-            step=step, **pace.chunk(step, run.chunk, sum(spent["trained_tokens"]) - before)
-        )
-        stopping = should_stop()
-        if directory and (stopping or step == total or step % run.checkpoint_every == 0):
-            directory.warm_start.save(step, {"state": state, "spent": spent.to_arrays()})
-        if stopping:
-            break
+    point, is_stopped = phase.update(point, should_stop)
     if directory:
         directory.warm_start.wait()
         report.saved(True)
-    return None if stopping else Start(state.params, int(state.drawn[0]), spent)
-
-
-def _restored(
-    run: Run, machine: Programs, directory: RunDirectory | None
-) -> tuple[int, learner.State, Budget] | None:
-    """Returns step, state and budgets of the newest checkpoint of the warm start; None if there is none."""
-    like = {
-        "state": template(replace(run, algorithm=run.warm_start.algorithm)),
-        "spent": Budget.zero(run.seeds).to_arrays(),
-    }
-    found = directory.warm_start.restore(like) if directory else None
-    if found is None:
+    if is_stopped:
         return None
-    directory.warm_start.set_aside(found[0])
-    return found[0], machine.place(found[1]["state"]), Budget.from_arrays(found[1]["spent"])
+    return InitialWeights(point.state.params, int(point.state.drawn[0]), point.budget)
 
 
-def load_start(run: Run, machine: Programs) -> Start:
-    """Returns the weights of the run that the warm start names, how many problems they have seen, and what they cost.
+class WarmStartPhase(Phase):
+    """Behaviour cloning before a run, with checkpoints of its own."""
+
+    def begin(self) -> Point:
+        """Returns the point before the first update, with fresh weights."""
+        state = self.programs.init(self.algorithm, self.programs.fresh_params())
+        return Point(0, state, Budget.zero(self.run.seeds))
+
+    def resume(self) -> Point | None:
+        """Returns the point of the newest checkpoint; None if there is none."""
+        like = {
+            "state": template(replace(self.run, algorithm=self.algorithm)),
+            "spent": Budget.zero(self.run.seeds).to_arrays(),
+        }
+        restored = self.directory.warm_start.restore(like) if self.directory else None
+        if restored is None:
+            return None
+        step, tree = restored
+        self.directory.warm_start.set_aside(step)
+        budget = Budget.from_arrays(tree["spent"])
+        return Point(step, self.programs.place(tree["state"]), budget)
+
+    def advise(self) -> str:
+        """Returns what to do if cloning diverges."""
+        return "lower --warm-start.learning-rate."
+
+    def keep(self, point: Point, entries: list[Entry], is_stopped: bool) -> bool:
+        """Saves the state if it is time, and returns whether it did; cloning has no log."""
+        is_due = point.step == self.total or point.step % self.run.checkpoint_every == 0
+        if self.directory is None or not (is_due or is_stopped):
+            return False
+        tree = {"state": point.state, "spent": point.budget.to_arrays()}
+        self.directory.warm_start.save(point.step, tree)
+        return True
+
+
+def load_weights(run: Run, programs: Programs) -> InitialWeights:
+    """Returns the weights of the run that the warm start names.
 
     Raises: ConfigError as `load` does, or if they do not fit the run.
     """
@@ -120,13 +118,15 @@ def load_start(run: Run, machine: Programs) -> Start:
     )
     check(
         other.seeds >= run.seeds,
-        f"{path} has {other.seeds} seeds and the run wants {run.seeds}; ask for at most {other.seeds}.",
+        f"{path} has {other.seeds} seeds and the run wants {run.seeds}; ask for at most"
+        f" {other.seeds}.",
     )
     check(
         other.seed == run.seed,
-        f"{path} began with seed {other.seed} and the run with {run.seed}; give --seed {other.seed}.",
+        f"{path} began with seed {other.seed} and the run with {run.seed}; give --seed"
+        f" {other.seed}.",
     )
     params = jax.tree.map(lambda x: x[: run.seeds], state.params)
-    last = RunDirectory.open(path).entry(int(state.step[0]))  # the log may be ahead
-    budget = Budget.from_entry(last, run.seeds)
-    return Start(machine.place(params), int(state.drawn[0]), budget)
+    entry = RunDirectory.open(path).entry(int(state.step[0]))  # the log may be ahead
+    budget = Budget.from_entry(entry, run.seeds)
+    return InitialWeights(programs.place(params), int(state.drawn[0]), budget)

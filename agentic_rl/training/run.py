@@ -1,4 +1,4 @@
-"""What defines a run: task, algorithm, policy, warm start, length; and what is left of one on disk."""
+"""The config of a run (task, algorithm, policy, warm start, length), and reading one from disk."""
 
 import dataclasses
 from math import gcd
@@ -18,37 +18,37 @@ from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.training import learner
 
-# Fields that may change while a run goes on: more updates, and what changes no number beyond rounding and the dates of evaluations.
+# The fields that may change when a run goes on. Except for more updates, they change no number
+# beyond rounding and the dates of evaluations.
 MAY_CHANGE = ("updates", "devices", "launcher", "chunk", "eval_every", "checkpoint_every")
 
 
 @config
 class WarmStart:
-    """A short supervised phase before the run (or another run's weights), so that rewards are found at all."""
+    """A short supervised phase before the run, so that the policy finds any rewards at all.
+
+    It may be replaced by another run's weights (`checkpoint`).
+    """
 
     updates: Natural = 0  # of behaviour cloning, before the run's own; 0: none
-    num_demos: Natural = (
-        0  # demonstrations, drawn from again and again; 0: fresh ones in every update
-    )
+    # Demonstrations, drawn from again and again; 0: fresh ones in every update.
+    num_demos: Natural = 0
     noise: Probability = 0.0  # probability that a demonstrated action is random
     learning_rate: Positive = 1e-3  # of the cloning
     checkpoint: str = ""  # the directory of a run to take the weights from; then nothing is cloned
 
     def __post_init__(self):
-        clones = (
-            self.updates
-            or self.num_demos
-            or self.noise
-            or self.learning_rate != WarmStart.learning_rate
-        )
+        has_rate = self.learning_rate != WarmStart.learning_rate
+        clones = self.updates or self.num_demos or self.noise or has_rate
         check(
             not (self.checkpoint and clones),
-            "With --warm-start.checkpoint nothing is cloned: leave out the other --warm-start flags.",
+            "With --warm-start.checkpoint nothing is cloned: leave out the other --warm-start"
+            " flags.",
         )
 
     @property
     def algorithm(self) -> Algorithm:
-        """The SFT row with these demonstrations."""
+        """SFT on these demonstrations."""
         return dataclasses.replace(
             algorithms.SFT,
             actor=Expert(self.num_demos, self.noise),
@@ -58,7 +58,10 @@ class WarmStart:
 
 @checked
 class Run:
-    """Everything that defines a run. What is below `devices` changes its speed, never its numbers beyond rounding."""
+    """Everything that defines a run.
+
+    The fields from `devices` on change its speed, but its numbers only by rounding.
+    """
 
     task: Any
     algorithm: Algorithm
@@ -70,9 +73,11 @@ class Run:
     eval_every: Count = 20  # updates between evaluations on the test split
     eval_episodes: Count = 256  # in each evaluation, one at each problem
     checkpoint_every: Count = 100  # updates between checkpoints
-    chunk: Count = 10  # updates per call to the device; between calls come logs, evaluations, checkpoints and Ctrl-C
-    devices: Natural = 0  # 0: all accelerators, or one virtual device per CPU core (fewer if they cannot share the batch evenly)
-    launcher: parallel.Launcher = "pmap"  # what runs one program on all devices
+    # Updates per call to the device; logs, evaluations, checkpoints and Ctrl-C wait for its end.
+    chunk: Count = 10
+    # 0: all accelerators, or one virtual device per CPU core (as many as share the batch evenly).
+    devices: Natural = 0
+    launcher: parallel.Launcher = "pmap"  # runs one program on all devices
     micro_batch: Natural = 16  # sequences per forward and backward pass on a device; 0: all at once
     seeds_at_once: Natural = 0  # 0: one on a CPU, all elsewhere
 
@@ -81,21 +86,28 @@ class Run:
             self.seed + self.seeds - 1 <= LARGEST_INT,
             f"seed + seeds must be {LARGEST_INT + 1} or less, not {self.seed + self.seeds}.",
         )
-        counts = {"updates": self.updates, "warm-start.updates": self.warm_start.updates}
-        counts |= {"eval-every": self.eval_every, "checkpoint-every": self.checkpoint_every}
-        common = gcd(*counts.values())
-        for name, value in counts.items():
-            low = value // self.chunk * self.chunk
-            use = f"{low} or {low + self.chunk}" if low else str(self.chunk)
-            check(
-                value % self.chunk == 0,
-                f"--{name} ({value}) must be a multiple of --chunk ({self.chunk}):"
-                f" use {use}, or --chunk {common}.",
-            )
+        self._check_chunk()
         check(
             self.seeds % (self.seeds_at_once or 1) == 0,
             f"--seeds-at-once ({self.seeds_at_once}) must divide --seeds ({self.seeds}).",
         )
+
+    def _check_chunk(self) -> None:
+        counts = {
+            "updates": self.updates,
+            "warm-start.updates": self.warm_start.updates,
+            "eval-every": self.eval_every,
+            "checkpoint-every": self.checkpoint_every,
+        }
+        common = gcd(*counts.values())
+        for flag, value in counts.items():
+            low = value // self.chunk * self.chunk
+            use = f"{low} or {low + self.chunk}" if low else str(self.chunk)
+            check(
+                value % self.chunk == 0,
+                f"--{flag} ({value}) must be a multiple of --chunk ({self.chunk}):"
+                f" use {use}, or --chunk {common}.",
+            )
 
 
 def read_run(directory: RunDirectory) -> Run:
@@ -103,33 +115,26 @@ def read_run(directory: RunDirectory) -> Run:
 
     Raises: ConfigError if the config is damaged, or of another version of this package.
     """
-    file = directory.path / "config.json"
+    # ConfigError is a ValueError; a class may raise the others for odd values.
+    errors = ValueError, KeyError, ArithmeticError, RecursionError
     try:
         run = from_json(directory.config)
-        tasks = (
-            run.task.values()
-            if isinstance(getattr(run, "task", None), dict)
-            else [getattr(run, "task", None)]
-        )
-        is_run = isinstance(run, Run) and all(hasattr(task, "reset") for task in tasks)
+        task = getattr(run, "task", None)
+        tasks = list(task.values()) if isinstance(task, dict) else [task]
         check(
-            is_run,
-            "this is not the config of a run; put it back from a copy, such as that of another run with the same flags.",
+            isinstance(run, Run) and all(hasattr(task, "reset") for task in tasks),
+            "this is not the config of a run; put it back from a copy, such as that of another run"
+            " with the same flags.",
         )
-    except (
-        ValueError,
-        KeyError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:  # ConfigError, and what classes say of odd values
-        raise ConfigError(f"In {file}: {error}") from None
+    except errors as error:
+        raise ConfigError(f"In {directory.path / 'config.json'}: {error}") from None
     return run
 
 
 def load(path: str) -> tuple[Run, learner.State]:
-    """The run of a directory, and the state [S, ...] of its newest checkpoint, as numpy arrays.
+    """Returns the run in a directory, and the state [S, ...] of its newest checkpoint, in numpy.
 
-    Raises: ConfigError if it is no run, holds no checkpoint, or a damaged one.
+    Raises: ConfigError if it is no run, or has no sound checkpoint.
     """
     directory = RunDirectory.open(path)
     run = read_run(directory)
@@ -142,7 +147,7 @@ def load(path: str) -> tuple[Run, learner.State]:
 
 
 def template(run: Run) -> learner.State:
-    """Shapes and dtypes of the run's state."""
+    """Returns the shapes and dtypes of the run's state [S, ...]."""
 
     def init(seed):
         return learner.init(run.algorithm, transformer.init(run.policy, jax.random.key(seed)))

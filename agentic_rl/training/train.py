@@ -1,32 +1,21 @@
-"""A whole run: warm start, then chunks of updates, each followed by logging, evaluation, a checkpoint and a word on progress."""
+"""A whole run: its warm start, then its training, with its log, evaluations and checkpoints."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from agentic_rl.budgets import BUDGET as BUDGET
 from agentic_rl.budgets import Budget
 from agentic_rl.progress import Pace, Progress, Reporter
+from agentic_rl.records.log import Entry
 from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.training import learner
-from agentic_rl.training.initial_weights import Diverged as Diverged
-from agentic_rl.training.initial_weights import Start, check_finite, start
-from agentic_rl.training.initial_weights import load_start as load_start
+from agentic_rl.training.initial_weights import InitialWeights, initial_weights
+from agentic_rl.training.phase import Phase, Point
 from agentic_rl.training.programs import Programs
-from agentic_rl.training.result import Entry, Result, RunLog
+from agentic_rl.training.result import Result, RunLog
 from agentic_rl.training.run import Run, template
 from agentic_rl.training.stalls import Stalls
-
-
-class Point(NamedTuple):
-    """Where a run is."""
-
-    step: int
-    state: learner.State
-    spent: Budget
 
 
 def train(
@@ -40,150 +29,160 @@ def train(
     """Runs (or continues) `run`, and keeps its records in `directory` if there is one.
 
     Args:
-      should_stop: asked after each chunk of the warm start and of the run.
-      begin: weights, problems drawn and budgets to start from, in place of the run's own warm start.
-      evaluates: if not, no row holds an evaluation.
+      should_stop: asked after each chunk of updates, in the warm start too.
+      begin: the `InitialWeights` to start from, in place of the run's own warm start.
+      evaluates: whether the policy is evaluated at all.
     """
     report, log = Reporter(on_progress), RunLog(directory)
     report.phase("preparing")
     training = Training(run, Programs(run, report.phase), report, log, directory, evaluates)
-    point = training.resume() or training.begin(begin and Start(*begin), should_stop)
-    if point and point.step == 0:
-        training.show_episodes(point.state, 0)
-    state = training.go_on(point, should_stop) if point else None
+    point = training.resume()
+    if point is None:
+        initial = begin and InitialWeights(*begin)
+        point = training.begin(initial, should_stop)
+    if point is None:
+        return Result(None, log, finished=False)
+    if point.step == 0:
+        training.show_episodes(point)
+    point = training.go_on(point, should_stop)
     finished = log.last.get("step", 0) >= run.updates
     if finished:
-        training.show_episodes(state, run.updates)
-    return Result(state, log, finished)
+        training.show_episodes(point)
+    return Result(point.state, log, finished)
 
 
-@dataclass
-class Training:
-    """A run under way: where it computes, and to whom it tells what."""
+class Training(Phase):
+    """The training of a run, behind its warm start."""
 
-    run: Run
-    machine: Programs
-    report: Reporter
-    log: RunLog
-    directory: RunDirectory | None
-    evaluates: bool
-    evaluation_seconds: float = 0.0  # that the newest one took
+    def __init__(
+        self,
+        run: Run,
+        programs: Programs,
+        report: Reporter,
+        log: RunLog,
+        directory: RunDirectory | None,
+        evaluates: bool,
+    ):
+        super().__init__(run, programs, report, directory, "training", run.algorithm, run.updates)
+        self.log, self.evaluates = log, evaluates
+        self.evaluation_seconds = 0.0  # that the newest one took
+        self.saved_step: int | None = None  # of the newest checkpoint
+        self.stalls = Stalls(run.algorithm)
 
     def resume(self) -> Point | None:
-        """Returns where the newest checkpoint was kept; None if there is none."""
+        """Returns the point of the newest checkpoint; None if there is none."""
         restored = self.directory.resume(template(self.run)) if self.directory else None
         if restored is None:
             return None
+        step, state = restored
         self.log.read()
-        if self.log.evaluated:
-            self.report.evaluated(self.log.evaluated["eval_success"], self.log.evaluated["step"])
+        if evaluated := self.log.evaluated:
+            self.report.evaluated(evaluated["eval_success"], evaluated["step"])
         budget = Budget.from_entry(self.log.last, self.run.seeds)
-        return Point(restored[0], self.machine.place(restored[1]), budget)
+        return Point(step, self.programs.place(state), budget)
 
-    def begin(self, begin: Start | None, should_stop: Callable[[], bool]) -> Point | None:
-        """Returns where the first update begins, behind the warm start, evaluated and kept; None if the warm start was stopped."""
-        begin = begin or start(self.run, self.machine, self.report, should_stop, self.directory)
-        if begin is None:
+    def begin(
+        self, initial: InitialWeights | None, should_stop: Callable[[], bool]
+    ) -> Point | None:
+        """Returns the point before the first update, evaluated and saved.
+
+        It is None if the warm start was stopped.
+        """
+        if initial is None:
+            initial = initial_weights(
+                self.run, self.programs, self.report, should_stop, self.directory
+            )
+        if initial is None:
             return None
-        state, spent = (
-            self.machine.init(self.run.algorithm, begin.params, begin.drawn),
-            Budget(begin.spent),
-        )
-        self.log.add({"step": 0, **spent, **self.evaluate(state, 0)})
+        state = self.programs.init(self.run.algorithm, initial.params, initial.drawn)
+        budget = Budget(initial.budget)
+        self.log.add({"step": 0, **budget, **self.evaluate(state, 0)})
         if self.directory:
             self.directory.save(0, state)
             self.directory.wait()
-        return Point(0, state, spent)
+        return Point(0, state, budget)
 
-    def go_on(self, point: Point, should_stop: Callable[[], bool]) -> learner.State:
-        """Returns the state after the last update, or after the chunk in which the run was told to stop."""
-        (step, state, spent), run = point, self.run
+    def go_on(self, point: Point, should_stop: Callable[[], bool]) -> Point:
+        """Returns the point after the last update, or after the chunk in which it was stopped."""
         self.report.saved(self.directory is not None)
-        if step >= run.updates or should_stop():
-            return state
-        self.compile(state)
+        if point.step >= self.total or should_stop():
+            return point
+        self.compile(point.state)
         if should_stop():
-            return state
-        saved, stopping, stalls = step if self.directory else None, False, Stalls(run.algorithm)
-        self.report.phase("training", run.updates, step)
-        pace = Pace(run.updates, run.eval_every * self.evaluates, self.evaluation_seconds)
-        chunks = self.machine.chunks(run.algorithm, run.updates, state, step)
-        for step, state, chunk in chunks:
-            self.report.saved(False)
-            check_finite(chunk, step - run.chunk, run.seed, self.advice(saved))
-            rows, tokens = _rows(chunk, step - run.chunk, spent)
-            is_evaluated = self.evaluates and (step % run.eval_every == 0 or step == run.updates)
-            rows[-1] |= self.evaluate(state, step) if is_evaluated else {}
-            stopping = should_stop()  # asked once a chunk: were it asked again, a signal between the two would end the run unsaved
-            if self.keep(rows, step, state, stopping):
-                saved = step
-            self.report.update(
-                phase="training", step=step, total=run.updates, saved=saved == step,
-                **pace.chunk(step, run.chunk, tokens, self.evaluation_seconds * is_evaluated),
-            )  # fmt: skip
-            for sentence in stalls.look(rows):
-                self.report.note(sentence)
-            if stopping:
-                break
+            return point
+        self.saved_step = point.step if self.directory else None
+        point, _ = self.update(point, should_stop)
         self.wait()
-        return state
+        return point
 
     def compile(self, state: learner.State) -> None:
-        """Compiles all that `go_on` runs, at a time when nothing would be lost."""
-        self.machine.compile_updates("the updates", self.run.algorithm, self.run.updates, state)
+        """Compiles all that `update` runs, at a time when nothing would be lost."""
+        self.programs.compile_updates("the updates", self.algorithm, self.total, state)
         if self.evaluates:
-            self.machine.compile_evaluation(state.params)
+            self.programs.compile_evaluation(state.params)
+
+    def start_pace(self) -> Pace:
+        """Returns a measure of speed that takes the evaluations into account."""
+        every = self.run.eval_every if self.evaluates else 0
+        return Pace(self.total, every, self.evaluation_seconds)
+
+    def evaluate_if_due(self, point: Point, entry: Entry) -> float:
+        """Adds an evaluation to the entry if it is time, and returns the seconds that it took."""
+        is_due = point.step % self.run.eval_every == 0 or point.step == self.total
+        if not (self.evaluates and is_due):
+            return 0.0
+        entry |= self.evaluate(point.state, point.step)
+        return self.evaluation_seconds
 
     def evaluate(self, state: learner.State, step: int) -> Entry:
-        """Returns an evaluation's part of a row."""
+        """Returns an evaluation's part of a log entry."""
         if not self.evaluates:
             return {}
-        self.machine.compile_evaluation(state.params)
+        self.programs.compile_evaluation(state.params)
         begun = time.monotonic()
-        log = self.machine.evaluate(state.params)
+        log = self.programs.evaluate(state.params)
         self.evaluation_seconds = time.monotonic() - begun
         self.report.evaluated(log["success"].tolist(), step)
         return {f"eval_{name}": x.tolist() for name, x in log.items() if x.ndim == 1}
 
-    def show_episodes(self, state: learner.State, step: int) -> None:
-        """Keeps episodes of the first seed's policy, as text, when the disk has all else; nothing without a directory."""
+    def keep(self, point: Point, entries: list[Entry], is_stopped: bool) -> bool:
+        """Logs the entries and, if it is time, saves the state. Returns whether it saved."""
+        for entry in entries:
+            self.log.add(entry)
+        is_due = point.step % self.run.checkpoint_every == 0 or point.step == self.total
+        if self.directory is None or not (is_due or is_stopped):
+            return False
+        self.directory.save(point.step, point.state)
+        self.saved_step = point.step
+        return True
+
+    def comment(self, entries: list[Entry]) -> None:
+        """Tells the user if the run learns nothing."""
+        for sentence in self.stalls.look(entries):
+            self.report.note(sentence)
+
+    def show_episodes(self, point: Point) -> None:
+        """Logs some episodes of the first seed's policy as text, if the run has a directory.
+
+        All else is on disk by then.
+        """
         if self.directory:
             self.report.phase("rendering episodes")
-            self.directory.log_episodes(step, self.machine.episodes(state.params))
-
-    def keep(self, rows: list[Entry], step: int, state: learner.State, stopping: bool) -> bool:
-        """Logs the rows and, if it is time, saves the state. Returns whether it did."""
-        for row in rows:
-            self.log.add(row)
-        is_due = step % self.run.checkpoint_every == 0 or step == self.run.updates or stopping
-        if self.directory and is_due:
-            self.directory.save(step, state)
-        return self.directory is not None and is_due
+            texts = self.programs.episodes(point.state.params)
+            self.directory.log_episodes(point.step, texts)
 
     def wait(self) -> None:
-        """Returns when the last checkpoint is on disk."""
+        """Returns once the last checkpoint is on disk."""
         if self.directory:
             self.report.saved(False)
             self.report.phase("saving")
             self.directory.wait()
             self.report.saved(True)
 
-    def advice(self, saved: int | None) -> str:
-        """Returns what to do about a run that diverged."""
-        good = (
-            "no checkpoint was kept"
-            if saved is None
-            else f"the last good checkpoint is {self.directory.path}/checkpoints/{saved}"
-        )
+    def advise(self) -> str:
+        """Returns what to do if the run diverges."""
+        good = "no checkpoint was kept"
+        if self.saved_step is not None:
+            folder = f"{self.directory.path}/checkpoints/{self.saved_step}"
+            good = f"the last good checkpoint is {folder}"
         return f"{good}. Lower the learning rate or --algorithm.optimizer.max-grad-norm."
-
-
-def _rows(chunk: dict[str, np.ndarray], step: int, spent: Budget) -> tuple[list[Entry], int]:
-    """Returns the rows of a chunk of updates behind `step`, and the tokens trained on; adds its cost to `spent`."""
-    before, rows = sum(spent["trained_tokens"]), []
-    for i in range(len(next(iter(chunk.values()))[0])):
-        spent.add(chunk, i)
-        rows.append(
-            {"step": step + i + 1} | {k: v[:, i].tolist() for k, v in chunk.items()} | spent
-        )
-    return rows, sum(spent["trained_tokens"]) - before

@@ -18,6 +18,7 @@ from agentic_rl.policy.transformer import Policy
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
 from agentic_rl.training import learner
+from agentic_rl.training.loop import Log, RunChunk, run_chunks
 from agentic_rl.types import Environment
 
 MOST_UPDATES = 400  # of cloning, until the levels are reached
@@ -46,20 +47,20 @@ def clones(
         minibatches=1,
         optimizer=Adam(learning_rate=1e-3),
     )
-    state = learner.init(algorithm, transformer.init(policy_config, jax.random.key(seed)))
     nearest = dict.fromkeys(levels, (np.inf, 0, None))  # level -> success, update, weights
-    for i in range(MOST_UPDATES):
-        where = (bank_key(seed), problems, EPISODES // problems, "train")
+    where = bank_key(seed), problems, EPISODES // problems, "train"
+
+    def keep_nearest(step: int, state: learner.State, log: Log) -> bool:
         success = float(_success(task, policy_config, state.params, *where))
-        nearer = [
-            level
-            for level, (best, _, _) in nearest.items()
-            if distance(success, level) < distance(best, level)
-        ]
-        nearest |= {level: (success, i, jax.device_get(state.params)) for level in nearer}
-        if success > max(levels) + PAST:
-            break
-        state = _update(task, policy_config, algorithm)(jnp.int32(seed), state)
+        for level in levels:
+            if distance(success, level) < distance(nearest[level][0], level):
+                nearest[level] = success, step, jax.device_get(state.params)
+        return success > max(levels) + PAST
+
+    state = learner.init(algorithm, transformer.init(policy_config, jax.random.key(seed)))
+    if not keep_nearest(0, state, {}):
+        update = _update(task, policy_config, algorithm, seed)
+        run_chunks(update, state, range(1, MOST_UPDATES), keep_nearest)
     check_near(type(task).__name__, nearest)
     return {level: params for level, (_, _, params) in nearest.items()}
 
@@ -111,9 +112,8 @@ def train_further(
 ) -> transformer.Params:
     """Returns the weights after so many updates of an algorithm, starting from `params`."""
     state = learner.init(algorithm, jax.tree.map(jnp.asarray, params))
-    for _ in range(updates):
-        state = _update(task, policy_config, algorithm)(jnp.int32(seed), state)
-    return state.params
+    update = _update(task, policy_config, algorithm, seed)
+    return run_chunks(update, state, range(1, updates + 1)).params
 
 
 def measure_success(
@@ -129,8 +129,14 @@ def _success(task, policy_config, params, key, problems, attempts, split):
     return rollout(task, sampler, key, jnp.arange(problems), attempts, split).success.mean()
 
 
+def _update(task: Environment, policy_config: Policy, algorithm: Algorithm, seed: int) -> RunChunk:
+    """Returns a function that makes one update."""
+    program = _update_program(task, policy_config, algorithm)
+    return lambda state: (program(jnp.int32(seed), state), {})
+
+
 @cache
-def _update(task, policy_config, algorithm):
+def _update_program(task, policy_config, algorithm):
     """Returns one update as a function of seed and state, compiled once for each algorithm."""
     setup = learner.setup(policy_config, algorithm, 1, 0)
 

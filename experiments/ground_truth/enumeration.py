@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Int
 from agentic_rl import tokens
 from agentic_rl.algorithms import REINFORCE
 from agentic_rl.policy import transformer
-from agentic_rl.training import experience, learner
+from agentic_rl.training import gradients, learner
+from agentic_rl.training.batch import make_batch
 from agentic_rl.types import Spec, Trajectory, Value
 
 POLICY = transformer.Policy(width=8, layers=1, heads=2, mlp=8)
@@ -131,8 +132,8 @@ def predict(
 ) -> tuple[Float[Array, "N G T A"], Float[Array, "N G T A V"]]:
     """Returns the log-probability of each written token (0 elsewhere), and of every token."""
     zeros = jnp.zeros(trajectory.mask.shape)
-    batch = experience.make_batch(REINFORCE, trajectory, Value(zeros, zeros, jnp.float32(1)))
-    log_prob, logits, _ = learner.predict(SETUP, spec, REINFORCE, tie_embeddings(params), batch)
+    batch = make_batch(REINFORCE, trajectory, Value(zeros, zeros, jnp.float32(1)))
+    log_prob, logits, _ = gradients.predict(SETUP, spec, REINFORCE, tie_embeddings(params), batch)
     written = jnp.where(trajectory.mask, log_prob.reshape(zeros.shape), 0.0)
     return written, jax.nn.log_softmax(logits).reshape(*zeros.shape, -1)
 

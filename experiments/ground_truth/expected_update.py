@@ -16,14 +16,15 @@ from agentic_rl.config import config
 from agentic_rl.config.ranges import Finite
 from agentic_rl.credit.returns import token_rewards, token_to_go
 from agentic_rl.losses import loss_terms
-from agentic_rl.training import experience, learner
+from agentic_rl.training import batch as training_batch
+from agentic_rl.training import gradients as loss_gradients
 from agentic_rl.types import Spec, Trajectory, Value
 from experiments.ground_truth.enumeration import SETUP, Enumeration, quickly, tie_embeddings
 from experiments.ground_truth.objectives import flatten
 
 AGGREGATIONS = get_args(loss_terms.Aggregation)
 make_batch, to_go, from_state_values = map(
-    quickly, (experience.make_batch, token_to_go, values.from_state_values)
+    quickly, (training_batch.make_batch, token_to_go, values.from_state_values)
 )
 
 
@@ -93,7 +94,7 @@ def expectation(
             return x[problem, index] if jnp.ndim(x) else x
 
         picked, picked_value = jax.tree.map(pick, (trajectory, value))
-        batch = experience.make_batch(algorithm, picked, picked_value)
+        batch = training_batch.make_batch(algorithm, picked, picked_value)
         found = {}
         for how in AGGREGATIONS:
             weight = chance * loss_terms.token_weight([batch.mask], how)[0]
@@ -128,14 +129,14 @@ def slope(
     spec: Spec,
     algorithm: Algorithm,
     params: Any,
-    batch: experience.Batch,
+    batch: training_batch.Batch,
     weight: Float[Array, "B T A"],
 ) -> Any:
     """Returns the gradient of the learner's loss."""
 
     def loss(params):
         tied = tie_embeddings(params)
-        return learner.loss(SETUP, spec, algorithm, tied, batch, weight, weight)[0]
+        return loss_gradients.loss(SETUP, spec, algorithm, tied, batch, weight, weight)[0]
 
     return jax.grad(loss)(params)
 

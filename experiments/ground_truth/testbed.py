@@ -30,7 +30,7 @@ from agentic_rl.policy.sampler import Sampler
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.rng_streams import VALUES
 from agentic_rl.rollout.rollout import rollout
-from agentic_rl.training.experience import make_batch
+from agentic_rl.training.batch import make_batch
 from agentic_rl.types import Environment, Trajectory, Value
 from agentic_rl.values import NoValue, ValueContext
 from experiments.ground_truth import quality

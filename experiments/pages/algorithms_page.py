@@ -30,7 +30,8 @@ from agentic_rl.policy.transformer import Policy
 from agentic_rl.presets import PRESETS, TABLE
 from agentic_rl.rng_streams import VALUES
 from agentic_rl.rollout.actors import Learner
-from agentic_rl.training import experience, learner
+from agentic_rl.training import experience, gradients, learner, update_metrics
+from agentic_rl.training.batch import make_batch
 from agentic_rl.training.run import Run, WarmStart
 from agentic_rl.training.train import train
 from agentic_rl.values import ValueContext
@@ -189,7 +190,7 @@ def play(policy_config: Policy, task: Any, weights: experience.Weights, key, pro
     These are the task's states and the reference's log-probabilities.
     """
     needs_all = dataclasses.replace(BASE, values=Forks(), kl=ReferenceKL())
-    return experience.collect(policy_config, task, needs_all, weights, key, problem, len(problem))[
+    return experience.collect(task, policy_config, needs_all, weights, key, problem, len(problem))[
         0
     ]
 
@@ -206,17 +207,17 @@ def slopes(
 ):
     """Returns metrics of the credit, and the loss's gradient and diagnostics at `points`."""
     context = ValueContext(
-        task, setup.policy, weights.learner, problem, jax.random.fold_in(key, VALUES)
+        task, setup.policy_config, weights.learner, problem, jax.random.fold_in(key, VALUES)
     )
     credited = algorithm.reward(trajectory)
     value, _ = algorithm.values(context, credited)
     kept = algorithm.selection(trajectory)
-    batch = experience.make_batch(
+    batch = make_batch(
         algorithm, credited._replace(mask=credited.mask & kept[..., None, None]), value
     )
-    log = experience.credit_metrics(algorithm, batch, value, credited)
+    log = update_metrics.credit_metrics(algorithm, batch, value, credited)
     return log, *jax.lax.map(
-        lambda params: learner.gradient(setup, [task.spec], algorithm, params, [batch]), points
+        lambda params: gradients.gradient(setup, [task.spec], algorithm, params, [batch]), points
     )
 
 

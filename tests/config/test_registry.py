@@ -1,4 +1,4 @@
-"""A broken file in a folder that is a registry is named in one sentence and left out; everything else works."""
+"""A broken file in a registry folder is left out with one sentence, and everything else works."""
 
 import json
 import sys
@@ -40,13 +40,24 @@ BROKEN = {
     "no text": (b"\xff\xfe\x00 class AboveMedian", "SyntaxError"),
 }
 
+FAILING_STUDY = """
+import dataclasses
+from experiments.harness.study import Study
+
+
+@dataclasses.dataclass(frozen=True)
+class Other(Study):
+    def __post_init__(self):
+        raise KeyError('x')
+"""
+
 
 @pytest.fixture
-def put(tmp_path, monkeypatch):
-    """A function that adds a file to a registry folder, for the time of a test."""
+def add_file(tmp_path, monkeypatch):
+    """Returns a function that adds a file to a registry folder for the time of a test."""
     added = []
 
-    def put(package, name, text):
+    def add_file(package, name, text):
         folder = tmp_path / package.__name__
         folder.mkdir(exist_ok=True)
         (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -54,17 +65,17 @@ def put(tmp_path, monkeypatch):
         if str(folder) not in package.__path__:
             monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
 
-    yield put
+    yield add_file
     for package, name in added:
         sys.modules.pop(f"{package.__name__}.{name}", None)
         vars(package).pop(name, None)
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_file_is_left_out_in_a_sentence_and_the_others_stay(put, what):
+def test_a_broken_file_is_left_out_in_a_sentence_and_the_others_stay(add_file, what):
     text, said = BROKEN[what]
     before = dict(named(credit))
-    put(credit, "median.py", text)
+    add_file(credit, "median.py", text)
     with pytest.warns(LeftOut) as warned:
         found = named(credit)
     (sentence,) = {str(w.message) for w in warned}
@@ -77,8 +88,8 @@ def test_a_broken_file_is_left_out_in_a_sentence_and_the_others_stay(put, what):
 
 
 @pytest.mark.parametrize("name", ["median", "above_median"])
-def test_asking_for_what_a_broken_file_would_define_says_why_it_is_left_out(put, name):
-    put(credit, "median.py", BROKEN["no import"][0])
+def test_asking_for_a_class_of_a_broken_file_says_why_it_is_missing(add_file, name):
+    add_file(credit, "median.py", BROKEN["no import"][0])
     with (
         pytest.warns(LeftOut),
         pytest.raises(
@@ -89,8 +100,8 @@ def test_asking_for_what_a_broken_file_would_define_says_why_it_is_left_out(put,
         flags.parse(train.Command, ["grpo", "running_sum", "--credit", name])
 
 
-def test_a_file_without_faults_becomes_a_choice(put):
-    put(credit, "median.py", GOOD)
+def test_a_file_without_faults_becomes_a_choice(add_file):
+    add_file(credit, "median.py", GOOD)
     assert (
         flags.parse(
             train.Command, ["grpo", "running_sum", "--credit", "above_median"]
@@ -99,12 +110,13 @@ def test_a_file_without_faults_becomes_a_choice(put):
     )
 
 
-def test_a_name_that_two_files_define_stands_for_neither(put):
+def test_a_name_that_two_files_define_stands_for_neither(add_file):
     for file in ("median.py", "median_copy.py"):
-        put(credit, file, GOOD)
+        add_file(credit, file, GOOD)
     with pytest.warns(
         LeftOut,
-        match="above_median is left out: agentic_rl/credit/median.py and .*/median_copy.py both define it; rename",
+        match="above_median is left out: agentic_rl/credit/median.py and .*/median_copy.py both"
+        " define it; rename",
     ):
         found = named(credit)
     assert (
@@ -114,11 +126,12 @@ def test_a_name_that_two_files_define_stands_for_neither(put):
     )
 
 
-def test_a_class_that_cannot_be_made_without_arguments_is_left_out(put):
-    put(credit, "median.py", GOOD.replace(" = 1.0", ""))
+def test_a_class_that_cannot_be_made_without_arguments_is_left_out(add_file):
+    add_file(credit, "median.py", GOOD.replace(" = 1.0", ""))
     with pytest.warns(
         LeftOut,
-        match="AboveMedian in agentic_rl/credit/median.py is left out: give its field scale a default.",
+        match="AboveMedian in agentic_rl/credit/median.py is left out: give its field scale a"
+        " default.",
     ):
         assert "above_median" not in named(credit)
 
@@ -126,12 +139,12 @@ def test_a_class_that_cannot_be_made_without_arguments_is_left_out(put):
 @pytest.mark.parametrize(
     "package, file", [(envs, "maze.py"), (values, "guess.py"), (experiments, "my_study.py")]
 )
-def test_every_folder_that_is_a_registry_holds_when_a_file_breaks(put, package, file):
+def test_every_folder_that_is_a_registry_holds_when_a_file_breaks(add_file, package, file):
     def found():
         return reproduce.studies() if package is experiments else named(package)
 
     before = set(found())
-    put(package, file, "nonsense(\n")
+    add_file(package, file, "nonsense(\n")
     with pytest.warns(
         LeftOut,
         match=f"{package.__name__.replace('.', '/')}/{file} is left out: SyntaxError in line 1",
@@ -139,14 +152,9 @@ def test_every_folder_that_is_a_registry_holds_when_a_file_breaks(put, package, 
         assert set(found()) == before
 
 
-def test_a_study_that_is_broken_or_cannot_be_made_is_named_when_asked_for(put):
-    put(experiments, "my_study.py", "nonsense(\n")
-    lines = "import dataclasses\nfrom experiments.harness.study import Study\n\n\n@dataclasses.dataclass(frozen=True)\nclass Other(Study):\n"
-    put(
-        experiments,
-        "other.py",
-        lines + "    def __post_init__(self):\n        raise KeyError('x')\n",
-    )
+def test_a_study_that_is_broken_or_cannot_be_made_is_named_when_asked_for(add_file):
+    add_file(experiments, "my_study.py", "nonsense(\n")
+    add_file(experiments, "other.py", FAILING_STUDY)
     for name in ("my_study", "other"):
         with (
             pytest.warns(LeftOut),
@@ -158,14 +166,15 @@ def test_a_study_that_is_broken_or_cannot_be_made_is_named_when_asked_for(put):
             reproduce.main(["--only", name])
 
 
-def test_a_run_of_a_class_whose_file_is_broken_now_says_so(put):
-    put(credit, "median.py", GOOD)
+def test_a_run_of_a_class_whose_file_is_broken_now_says_so(add_file):
+    add_file(credit, "median.py", GOOD)
     stored = json.loads(json.dumps(to_json(named(credit)["above_median"]())))
     del sys.modules["agentic_rl.credit.median"]
-    put(credit, "median.py", BROKEN["no import"][0] + "# of another length than before\n")
+    add_file(credit, "median.py", BROKEN["no import"][0] + "# of another length than before\n")
     with pytest.raises(
         ConfigError,
-        match="names a class of agentic_rl.credit.median, but agentic_rl/credit/median.py is left out: NameError",
+        match="names a class of agentic_rl.credit.median, but agentic_rl/credit/median.py is left"
+        " out: NameError",
     ):
         from_json(stored)
 
@@ -174,7 +183,7 @@ def test_the_command_line_shows_it_as_one_plain_line(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["program"])
     monkeypatch.setattr(
         console.warnings, "showwarning", console.warnings.showwarning
-    )  # put back afterwards
+    )  # add_file back afterwards
 
     def program(arguments):
         for category in (LeftOut, RuntimeWarning):

@@ -28,10 +28,10 @@ def test_with_exact_values_and_lambda_0_credit_is_the_true_advantage():
     params, key = wide(STROLL, MARKOV), jax.random.key(0)
 
     def make_experience(params):
-        weights = experience.Weights(params, params, ())
-        trajectory, _ = experience.collect(MARKOV, STROLL, oracle, weights, key, jnp.arange(3), 3)
+        weights = experience.Weights(params, params, None)
+        trajectory, _ = experience.collect(STROLL, MARKOV, oracle, weights, key, jnp.arange(3), 3)
         return trajectory, experience.experience(
-            MARKOV, STROLL, oracle, weights, key, jnp.int32(0), 3
+            STROLL, MARKOV, oracle, weights, key, jnp.int32(0), 3
         )
 
     with jax.enable_x64(False):
@@ -45,8 +45,8 @@ def test_with_exact_values_and_lambda_0_credit_is_the_true_advantage():
         result.batch.credit.reshape(trajectory.mask.shape), value.after - value.before, atol=1e-5
     )
     assert (
-        result.spent["env_steps"] == trajectory.mask.any(-1).sum()
-        and result.spent["generated_tokens"] == trajectory.mask.sum()
+        result.costs["env_steps"] == trajectory.mask.any(-1).sum()
+        and result.costs["generated_tokens"] == trajectory.mask.sum()
     )
 
 

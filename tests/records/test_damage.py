@@ -1,4 +1,4 @@
-"""Whatever happens to the files of a run: one sentence or a restored run, and nothing of it erased."""
+"""A run with damaged files is restored or refused in one sentence, and nothing is erased."""
 
 import json
 import os
@@ -15,60 +15,16 @@ from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.records.thinning import thin
 from agentic_rl.training.run import load
 from agentic_rl.training.train import BUDGET
-from tests.records.test_run_directory import CONFIG, contents, learner, train
+from tests.damage import CASES, DAMAGE, VIEW
+from tests.runs import CONFIG, contents, learner, write_run
 
-OLD = Path(__file__).parents[1] / "fixtures" / "old_run"  # written before checkpoints kept rows
-
-
-def folder_instead(file: Path) -> None:
-    remove(file)
-    file.mkdir()
-
-
-def remove(file: Path) -> None:
-    shutil.rmtree(file) if file.is_dir() else file.unlink()
-
-
-def fill(content):
-    """Damage that replaces a file (or a folder) by what `content` makes of it."""
-
-    def damage(file: Path) -> None:
-        before = b"" if file.is_dir() else file.read_bytes()
-        if file.is_dir():
-            remove(file)
-        file.write_bytes(content(before))
-
-    return damage
-
-
-DAMAGE = {
-    "missing": remove,
-    "a folder": folder_instead,
-    "empty": fill(lambda old: b""),
-    "truncated": fill(lambda old: old[: len(old) // 2]),
-    "zeros": fill(lambda old: bytes(len(old))),
-    "binary": fill(lambda old: bytes(range(256))),
-    "garbage": fill(lambda old: b"garbage\n" + old),
-    "another type": fill(lambda old: b'["x", {}]\n'),
-}
-TEXTS = ("config.json", "metrics.jsonl", "episodes.jsonl", "result.json")
-VIEW = "run"  # of TensorBoard, named as the directory
-OTHERS = (
-    "checkpoints",
-    "checkpoints/3",
-    "checkpoints/3/_CHECKPOINT_METADATA",
-    "checkpoints/3/default/_METADATA",
-    VIEW,
-)
-CASES = [(file, how) for file in TEXTS for how in DAMAGE] + [
-    (f, how) for f in OTHERS for how in ("missing", "a folder", "zeros")
-]
+OLD = Path(__file__).parents[1] / "fixtures" / "old_run"  # written before checkpoints kept entries
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("damage") / "run"
-    train(path, range(4))
+    write_run(path, range(4))
     with RunDirectory.create(path, CONFIG) as run:
         run.finish({"success": 0.5})
     return path
@@ -141,21 +97,21 @@ def test_a_damaged_file_is_one_sentence_or_restored_and_nothing_is_erased(run_pa
         assert after == before
 
 
-def test_a_log_behind_its_checkpoint_gets_the_row_of_the_checkpoint_back(run_path):
+def test_a_log_behind_its_checkpoint_gets_the_entry_back(run_path):
     log = run_path / "metrics.jsonl"
-    rows = log.read_text().splitlines(keepends=True)
-    log.write_text("".join(rows[:2]))
+    entries = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(entries[:2]))
     with (
         RunDirectory.open(run_path) as run,
         pytest.warns(DiskNotice, match="behind the checkpoint of update 3"),
     ):
         run.resume(learner(0))
-        assert [row["step"] for row in run.entries()] == [0, 1, 3]
-    assert log.read_text().splitlines()[-1] == rows[3].strip()
+        assert [entry["step"] for entry in run.entries()] == [0, 1, 3]
+    assert log.read_text().splitlines()[-1] == entries[3].strip()
 
 
 @pytest.mark.parametrize("content", [None, b"", bytes(100), b"garbage"])
-def test_without_any_row_the_log_begins_with_that_of_the_checkpoint(run_path, content):
+def test_an_empty_log_begins_with_the_entry_of_the_checkpoint(run_path, content):
     log = run_path / "metrics.jsonl"
     last = log.read_text().splitlines()[-1]
     log.unlink() if content is None else log.write_bytes(content)
@@ -168,27 +124,36 @@ def test_without_any_row_the_log_begins_with_that_of_the_checkpoint(run_path, co
     assert (run_path / "metrics.jsonl.damaged").exists() == bool(content)
 
 
-def test_rows_out_of_order_or_twice_are_put_in_order_and_lines_that_are_no_rows_are_kept_beside(
+def test_entries_are_put_in_order_and_damaged_lines_kept_aside(
     run_path,
 ):
     log = run_path / "metrics.jsonl"
-    rows = log.read_text().splitlines()
+    entries = log.read_text().splitlines()
     foreign = ["garbage", '{"step": "1"}', '{"step": 9, "time": 0.0, "loss": "low"}', "\0\0"]
     log.write_text(
         "\n".join(
-            [rows[0], rows[2], foreign[0], rows[1], foreign[1], rows[2], *foreign[2:], rows[3]]
+            [
+                entries[0],
+                entries[2],
+                foreign[0],
+                entries[1],
+                foreign[1],
+                entries[2],
+                *foreign[2:],
+                entries[3],
+            ]
         )
     )  # no end of line
     with pytest.warns(DiskNotice, match="5 lines that are damaged or out of place"):
-        assert [json.dumps(row) for row in RunDirectory.open(run_path).entries()] == rows
+        assert [json.dumps(entry) for entry in RunDirectory.open(run_path).entries()] == entries
     with (
         RunDirectory.open(run_path) as run,
         pytest.warns(DiskNotice, match="is in metrics.jsonl.damaged"),
     ):
         run.resume(learner(0))
-    assert log.read_text().splitlines() == rows
+    assert log.read_text().splitlines() == entries
     assert sorted((run_path / "metrics.jsonl.damaged").read_text().splitlines()) == sorted(
-        [*foreign, rows[2]]
+        [*foreign, entries[2]]
     )
 
 
@@ -221,7 +186,7 @@ def test_a_sound_log_is_not_written_anew(run_path):
     assert (log.read_bytes(), log.stat().st_ino) == (before, file)
 
 
-def test_a_row_that_the_disk_refuses_leaves_no_part_of_it(run_path, monkeypatch):
+def test_an_entry_that_the_disk_refuses_leaves_no_part_of_it(run_path, monkeypatch):
     log = run_path / "metrics.jsonl"
     before = log.read_bytes()
 
@@ -267,7 +232,7 @@ def test_episodes_played_again_after_a_kill_are_logged_once(run_path):
     assert RunDirectory.open(run_path).episodes[-1]["episodes"] == ["new"]
 
 
-def test_a_run_written_before_checkpoints_kept_rows_still_loads(tmp_path):
+def test_a_run_from_before_checkpoints_kept_entries_still_loads(tmp_path):
     path = Path(shutil.copytree(OLD, tmp_path / "old"))
     run, state = load(str(path))
     directory = RunDirectory.open(path)
@@ -346,10 +311,10 @@ def test_without_its_maker_a_config_still_tells_the_run(tmp_path, maker):
 
 
 def test_thinned_entries_are_spread_evenly_and_keep_every_kind():
-    rows = [{"step": i} | ({"eval_success": 1.0} if i % 10 == 0 else {}) for i in range(10_001)]
-    kept = thin(iter(rows), most=100)
-    steps = [row["step"] for row in kept]
-    evaluated = [row["step"] for row in kept if "eval_success" in row]
+    entries = [{"step": i} | ({"eval_success": 1.0} if i % 10 == 0 else {}) for i in range(10_001)]
+    kept = thin(iter(entries), most=100)
+    steps = [entry["step"] for entry in kept]
+    evaluated = [entry["step"] for entry in kept if "eval_success" in entry]
     assert (
         steps == sorted(set(steps))
         and steps[0] == 0

@@ -19,8 +19,16 @@ from experiments import sl_vs_rl
 from experiments.cli import console
 from experiments.pages import tasks_page
 
-HOLDS = "import sys, time; from pathlib import Path; from agentic_rl.records.lock import Lock; lock = Lock(Path(sys.argv[1])); "
-HOLDS += "lock.acquire(); print('held', flush=True); time.sleep(100)"
+HOLDS = """
+import sys, time
+from pathlib import Path
+from agentic_rl.records.lock import Lock
+
+lock = Lock(Path(sys.argv[1]))
+lock.acquire()
+print("held", flush=True)
+time.sleep(100)
+"""
 
 
 @pytest.fixture
@@ -86,7 +94,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
     [(sl_vs_rl, []), (tasks_page, ["--measure", "key_door"])],
     ids=["sl_vs_rl", "tasks_page"],
 )
-def test_a_program_whose_folder_another_process_writes_in_is_refused_before_it_measures(
+def test_a_program_is_refused_a_locked_folder_before_it_measures(
     tmp_path, monkeypatch, program, flags
 ):
     monkeypatch.setattr(parallel, "prepare", lambda devices: None)

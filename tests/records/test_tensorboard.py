@@ -1,4 +1,7 @@
-"""What TensorBoard shows: groups of metrics, one run for each row, the settings that tell runs apart; read back from the event files."""
+"""TensorBoard shows groups of metrics, one line per run, and the settings that tell runs apart.
+
+All is read back from the event files.
+"""
 
 from dataclasses import replace
 
@@ -25,13 +28,13 @@ TASK = RunningSum(num_turns=4)
 GRPO = Run(TASK, algorithms.GRPO, seeds=2)
 
 
-def row(step: int, **metrics) -> dict:
+def entry(step: int, **metrics) -> dict:
     budget = {"env_steps": [100 * step, 300 * step], "trained_tokens": [10 * step, 10 * step]}
     return {"step": step, "success": [0.1, 0.3], "loss": [2.0, 4.0]} | budget | metrics
 
 
 def evaluated(step: int) -> dict:
-    return row(step, eval_success=[0.2, 0.6], eval_return=[1.0, 2.0], credit_std=[1.0, 1.0])
+    return entry(step, eval_success=[0.2, 0.6], eval_return=[1.0, 2.0], credit_std=[1.0, 1.0])
 
 
 def write(path, run=GRPO, steps=3, finished=False) -> None:
@@ -95,7 +98,7 @@ def test_a_metric_that_no_table_names_has_a_group_too(metric, shown):
     assert tag(metric) == shown
 
 
-def test_a_run_is_one_line_whose_short_name_tells_the_row(tmp_path):
+def test_a_run_is_one_line_with_a_short_name(tmp_path):
     for algorithm in ("grpo", "sft_fresh"):
         write(tmp_path / "runs" / "running_sum" / algorithm)
     write(tmp_path / "runs" / "ppo-running_sum-20261130-120000")
@@ -129,12 +132,19 @@ def settings_of(folder) -> dict:
 def test_hparams_have_short_names_and_no_class_paths(tmp_path):
     write(tmp_path / "grpo", replace(GRPO, seeds=2, devices=1), finished=True)
     assert settings_of(tmp_path / "grpo" / "grpo") == {
-        "task": "running_sum", "num_turns": 4, "algorithm": "grpo", "credit": "group_relative", "aggregation": "sequence_mean",
-        "learning_rate": pytest.approx(3e-4), "problems": 32, "attempts": 8, "seeds": 2,
-    }  # fmt: skip
+        "task": "running_sum",
+        "num_turns": 4,
+        "algorithm": "grpo",
+        "credit": "group_relative",
+        "aggregation": "sequence_mean",
+        "learning_rate": pytest.approx(3e-4),
+        "problems": 32,
+        "attempts": 8,
+        "seeds": 2,
+    }
 
 
-def test_hparams_are_what_is_not_default_and_of_a_new_combination_its_parts():
+def test_hparams_are_the_settings_that_are_not_defaults():
     changed = swap(
         algorithms.GRPO,
         optimizer=Adam(learning_rate=1e-3),
@@ -153,9 +163,9 @@ def test_hparams_are_what_is_not_default_and_of_a_new_combination_its_parts():
     )
 
 
-@pytest.mark.parametrize("row", algorithms.by_name())
-def test_an_algorithm_knows_its_name_in_the_table(row):
-    assert algorithms.by_name()[row].name == row
+@pytest.mark.parametrize("name", algorithms.by_name())
+def test_an_algorithm_knows_its_name(name):
+    assert algorithms.by_name()[name].name == name
 
 
 def test_hparams_of_a_mixture_of_own_data_and_of_another_version_are_short():
@@ -176,10 +186,10 @@ def test_hparams_of_a_mixture_of_own_data_and_of_another_version_are_short():
     assert later == {"task": "gone_for_ever", "size": 3, "levels": "50 values", "limits.low": 2}
 
 
-def test_a_clock_measures_chunks_by_the_times_of_their_rows():
+def test_a_clock_measures_chunks_by_the_times_of_their_entries():
     clock, seen = Clock(), {}
-    for step in range(31):  # chunks of 10 updates in 5 seconds, whose rows are written at once
-        seen[step] = clock.scalars(row(step) | {"time": 5.0 * ((step + 9) // 10) + 0.001 * step})
+    for step in range(31):  # chunks of 10 updates in 5 seconds, whose entries are written at once
+        seen[step] = clock.scalars(entry(step) | {"time": 5.0 * ((step + 9) // 10) + 0.001 * step})
     shown = {step: rates for step, rates in seen.items() if rates}
     assert sorted(shown) == [1, 11, 21]
     assert shown[21] == pytest.approx(
@@ -195,7 +205,7 @@ def test_a_clock_measures_chunks_by_the_times_of_their_rows():
 def test_a_clock_leaves_out_what_an_entry_lacks():
     clock = Clock()
     clock.scalars({"step": 0, "time": 0.0})
-    assert clock.scalars(row(10) | {"time": 5.0}) == {"time/seconds_per_update": 0.5}
+    assert clock.scalars(entry(10) | {"time": 5.0}) == {"time/seconds_per_update": 0.5}
 
 
 def test_times_are_logged_beside_the_metrics(tmp_path, monkeypatch):
@@ -210,15 +220,15 @@ def test_times_are_logged_beside_the_metrics(tmp_path, monkeypatch):
     ] == [(1, 2.0), (2, 2.0)]
 
 
-def test_resuming_replaces_the_view_of_an_older_version_and_of_another_name(tmp_path):
+def test_resuming_replaces_views_of_older_versions_and_other_names(tmp_path):
     write(tmp_path / "old")
     run = (tmp_path / "old").rename(tmp_path / "new")
     for line in ("mean", "seed0"):
         with open_writer(run / "tensorboard" / line) as old:  # the folders of before
             old.add_scalar("loss", 9.0, 0)
     assert sorted(runs(run)) == ["old", "tensorboard/mean", "tensorboard/seed0"]
-    view, rows = TensorBoard(run), RunDirectory.open(run)
-    view.rewrite(rows.entries(), iter(rows.episodes))
+    view, entries = TensorBoard(run), RunDirectory.open(run)
+    view.rewrite(entries.entries(), iter(entries.episodes))
     assert (
         list(runs(run)) == ["new"]
         and not (run / "tensorboard").exists()
@@ -228,13 +238,13 @@ def test_resuming_replaces_the_view_of_an_older_version_and_of_another_name(tmp_
 
 
 def test_a_view_that_is_written_anew_tells_its_times_again(tmp_path):
-    view, rows = (
+    view, entries = (
         TensorBoard(tmp_path / "grpo"),
-        [row(step) | {"time": 2.0 * step} for step in range(3)],
+        [entry(step) | {"time": 2.0 * step} for step in range(3)],
     )
-    for each in rows:
+    for each in entries:
         view.add_entry(each)
-    view.rewrite(rows, [])
+    view.rewrite(entries, [])
     assert [(e.step, e.value) for e in read(view.folder).Scalars("time/seconds_per_update")] == [
         (1, 2.0),
         (2, 2.0),
@@ -261,12 +271,12 @@ def test_the_figure_has_a_part_for_each_group_and_success_first():
     assert all(panel.axison == bool(panel.lines) for part in figure.subfigs for panel in part.axes)
 
 
-def test_the_figure_of_a_diverged_run_and_of_a_single_row_can_be_drawn(tmp_path):
+def test_the_figure_of_a_diverged_run_or_a_single_entry_can_be_drawn(tmp_path):
     for losses in ([], [2.0], [float("nan"), float("inf")]):
-        rows = (
+        entries = (
             {"step": step, "time": 0.0, "loss": [1.0, loss]} for step, loss in enumerate(losses)
         )
-        figure = learning_curves(rows)
+        figure = learning_curves(entries)
         figure.savefig(tmp_path / "figure.png")
         points = [
             line.get_marker() == "o"

@@ -225,9 +225,9 @@ def test_values_from_forks_are_the_same_on_one_device_and_on_two(source):
     params = sharp(TINY)
 
     def make_experience(params):
-        weights = experience.Weights(params, params, ())
+        weights = experience.Weights(params, params, None)
         return experience.experience(
-            TINY, WINDY, algorithm, weights, jax.random.key(0), jnp.int32(0), algorithm.problems
+            WINDY, TINY, algorithm, weights, jax.random.key(0), jnp.int32(0), algorithm.problems
         )
 
     one, two = (
@@ -235,4 +235,4 @@ def test_values_from_forks_are_the_same_on_one_device_and_on_two(source):
         for n in (1, 2)
     )
     chex.assert_trees_all_close(one.batch, two.batch, atol=1e-5)
-    assert one.spent == two.spent
+    assert one.costs == two.costs

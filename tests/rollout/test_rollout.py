@@ -218,7 +218,7 @@ def test_a_fixed_set_of_demonstrations_repeats_exactly_noise_included():
     def demonstrations(drawn):
         problem = drawn + jnp.arange(noisy.problems)
         return collect(
-            TINY, WALK, noisy, Weights((), (), ()), jax.random.key(0), problem, noisy.problems
+            WALK, TINY, noisy, Weights(None, None, None), jax.random.key(0), problem, noisy.problems
         )[0]
 
     program = parallel.launch(demonstrations, jax.devices()[:1], "shard_map")

@@ -1,4 +1,7 @@
-"""From episodes to a batch with credit: who is drawn again, who is left out, what is charged, and that no device makes a difference."""
+"""From episodes to a batch with credit: what is drawn again, left out and charged.
+
+No number of devices makes a difference.
+"""
 
 from dataclasses import replace
 from functools import cache
@@ -22,23 +25,25 @@ from agentic_rl.training import experience
 from agentic_rl.training.experience import Weights
 from tests.toys import Ragged, babbler
 
-TASK, SIZE = Ragged(), Policy(width=8, layers=1, heads=2, mlp=8)
-PARAMS, OTHERS = babbler(SIZE), babbler(SIZE, seed=7)
+TASK, POLICY = Ragged(), Policy(width=8, layers=1, heads=2, mlp=8)
+PARAMS, OTHERS = babbler(POLICY), babbler(POLICY, seed=7)
 COUNT = 8
-ROW = replace(algorithms.GRPO, problems=COUNT, attempts=2, minibatches=1)
+ALGORITHM = replace(algorithms.GRPO, problems=COUNT, attempts=2, minibatches=1)
 WEIGHTS = Weights(PARAMS, PARAMS, OTHERS)
 
 
 @cache
-def program(row, devices):
-    def made(weights, drawn):
-        return experience.experience(SIZE, TASK, row, weights, jax.random.key(0), drawn, COUNT)
+def program(algorithm, devices):
+    def made(weights, first_problem):
+        return experience.experience(
+            TASK, POLICY, algorithm, weights, jax.random.key(0), first_problem, COUNT
+        )
 
     return parallel.launch(made, parallel.choose(devices), "pmap")
 
 
-def made(row, devices=1, drawn=0):
-    return jax.device_get(program(row, devices)(WEIGHTS, jnp.int32(drawn)))
+def made(algorithm, devices=1, first_problem=0):
+    return jax.device_get(program(algorithm, devices)(WEIGHTS, jnp.int32(first_problem)))
 
 
 @cache
@@ -47,17 +52,21 @@ def played(round_=0):
     problem = round_ * COUNT + jnp.arange(COUNT)
     key = jax.random.fold_in(jax.random.key(0), PLAY)
     return jax.device_get(
-        jax.jit(lambda p: rollout(TASK, Sampler(SIZE, p), key, problem, 2))(PARAMS)
+        jax.jit(lambda p: rollout(TASK, Sampler(POLICY, p), key, problem, 2))(PARAMS)
     )
 
 
 BATCHWISE = {
-    "whitened, top spread": replace(ROW, credit=Centred(whiten=True), selection=TopSpread(0.5)),
-    "batch scale, drawn again": replace(ROW, credit=BatchRelative(), selection=Informative(3)),
-    "whitened reward to go, KL in the reward": replace(
-        ROW, credit=RewardToGo(whiten=True), reward=KlReward(0.5)
+    "whitened, top spread": replace(
+        ALGORITHM, credit=Centred(whiten=True), selection=TopSpread(0.5)
     ),
-    "overlong": replace(ROW, reward=SoftOverlong(), selection=NotOverlong()),
+    "batch scale, drawn again": replace(
+        ALGORITHM, credit=BatchRelative(), selection=Informative(3)
+    ),
+    "whitened reward to go, KL in the reward": replace(
+        ALGORITHM, credit=RewardToGo(whiten=True), reward=KlReward(0.5)
+    ),
+    "overlong": replace(ALGORITHM, reward=SoftOverlong(), selection=NotOverlong()),
 }
 FAST = {"whitened, top spread", "batch scale, drawn again"}
 several = pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.slow)])
@@ -71,7 +80,7 @@ def test_credit_and_selection_are_the_same_on_one_device_and_on_several(name, de
     one, many = made(BATCHWISE[name]), made(BATCHWISE[name], devices)
     assert np.ptp(one.batch.credit) > 0.5
     chex.assert_trees_all_close(one.batch, many.batch, rtol=1e-5, atol=1e-5)
-    chex.assert_trees_all_close(one.log | one.spent, many.log | many.spent, rtol=1e-5, atol=1e-5)
+    chex.assert_trees_all_close(one.log | one.costs, many.log | many.costs, rtol=1e-5, atol=1e-5)
 
 
 def spread(trajectory):
@@ -80,8 +89,8 @@ def spread(trajectory):
 
 
 @pytest.mark.parametrize("rounds", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2)), 3])
-def test_a_slot_keeps_the_first_group_that_differs_and_every_round_is_charged(rounds):
-    found = made(replace(ROW, selection=Informative(rounds)))
+def test_a_slot_keeps_its_first_uneven_group_and_pays_for_all_rounds(rounds):
+    found = made(replace(ALGORITHM, selection=Informative(rounds)))
     chosen, turns = [], 0
     for slot in range(COUNT):
         kept = [r for r in range(rounds) if spread(played(r))[slot]]
@@ -92,7 +101,7 @@ def test_a_slot_keeps_the_first_group_that_differs_and_every_round_is_charged(ro
     assert set(chosen) == (
         {0, None} if rounds < 3 else {0, 2}
     )  # a slot is drawn three times before its attempts differ
-    assert found.spent["env_steps"] == turns
+    assert found.costs["env_steps"] == turns
     action = found.batch.target.reshape(COUNT, 2, 3, 3)
     mask = found.batch.mask.reshape(action.shape)
     for slot, r in enumerate(chosen):
@@ -105,12 +114,15 @@ def test_a_slot_keeps_the_first_group_that_differs_and_every_round_is_charged(ro
 
 
 def test_what_is_left_out_is_played_and_charged_but_not_trained_on():
-    every, some = made(replace(ROW, selection=All())), made(replace(ROW, selection=TopSpread(0.25)))
-    assert every.spent["env_steps"] == some.spent["env_steps"] == played().mask.any(-1).sum()
+    every, some = (
+        made(replace(ALGORITHM, selection=All())),
+        made(replace(ALGORITHM, selection=TopSpread(0.25))),
+    )
+    assert every.costs["env_steps"] == some.costs["env_steps"] == played().mask.any(-1).sum()
     assert (
-        some.spent["trained_tokens"]
+        some.costs["trained_tokens"]
         == some.batch.mask.sum()
-        < every.spent["trained_tokens"]
+        < every.costs["trained_tokens"]
         == played().mask.sum()
     )
     kept = some.batch.mask.any((1, 2)).reshape(COUNT, 2)
@@ -120,17 +132,17 @@ def test_what_is_left_out_is_played_and_charged_but_not_trained_on():
 
 
 def test_success_and_return_are_of_the_task_s_own_reward():
-    plain, costly = made(ROW), made(replace(ROW, reward=SoftOverlong(penalty=9.0)))
+    plain, costly = made(ALGORITHM), made(replace(ALGORITHM, reward=SoftOverlong(penalty=9.0)))
     assert (
         plain.log["return"] == costly.log["return"]
         and (plain.batch.credit != costly.batch.credit).any()
     )
 
 
-def test_failed_episodes_are_read_under_a_prompt_that_says_so_and_only_where_the_credit_asks():
+def test_only_outcome_conditioning_marks_failures_in_the_prompt():
     told, plain = (
         made(replace(algorithms.RVS, problems=COUNT, attempts=2, minibatches=1)),
-        made(ROW),
+        made(ALGORITHM),
     )
     success = played().success.ravel()
     assert set(success) == {True, False}
@@ -142,22 +154,22 @@ def test_failed_episodes_are_read_under_a_prompt_that_says_so_and_only_where_the
 
 
 def test_lengths_are_reported_of_right_and_of_wrong_episodes():
-    log, length, success = made(ROW).log, played().mask.sum((2, 3)), played().success
+    log, length, success = made(ALGORITHM).log, played().mask.sum((2, 3)), played().success
     assert log["length_right"] == pytest.approx(length[success].mean()) and log[
         "length_wrong"
     ] == pytest.approx(length[~success].mean())
 
 
-def test_in_bfloat16_what_is_compared_with_comes_from_a_pass_as_in_training():
+def test_in_bfloat16_old_log_probs_come_from_a_pass_as_in_training():
     size, rounded = (
-        replace(SIZE, dtype="bfloat16"),
+        replace(POLICY, dtype="bfloat16"),
         played()._replace(log_prob=played().log_prob + 0.25 * played().mask),
     )
 
     def reread(params, episodes):
-        return experience.reread(size, TASK.spec, ROW, params, episodes), experience._log_prob(
-            size, TASK.spec, params, episodes
-        )
+        return experience.reread(
+            TASK.spec, size, ALGORITHM, params, episodes
+        ), experience._log_prob(TASK.spec, size, params, episodes)
 
     f = parallel.launch(reread, parallel.choose(1), "pmap")
     (found, log), read = jax.device_get(f(PARAMS, rounded))
@@ -171,13 +183,13 @@ def test_in_bfloat16_what_is_compared_with_comes_from_a_pass_as_in_training():
 
 
 def test_nothing_is_read_again_in_float32_or_where_nothing_compares():
-    half = replace(SIZE, dtype="bfloat16")
-    assert experience.rereads(half, ROW) and experience.rereads(
+    half = replace(POLICY, dtype="bfloat16")
+    assert experience.needs_reread(half, ALGORITHM) and experience.needs_reread(
         half, replace(algorithms.REINFORCE, reward=KlReward())
     )
-    assert not experience.rereads(SIZE, ROW)
+    assert not experience.needs_reread(POLICY, ALGORITHM)
     assert not any(
-        experience.rereads(half, row)
-        for row in (algorithms.SFT, algorithms.DAGGER, algorithms.REINFORCE)
+        experience.needs_reread(half, algorithm)
+        for algorithm in (algorithms.SFT, algorithms.DAGGER, algorithms.REINFORCE)
     )
-    assert experience.reread(SIZE, TASK.spec, ROW, PARAMS, played()) == (played(), {})
+    assert experience.reread(TASK.spec, POLICY, ALGORITHM, PARAMS, played()) == (played(), {})

@@ -1,4 +1,4 @@
-"""Every row of the table learns, on probe tasks of seconds that isolate one faculty each."""
+"""Every algorithm learns, on probe tasks of seconds that isolate one faculty each."""
 
 from dataclasses import replace
 
@@ -18,51 +18,69 @@ from agentic_rl.values.critic import Critic
 from agentic_rl.values.exact import Exact
 
 pytestmark = pytest.mark.slow
-ROWS = algorithms.by_name()
+ALGORITHMS = algorithms.by_name()
 
 
 def learn(
-    task, row: Algorithm, warm_start: WarmStart, updates: int, context: str = "history"
+    task, algorithm: Algorithm, warm_start: WarmStart, updates: int, context: str = "history"
 ) -> dict[str, float]:
-    """Success, a mean over three seeds: of those who act in the first batch and in the last twenty; of the policy on unseen problems."""
+    """Returns the success in the first batch, the last twenty, and on unseen problems.
+
+    Each is a mean over three seeds.
+    """
     run = Run(
-        task, row, Policy(width=32, layers=1, heads=2, mlp=64, context=context), warm_start, updates=updates, seeds=3,
-        chunk=10, eval_every=updates, eval_episodes=128, checkpoint_every=updates, devices=1, micro_batch=0,
-    )  # fmt: skip
-    rows = train(run).entries
-    success = np.mean([row["success"] for row in rows[1:]], axis=1)
+        task,
+        algorithm,
+        Policy(width=32, layers=1, heads=2, mlp=64, context=context),
+        warm_start,
+        updates=updates,
+        seeds=3,
+        chunk=10,
+        eval_every=updates,
+        eval_episodes=128,
+        checkpoint_every=updates,
+        devices=1,
+        micro_batch=0,
+    )
+    entries = train(run).entries
+    success = np.mean([entry["success"] for entry in entries[1:]], axis=1)
     return {
         "first": success[0],
         "last": success[-20:].mean(),
-        "unseen": np.mean(rows[-1]["eval_success"]),
+        "unseen": np.mean(entries[-1]["eval_success"]),
     }
 
 
-def sized(row: Algorithm, **changes) -> Algorithm:
-    problems = 32 if row.attempts > 1 else 256
+def sized(algorithm: Algorithm, **changes) -> Algorithm:
+    problems = 32 if algorithm.attempts > 1 else 256
     return replace(
-        row, **dict(problems=problems, optimizer=Adam(learning_rate=1e-3, warmup=0)) | changes
+        algorithm, **dict(problems=problems, optimizer=Adam(learning_rate=1e-3, warmup=0)) | changes
     )
 
 
 @pytest.mark.parametrize("name", ["sft", "dagger"])
-def test_a_supervised_row_learns_to_add_from_nothing(name):
-    row = sized(ROWS[name], problems=64, optimizer=Adam(learning_rate=3e-3, warmup=0))
-    assert learn(RunningSum(num_turns=2, modulus=4), row, WarmStart(), updates=120)["unseen"] > 0.9
+def test_a_supervised_algorithm_learns_to_add_from_nothing(name):
+    algorithm = sized(ALGORITHMS[name], problems=64, optimizer=Adam(learning_rate=3e-3, warmup=0))
+    assert (
+        learn(RunningSum(num_turns=2, modulus=4), algorithm, WarmStart(), updates=120)["unseen"]
+        > 0.9
+    )
 
 
-@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.is_on_policy])
-def test_a_reinforcing_row_takes_a_poor_policy_to_near_perfection(name):
+@pytest.mark.parametrize(
+    "name", [name for name, algorithm in ALGORITHMS.items() if algorithm.is_on_policy]
+)
+def test_reinforcement_takes_a_poor_policy_to_near_perfection(name):
     slow = (
         dict(epochs=2, optimizer=Adam(learning_rate=5e-4, warmup=0))
-        if ROWS[name].attempts == 1
+        if ALGORITHMS[name].attempts == 1
         else {}
     )  # no group to compare with
     start = WarmStart(updates=20, learning_rate=3e-3)
-    context = "markov" if isinstance(ROWS[name].values, Exact) else "history"
+    context = "markov" if isinstance(ALGORITHMS[name].values, Exact) else "history"
     success = learn(
         RunningSum(num_turns=2, modulus=3),
-        sized(ROWS[name], **slow),
+        sized(ALGORITHMS[name], **slow),
         start,
         updates=140 if slow else 120,
         context=context,
@@ -79,8 +97,10 @@ KEY = dict(
 def carried(lambda_: float, coefficient: float, updates: int) -> float:
     """Success of PPO where the reward comes a turn after the choice that decides it."""
     critic = Critic(coefficient=coefficient, clip=10.0)
-    row = sized(ROWS["ppo"], credit=GAE(lambda_), values=critic, epochs=1, entropy_coefficient=0.01)
-    return learn(row=row, updates=updates, **KEY)["last"]
+    algorithm = sized(
+        ALGORITHMS["ppo"], credit=GAE(lambda_), values=critic, epochs=1, entropy_coefficient=0.01
+    )
+    return learn(algorithm=algorithm, updates=updates, **KEY)["last"]
 
 
 def test_lambda_one_carries_a_delayed_reward_back_without_a_critic():

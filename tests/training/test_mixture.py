@@ -14,41 +14,47 @@ from agentic_rl.envs.chain_pit import ChainPit
 from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.optimizer import Sgd
 from agentic_rl.policy.transformer import Policy
-from agentic_rl.training import learner
+from agentic_rl.training import gradients, learner
 from agentic_rl.training.experience import Weights, experience
 from agentic_rl.training.programs import Programs
 from agentic_rl.training.run import Run
 from agentic_rl.training.train import train
 from tests.toys import Ragged, babbler
 
-SIZE = Policy(width=8, layers=1, heads=2, mlp=8)
-ROW = replace(
+POLICY = Policy(width=8, layers=1, heads=2, mlp=8)
+ALGORITHM = replace(
     algorithms.GRPO, problems=8, attempts=2, minibatches=2, optimizer=Sgd(learning_rate=0.5)
 )
 MIXTURE = {
     "ragged": Ragged(),
     "chain": ChainPit(num_turns=2),
 }  # other numbers of turns, other lengths of actions
-PARAMS = babbler(SIZE)
+PARAMS = babbler(POLICY)
 
 
-def updated(task, devices=1, row=ROW):
-    setup = learner.setup(SIZE, row, 4, 2)
-    state = parallel.place(learner.init(row, PARAMS), parallel.choose(devices))
+def updated(task, devices=1, algorithm=ALGORITHM):
+    setup = learner.setup(POLICY, algorithm, 4, 2)
+    state = parallel.place(learner.init(algorithm, PARAMS), parallel.choose(devices))
     f = parallel.launch(
-        lambda s: learner.update(setup, task, row, jax.random.key(0), s),
+        lambda s: learner.update(setup, task, algorithm, jax.random.key(0), s),
         parallel.choose(devices),
         "pmap",
     )
     return jax.device_get(f(state))
 
 
-def collected(task, row, count=4):
+def collected(task, algorithm, count=4):
     """A batch of the policy's episodes."""
 
     def made(params):
         return experience(
-            SIZE, task, row, Weights(params, params, ()), jax.random.key(1), jnp.int32(0), count
+            task,
+            POLICY,
+            algorithm,
+            Weights(params, params, None),
+            jax.random.key(1),
+            jnp.int32(0),
+            count,
         ).batch
 
     return on_one_device(made, PARAMS)
@@ -70,18 +76,18 @@ MORE = [pytest.param(how, marks=pytest.mark.slow) for how in ("sequence_mean", "
 
 
 @pytest.mark.parametrize("aggregation", ["token_mean", *MORE])
-def test_the_gradient_of_a_mixture_weighs_its_tasks_by_what_the_aggregation_counts(aggregation):
-    row = replace(ROW, aggregation=aggregation)
-    setup, tasks = learner.setup(SIZE, row, 4, 0), list(MIXTURE.values())
+def test_the_aggregation_weighs_the_tasks_of_a_mixture(aggregation):
+    algorithm = replace(ALGORITHM, aggregation=aggregation)
+    setup, tasks = learner.setup(POLICY, algorithm, 4, 0), list(MIXTURE.values())
     batches, specs = (
-        [collected(task, row, count) for task, count in zip(tasks, (4, 2))],
+        [collected(task, algorithm, count) for task, count in zip(tasks, (4, 2))],
         [task.spec for task in tasks],
     )
 
     def slope(which):
         f = on_one_device(
-            lambda p: learner.gradient(
-                setup, [specs[i] for i in which], row, p, [batches[i] for i in which]
+            lambda p: gradients.gradient(
+                setup, [specs[i] for i in which], algorithm, p, [batches[i] for i in which]
             )[0],
             PARAMS,
         )
@@ -112,11 +118,11 @@ def test_metrics_are_told_of_each_task_and_costs_add_up():
 
 @pytest.mark.slow
 def test_a_mixture_trains_and_is_evaluated_task_by_task():
-    row = replace(algorithms.SFT, problems=8, minibatches=2)
+    algorithm = replace(algorithms.SFT, problems=8, minibatches=2)
     run = Run(
         MIXTURE,
-        row,
-        SIZE,
+        algorithm,
+        POLICY,
         updates=4,
         chunk=2,
         eval_every=4,
@@ -124,14 +130,14 @@ def test_a_mixture_trains_and_is_evaluated_task_by_task():
         checkpoint_every=4,
         devices=1,
     )
-    rows = train(run).entries
+    entries = train(run).entries
     assert {"eval_success", "eval_ragged/success", "eval_chain/success", "ragged/success"} <= set(
-        rows[-1]
+        entries[-1]
     )
     alone = Programs(replace(run, task=MIXTURE["chain"])).evaluate(train(run).state.params)[
         "success"
     ]
-    assert alone == rows[-1]["eval_chain/success"]
+    assert alone == entries[-1]["eval_chain/success"]
 
 
 def test_a_mixture_is_written_and_read_as_json():
@@ -142,4 +148,4 @@ def test_a_mixture_is_written_and_read_as_json():
 def test_a_mixture_that_cannot_share_the_batch_is_refused():
     for changes in (dict(problems=9), dict(problems=2, attempts=2, minibatches=4)):
         with pytest.raises(ConfigError, match="task"):
-            Programs(Run(MIXTURE, replace(ROW, **changes), SIZE, devices=1))
+            Programs(Run(MIXTURE, replace(ALGORITHM, **changes), POLICY, devices=1))

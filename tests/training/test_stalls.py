@@ -8,8 +8,8 @@ from agentic_rl import algorithms, selection
 from agentic_rl.training.stalls import WINDOW, Stalls
 
 
-def rows(**changes):
-    """As many rows as are looked at: of a group-relative run in which nothing is wrong, but for the changes."""
+def entries(**changes):
+    """Returns a window of entries of a group-relative run without faults, but for the changes."""
     usual = {
         "zero_variance_groups": 0.4,
         "return": 0.3,
@@ -22,7 +22,9 @@ def rows(**changes):
         {name: (x(i) if callable(x) else x) for name, x in (usual | changes).items()}
         for i in range(WINDOW)
     ]
-    return [{name: x if isinstance(x, list) else [x] for name, x in row.items()} for row in each]
+    return [
+        {name: x if isinstance(x, list) else [x] for name, x in entry.items()} for entry in each
+    ]
 
 
 STUCK = {
@@ -54,44 +56,44 @@ STUCK = {
     ],
     ids="well nothing solved critic rewarded alike once unkept few idle unselected".split(),
 )
-def test_what_is_said(changes, words):
-    said = Stalls(algorithms.DAPO).look(rows(**changes))
+def test_each_sign_of_a_stall_has_its_warning(changes, words):
+    said = Stalls(algorithms.DAPO).look(entries(**changes))
     assert [words in sentence for sentence in said] == [True] * (words is not None)
     assert all("--warm-start" in sentence and sentence.endswith(".") for sentence in said)
 
 
-def test_it_is_said_once_and_not_before_enough_was_seen():
+def test_a_warning_comes_once_and_only_after_a_full_window():
     stalls = Stalls(algorithms.GRPO)
-    assert stalls.look(rows(**STUCK)[1:]) == []
-    assert len(stalls.look(rows(**STUCK)[:1])) == 1
-    assert stalls.look(rows(**STUCK)) == []
+    assert stalls.look(entries(**STUCK)[1:]) == []
+    assert len(stalls.look(entries(**STUCK)[:1])) == 1
+    assert stalls.look(entries(**STUCK)) == []
 
 
 def test_of_several_seeds_those_that_learn_nothing_are_counted():
     both = {name: [x, y] for (name, x), y in zip(STUCK.items(), (0.4, 0.3, 0.3, 0.9, 0.0))}
-    (said,) = Stalls(algorithms.GRPO).look(rows(**both, kept=[1.0, 1.0]))
+    (said,) = Stalls(algorithms.GRPO).look(entries(**both, kept=[1.0, 1.0]))
     assert "for 1 of 2 seeds" in said
 
 
-def test_a_seed_that_has_solved_the_task_is_not_stuck_whatever_the_others_do():
+def test_a_seed_that_has_solved_the_task_is_not_stuck():
     both = {name: [x, y] for (name, x), y in zip(STUCK.items(), (0.4, 0.3, 0.3, 0.9, 0.0))}
     assert (
         Stalls(algorithms.GRPO).look(
-            rows(**both | {"return": [1.0, 0.3], "success": [1.0, 0.3]}, kept=[1.0, 1.0])
+            entries(**both | {"return": [1.0, 0.3], "success": [1.0, 0.3]}, kept=[1.0, 1.0])
         )
         == []
     )
 
 
 def test_a_small_fraction_that_was_asked_for_is_no_surprise():
-    row = replace(algorithms.GRPO, selection=selection.TopSpread(fraction=0.05))
-    assert Stalls(row).look(rows(kept=0.05)) == []
+    algorithm = replace(algorithms.GRPO, selection=selection.TopSpread(fraction=0.05))
+    assert Stalls(algorithm).look(entries(kept=0.05)) == []
 
 
 @pytest.mark.parametrize(
-    "row",
+    "algorithm",
     [algorithms.SFT, algorithms.DAGGER],
     ids=["who acts is the expert", "the labels are the expert's"],
 )
-def test_who_does_not_learn_from_rewards_cannot_stall(row):
-    assert Stalls(row).look(rows(**STUCK)) == []
+def test_an_algorithm_that_learns_from_labels_cannot_stall(algorithm):
+    assert Stalls(algorithm).look(entries(**STUCK)) == []

@@ -9,7 +9,7 @@ import numpy as np
 from agentic_rl import algorithms
 from agentic_rl.credit.gae import GAE
 from agentic_rl.credit.returns import RewardToGo
-from agentic_rl.training.experience import make_batch
+from agentic_rl.training.batch import make_batch
 from agentic_rl.values.critic import Critic
 from tests.batches import close, episodes, free, trajectory
 from tests.credits import RAW, compiled_values, compute_credit, random_values

@@ -8,8 +8,8 @@ import pytest
 
 from experiments import compare, evaluate, inspect_episode, train, watch
 from experiments.cli import console
+from tests.damage import CASES, DAMAGE
 from tests.experiments.program_runs import TINY, contents
-from tests.records.test_damage import CASES, DAMAGE
 
 EVALUATE = "--episodes 16 --attempts 2 --horizons 1 --devices 1".split()
 WITHOUT_RATE = [word for word in TINY if "warm-start" not in word and word != "0.02"]

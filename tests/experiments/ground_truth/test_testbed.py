@@ -17,8 +17,8 @@ from agentic_rl.envs.chain_pit import ChainPit
 from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.rewards import Shaped
-from agentic_rl.training import learner
-from agentic_rl.training.experience import make_batch
+from agentic_rl.training import gradients, learner
+from agentic_rl.training.batch import make_batch
 from agentic_rl.types import Value
 from agentic_rl.values import NoValue
 from agentic_rl.values.critic import Critic
@@ -51,7 +51,7 @@ def test_a_batch_s_gradient_is_that_of_its_credited_log_likelihoods():
     np.testing.assert_allclose(credit[0], np.ravel(batch.credit), rtol=1e-5, atol=1e-6)
 
     def objective(params):
-        log_prob, _, _ = learner.predict(
+        log_prob, _, _ = gradients.predict(
             learner.setup(SIZE, algorithm, 1, 0), TASK.spec, algorithm, params, batch
         )
         return jnp.where(batch.mask, batch.credit * log_prob, 0.0).sum() / 8

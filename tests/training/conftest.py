@@ -1,0 +1,12 @@
+"""The run that the tests of this room compare others with."""
+
+import pytest
+
+from tests.training.toy_run import trained
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """Returns the directory of an uninterrupted run, and its result."""
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    return path, trained(path)
