@@ -1,12 +1,21 @@
-"""Does supervised learning memorise the rule that it is shown, where reinforcement learning keeps to what the prompt says?
+"""Does supervised learning memorise the rule that it is shown, where RL keeps to the prompt?
 
     python -m experiments.studies.rule_shift
     python -m experiments.studies.rule_shift --arms sft rloo --updates 120 --seeds 10
 
-The rule is which word asks a tool and which gives the answer; every prompt says so. Policies that can do a little under two rules go on
-under one of them: with its demonstrations (`sft`), by its rewards (`rloo`), first the one and then the other (`sft_rloo`), or with
-demonstrations of four rules (`sft_rules`). The other of the two, in which both words have changed places, is never trained on again.
-(Sizes were chosen on other seeds, so that policies begin between the walls.)
+Chu et al. (2501.17161) say that SFT memorises and RL generalises. Here the rule is which word asks
+a tool and which word gives the answer, and every prompt says so. Policies that have learned a
+little under two rules are trained further under one of them:
+
+- `sft`: with its demonstrations.
+- `rloo`: by its rewards.
+- `sft_rloo`: with its demonstrations first, then by its rewards.
+- `sft_rules`: with demonstrations of four rules.
+
+The other of the two rules, in which both words have changed places, is never trained on again.
+Measured is the success under both rules during training. The rules ask whether SFT unlearns the
+shifted rule, whether RL keeps it, and whether early stopping or more rules help SFT. (Sizes were
+chosen on other seeds, so that success at the start is neither near 0 nor near 1.)
 """
 
 from dataclasses import dataclass, replace
@@ -37,12 +46,10 @@ from experiments.reports.stats import Record, distinct, select
 from experiments.reports.verdicts import above_zero, near_zero
 
 LOOKUP, CALC, ANSWER, FIX = tokens.LOOKUP, tokens.CALC, tokens.ANSWER, tokens.FIX
+Word = Annotated[int, Range(0, tokens.VOCABULARY - 1)]
 SHOWN, SHIFTED = (LOOKUP, ANSWER), (ANSWER, LOOKUP)
-MORE = (
-    (CALC, FIX),
-    (FIX, LOOKUP),
-    (ANSWER, CALC),
-)  # each word once more in the role that it has in SHIFTED
+# further rules: each word appears once more in the role that it has in SHIFTED
+MORE = ((CALC, FIX), (FIX, LOOKUP), (ANSWER, CALC))
 ARMS = {
     "sft": "demonstrations under the rule shown",
     "sft_rules": "demonstrations under it and three others, none of them the shifted one",
@@ -55,53 +62,58 @@ MARGIN = 0.05  # of success, that counts as nothing
 
 @config
 class Reworded(Renamed):
-    """The task with other words for LOOKUP and ANSWER, as its prompt says; the words that these push out take the places left."""
+    """The task with other words for LOOKUP and ANSWER, as its prompt says.
 
-    words: tuple[
-        Annotated[int, Range(0, tokens.VOCABULARY - 1)],
-        Annotated[int, Range(0, tokens.VOCABULARY - 1)],
-    ] = SHOWN
+    The words that these replace take over the meanings that have become free.
+    """
+
+    words: tuple[Word, Word] = SHOWN
 
     @property
     def _new(self) -> np.ndarray:
         """The new name of each token."""
         name, verbs = np.arange(tokens.VOCABULARY), range(tokens.VERB, tokens.VOCABULARY)
         name[list(SHOWN)] = self.words
-        name[[verb for verb in verbs if verb not in SHOWN]] = [
-            verb for verb in verbs if verb not in self.words
-        ]
+        others = [verb for verb in verbs if verb not in SHOWN]
+        name[others] = [verb for verb in verbs if verb not in self.words]
         return name
 
 
-def under(words: tuple[int, int]) -> Reworded:
-    """One call and an answer."""
+def task_under(words: tuple[int, int]) -> Reworded:
+    """Returns the task of one tool call and an answer, with these words for them."""
     return Reworded(ToolChase(depth=1, num_turns=3, failure=0.0), words=words)
 
 
 @dataclass(frozen=True)
 class RuleShift(training_study.TrainingStudy):
-    """Does supervised learning memorise a rule, where RL keeps to what the prompt says? Looks at success under a shifted rule."""
+    """Does supervised learning memorise a rule, where RL keeps to what the prompt says?
+
+    Measures success under a shifted rule.
+    """
 
     arms: tuple[str, ...] = tuple(ARMS)
     seeds: Count = 10
     updates: Count = 60
-    looks: Count = 6  # at the success under both rules, on the way
+    looks: Count = 6  # evaluations under both rules, evenly spaced over the updates
     clone_updates: Count = 150  # of cloning both rules at first
-    noise: Probability = 0.5  # share of random actions in the demonstrations of both, so that there is something left to learn
+    # share of random actions in the demonstrations of both rules, so that there is more to learn
+    noise: Probability = 0.5
     learning_rate: Positive = 1e-3  # of SFT
-    rl_learning_rate: Positive = (
-        3e-4  # of RL, which at that of SFT undid what was learned under the rule shown
-    )
+    # of RL, which at SFT's learning rate undid what was learned under the rule shown
+    rl_learning_rate: Positive = 3e-4
 
     claim: ClassVar[str] = (
-        "Chu et al. (2501.17161): SFT memorises, RL generalises. Under a shifted rule success falls by SFT (11.5 to 3.4% in cards, 80.8 to "
-        "1.3% in navigation) and rises by RL (to 15.0 and 91.8%); RL from an over-fitted clone does not repair it. Against it 2510.00237: "
-        "with demonstrations of several rules, or stopped early, SFT generalises as well. Predicted: all of it."
+        "Chu et al. (2501.17161): SFT memorises, RL generalises. Under a shifted rule success "
+        "falls by SFT (11.5 to 3.4% in cards, 80.8 to 1.3% in navigation) and rises by RL (to 15.0 "
+        "and 91.8%); RL from an over-fitted clone does not repair it. Against it 2510.00237: with "
+        "demonstrations of several rules, or stopped early, SFT generalises as well. Predicted: "
+        "all of it."
     )
     headline: ClassVar[str] = "shifted"
     legend: ClassVar[dict[str, str]] = {
         "±": "half of Student's 95% interval over seeds",
-        "shown, shifted": "success on unseen problems under the rule trained on, and under the other; update 0: before the arm",
+        "shown, shifted": "success on unseen problems under the rule trained on, and under the "
+        "other; update 0: before the arm",
     } | ARMS
     tiny: ClassVar[dict[str, Any]] = dict(
         arms=("sft", "sft_rules", "rloo"), updates=2, looks=2, clone_updates=1, problems=64, seeds=2
@@ -124,157 +136,169 @@ class RuleShift(training_study.TrainingStudy):
         return [dict(arm=arm) for arm in self.arms]
 
     def records(self, cell: Record) -> list[Record]:
-        begun = novices(self.policy_config, self.seeds, self.clone_updates, self.noise)
+        start = clone_both_rules(self.policy_config, self.seeds, self.clone_updates, self.noise)
         if cell["arm"] == "sft_rloo":
-            begun = self.legs("sft", begun)[-1]
-        found = []
-        for look, policies in enumerate([begun, *self.legs(cell["arm"], begun)]):
-            rules = {"shown": SHOWN, "shifted": SHIFTED}
+            start = self.snapshots("sft", start)[-1]
+        records = []
+        for look, policies in enumerate([start, *self.snapshots(cell["arm"], start)]):
             success = {
-                name: training_study.evaluate_policies(
-                    policies, under(words), self.policy_config, self.problems
-                )["success"]
-                for name, words in rules.items()
+                name: self.success(policies, words)
+                for name, words in {"shown": SHOWN, "shifted": SHIFTED}.items()
             }
-            found += [
-                {"update": look * self.updates // self.looks} | record
-                for record in training_study.records(success)
-            ]
-        return found
+            update = look * self.updates // self.looks
+            for record in training_study.records(success):
+                records.append({"update": update} | record)
+        return records
 
-    def legs(self, arm: str, policies: Policies) -> list[Policies]:
-        """After each part of the training."""
-        task, row, found = self.task(arm), self.row(arm), []
+    def success(self, policies: Policies, words: tuple[int, int]) -> list[float]:
+        """Returns each seed's success rate on unseen problems under a rule."""
+        metrics = training_study.evaluate_policies(
+            policies, task_under(words), self.policy_config, self.problems
+        )
+        return metrics["success"]
+
+    def snapshots(self, arm: str, policies: Policies) -> list[Policies]:
+        """Trains the policies as the arm says, and returns them as they are at each look."""
+        task, algorithm, snapshots = self.task(arm), self.algorithm(arm), []
         for _ in range(self.looks):
-            policies = training_study.train_policies(
-                policies, task, self.policy_config, row, self.updates // self.looks
-            )[0]
-            found.append(policies)
-        return found
+            policies, _ = training_study.train_policies(
+                policies, task, self.policy_config, algorithm, self.updates // self.looks
+            )
+            snapshots.append(policies)
+        return snapshots
 
     def task(self, arm: str) -> Task:
-        """What an arm trains on."""
-        return (
-            {str(i): under(words) for i, words in enumerate((SHOWN, *MORE))}
-            if arm == "sft_rules"
-            else under(SHOWN)
-        )
+        """Returns the task, or the mixture of tasks, that an arm trains on."""
+        if arm == "sft_rules":
+            return {str(i): task_under(words) for i, words in enumerate((SHOWN, *MORE))}
+        return task_under(SHOWN)
 
-    def row(self, arm: str) -> Algorithm:
-        """What an arm learns by, on 256 episodes an update."""
+    def algorithm(self, arm: str) -> Algorithm:
+        """Returns an arm's algorithm, which takes 256 episodes per update."""
         if "rloo" in arm:
-            return swap(
-                algorithms.RLOO, optimizer=Adam(learning_rate=self.rl_learning_rate, warmup=0)
-            )
+            optimizer = Adam(learning_rate=self.rl_learning_rate, warmup=0)
+            return swap(algorithms.RLOO, optimizer=optimizer)
         return swap(algorithms.SFT, optimizer=Adam(learning_rate=self.learning_rate, warmup=0))
 
     def lines(self, records: list[Record]) -> list[Record]:
-        found = []
+        lines = []
         for name in distinct(records, "arm"):
             for update in distinct(records, "update"):
-                own = select(records, arm=name, update=update)
+                selected = select(records, arm=name, update=update)
                 success = {
-                    rule: sweep.cell(sweep.by_seed(own, rule), ".2f")
+                    rule: sweep.cell(sweep.by_seed(selected, rule), ".2f")
                     for rule in ("shown", "shifted")
                 }
-                found.append({"arm": name, "update": update} | success)
-        return found
+                lines.append({"arm": name, "update": update} | success)
+        return lines
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         panels = {
             "shown": "success under the rule shown",
             "shifted": "success under the shifted rule",
         }
-        return {
-            "rule_shift": sweep.figure(
-                records, "update", panels, "arm", scale="linear", label="updates", same=True
-            )
-        }
+        figure = sweep.figure(
+            records, "update", panels, "arm", scale="linear", label="updates", same=True
+        )
+        return {"rule_shift": figure}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         end = {
             arm: sweep.by_seed(records, "shifted", arm=arm, update=self.updates)
             for arm in self.arms
         }
-        began = sweep.by_seed(records, "shifted", arm="sft", update=0)
-        what = "success under the shifted rule, {}"
-        judged = [
+        start = sweep.by_seed(records, "shifted", arm="sft", update=0)
+        verdicts = [
             above_zero(
                 "SFT under one rule unlearns the other",
-                what.format("before sft minus after it"),
-                began - end["sft"],
+                WHAT.format("before sft minus after it"),
+                start - end["sft"],
             ),
             above_zero(
                 "RL does not",
-                what.format(f"after rloo minus before it, and {MARGIN}"),
-                end["rloo"] - began + MARGIN,
+                WHAT.format(f"after rloo minus before it, and {MARGIN}"),
+                end["rloo"] - start + MARGIN,
             ),
             above_zero(
                 "RL ends above SFT",
-                what.format("after rloo minus after sft"),
+                WHAT.format("after rloo minus after sft"),
                 end["rloo"] - end["sft"],
             ),
             above_zero(
                 "SFT that stops in time has unlearned less",
-                what.format(
-                    f"at the first look at which sft comes to {FLUENT} under the rule shown, minus at the end"
+                WHAT.format(
+                    f"at the first look at which sft comes to {FLUENT} under the rule shown, "
+                    "minus at the end"
                 ),
-                fluent(select(records, arm="sft")) - end["sft"],
+                when_fluent(select(records, arm="sft")) - end["sft"],
             ),
         ]
         if "sft_rules" in end:
-            text = what.format(
-                "after sft_rules, minus 30% of it after sft and 70% of it after rloo"
-            )
-            judged.append(
-                above_zero(
-                    "Four rules close 70% of SFT's gap",
-                    text,
-                    end["sft_rules"] - 0.3 * end["sft"] - 0.7 * end["rloo"],
-                )
-            )
+            verdicts.append(judge_four_rules(end))
         if "sft_rloo" in end:
-            text = what.format("after sft_rloo minus after sft")
-            shown = sweep.by_seed(records, "shown", arm="sft_rloo", update=0).mean()
-            more = f"it starts at {shown:.2f} under the rule shown, and learns from rewards for that alone"
-            judged.append(
-                near_zero(
-                    "RL does not repair what SFT unlearned",
-                    text,
-                    end["sft_rloo"] - end["sft"],
-                    MARGIN,
-                    more,
-                )
-            )
-        return judged
+            verdicts.append(judge_repair(records, end))
+        return verdicts
+
+
+WHAT = "success under the shifted rule, {}"
 
 
 @cache
-def novices(policy_config: Policy, seeds: int, updates: int, noise: float) -> Policies:
-    """Clones of both rules."""
-    row = swap(
+def clone_both_rules(policy_config: Policy, seeds: int, updates: int, noise: float) -> Policies:
+    """Returns clones of noisy demonstrations under both rules."""
+    algorithm = swap(
         algorithms.SFT,
         actor=Expert(noise=noise),
         optimizer=replace(training_study.CLONING, warmup=0),
     )
-    return training_study.train_policies(
-        training_study.fresh(policy_config, seeds),
-        {"shown": under(SHOWN), "shifted": under(SHIFTED)},
-        policy_config,
-        row,
-        updates,
-    )[0]
+    start = training_study.fresh(policy_config, seeds)
+    tasks = {"shown": task_under(SHOWN), "shifted": task_under(SHIFTED)}
+    return training_study.train_policies(start, tasks, policy_config, algorithm, updates)[0]
 
 
-def fluent(records: list[Record]) -> Float[np.ndarray, " seeds"]:
-    """One arm's success under the shifted rule, of each seed at the first look at which it is FLUENT under the one shown, or the last."""
+# Rules
+
+
+def when_fluent(records: list[Record]) -> Float[np.ndarray, " seeds"]:
+    """Returns each seed's success under the shifted rule at the look at which one might stop.
+
+    That is the first look with a success of FLUENT under the rule shown, or else the last look.
+    """
     updates = sorted(distinct(records, "update"))
     shown, shifted = (
         np.array([sweep.by_seed(records, name, update=u) for u in updates])
         for name in ("shown", "shifted")
     )
-    there = np.where((shown >= FLUENT).any(0), (shown >= FLUENT).argmax(0), len(updates) - 1)
-    return np.take_along_axis(shifted, there[None], axis=0)[0]
+    is_fluent = shown >= FLUENT
+    look = np.where(is_fluent.any(0), is_fluent.argmax(0), len(updates) - 1)
+    return np.take_along_axis(shifted, look[None], axis=0)[0]
+
+
+def judge_four_rules(end: dict[str, Float[np.ndarray, " seeds"]]) -> Verdict:
+    """Judges whether demonstrations of four rules close most of the gap between SFT and RL.
+
+    Args: end: success under the shifted rule after each arm.
+    """
+    return above_zero(
+        "Four rules close 70% of SFT's gap",
+        WHAT.format("after sft_rules, minus 30% of it after sft and 70% of it after rloo"),
+        end["sft_rules"] - 0.3 * end["sft"] - 0.7 * end["rloo"],
+    )
+
+
+def judge_repair(records: list[Record], end: dict[str, Float[np.ndarray, " seeds"]]) -> Verdict:
+    """Judges whether RL after SFT leaves the success under the shifted rule as it is.
+
+    Args: end: success under the shifted rule after each arm.
+    """
+    shown = sweep.by_seed(records, "shown", arm="sft_rloo", update=0).mean()
+    return near_zero(
+        "RL does not repair what SFT unlearned",
+        WHAT.format("after sft_rloo minus after sft"),
+        end["sft_rloo"] - end["sft"],
+        MARGIN,
+        f"it starts at {shown:.2f} under the rule shown, and learns from rewards for that alone",
+    )
 
 
 if __name__ == "__main__":

@@ -20,29 +20,31 @@ DEFAULT = {  # factor and power of the regret
 }
 
 
-def records(changes=(), error=ERROR):
+def make_records(changes=(), error=ERROR):
     """Returns records with regret = factor · error · T^power; the power differs between seeds."""
-    made = []
+    records = []
     for (case, arm), (factor, power) in (DEFAULT | dict(changes)).items():
         for t in HORIZONS:
             for s in range(5):
                 regret = factor * error * t ** (power + 0.01 * (s - 2))
-                made.append(dict(case=case, arm=arm, horizon=t, seed=s, error=error, regret=regret))
-    return made
+                records.append(
+                    dict(case=case, arm=arm, horizon=t, seed=s, error=error, regret=regret)
+                )
+    return records
 
 
 def outcomes(**changes):
     changes = {tuple(k.split("__")): v for k, v in changes.items()}
-    return [v.outcome for v in Horizon().verdicts(records(changes))]
+    return [v.outcome for v in Horizon().verdicts(make_records(changes))]
 
 
 def test_the_slope_is_the_power():
-    own = select(records(), case="drift", arm="sft")
+    own = select(make_records(), case="drift", arm="sft")
     np.testing.assert_allclose(slope(own), 2 + 0.01 * (np.arange(5) - 2), atol=1e-9)
 
 
 def test_horizons_with_too_many_errors_are_left_out():
-    own = select(records(error=0.03), case="drift", arm="sft")
+    own = select(make_records(error=0.03), case="drift", arm="sft")
     for r in own:
         r["regret"] = r["regret"] if r["horizon"] < 12 else 1e-9
     assert (slope(own) > 1.9).all()
@@ -71,7 +73,7 @@ def test_each_rule_can_be_falsified_or_inconclusive(rule, case, falsified, incon
 
 def test_only_the_requested_cases_are_judged():
     terminal = Horizon(cases=("terminal",))
-    assert len(terminal.verdicts(select(records(), case="terminal"))) == 1
+    assert len(terminal.verdicts(select(make_records(), case="terminal"))) == 1
 
 
 @pytest.mark.parametrize(

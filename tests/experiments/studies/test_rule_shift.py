@@ -1,4 +1,4 @@
-"""Rules that shift: words change places as the prompt says, and each rule of the study gives each of its verdicts."""
+"""Words change places as the prompt says, and each rule of the study gives each verdict."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,15 @@ from agentic_rl.envs.tool_chase import ToolChase
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
 from experiments.harness import study
-from experiments.studies.rule_shift import ARMS, MORE, SHIFTED, SHOWN, RuleShift, fluent, under
+from experiments.studies.rule_shift import (
+    ARMS,
+    MORE,
+    SHIFTED,
+    SHOWN,
+    RuleShift,
+    task_under,
+    when_fluent,
+)
 
 
 def episodes(task):
@@ -19,50 +27,54 @@ def episodes(task):
 
 
 @pytest.mark.parametrize("words, renamed", [(SHOWN, False), (SHIFTED, True)])
-def test_the_rule_shown_is_the_task_itself_and_the_shifted_one_exchanges_its_words(words, renamed):
-    ours, plain = (
-        episodes(under(words)),
-        episodes(ToolChase(depth=1, num_turns=3, failure=0.0, renamed=renamed)),
-    )
+def test_the_shown_rule_is_the_plain_task_and_the_shifted_one_swaps_words(words, renamed):
+    reworded = episodes(task_under(words))
+    plain = episodes(ToolChase(depth=1, num_turns=3, failure=0.0, renamed=renamed))
     for name in ("prompt", "action", "observation", "reward"):
-        np.testing.assert_array_equal(getattr(ours, name), getattr(plain, name))
+        np.testing.assert_array_equal(getattr(reworded, name), getattr(plain, name))
 
 
 @pytest.mark.parametrize("words", [SHOWN, SHIFTED, *MORE])
-def test_under_every_rule_the_prompt_says_the_words_and_the_expert_uses_them(words):
-    shown = episodes(under(words))
+def test_every_prompt_says_its_words_and_the_expert_uses_them(words):
+    shown = episodes(task_under(words))
     assert (shown.prompt[..., 2:4] == jnp.array(words)).all() and shown.success.all()
     first, second = shown.action[:, 0, 0, 0], shown.action[:, 0, 1, 0]
     assert (first == words[0]).all() and (second == words[1]).all()
-    assert sorted(under(words)._new.tolist()) == list(range(tokens.VOCABULARY))
+    assert sorted(task_under(words)._new.tolist()) == list(range(tokens.VOCABULARY))
 
 
-def test_other_rules_use_no_word_as_the_shown_one_does_but_each_as_the_shifted_one():
-    assert all(one != other for words in MORE for one, other in zip(words, SHOWN, strict=True))
-    assert (
-        {words[1] for words in MORE} >= {SHIFTED[1]}
-        and {words[0] for words in MORE} >= {SHIFTED[0]}
-        and SHIFTED not in MORE
-    )
+def test_other_rules_share_words_in_role_only_with_the_shifted_rule():
+    for words in MORE:
+        assert all(word != shown for word, shown in zip(words, SHOWN, strict=True))
+    for role in (0, 1):
+        assert SHIFTED[role] in {words[role] for words in MORE}
+    assert SHIFTED not in MORE
 
 
-def made(sft=0.1, rules=0.6, rloo=0.6, after=0.1, early=0.5):
-    """Success under the shifted rule in the end, from .5; and of sft at update 10, when it is fluent."""
-    end, found = dict(sft=sft, sft_rules=rules, rloo=rloo, sft_rloo=after), []
-    for arm in ARMS:
+def make_records(sft=0.1, rules=0.6, rloo=0.6, after=0.1, early=0.5):
+    """Returns records that start from .5 under the shifted rule.
+
+    The arms end at the success given; `early` is that at update 10, when sft is fluent.
+    """
+    end = dict(sft=sft, sft_rules=rules, rloo=rloo, sft_rloo=after)
+    records = []
+    for i, arm in enumerate(ARMS):
         for seed in range(5):
-            noise = 0.003 * (seed - 2) * (1 + list(ARMS).index(arm))
-            for update, shown, shifted in (
-                (0, 0.5, 0.5 + 0.01 * seed),
-                (10, 0.95, early),
-                (60, 1.0, end[arm] + noise),
-            ):
-                found.append(dict(arm=arm, seed=seed, update=update, shown=shown, shifted=shifted))
-    return found
+            noise = 0.003 * (seed - 2) * (1 + i)
+            success = {
+                0: (0.5, 0.5 + 0.01 * seed),
+                10: (0.95, early),
+                60: (1.0, end[arm] + noise),
+            }
+            for update, (shown, shifted) in success.items():
+                records.append(
+                    dict(arm=arm, seed=seed, update=update, shown=shown, shifted=shifted)
+                )
+    return records
 
 
 def outcomes(**changes):
-    return [v.outcome for v in RuleShift().verdicts(made(**changes))]
+    return [v.outcome for v in RuleShift().verdicts(make_records(**changes))]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -77,12 +89,12 @@ def test_each_rule_gives_each_of_its_verdicts():
 
 
 def test_arms_that_were_left_out_are_not_judged():
-    some = [r for r in made() if r["arm"] in ("sft", "rloo")]
+    some = [r for r in make_records() if r["arm"] in ("sft", "rloo")]
     assert len(RuleShift(arms=("sft", "rloo")).verdicts(some)) == 4
 
 
 def test_the_first_fluent_look_counts_or_else_the_last():
-    rows = [
+    looks = [
         (0, 0, 0.2, 0.5),
         (0, 10, 0.95, 0.4),
         (0, 20, 1.0, 0.3),
@@ -90,10 +102,9 @@ def test_the_first_fluent_look_counts_or_else_the_last():
         (1, 10, 0.5, 0.7),
         (1, 20, 0.6, 0.1),
     ]
-    found = fluent(
-        [dict(zip(("seed", "update", "shown", "shifted"), row, strict=True)) for row in rows]
-    )
-    np.testing.assert_array_equal(found, [0.4, 0.1])
+    names = ("seed", "update", "shown", "shifted")
+    records = [dict(zip(names, look, strict=True)) for look in looks]
+    np.testing.assert_array_equal(when_fluent(records), [0.4, 0.1])
 
 
 @pytest.mark.parametrize(
@@ -105,7 +116,7 @@ def test_the_first_fluent_look_counts_or_else_the_last():
         (dict(clone_updates=0), "clone_updates must be 1 or more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(flags, words):
+def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         RuleShift(**flags)
 
@@ -113,6 +124,5 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 @pytest.mark.slow
 def test_the_command_runs(study_folder):
     assert study.run(RuleShift(), ["--quick", "--out", str(study_folder)]) == 0
-    assert np.all(
-        [(study_folder / name).exists() for name in ("results.csv", "table.md", "rule_shift.png")]
-    )
+    files = ("results.csv", "table.md", "rule_shift.png")
+    assert all((study_folder / name).exists() for name in files)

@@ -1,4 +1,4 @@
-"""Errors in view: the authors err as asked, chances are read behind their answers, and each rule gives each of its verdicts."""
+"""Authors err as asked, chances are read behind their answers, and each rule gives each verdict."""
 
 import jax
 import jax.numpy as jnp
@@ -17,87 +17,73 @@ from experiments.studies.self_conditioning import (
     Authors,
     SelfConditioning,
     algorithm_for,
-    answers,
+    answer_chances,
     slope,
 )
 
 TASK = RunningSum(num_turns=6, feedback=True)
 
 
-def test_half_of_the_authors_are_careless_and_each_of_them_throughout():
+def test_half_of_the_problems_have_a_careless_author_in_every_attempt():
     episodes = rollout(TASK, Authors(noise=1.0), jax.random.key(0), jnp.arange(400), attempts=2)
     errors = np.asarray(~matches_expert(episodes)).sum(-1)
-    assert (errors > 0).mean() == pytest.approx(0.5, abs=0.06) and errors[
-        errors > 0
-    ].mean() == pytest.approx(0.9 * 6, abs=0.1)
-    assert ((errors[:, 0] > 0) == (errors[:, 1] > 0)).all()  # the author belongs to the problem
+    assert (errors > 0).mean() == pytest.approx(0.5, abs=0.06)
+    assert errors[errors > 0].mean() == pytest.approx(0.9 * 6, abs=0.1)
+    assert ((errors[:, 0] > 0) == (errors[:, 1] > 0)).all()
 
 
-def test_chances_are_read_behind_as_many_wrong_answers_as_asked():
+def test_chances_are_read_behind_the_requested_share_of_wrong_answers():
     policies = training_study.fresh(training_study.TINY, 2)
-    size = transformer.Policy(width=16, layers=1, heads=2, mlp=32)
-    found = answers(policies, TASK, size, 32, 0.45)
+    config = transformer.Policy(width=16, layers=1, heads=2, mlp=32)
+    chances = answer_chances(policies, TASK, config, 32, 0.45)
     key, params = training_study._keys(policies)[1], jax.tree.map(lambda x: x[1], policies.params)
     shown = rollout(TASK, Expert(noise=0.5), key, jnp.arange(32), split="test")
     token, valid = (x[:, 0] for x in layout.tokens(shown))
-    chance = jax.nn.softmax(transformer.apply(size, params, TASK.spec, token, valid)[0][:, :, 0])
+    chance = jax.nn.softmax(transformer.apply(config, params, TASK.spec, token, valid)[0][:, :, 0])
     label = np.asarray(shown.label[:, 0, :, 0])
     by_hand = [[chance[i, t, label[i, t]] for t in range(6)] for i in range(32)]
-    np.testing.assert_allclose(found[1], np.mean(by_hand, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(chances[1], np.mean(by_hand, axis=0), rtol=1e-5)
     assert (~np.asarray(matches_expert(shown))).mean() == pytest.approx(0.45, abs=0.1)
 
 
 def test_without_marks_a_turn_read_alone_does_not_know_of_errors():
-    """In markov context the chance behind errors is that of the same turn behind right answers that led there."""
+    """In markov context, errors before a turn do not change the chance of a right answer."""
     policies, task = training_study.fresh(training_study.TINY, 1), RunningSum(num_turns=4)
-    late = [answers(policies, task, training_study.TINY, 4000, rate)[0, -1] for rate in (0.0, 0.5)]
+    late = [
+        answer_chances(policies, task, training_study.TINY, 4000, rate)[0, -1]
+        for rate in (0.0, 0.5)
+    ]
     assert late[0] == pytest.approx(late[1], rel=0.01)
 
 
-def test_every_agent_learns_by_a_row_of_its_own():
-    assert algorithm_for("corrected", 0.5).labels == "expert" and algorithm_for(
-        "corrected", 0.5
-    ).actor == Expert(noise=0.5)
-    assert (
-        algorithm_for("careful", 0.5) == algorithm_for("sft", 0.5)
-        and algorithm_for("sft", 0.5).actor == Expert()
-    )
-    assert (
-        isinstance(algorithm_for("mixed", 0.3).actor, Authors)
-        and not algorithm_for("rloo", 0.5).values.has_values
-    )
+def test_agents_learn_by_different_algorithms():
+    corrected = algorithm_for("corrected", 0.5)
+    assert corrected.labels == "expert" and corrected.actor == Expert(noise=0.5)
+    assert algorithm_for("careful", 0.5) == algorithm_for("sft", 0.5)
+    assert algorithm_for("sft", 0.5).actor == Expert()
+    assert isinstance(algorithm_for("mixed", 0.3).actor, Authors)
+    assert not algorithm_for("rloo", 0.5).values.has_values
 
 
 def test_the_slope_is_that_of_a_line():
-    made = [
+    records = [
         dict(seed=s, rate=x, accuracy=0.9 - (0.1 + s) * x)
         for s in range(2)
         for x in (0.5, 0.0, 0.25)
     ]
-    np.testing.assert_allclose(slope(made), [-0.1, -1.1])
+    np.testing.assert_allclose(slope(records), [-0.1, -1.1])
 
 
 def outcomes(**slopes):
-    """Of agents whose accuracy falls by so much from no to all wrong, with some noise."""
-
-    def record(name, seed, rate):
-        return dict(
-            agent=name,
-            seed=seed,
-            rate=rate,
-            accuracy=0.9 + (slopes[name] + 0.01 * (seed - 2)) * rate,
-        )
-
-    made = [
-        record(name, seed, rate)
-        for name in slopes
-        for seed in range(5)
-        for rate in (0.0, 0.25, 0.5)
-    ]
-    return [
-        v.outcome
-        for v in SelfConditioning(agents=tuple(slopes), rates=(0.0, 0.25, 0.5)).verdicts(made)
-    ]
+    """Returns the outcomes for agents whose accuracy has these slopes, with some noise."""
+    rates, records = (0.0, 0.25, 0.5), []
+    for name, mean_slope in slopes.items():
+        for seed in range(5):
+            for rate in rates:
+                accuracy = 0.9 + (mean_slope + 0.01 * (seed - 2)) * rate
+                records.append(dict(agent=name, seed=seed, rate=rate, accuracy=accuracy))
+    flags = SelfConditioning(agents=tuple(slopes), rates=rates)
+    return [v.outcome for v in flags.verdicts(records)]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -124,21 +110,17 @@ def test_each_rule_gives_each_of_its_verdicts():
         (dict(clone_updates=0), "clone_updates must be 1 or more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(flags, words):
+def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         SelfConditioning(**flags)
 
 
-def test_agents_are_told_in_the_legend():
+def test_the_legend_explains_every_agent():
     assert AGENTS.items() <= SelfConditioning.legend.items()
 
 
 @pytest.mark.slow
 def test_the_command_runs(study_folder):
     assert study.run(SelfConditioning(), ["--quick", "--out", str(study_folder)]) == 0
-    assert np.all(
-        [
-            (study_folder / name).exists()
-            for name in ("results.csv", "table.md", "self_conditioning.png")
-        ]
-    )
+    files = ("results.csv", "table.md", "self_conditioning.png")
+    assert all((study_folder / name).exists() for name in files)

@@ -1,4 +1,4 @@
-"""Rewards that err or know nothing: clones favour the mode that they should, and each rule gives each of its verdicts."""
+"""Clones favour the mode that they should, and each rule gives each of its verdicts."""
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,12 @@ from agentic_rl.envs.micro import NoisyVerifier
 from experiments.harness import study
 from experiments.studies.spurious_reward import (
     CLIPS,
+    COIN,
     PRIORS,
-    RANDOM,
     Mistaken,
     SpuriousReward,
-    signs,
-    together,
+    joint_intervals,
+    judge_signs,
 )
 
 SEEDS, YOUDEN, MEANS = range(5), (-0.2, 0.0, 0.2), (0.3, 0.5)
@@ -26,20 +26,25 @@ def wobble(seed):
 
 
 def coins(right=0.1, bare=0.0, wrong=-0.1):
-    """Gains with a coin, by prior and clip."""
+    """Returns gains with a coin, by prior and clip; `bare` is the right prior without the clip."""
     gain = {
         ("right", "clipped"): right,
         ("right", "not clipped"): bare,
         ("wrong", "clipped"): wrong,
         ("wrong", "not clipped"): 0.0,
     }
-    return [
-        dict(prior=p, clip=c, seed=s, gain=gain[p, c] + wobble(s) * (1 + (c == "clipped"))) | RANDOM
-        for p in PRIORS for c in CLIPS for s in SEEDS
-    ]  # fmt: skip
+    records = []
+    for prior in PRIORS:
+        for clip in CLIPS:
+            for seed in SEEDS:
+                noise = wobble(seed) * (1 + (clip == "clipped"))
+                conditions = dict(prior=prior, clip=clip, seed=seed)
+                records.append(conditions | {"gain": gain[prior, clip] + noise} | COIN)
+    return records
 
 
 def grid(gain):
+    """Returns a gain for each mean rate and J: `gain(mean, j)`."""
     cells = [(m, j, s) for m in MEANS for j in YOUDEN for s in SEEDS]
     return [
         dict(prior="right", clip="clipped", mean=m, youden=j, seed=s, gain=gain(m, j) + wobble(s))
@@ -48,9 +53,9 @@ def grid(gain):
 
 
 def outcomes(**changes):
-    made = coins(**changes)
-    there = [r for r in grid(lambda m, j: j) if (r["mean"], r["youden"]) != (0.5, 0.0)]
-    return [v.outcome for v in SpuriousReward(youden=YOUDEN, means=MEANS).verdicts(made + there)]
+    others = [r for r in grid(lambda m, j: j) if (r["mean"], r["youden"]) != (0.5, 0.0)]
+    records = coins(**changes) + others
+    return [v.outcome for v in SpuriousReward(youden=YOUDEN, means=MEANS).verdicts(records)]
 
 
 def test_each_rule_on_coins_gives_each_of_its_verdicts():
@@ -75,25 +80,30 @@ def test_each_rule_on_coins_gives_each_of_its_verdicts():
     ],
 )
 def test_the_sign_of_j_is_judged_at_every_mean_rate(gain, outcome):
-    assert signs(grid(gain)).outcome == outcome
+    assert judge_signs(grid(gain)).outcome == outcome
 
 
 def test_one_seed_leaves_the_sign_open():
-    assert signs([r for r in grid(lambda m, j: j) if r["seed"] == 0]).outcome == "inconclusive"
+    assert (
+        judge_signs([r for r in grid(lambda m, j: j) if r["seed"] == 0]).outcome == "inconclusive"
+    )
 
 
-def test_intervals_that_are_right_together_are_wider_the_more_there_are():
+def test_joint_intervals_are_all_right_in_95_percent_of_cases():
     value = np.random.default_rng(0).normal(size=(4000, 3, 6))
-    right = [np.all((low <= 0) & (0 <= high)) for low, high in map(together, value)]
+    right = [np.all((low <= 0) & (0 <= high)) for low, high in map(joint_intervals, value)]
     assert np.mean(right) == pytest.approx(0.95, abs=0.015)
 
 
-def test_mistaken_demonstrations_show_the_mode_behind_the_right_one():
+def test_mistaken_demonstrations_show_the_mode_that_follows_the_right_one():
     task = NoisyVerifier(4)
     state, _ = jax.vmap(task.reset)(jax.random.split(jax.random.key(0), 400))
     right = jax.vmap(task.expert)(state)
     keys = jax.random.split(jax.random.key(1), 400)
-    act = lambda noise: jax.vmap(lambda k, s: Mistaken(noise=noise).act(task, k, s))(keys, state)  # noqa: E731
+
+    def act(noise):
+        return jax.vmap(lambda k, s: Mistaken(noise=noise).act(task, k, s))(keys, state)
+
     assert jnp.all((act(0.0) - right) % 4 == 1)
     ahead = np.bincount(np.asarray((act(0.5) - right) % 4).ravel(), minlength=4) / 400
     np.testing.assert_allclose(ahead, [0.125, 0.625, 0.125, 0.125], atol=0.08)
@@ -110,7 +120,7 @@ def test_mistaken_demonstrations_show_the_mode_behind_the_right_one():
         (dict(margin=0.0), "margin must be above 0"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(flags, words):
+def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         SpuriousReward(**flags)
 
@@ -118,9 +128,5 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 @pytest.mark.slow
 def test_the_command_runs(study_folder):
     assert study.run(SpuriousReward(), ["--quick", "--out", str(study_folder)]) == 0
-    assert np.all(
-        [
-            (study_folder / name).exists()
-            for name in ("results.csv", "table.md", "spurious_reward.png")
-        ]
-    )
+    files = ("results.csv", "table.md", "spurious_reward.png")
+    assert all((study_folder / name).exists() for name in files)

@@ -1,4 +1,4 @@
-"""Rewards of turns: what a call earns and which turn is credited with it, the two habits, and each rule gives each of its verdicts."""
+"""What a call earns and which turn is credited with it; each rule gives each of its verdicts."""
 
 import jax
 import jax.numpy as jnp
@@ -20,32 +20,36 @@ from experiments.studies.turn_reward import (
     Hasty,
     TurnReward,
     is_call,
-    lost,
+    judge_loss,
     measure_tool_use,
 )
 
 CHANCES = (0.1, 0.5)
 
 
-def records(left=0.01, use=0.99, merged=0.1, turn=0.2):
-    """Of outcomes, which leave this use of .4 and come to a success of .5; and of rewards of calls, by which success is this much more."""
-    found = []
+def make_records(left=0.01, use=0.99, merged=0.1, turn=0.2):
+    """Returns records of all arms.
+
+    Outcomes alone have a use of `left` and a success of .5. Rewards of calls have a use of `use`,
+    and a success that is higher by `merged` or `turn`.
+    """
+    records = []
     for s in range(5):
         wobble = 0.002 * (s - 2)
+        gain = {"outcome": 0.0, "merged": merged + wobble, "turn": turn - wobble}
         for chance in CHANCES:
             for arm in ARMS:
-                gain = {"outcome": 0.0, "merged": merged + wobble, "turn": turn - wobble}[
-                    arm.split()[0]
-                ]
-                used = left + wobble if arm == OUTCOME else use + wobble
-                found.append(
-                    dict(familiar=chance, arm=arm, seed=s, began=0.4, use=used, success=0.5 + gain)
+                measured = dict(
+                    began=0.4,
+                    use=(left if arm == OUTCOME else use) + wobble,
+                    success=0.5 + gain[arm.split()[0]],
                 )
-    return found
+                records.append(dict(familiar=chance, arm=arm, seed=s) | measured)
+    return records
 
 
 def outcomes(**changes):
-    return [v.outcome for v in TurnReward().verdicts(records(**changes))]
+    return [v.outcome for v in TurnReward().verdicts(make_records(**changes))]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -54,94 +58,99 @@ def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes(left=0.4, use=0.95, merged=0.0, turn=0.0) == ["inconclusive"] * 4
 
 
-def test_the_tool_is_often_lost_if_half_of_the_seeds_lose_it_where_the_guess_is_best():
-    at = lambda use: (
-        lost(
-            [
-                dict(familiar=c, arm=OUTCOME, seed=s, use=x)
-                for c in CHANCES
-                for s, x in enumerate(use)
-            ]
-        ).outcome
-    )  # noqa: E731
-    assert (
-        at([0.0, 0.0, 0.04, 0.9, 1.0]) == "supported"
-        and at([0.0, 0.0, 0.1, 0.9, 1.0]) == "inconclusive"
-    )
-    assert at([0.96, 1.0, 0.99]) == "falsified" and at([0.94, 1.0, 0.99]) == "inconclusive"
-    mixed = [
-        dict(familiar=c, arm=OUTCOME, seed=s, use=float(c == 0.1))
-        for c in CHANCES
-        for s in range(5)
+def loss_outcome(use):
+    """Returns the first rule's outcome, from each seed's use by the chance of a guess."""
+    records = [
+        dict(familiar=chance, arm=OUTCOME, seed=seed, use=x)
+        for chance, of_seeds in use.items()
+        for seed, x in enumerate(of_seeds)
     ]
-    assert lost(mixed).outcome == "supported"
+    return judge_loss(records).outcome
+
+
+@pytest.mark.parametrize(
+    "use, outcome",
+    [
+        ([0.0, 0.0, 0.04, 0.9, 1.0], "supported"),
+        ([0.0, 0.0, 0.1, 0.9, 1.0], "inconclusive"),
+        ([0.96, 1.0, 0.99], "falsified"),
+        ([0.94, 1.0, 0.99], "inconclusive"),
+    ],
+)
+def test_the_tool_is_lost_often_if_half_of_the_seeds_lose_it(use, outcome):
+    assert loss_outcome({chance: use for chance in CHANCES}) == outcome
+
+
+def test_the_tool_counts_as_lost_where_the_guess_is_best():
+    assert loss_outcome({0.1: [1.0] * 5, 0.5: [0.0] * 5}) == "supported"
 
 
 @jax.jit
-def rolled(task, actor):
+def roll_out(task, actor):
     return rollout(task, actor, jax.random.key(0), jnp.arange(128), 4)
 
 
-def played(haste=0.3, noise=0.5):
-    return rolled(Familiar(familiar=0.3), Hasty(noise=noise, haste=haste))
+def play(haste=0.3, noise=0.5):
+    return roll_out(Familiar(familiar=0.3), Hasty(noise=noise, haste=haste))
 
 
 def test_a_guess_is_right_with_its_chance_and_the_expert_always():
-    guessed, asked = played(1.0, 0.0), played(0.0, 0.0)
-    assert guessed.success.mean() == pytest.approx(0.3, abs=0.1) and not is_call(guessed).any()
+    guessed, asked = play(1.0, 0.0), play(0.0, 0.0)
+    assert guessed.success.mean() == pytest.approx(0.3, abs=0.1)
+    assert not is_call(guessed).any()
     assert (guessed.action[:, :, 0, 1] == GUESS).all()
-    assert asked.success.all() and is_call(asked)[..., 0].all() and not is_call(asked)[..., 1].any()
+    assert asked.success.all()
+    assert is_call(asked)[..., 0].all() and not is_call(asked)[..., 1].any()
 
 
 def test_a_call_is_the_word_a_key_and_the_end():
-    some = played(0.0, 0.0)
-    action = np.array(some.action)
+    episodes = play(0.0, 0.0)
+    action = np.array(episodes.action)
     action[0, 0, 0] = [tokens.LOOKUP, tokens.value(3), tokens.END, tokens.PAD]  # no key
     action[1, 0, 0] = [tokens.LOOKUP, tokens.entity(3), tokens.WAIT, tokens.END]  # too long
     action[2, 0, 0] = [tokens.LOOKUP, tokens.entity(9), tokens.END, tokens.PAD]  # no such key
     np.testing.assert_array_equal(
-        is_call(some._replace(action=action))[:4, 0, 0], [False, False, False, True]
+        is_call(episodes._replace(action=action))[:4, 0, 0], [False, False, False, True]
     )
+
+
+def with_some_wrong_keys(episodes):
+    """Replaces a key by the next one in the first half of the problems."""
+    key = episodes.action[:64, 0, 0, 1]
+    wrong = jnp.where(key == tokens.ENTITY, tokens.ENTITY + 1, key)
+    return episodes._replace(action=episodes.action.at[:64, 0, 0, 1].set(wrong))
 
 
 def test_credit_is_what_counts_minus_the_mean_of_the_other_attempts():
-    some = played()
-    key = some.action[:64, 0, 0, 1]
-    some = some._replace(
-        action=some.action.at[:64, 0, 0, 1].set(
-            jnp.where(key == tokens.ENTITY, tokens.ENTITY + 1, key)
-        )
-    )
-    call, right = (
-        np.array(is_call(some)),
-        np.array((some.action == some.label).all(-1) & some.mask.any(-1)),
-    )
-    earned, total = 0.2 * call + 0.3 * (call & right), np.array(some.reward).sum(-1)
+    episodes = with_some_wrong_keys(play())
+    call = np.array(is_call(episodes))
+    right = np.array((episodes.action == episodes.label).all(-1) & episodes.mask.any(-1))
+    earned, total = 0.2 * call + 0.3 * (call & right), np.array(episodes.reward).sum(-1)
     assert 0.1 < call.mean() < 0.9 and (call & ~right).any() and (call & right).any()
-    nothing = Value(some.penalty, some.penalty, np.float32(1))
+    nothing = Value(episodes.penalty, episodes.penalty, np.float32(1))
     for past in (0.0, 1.0):
-        credit = np.array(CallCredit(format=0.2, hop=0.3, past=past)(some, nothing))
+        credit = np.array(CallCredit(format=0.2, hop=0.3, past=past)(episodes, nothing))
         for n, i, t in np.ndindex(8, 4, 2):
             counts = [
                 total[n, j] + sum(earned[n, j, u] * (1.0 if u >= t else past) for u in range(2))
                 for j in range(4)
             ]
-            assert credit[n, i, t] == pytest.approx(
-                counts[i] - np.mean(counts[:i] + counts[i + 1 :]), abs=1e-5
-            )
-    np.testing.assert_allclose(CallCredit()(some, nothing), LeaveOneOut()(some, nothing), atol=1e-6)
+            others = np.mean(counts[:i] + counts[i + 1 :])
+            assert credit[n, i, t] == pytest.approx(counts[i] - others, abs=1e-5)
+    plain = LeaveOneOut()(episodes, nothing)
+    np.testing.assert_allclose(CallCredit()(episodes, nothing), plain, atol=1e-6)
 
 
-def test_use_counts_episodes_with_a_call_and_reading_those_that_asked_for_the_right_key():
-    some = jax.tree.map(lambda x: x[None], played())
-    call = np.array(is_call(some))
-    right = call & np.array((some.action == some.label).all(-1))
-    found = measure_tool_use(some)
-    assert found["use"][0] == pytest.approx(call.any(-1).mean()) and found["success"][
-        0
-    ] == pytest.approx(np.mean(some.success))
-    assert found["reading"][0] == pytest.approx(np.array(some.success)[right.any(-1)].mean())
-    assert np.isnan(measure_tool_use(some._replace(action=0 * some.action))["reading"][0])
+def test_use_counts_episodes_with_a_call_and_reading_the_right_calls():
+    episodes = jax.tree.map(lambda x: x[None], play())
+    call, success = np.array(is_call(episodes)), np.array(episodes.success)
+    right = call & np.array((episodes.action == episodes.label).all(-1))
+    numbers = measure_tool_use(episodes)
+    assert numbers["use"][0] == pytest.approx(call.any(-1).mean())
+    assert numbers["success"][0] == pytest.approx(success.mean())
+    assert numbers["reading"][0] == pytest.approx(success[right.any(-1)].mean())
+    without_calls = episodes._replace(action=0 * episodes.action)
+    assert np.isnan(measure_tool_use(without_calls)["reading"][0])
 
 
 @pytest.mark.parametrize(
@@ -155,7 +164,7 @@ def test_use_counts_episodes_with_a_call_and_reading_those_that_asked_for_the_ri
         (dict(clone_updates=0), "clone_updates must be 1 or more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(flags, words):
+def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         TurnReward(**flags)
 
@@ -163,6 +172,5 @@ def test_what_cannot_be_asked_is_refused(flags, words):
 @pytest.mark.slow
 def test_the_command_runs(study_folder):
     assert study.run(TurnReward(), ["--quick", "--out", str(study_folder)]) == 0
-    assert np.all(
-        [(study_folder / name).exists() for name in ("results.csv", "table.md", "turn_reward.png")]
-    )
+    files = ("results.csv", "table.md", "turn_reward.png")
+    assert all((study_folder / name).exists() for name in files)

@@ -14,12 +14,12 @@ from experiments.studies.warm_start import ALGORITHMS, TASK, WarmStart, better, 
 BEGAN = {0.0: -4.0, 0.1: 1.0, 0.5: 2.0, 0.9: 4.0}  # log odds
 
 
-def records(leads=(1.0, 0.0, -0.5, -0.5), clipped=(0.08, 0.04, 0.03, 0.02)):
+def make_records(leads=(1.0, 0.0, -0.5, -0.5), clipped=(0.08, 0.04, 0.03, 0.02)):
     """Returns records in which PPO leads RLOO by `leads`, one for each start.
 
     The leads differ a little between seeds, and nothing is learned at the first learning rate.
     """
-    made = []
+    records = []
     for (level, began), ahead, share in zip(BEGAN.items(), leads, clipped, strict=True):
         for name in ALGORITHMS:
             for rate, learned in ((1e-3, 2.0), (3e-4, 0.0)):
@@ -32,12 +32,12 @@ def records(leads=(1.0, 0.0, -0.5, -0.5), clipped=(0.08, 0.04, 0.03, 0.02)):
                         clipped=share * (1 + 0.01 * s),
                         began=began,
                     )
-                    made.append(conditions | measured)
-    return made
+                    records.append(conditions | measured)
+    return records
 
 
 def outcomes(**changes):
-    return [v.outcome for v in WarmStart().verdicts(records(**changes))]
+    return [v.outcome for v in WarmStart().verdicts(make_records(**changes))]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -47,14 +47,14 @@ def test_each_rule_gives_each_of_its_verdicts():
 
 
 def test_an_algorithm_counts_at_its_better_learning_rate():
-    assert {r["rate"] for r in better(records(), 0.0, "rloo")} == {1e-3}
-    np.testing.assert_allclose(lead(records(), 0.1), 0.01 * np.arange(-2, 3), atol=1e-12)
-    np.testing.assert_allclose(lead(records(), 0.1, "reinforce"), -2.0)
+    assert {r["rate"] for r in better(make_records(), 0.0, "rloo")} == {1e-3}
+    np.testing.assert_allclose(lead(make_records(), 0.1), 0.01 * np.arange(-2, 3), atol=1e-12)
+    np.testing.assert_allclose(lead(make_records(), 0.1, "reinforce"), -2.0)
 
 
 def test_clips_are_compared_at_the_same_learning_rate():
     late = []
-    for r in records():
+    for r in make_records():
         is_higher = r["rate"] == 1e-3
         handicap = 5 * is_higher * (r["start"] > 0)  # warm starts want the other rate
         clipped = 0.04 if is_higher else 0.01  # a rate clips as much from any start
@@ -64,7 +64,7 @@ def test_clips_are_compared_at_the_same_learning_rate():
 
 def test_the_slope_is_that_of_the_lead_against_the_start():
     exact = [2 - 0.25 * x for x in BEGAN.values()]
-    np.testing.assert_allclose(slope(records(leads=exact)), -0.25, atol=1e-9)
+    np.testing.assert_allclose(slope(make_records(leads=exact)), -0.25, atol=1e-9)
 
 
 @pytest.mark.parametrize("level", [0.1, 0.9])
