@@ -40,11 +40,12 @@ def _follow(
     """Returns one episode's states, and whether each is in the graph (True after the end)."""
 
     def turn(state, t):
+        is_over, exists = ~alive[t], graph.states.alive[t, state]
         is_same = (graph.identity[t, state] == identity[t]).all()
-        in_graph = ~alive[t] | (graph.states.alive[t, state] & is_same)
+        in_graph = is_over | (exists & is_same)
         later, options = jnp.minimum(t + 1, len(alive) - 1), graph.next[t, state, action[t]]
-        is_next = (graph.identity[later, options] == identity[later]).all(-1)
-        fits = (graph.chance[t, state, action[t]] > 0) & is_next
+        is_possible = graph.chance[t, state, action[t]] > 0
+        fits = is_possible & (graph.identity[later, options] == identity[later]).all(-1)
         return options[fits.argmax()], (state, in_graph)
 
     return jax.lax.scan(turn, jnp.int32(0), jnp.arange(len(alive)))[1]

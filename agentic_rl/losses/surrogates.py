@@ -98,8 +98,9 @@ class ClippedRatio(_Ratio):
     ) -> Tokens:
         """Returns the objective of each token."""
         rho = self.ratio(log_prob, old_log_prob, mask)
-        clipped = jnp.clip(rho, 1 - self.clip_low, 1 + self.clip_high)
-        return jnp.minimum(rho * credit, clipped * credit)
+        plain = rho * credit
+        clipped = jnp.clip(rho, 1 - self.clip_low, 1 + self.clip_high) * credit
+        return jnp.minimum(plain, clipped)
 
     def diagnostics(
         self, log_prob: Tokens, old_log_prob: Tokens, credit: Tokens, mask: Mask
