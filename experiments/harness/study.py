@@ -330,8 +330,9 @@ def source(study: Study, records: list[Record], folder: Path) -> str:
     commits = ", ".join(sorted({_commit(by["git"] or {}) for by in made["by"]}))
     last = made["by"][-1]
     machine = f"jax {last['versions']['jax']} on {last['devices']['kind']}, {last['date'][:10]}"
-    minutes = clock(seconds(study, records))
-    return f"`{command(study, made['settings'])}`: {minutes} minutes, commit {commits}, {machine}."
+    minutes, rest = divmod(int(seconds(study, records)), 60)
+    took = f"{minutes}:{rest:02d} minutes"
+    return f"`{command(study, made['settings'])}`: {took}, commit {commits}, {machine}."
 
 
 def command(study: Study, flags: Record) -> str:

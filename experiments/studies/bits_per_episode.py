@@ -1,11 +1,17 @@
-"""How many episodes does it take to learn one of M answers by heart, from demonstrations and from rewards?
+"""How many episodes does it take to learn one of M answers, from demonstrations or rewards?
 
     python -m experiments.studies.bits_per_episode
     python -m experiments.studies.bits_per_episode --digits 1 2 3 4 --bases 16 --seeds 5
 
-In memorize a problem has one answer of some digits, M in all. The policies know the answers to 15 other problems, and of this one only
-what digits are: there they cloned random ones. A demonstration tells all log2(M) bits of its answer, a reward for the whole answer at most
-one, and mostly the little that one of M is wrong. All arms take a gradient step on as many episodes.
+In memorize a problem has one answer of a few digits, which is one of M. The policies know the
+answers to 15 other problems. Of this one they only know what digits are, because there they cloned
+random ones. A demonstration tells all log2(M) bits of the answer. A reward for the whole answer
+tells one bit at most, and usually only that one of the M answers is wrong.
+
+Three arms take gradient steps on equally many episodes: cloning, RL with a reward for the whole
+answer, and RL with a reward for each digit. Measured is the number of episodes until an evaluation
+finds 95% success. The rules are about the exponent of M in that number: 1 with the whole reward,
+smaller with one for each digit, and 0 by cloning.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +21,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -36,25 +42,25 @@ from experiments.reports.report import Verdict
 from experiments.reports.stats import Record, distinct, least_squares_slope, select
 from experiments.reports.verdicts import above_zero, near_zero
 
-ARMS = {
+ARMS = {  # and the task's reward
     "cloning": "exact",
     "RL, reward for all": "exact",
     "RL, reward for each": "share",
-}  # and the task's reward
+}
 CLONING, WHOLE, EACH = ARMS
-SIZE = Policy(width=32, layers=1, heads=2, mlp=64, context="markov")
-TARGET = 0.95  # success that counts as having learned it
-CLONE = 100  # updates of cloning
-LOOKS = 200  # evaluations of a run at most
-MISSED = 0.1  # of an arm's runs: above, its exponent decides nothing
+POLICY_CONFIG = Policy(width=32, layers=1, heads=2, mlp=64, context="markov")
+TARGET = 0.95  # success that counts as having learned the answer
+CLONE_UPDATES = 100
+MAX_EVALUATIONS = 200  # of a run
+MAX_MISSED = 0.1  # share of runs that may not learn it, or the exponent of an arm is open
 
 
 @config
-class Others(Expert):
-    """Demonstrates all problems but the first, where its digits are random."""
+class OthersExpert(Expert):
+    """Demonstrates all problems but the first, which it answers with random digits."""
 
     def act(self, task: Memorize, key, state) -> Int[Array, " A"]:
-        """The demonstrated action."""
+        """Returns the demonstrated action."""
         return jnp.where(state.problem == 0, Random().act(task, key, state), task.expert(state))
 
 
@@ -68,10 +74,10 @@ class BitsPerEpisode(training_study.TrainingStudy):
 
     seeds: Count = 20
     digits: tuple[Count, ...] = (1, 2, 3)  # of the answer
-    bases: tuple[OneToken, ...] = (4, 8)  # what a digit is one of
+    bases: tuple[OneToken, ...] = (4, 8)  # number of values of a digit
     episodes: Several = 8  # of a gradient step, in all arms
-    updates: Count = 200  # of each run
-    patience: Natural = 16  # episodes more for each possible answer
+    updates: Count = 200  # of each run, at least
+    patience: Natural = 16  # further episodes for each possible answer
     learning_rate: Positive = 3e-3  # of all arms
     problems: Count = 256
 
@@ -104,7 +110,7 @@ class BitsPerEpisode(training_study.TrainingStudy):
 
     @property
     def policy_config(self) -> Policy:
-        return training_study.TINY if self.quick else SIZE
+        return training_study.TINY if self.quick else POLICY_CONFIG
 
     def cells(self) -> list[Record]:
         return [
@@ -112,85 +118,81 @@ class BitsPerEpisode(training_study.TrainingStudy):
         ]
 
     def records(self, cell: Record) -> list[Record]:
-        task = partial(Memorize, num_digits=cell["digits"], base=cell["base"], num_problems=1)
-        answers = cell["base"] ** cell["digits"]
-        start = novices(
-            replace(task(), num_problems=16),
+        digits, base, arm = cell["digits"], cell["base"], cell["arm"]
+        task = Memorize(num_digits=digits, base=base, num_problems=1)
+        num_answers = base**digits
+        start = clone_other_problems(
+            replace(task, num_problems=16),
             self.policy_config,
             self.seeds,
-            CLONE if not self.quick else 1,
+            1 if self.quick else CLONE_UPDATES,
         )
-        every, updates = self.schedule(answers if cell["arm"] != CLONING else 0)
-        row = self.row(cell["arm"])
-        _, rows = training_study.train_policies(
+        every, updates = self.schedule(0 if arm == CLONING else num_answers)
+        _, entries = training_study.train_policies(
             start,
-            task(reward=ARMS[cell["arm"]]),
+            replace(task, reward=ARMS[arm]),
             self.policy_config,
-            row,
+            self.algorithm(arm),
             updates,
             self.problems,
             every,
         )
-        steps, reached = first(rows)
-        return training_study.records(
-            {
-                "answers": np.full(self.seeds, answers),
-                "episodes": self.episodes * steps,
-                "learned": reached.astype(int),
-            }
-        )
+        steps, reached = first_success(entries)
+        columns = {
+            "answers": np.full(self.seeds, num_answers),
+            "episodes": self.episodes * steps,
+            "learned": reached.astype(int),
+        }
+        return training_study.records(columns)
 
-    def schedule(self, answers: int) -> tuple[int, int]:
-        """Updates between evaluations, and in all."""
-        wanted = self.updates + self.patience * answers // self.episodes
-        every = -(-wanted // LOOKS)
-        return every, every * -(-wanted // every)
+    def schedule(self, num_answers: int) -> tuple[int, int]:
+        """Returns the updates between evaluations, and the updates in all."""
+        updates = self.updates + self.patience * num_answers // self.episodes
+        every = -(-updates // MAX_EVALUATIONS)
+        return every, every * -(-updates // every)
 
-    def row(self, arm: str) -> Algorithm:
-        """Of an arm."""
-        same = dict(minibatches=1, optimizer=Adam(learning_rate=self.learning_rate, warmup=0))
+    def algorithm(self, arm: str) -> Algorithm:
+        """Returns the algorithm of an arm."""
+        shared = dict(minibatches=1, optimizer=Adam(learning_rate=self.learning_rate, warmup=0))
         if arm == CLONING:
-            return swap(algorithms.SFT, problems=self.episodes, attempts=1, **same)
-        return swap(algorithms.RLOO, problems=1, attempts=self.episodes, **same)
+            return swap(algorithms.SFT, problems=self.episodes, attempts=1, **shared)
+        return swap(algorithms.RLOO, problems=1, attempts=self.episodes, **shared)
 
     def lines(self, records: list[Record]) -> list[Record]:
-        found = []
+        lines = []
         for cell in self.cells():
-            own = select(records, **cell)
-            taken, bits = sweep.by_seed(own, "episodes"), np.log2(own[0]["answers"])
-            line = (
-                {"M": own[0]["answers"]}
-                | cell
-                | {
-                    "episodes": sweep.cell(taken, ".0f"),
-                    "bits an episode": sweep.cell(bits / taken, ".2g"),
-                }
-            )
-            found.append(line | {"learned": f"{sum(r['learned'] for r in own)} of {len(own)}"})
-        return found
+            of_cell = select(records, **cell)
+            num_answers = of_cell[0]["answers"]
+            episodes = sweep.by_seed(of_cell, "episodes")
+            columns = {
+                "episodes": sweep.cell(episodes, ".0f"),
+                "bits an episode": sweep.cell(np.log2(num_answers) / episodes, ".2g"),
+                "learned": f"{sum(r['learned'] for r in of_cell)} of {len(of_cell)}",
+            }
+            lines.append({"M": num_answers} | cell | columns)
+        return lines
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         return {"bits_per_episode": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         power = {arm: exponent(select(records, arm=arm)) for arm in ARMS}
-        claims = [
-            near_zero(
-                "With a reward for the whole answer, episodes grow as the number of answers",
-                OVER,
-                power[WHOLE] - 1,
-                margin=0.25,
-            ),
-            above_zero(
-                "With a reward for each digit they grow slower", UNDER, power[WHOLE] - power[EACH]
-            ),
-            near_zero(
-                "Demonstrations tell answers of any length alike", FLAT, power[CLONING], margin=0.25
-            ),
-        ]
+        whole = near_zero(
+            "With a reward for the whole answer, episodes grow as the number of answers",
+            OVER,
+            power[WHOLE] - 1,
+            margin=0.25,
+        )
+        each = above_zero(
+            "With a reward for each digit they grow slower", UNDER, power[WHOLE] - power[EACH]
+        )
+        cloning = near_zero(
+            "Demonstrations tell answers of any length alike", FLAT, power[CLONING], margin=0.25
+        )
         return [
-            require_learning(verdict, records, some)
-            for verdict, some in zip(claims, ((WHOLE,), (WHOLE, EACH), (CLONING,)), strict=True)
+            require_learning(whole, records, (WHOLE,)),
+            require_learning(each, records, (WHOLE, EACH)),
+            require_learning(cloning, records, (CLONING,)),
         ]
 
 
@@ -200,103 +202,100 @@ FLAT = "the exponent of cloning"
 
 
 @cache
-def novices(task: Memorize, policy_config: Policy, seeds: int, updates: int) -> Policies:
-    """Clones that know all problems but the first."""
-    return training_study.train_policies(
-        training_study.fresh(policy_config, seeds),
-        task,
-        policy_config,
-        swap(WarmStart().algorithm, actor=Others()),
-        updates,
-    )[0]
+def clone_other_problems(
+    task: Memorize, policy_config: Policy, seeds: int, updates: int
+) -> Policies:
+    """Returns policies that know the answers to all problems but the first."""
+    algorithm = swap(WarmStart().algorithm, actor=OthersExpert())
+    start = training_study.fresh(policy_config, seeds)
+    return training_study.train_policies(start, task, policy_config, algorithm, updates)[0]
 
 
-def first(
-    rows: list[training_study.Entry],
-) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"]]:
-    """At which update an evaluation found TARGET, or else the last one; and whether one did."""
-    rows = [row for row in rows if "eval_success" in row]
-    there = np.array([row["eval_success"] for row in rows]) >= TARGET
-    steps = np.array([row["step"] for row in rows])
-    return np.where(there.any(0), steps[there.argmax(0)], steps[-1]), there.any(0)
+def first_success(
+    entries: list[training_study.Entry],
+) -> tuple[Float[np.ndarray, " S"], Bool[np.ndarray, " S"]]:
+    """Returns the update at which an evaluation first found TARGET, and whether one did.
+
+    The update is the last one for seeds that never got there.
+    """
+    evaluated = [entry for entry in entries if "eval_success" in entry]
+    reached = np.array([entry["eval_success"] for entry in evaluated]) >= TARGET
+    steps = np.array([entry["step"] for entry in evaluated])
+    learned = reached.any(0)
+    return np.where(learned, steps[reached.argmax(0)], steps[-1]), learned
 
 
 def exponent(records: list[Record]) -> Float[np.ndarray, " seeds"]:
-    """Of each seed: the slope of log episodes against log M, by least squares; of one arm."""
-    fits = []
+    """Returns, for each seed, the exponent of M in the episodes of one arm.
+
+    It is the least-squares slope of log episodes against log M.
+    """
+    slopes = []
     for seed in sorted(distinct(records, "seed")):
-        own = select(records, seed=seed)
-        answers, episodes = (np.log([r[x] for r in own]) for x in ("answers", "episodes"))
-        fits.append(least_squares_slope(answers, episodes))
-    return np.array(fits)
+        of_seed = select(records, seed=seed)
+        log_answers = np.log([r["answers"] for r in of_seed])
+        log_episodes = np.log([r["episodes"] for r in of_seed])
+        slopes.append(least_squares_slope(log_answers, log_episodes))
+    return np.array(slopes)
 
 
-def require_learning(verdict: Verdict, records: list[Record], some: tuple[str, ...]) -> Verdict:
-    """The verdict, which is open if too many runs of these arms did not get there."""
-    ends = [r["learned"] for r in records if r["arm"] in some]
+def require_learning(verdict: Verdict, records: list[Record], arms: tuple[str, ...]) -> Verdict:
+    """Returns the verdict, or an inconclusive one if too many runs of an arm did not learn it."""
+    learned = [r["learned"] for r in records if r["arm"] in arms]
+    missed = len(learned) - sum(learned)
+    smallest = min(np.mean([r["learned"] for r in select(records, arm=arm)]) for arm in arms)
     rule = (
-        f"{verdict.rule} Inconclusive if more than {MISSED:.0%} of the runs of an arm did not "
+        f"{verdict.rule} Inconclusive if more than {MAX_MISSED:.0%} of the runs of an arm did not "
         "learn it."
     )
-    least = min(np.mean([r["learned"] for r in select(records, arm=arm)]) for arm in some)
-    said = verdict.outcome if least >= 1 - MISSED else "inconclusive"
-    evidence = (
-        f"{verdict.evidence} {len(ends) - sum(ends):.0f} of {len(ends)} runs did not learn it."
-    )
-    return verdict._replace(rule=rule, outcome=said, evidence=evidence)
+    evidence = f"{verdict.evidence} {missed:.0f} of {len(learned)} runs did not learn it."
+    kind = verdict.outcome if smallest >= 1 - MAX_MISSED else "inconclusive"
+    return verdict._replace(rule=rule, outcome=kind, evidence=evidence)
 
 
 @matplotlib.rc_context(figures.STYLE)
 def plot_results(records: list[Record]) -> Figure:
-    """Episodes, and bits an episode, against the number of answers: geometric means, 95% intervals; filled where the base is largest."""
-    (figure, panels), bases = figures.page(1, 2, height=2.7), distinct(records, "base")
+    """Plots episodes, and bits an episode, against the number of answers: geometric means.
+
+    Markers are filled where the base is largest.
+    """
+    figure, panels = figures.page(1, 2, height=2.7)
     left, right = panels[0]
+    bases = distinct(records, "base")
     looks = {arm: figures.styles(list(ARMS))[arm] for arm in ARMS}
     runs = [(arm, base) for base in bases for arm in ARMS]
     for i, (arm, base) in enumerate(runs):
-        own = select(records, arm=arm, base=base)
-        answers = np.array(sorted(distinct(own, "answers")))
-        taken = [sweep.by_seed(own, "episodes", answers=m) for m in answers]
-        look = looks[arm] | {
-            "markerfacecolor": looks[arm]["color"] if base == max(bases) else "white"
-        }
-        figures.bars(left, answers, taken, look, "ratio", (i, len(runs)))
-        figures.bars(
-            right,
-            answers,
-            [np.log2(m) / x for m, x in zip(answers, taken)],
-            look,
-            "ratio",
-            (i, len(runs)),
-        )
+        of_run = select(records, arm=arm, base=base)
+        answers = np.array(sorted(distinct(of_run, "answers")))
+        episodes = [sweep.by_seed(of_run, "episodes", answers=m) for m in answers]
+        bits = [np.log2(m) / x for m, x in zip(answers, episodes)]
+        fill = looks[arm]["color"] if base == max(bases) else "white"
+        look = looks[arm] | {"markerfacecolor": fill}
+        figures.bars(left, answers, episodes, look, "ratio", (i, len(runs)))
+        figures.bars(right, answers, bits, look, "ratio", (i, len(runs)))
     answers = np.array(sorted(distinct(records, "answers")))
     left.plot(answers, answers, color=figures.GREY, linestyle=":", linewidth=1)
-    for panel, label in (
-        (left, f"episodes until {TARGET:.0%} success"),
-        (right, "bits an episode"),
-    ):
+    for panel in (left, right):
         figures.log_scale(panel)
         panel.set_xscale("log", base=2)
         figures.ticks(panel, answers)
-        panel.set(xlabel="possible answers M", ylabel=label)
+        panel.set_xlabel("possible answers M")
+    left.set_ylabel(f"episodes until {TARGET:.0%} success")
+    right.set_ylabel("bits an episode")
+    num_seeds = len(distinct(records, "seed"))
     handles = [
         *figures.entries(looks),
         Line2D([], [], color=figures.GREY, linestyle=":", label="M episodes"),
+        *(_base_marker(base, filled=base == max(bases)) for base in bases),
+        figures.interval_legend(num_seeds, mean="geometric mean, "),
     ]
-    for base in bases:
-        filled = dict(
-            color=figures.GREY, markerfacecolor=figures.GREY if base == max(bases) else "white"
-        )
-        handles.append(
-            Line2D([], [], marker="o", linestyle="", label=f"digits with {base} values", **filled)
-        )
-    return figures.legend(
-        figure,
-        [
-            *handles,
-            figures.interval_legend(len(distinct(records, "seed")), mean="geometric mean, "),
-        ],
-    )
+    return figures.legend(figure, handles)
+
+
+def _base_marker(base: int, filled: bool) -> Line2D:
+    fill = figures.GREY if filled else "white"
+    look = dict(marker="o", linestyle="", color=figures.GREY, markerfacecolor=fill)
+    return Line2D([], [], label=f"digits with {base} values", **look)
 
 
 if __name__ == "__main__":

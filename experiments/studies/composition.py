@@ -1,13 +1,19 @@
-"""Does reinforcement learning make new skills out of old ones, where more demonstrations of the old ones do not?
+"""Does RL compose old skills into new ones, where more demonstrations of the old ones do not?
 
     python -m experiments.studies.composition
     python -m experiments.studies.composition --arms rl_2 rft_2 --updates 120 --seeds 10
 
-In compose a policy writes a line for each function that the prompt names, from what the line before says. All arms go on from clones that
-know the functions one at a time, and have seen so little of two that they seldom succeed there: with more demonstrations of single ones
-(`sft_1`), by rewards for single ones (`rl_1`), or with problems of two, by rewards for the last line (`rl_2`), by cloning their own
-successes (`rft_2`), or demonstrations with both lines (`sft_2`). They are judged on more functions than that. (From clones that never saw
-two, RL learned nothing on other seeds, for want of rewards.)
+In compose a policy writes a line for each function that the prompt names, from what the line before
+says. All arms start from the same clones. These know the functions one at a time, and have seen so
+few problems of two functions that they seldom succeed there. The arms then train
+
+- with more demonstrations of single functions (`sft_1`), or rewards for them (`rl_1`),
+- with problems of two functions: by rewards for the last line (`rl_2`), by cloning their own
+  successes (`rft_2`), or with demonstrations of both lines (`sft_2`).
+
+Measured is the success on unseen problems of up to six functions, and on pairs of functions that
+training never shows. The rules compare the arms at depth 4. (From clones that never saw two
+functions, RL learned nothing on other seeds, because it earned no rewards.)
 """
 
 from dataclasses import dataclass, replace
@@ -43,9 +49,9 @@ ARMS = {
     "rft_2": "cloning its own successes with two",
     "sft_2": "demonstrations of two, with both lines",
 }
-ROWS = {"sft": algorithms.SFT, "rl": algorithms.RLOO, "rft": algorithms.RFT}
+ALGORITHMS = {"sft": algorithms.SFT, "rl": algorithms.RLOO, "rft": algorithms.RFT}
 NEW = "new pairs"
-MARGIN = 0.05  # of success
+MARGIN = 0.05  # of success, by which RL must beat cloning its own successes
 
 
 @dataclass(frozen=True)
@@ -56,11 +62,11 @@ class Composition(training_study.TrainingStudy):
     """
 
     arms: tuple[str, ...] = tuple(ARMS)
-    depths: tuple[Count, ...] = (1, 2, 3, 4, 6)  # functions of a problem, at the evaluation
-    judged_at: Count = 4  # the depth of the rules
-    length: Annotated[int, Range(2, 8)] = 3  # of the strings
+    depths: tuple[Count, ...] = (1, 2, 3, 4, 6)  # functions of a problem that is evaluated
+    judged_at: Count = 4  # the depth at which the rules compare arms
+    length: Annotated[int, Range(2, 8)] = 3  # of the strings, in symbols
     clone_updates: Count = 100  # of cloning single functions
-    few: Count = 25  # updates more, on problems of one and of two
+    few: Count = 25  # further updates of cloning, on problems of one and of two
     learning_rate: Positive = 3e-4  # of all arms
 
     claim: ClassVar[str] = (
@@ -100,133 +106,116 @@ class Composition(training_study.TrainingStudy):
         return [dict(arm=arm) for arm in self.arms]
 
     def records(self, cell: Record) -> list[Record]:
-        policies = base(
+        policies = clone_base(
             self.task(1), self.task(2), self.policy_config, self.seeds, self.clone_updates, self.few
         )
         if cell["arm"] != BASE:
             kind, depth = cell["arm"].split("_")
-            policies = training_study.train_policies(
-                policies, self.task(int(depth)), self.policy_config, self.row(kind), self.updates
-            )[0]
-        tasks = {depth: self.task(depth) for depth in self.depths} | {
-            NEW: self.task(2).other_rule()
-        }
-        success = {
-            name: training_study.evaluate_policies(
+            task, algorithm = self.task(int(depth)), self.algorithm(kind)
+            policies, _ = training_study.train_policies(
+                policies, task, self.policy_config, algorithm, self.updates
+            )
+        tasks = {depth: self.task(depth) for depth in self.depths}
+        tasks[NEW] = self.task(2).other_rule()
+        records = []
+        for depth, task in tasks.items():
+            metrics = training_study.evaluate_policies(
                 policies, task, self.policy_config, self.problems
-            )["success"]
-            for name, task in tasks.items()
-        }
-        return [
-            {"depth": name} | record
-            for name, x in success.items()
-            for record in training_study.records({"success": x})
-        ]
+            )
+            for record in training_study.records({"success": metrics["success"]}):
+                records.append({"depth": depth} | record)
+        return records
 
     def task(self, depth: int) -> Compose:
-        """With a line for each function."""
+        """Returns the task with this number of functions, and a line for each."""
         return Compose(depth=depth, length=self.length, scratch=True)
 
-    def row(self, kind: str) -> Algorithm:
-        """Of an arm, on 256 episodes an update."""
-        return swap(ROWS[kind], optimizer=Adam(learning_rate=self.learning_rate))
+    def algorithm(self, kind: str) -> Algorithm:
+        """Returns the algorithm of an arm, which trains on 256 episodes an update."""
+        return swap(ALGORITHMS[kind], optimizer=Adam(learning_rate=self.learning_rate))
 
     def lines(self, records: list[Record]) -> list[Record]:
-        found = []
-        for name in distinct(records, "arm"):
-            own = select(records, arm=name)
-            found.append(
-                {"arm": name}
-                | {
-                    column_title(d): sweep.cell(sweep.by_seed(own, "success", depth=d), ".2f")
-                    for d in distinct(own, "depth")
-                }
-            )
-        return found
+        lines = []
+        for arm in distinct(records, "arm"):
+            of_arm = select(records, arm=arm)
+            means = {
+                column_title(depth): sweep.cell(
+                    sweep.by_seed(of_arm, "success", depth=depth), ".2f"
+                )
+                for depth in distinct(of_arm, "depth")
+            }
+            lines.append({"arm": arm} | means)
+        return lines
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
-        panels = {"gain": "success, minus that of the clones they began from"}
-        return {
-            "composition": sweep.figure(
-                gain_on_known_pairs(records),
-                "depth",
-                panels,
-                "arm",
-                label="functions of a problem",
-                scale="even",
-            )
-        }
+        figure = sweep.figure(
+            gain_on_known_pairs(records),
+            "depth",
+            {"gain": "success, minus that of the clones they began from"},
+            "arm",
+            label="functions of a problem",
+            scale="even",
+        )
+        return {"composition": figure}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
-        end = {
+        success = {
             arm: sweep.by_seed(select(records, arm=arm), "success", depth=self.judged_at)
             for arm in self.arms
         }
-        return [
-            gains(
+        rl_2 = success["rl_2"]
+        verdicts = [
+            judge_gain(
                 "RL on two functions brings what its base could not do",
-                end["rl_2"],
-                end[BASE],
                 f"rl_2 minus {BASE}",
+                rl_2 - success[BASE],
             ),
-            gains(
-                "RL on single functions brings less", end["rl_2"], end["rl_1"], "rl_2 minus rl_1"
+            judge_gain(
+                "RL on single functions brings less", "rl_2 minus rl_1", rl_2 - success["rl_1"]
             ),
-            gains(
+            judge_gain(
                 "Cloning one's own successes brings less",
-                end["rl_2"],
-                end["rft_2"] + MARGIN,
                 f"rl_2 minus rft_2, less {MARGIN}",
-            ),
-            *(
-                [
-                    gains(
-                        "RL brings more than demonstrations",
-                        end["rl_2"],
-                        end["sft_2"],
-                        "rl_2 minus sft_2",
-                    )
-                ]
-                if "sft_2" in end
-                else []
+                rl_2 - (success["rft_2"] + MARGIN),
             ),
         ]
+        if "sft_2" in success:
+            claim = "RL brings more than demonstrations"
+            verdicts.append(judge_gain(claim, "rl_2 minus sft_2", rl_2 - success["sft_2"]))
+        return verdicts
 
 
 @cache
-def base(
+def clone_base(
     one: Compose, two: Compose, policy_config: Policy, seeds: int, updates: int, few: int
 ) -> Policies:
-    """Clones of one task, then a little of both."""
+    """Returns clones of the task `one`, trained for `few` more updates on a mixture of both."""
     policies = training_study.clone_policies(one, policy_config, seeds, updates)
-    return training_study.train_policies(
-        policies,
-        {"one": one, "two": two},
-        policy_config,
-        swap(algorithms.SFT, optimizer=replace(training_study.CLONING, warmup=0)),
-        few,
-    )[0]
+    algorithm = swap(algorithms.SFT, optimizer=replace(training_study.CLONING, warmup=0))
+    mixture = {"one": one, "two": two}
+    return training_study.train_policies(policies, mixture, policy_config, algorithm, few)[0]
 
 
 def gain_on_known_pairs(records: list[Record]) -> list[Record]:
-    """Success on known pairs minus that of the base, seed by seed: clones differ more than what arms make of them."""
+    """Returns records with each arm's success minus that of its own seed's base, as "gain".
+
+    Seeds are paired because the clones differ more than what the arms add to them.
+    """
     known = [r for r in records if r["depth"] != NEW]
-    began = {(r["depth"], r["seed"]): r["success"] for r in known if r["arm"] == BASE}
+    start = {(r["depth"], r["seed"]): r["success"] for r in known if r["arm"] == BASE}
     return [
-        r | {"gain": r["success"] - began[r["depth"], r["seed"]]} for r in known if r["arm"] != BASE
+        r | {"gain": r["success"] - start[r["depth"], r["seed"]]} for r in known if r["arm"] != BASE
     ]
 
 
 def column_title(depth: str | int) -> str:
-    """The table's column."""
+    """Returns the title of the table's column for this depth."""
     return depth if depth == NEW else f"depth {depth}"
 
 
-def gains(
-    claim: str, one: Float[np.ndarray, " seeds"], other: Float[np.ndarray, " seeds"], what: str
-) -> Verdict:
-    """Of success at the depth of the rules."""
-    return above_zero(claim, f"success at the depth judged, {what}", one - other)
+def judge_gain(claim: str, what: str, gain: Float[np.ndarray, " seeds"]) -> Verdict:
+    """Returns the verdict on a gain of success at the depth of the rules."""
+    return above_zero(claim, f"success at the depth judged, {what}", gain)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The agents of 2023: failures are counted as they are defined, and each rule gives each of its verdicts."""
+"""Failure modes are counted as they are defined, and each rule gives each of its verdicts."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from experiments.studies.agents_of_2023 import LOOPS, MORE, RL, SUPERVISED, Agen
 SEEDS = range(5)
 
 
-def test_an_action_tried_before_in_the_same_state_of_the_work_is_a_loop():
+def test_an_action_repeated_in_the_same_state_of_the_work_is_a_loop():
     action = np.array([[[7], [8], [7], [7], [7]]])
     work = np.array([[[0], [0], [0], [1], [1]]])
     acts = np.array([[True, True, True, True, True]])
@@ -24,44 +26,48 @@ def test_an_action_tried_before_in_the_same_state_of_the_work_is_a_loop():
     ]
 
 
-def test_work_on_what_the_goal_does_not_need_is_drift_and_a_word_is_not():
+def test_work_on_an_item_that_the_goal_does_not_need_is_drift():
     action = np.array([[[tokens.ENTITY], [tokens.ENTITY + 1], [tokens.DONE]]])
-    wanted = np.array([[[True, False]] * 3])
-    assert off_goal(Todo(num_items=2), action, wanted).tolist() == [[False, True, False]]
+    needed = np.array([[[True, False]] * 3])
+    assert off_goal(Todo(num_items=2), action, needed).tolist() == [[False, True, False]]
 
 
-def test_failure_after_an_early_error_is_compared_with_failure_without():
-    plays = np.ones((4, 4), bool)
+def test_failure_after_an_early_error_is_compared_with_the_rest():
+    is_played = np.ones((4, 4), bool)
     error = np.zeros((4, 4), bool)
     error[0, 1] = error[1, 2] = error[2, 3] = True  # the third comes in the second half
     success = np.array([False, True, True, True])
-    assert after_early_error(error, plays, success) == pytest.approx(0.5 - 0.0)
-    assert np.isnan(after_early_error(np.zeros_like(error), plays, success))
+    assert after_early_error(error, is_played, success) == pytest.approx(0.5 - 0.0)
+    assert np.isnan(after_early_error(np.zeros_like(error), is_played, success))
 
 
-def test_the_ratio_of_nothing_is_no_number():
+def test_a_ratio_to_zero_is_nan():
     assert ratio(np.array([1, 2]), np.array([2, 4])) == 0.5 and np.isnan(
         ratio(np.zeros(2), np.zeros(2))
     )
 
 
-def records(parts=0.97, short=0.9, long=0.4, more=0.45, rl=0.9):
-    """Of each steps, model, scaffold and seed."""
+def make_records(parts=0.97, short=0.9, long=0.4, more=0.45, rl=0.9):
+    """Returns a record for each of two lengths, model, scaffold and seed."""
 
     def success(steps, model, scaffold):
         if scaffold == "once":
             return parts
         return {SUPERVISED: short if steps == 1 else long, MORE: more, RL: rl}[model]
 
-    return [
-        dict(steps=steps, model=model, scaffold=scaffold, seed=s, success=success(steps, model, scaffold) + 0.01 * (s - 2) * (model == RL))
-        | {"single tasks": parts + 0.002 * (s - 2)} | dict.fromkeys(MODES, 0.1)
-        for steps in (1, 4) for model in (SUPERVISED, MORE, RL) for scaffold in ("once", *LOOPS) for s in SEEDS
-    ]  # fmt: skip
+    conditions = itertools.product((1, 4), (SUPERVISED, MORE, RL), ("once", *LOOPS), SEEDS)
+    records = []
+    for steps, model, scaffold, seed in conditions:
+        wobble = 0.01 * (seed - 2) * (model == RL)
+        record = dict(steps=steps, model=model, scaffold=scaffold, seed=seed)
+        record["success"] = success(steps, model, scaffold) + wobble
+        record["single tasks"] = parts + 0.002 * (seed - 2)
+        records.append(record | dict.fromkeys(MODES, 0.1))
+    return records
 
 
 def outcomes(**changes):
-    return [v.outcome for v in AgentsOf2023(steps=(1, 4)).verdicts(records(**changes))]
+    return [v.outcome for v in AgentsOf2023(steps=(1, 4)).verdicts(make_records(**changes))]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -75,19 +81,23 @@ def test_each_rule_gives_each_of_its_verdicts():
     )
 
 
-def test_a_length_s_best_loop_is_each_seed_s_own():
-    made = records()
-    for r in made:
+def test_the_better_loop_is_chosen_for_each_seed():
+    records = make_records()
+    for r in records:
         if r["model"] == SUPERVISED and r["scaffold"] == LOOPS[r["seed"] % 2] and r["steps"] == 4:
             r["success"] = 0.95
-    assert AgentsOf2023(steps=(1, 4)).verdicts(made)[4].outcome == "falsified"
+    assert AgentsOf2023(steps=(1, 4)).verdicts(records)[4].outcome == "falsified"
 
 
 @pytest.mark.parametrize(
     "flags, words",
-    [(dict(steps=(1,)), "two numbers"), (dict(steps=(0, 1)), "1 or more"), (dict(demos=-1), "0")],
+    [
+        (dict(steps=(1,)), "two steps or more"),
+        (dict(steps=(0, 1)), "1 or more"),
+        (dict(demos=-1), "0"),
+    ],
 )
-def test_what_cannot_be_asked_is_refused(flags, words):
+def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         AgentsOf2023(**flags)
 
@@ -98,13 +108,13 @@ def test_names_of_any_length_fit_the_legend():
         for model in ("supervised", "more supervision", "then RL")
         for scaffold in ("once", "babyagi", "autogpt")
     ]
-    made = [
+    records = [
         dict(run=name, steps=turns, seed=s, success=0.5)
         for name in names
         for turns in (1, 4)
         for s in (0, 1)
     ]
-    figure = sweep.figure(made, "steps", {"success": ""}, "run")
+    figure = sweep.figure(records, "steps", {"success": ""}, "run")
     figures.to_bytes(figure)
     legend, page = figure.legends[0].get_window_extent(), figure.bbox
     assert (

@@ -1,4 +1,4 @@
-"""How many episodes an answer costs: the first evaluation that finds it, the exponent, and each rule's verdicts."""
+"""The first evaluation that finds an answer counts; the exponent; each rule's verdicts."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ from experiments.studies.bits_per_episode import (
     WHOLE,
     BitsPerEpisode,
     exponent,
-    first,
+    first_success,
 )
 
 ANSWERS, SEEDS = (4, 16, 256), range(5)
 
 
-def made(whole=1.0, each=0.4, cloning=0.0, learned=1):
+def make_records(whole=1.0, each=0.4, cloning=0.0, learned=1):
     """Episodes that grow with these exponents, which differ a little between seeds."""
     power = {WHOLE: whole, EACH: each, CLONING: cloning}
     wobble = {s: 0.01 * (s - 2) for s in SEEDS}
@@ -38,7 +38,7 @@ def made(whole=1.0, each=0.4, cloning=0.0, learned=1):
 
 
 def outcomes(**changes):
-    return [v.outcome for v in BitsPerEpisode().verdicts(made(**changes))]
+    return [v.outcome for v in BitsPerEpisode().verdicts(make_records(**changes))]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -47,17 +47,16 @@ def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes(whole=0.75, each=0.75, cloning=0.25) == ["inconclusive"] * 3
 
 
-def test_runs_that_did_not_learn_it_leave_the_claims_open():
+def test_too_many_runs_that_did_not_learn_leave_a_claim_open():
     assert outcomes(learned=0) == ["inconclusive"] * 3
-    some = made()
+    some = make_records()
     for r in some[: len(some) // 15]:  # of cloning
         r["learned"] = 0
     verdicts = BitsPerEpisode().verdicts(some)
     assert [v.outcome for v in verdicts] == ["supported", "supported", "inconclusive"]
-    other = made()
-    for r in [r for r in other if r["arm"] == EACH][
-        :2
-    ]:  # 13% of the arm, 7% of the two that are compared
+    other = make_records()
+    of_each = [r for r in other if r["arm"] == EACH]
+    for r in of_each[:2]:  # 13% of the arm, 7% of the two that are compared
         r["learned"] = 0
     assert [v.outcome for v in BitsPerEpisode().verdicts(other)] == [
         "supported",
@@ -72,23 +71,25 @@ def test_runs_that_did_not_learn_it_leave_the_claims_open():
 
 def test_the_exponent_is_the_slope_of_the_logarithms():
     np.testing.assert_allclose(
-        exponent([r for r in made() if r["arm"] == WHOLE]), 1 + 0.01 * np.arange(-2, 3), rtol=1e-9
+        exponent([r for r in make_records() if r["arm"] == WHOLE]),
+        1 + 0.01 * np.arange(-2, 3),
+        rtol=1e-9,
     )
 
 
-def test_the_first_evaluation_above_the_target_counts_or_else_the_last():
-    rows = [
+def test_the_first_evaluation_that_reaches_the_target_counts():
+    entries = [
         {"step": 0, "eval_success": [0.1, 0.1]},
         {"step": 1},
         {"step": 2, "eval_success": [TARGET, 0.2]},
     ]
-    rows += [{"step": 3}, {"step": 4, "eval_success": [0.5, 0.3]}]
-    steps, learned = first(rows)
+    entries += [{"step": 3}, {"step": 4, "eval_success": [0.5, 0.3]}]
+    steps, learned = first_success(entries)
     assert steps.tolist() == [2, 4] and learned.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("answers", [0, 4, 256, 4096])
-def test_a_run_is_a_whole_number_of_looks_and_as_long_as_promised(answers):
+def test_updates_are_a_multiple_of_the_evaluation_interval(answers):
     every, updates = BitsPerEpisode().schedule(answers)
     assert updates % every == 0 and updates // every <= 200
     assert 200 + 2 * answers <= updates < 200 + 2 * answers + every
@@ -103,7 +104,7 @@ def test_a_run_is_a_whole_number_of_looks_and_as_long_as_promised(answers):
         (dict(patience=-1), "patience must be 0 or more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(flags, words):
+def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         BitsPerEpisode(**flags)
 

@@ -1,4 +1,4 @@
-"""Entropy under a clip: the control is taken off, each side is clipped where it says, and each rule gives each of its verdicts."""
+"""The effect of a clip is measured against the control, and each rule gives each verdict."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,20 +6,29 @@ import pytest
 
 from agentic_rl.config import ConfigError
 from experiments.harness import study
-from experiments.studies.clip_entropy import NONE, SIDES, ClipEntropy, beside, overall
+from experiments.studies.clip_entropy import (
+    NO_CLIP,
+    SIDES,
+    ClipEntropy,
+    clip_effect,
+    mean_change,
+    mean_effect,
+)
 
 SEEDS, LEVELS, RATES = range(5), (0.1, 0.2), (1e-3, 5e-4)
 
 
-def made(low=0.3, high=-0.4, both=-0.2, none=-0.1):
-    """Changes of entropy, those with a clip beside those without."""
-    found = []
+def make_records(low=0.3, high=-0.4, both=-0.2, none=-0.1):
+    """Returns changes of entropy; those with a clip are so much larger than those without."""
+    records = []
     for rate in RATES:
         for s in SEEDS:
             alone = none + 0.01 * (s - 2)
-            found.append(dict(learning_rate=rate, side="none", level=NONE, seed=s, change=alone))
+            records.append(
+                dict(learning_rate=rate, side="none", level=NO_CLIP, seed=s, change=alone)
+            )
             for side, gap in dict(low=low, high=high, both=both).items():
-                found += [
+                records += [
                     dict(
                         learning_rate=rate,
                         side=side,
@@ -29,13 +38,13 @@ def made(low=0.3, high=-0.4, both=-0.2, none=-0.1):
                     )
                     for x in LEVELS
                 ]
-    return found
+    return records
 
 
 def outcomes(**changes):
     return [
         v.outcome
-        for v in ClipEntropy(levels=LEVELS, learning_rates=RATES).verdicts(made(**changes))
+        for v in ClipEntropy(levels=LEVELS, learning_rates=RATES).verdicts(make_records(**changes))
     ]
 
 
@@ -46,27 +55,32 @@ def test_each_rule_gives_each_of_its_verdicts():
 
 
 def test_the_control_is_that_of_the_same_seed_and_learning_rate():
-    some = made()
+    some = make_records()
     for r in some:
         r["change"] += 5.0 * (r["learning_rate"] == RATES[1]) + r["seed"]
-    np.testing.assert_allclose(beside(some, "low", 0.1, RATES[1]), 0.3 + 0.02 * np.arange(-2, 3))
-    np.testing.assert_allclose(overall(some, "high"), -0.4 + 0.02 * np.arange(-2, 3))
     np.testing.assert_allclose(
-        overall(some, "both", control=False), -0.3 + 2.5 + 1.03 * np.arange(5) - 0.06
+        clip_effect(some, "low", 0.1, RATES[1]), 0.3 + 0.02 * np.arange(-2, 3)
     )
+    np.testing.assert_allclose(mean_effect(some, "high"), -0.4 + 0.02 * np.arange(-2, 3))
+    np.testing.assert_allclose(mean_change(some, "both"), -0.3 + 2.5 + 1.03 * np.arange(5) - 0.06)
 
 
 def test_each_side_is_clipped_where_it_says():
-    row = {side: ClipEntropy().row(1e-3, side, 0.2).surrogate for side in ("none", *SIDES)}
-    assert {k: (r.clip_low, r.clip_high) for k, r in row.items()} == {
-        "none": (NONE, NONE), "low": (0.2, NONE), "high": (NONE, 0.2), "both": (0.2, 0.2),
-    }  # fmt: skip
+    surrogates = {
+        side: ClipEntropy().algorithm(1e-3, side, 0.2).surrogate for side in ("none", *SIDES)
+    }
+    assert {k: (r.clip_low, r.clip_high) for k, r in surrogates.items()} == {
+        "none": (NO_CLIP, NO_CLIP),
+        "low": (0.2, NO_CLIP),
+        "high": (NO_CLIP, 0.2),
+        "both": (0.2, 0.2),
+    }
     ratio, credit, ones = (
         jnp.array(x).reshape(1, 1, 2) for x in ([0.5, 1.5], [-1.0, 1.0], [True, True])
     )
     cut = {
         side: np.ravel(r(jnp.log(ratio), jnp.zeros((1, 1, 2)), credit, ones))
-        for side, r in row.items()
+        for side, r in surrogates.items()
     }
     np.testing.assert_allclose(cut["none"], [-0.5, 1.5], rtol=1e-6)
     np.testing.assert_allclose(cut["low"], [-0.8, 1.5], rtol=1e-6)
@@ -84,7 +98,7 @@ def test_each_side_is_clipped_where_it_says():
         (dict(epochs=0), "epochs must be 1 or more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(flags, words):
+def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         ClipEntropy(**flags)
 

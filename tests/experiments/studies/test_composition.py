@@ -1,4 +1,4 @@
-"""New skills out of old ones: each rule gives each of its verdicts, and what cannot be asked is refused."""
+"""Each rule of the study on composed skills gives each verdict, and its flags are checked."""
 
 import numpy as np
 import pytest
@@ -8,21 +8,19 @@ from experiments.harness import study
 from experiments.studies.composition import ARMS, NEW, Composition, gain_on_known_pairs
 
 
-def made(**success):
-    """At depth 4; less at depth 6, and the same on new pairs."""
-    found = []
+def make_records(**success):
+    """Returns records of each arm's success at depth 4; at depth 6 it is half of that."""
+    records = []
     for arm in ARMS:
         for seed in range(5):
-            at = success.get(arm, 0.2) + 0.004 * (seed - 2) * (1 + list(ARMS).index(arm))
-            found += [
-                dict(arm=arm, seed=seed, depth=depth, success=x)
-                for depth, x in ((4, at), (6, at / 2), (NEW, at))
-            ]
-    return found
+            value = success.get(arm, 0.2) + 0.004 * (seed - 2) * (1 + list(ARMS).index(arm))
+            for depth, x in ((4, value), (6, value / 2), (NEW, value)):
+                records.append(dict(arm=arm, seed=seed, depth=depth, success=x))
+    return records
 
 
 def outcomes(**success):
-    return [v.outcome for v in Composition(depths=(4, 6)).verdicts(made(**success))]
+    return [v.outcome for v in Composition(depths=(4, 6)).verdicts(make_records(**success))]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -32,22 +30,18 @@ def test_each_rule_gives_each_of_its_verdicts():
 
 
 def test_a_table_line_and_a_figure_for_each_arm():
-    asked = Composition(depths=(4, 6))
-    lines = asked.lines(made())
-    assert [line["arm"] for line in lines] == list(ARMS) and list(lines[0]) == [
-        "arm",
-        "depth 4",
-        "depth 6",
-        NEW,
-    ]
-    assert len(asked.figures(made())["composition"].legends[0].get_texts()) == len(
-        ARMS
-    )  # and the interval
-    assert {
-        r["gain"]
-        for r in gain_on_known_pairs(made(rl_2=0.5))
-        if (r["arm"], r["depth"], r["seed"]) == ("rl_2", 4, 2)
-    } == {0.3}
+    composition, records = Composition(depths=(4, 6)), make_records()
+    lines = composition.lines(records)
+    assert [line["arm"] for line in lines] == list(ARMS)
+    assert list(lines[0]) == ["arm", "depth 4", "depth 6", NEW]
+    legend = composition.figures(records)["composition"].legends[0]
+    assert len(legend.get_texts()) == len(ARMS)  # all arms but the base, and the interval
+
+
+def test_the_gain_is_the_success_minus_that_of_the_base():
+    gains = gain_on_known_pairs(make_records(rl_2=0.5))
+    (record,) = [r for r in gains if (r["arm"], r["depth"], r["seed"]) == ("rl_2", 4, 2)]
+    assert record["gain"] == 0.3
 
 
 @pytest.mark.parametrize(
@@ -61,7 +55,7 @@ def test_a_table_line_and_a_figure_for_each_arm():
         (dict(learning_rate=0.0), "learning_rate must be above 0"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(flags, words):
+def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         Composition(**flags)
 
