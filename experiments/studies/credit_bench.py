@@ -1,12 +1,15 @@
-"""How near to the true advantage is each credit assignment, and how good is the gradient that it makes?
+"""How near to the true advantage is each credit, and how good is the gradient that it makes?
 
-    python -m experiments.studies.credit_bench                                            # minutes on 2 cores
-    python -m experiments.studies.credit_bench --tasks key_door --levels 0.5 --seeds 1    # one cell
-    python -m experiments.studies.credit_bench --no-measure                               # only draws, from the results there are
+    python -m experiments.studies.credit_bench                        # minutes on 2 cores
+    python -m experiments.studies.credit_bench --tasks key_door --levels 0.5 --seeds 1  # one cell
+    python -m experiments.studies.credit_bench --no-measure           # draws the results again
 
-A policy is cloned until it succeeds about as often as asked; its value head is then fitted to the rewards to go of its own episodes.
-It plays batches at the same problems, and every credit as it comes (and forks, a greedy baseline, the exact values) is scored on these
-against the exact advantage of every token and the exact gradient (experiments/ground_truth/testbed.py, experiments/ground_truth/quality.py). Nothing is trained.
+A policy is cloned until it succeeds about as often as asked. Its value head is then fitted to the
+rewards to go of its own episodes. It plays many batches at the same problems, and nothing is
+trained. Scored are all credits as they come, and forks, a greedy baseline and the exact values.
+Each is compared with the exact advantage of every token and with the exact gradient
+(experiments/ground_truth/testbed.py and quality.py). Each rule is a claim of a paper about one of
+these numbers, and holds only if it holds in every cell.
 """
 
 import json
@@ -36,15 +39,22 @@ from experiments.reports.credit_figures import episode, heat_maps, places
 from experiments.reports.report import Verdict, outcome
 from experiments.reports.stats import Record, distinct, select
 
-MARGIN = 0.25  # of the expected gradient along the true one, for "the same"
+MARGIN = 0.25  # by which the expected gradient may miss the true one, as a share of it
 RARE = "Fine credit helps more where success is rare than where it is common"
 COSINE = "in the mean cosine of a batch's gradient with the true one"
 VINE = "4 forks (VinePPO)"
-TABLE = {
-    "pearson": ".2f", "key_accuracy": ".2f", "leakage": ".2f", "bias_in_state": ".2f", "cosine_bias": ".2f", "expected_cosine": ".2f",
-    "snr": "+.1f", "snr_env": "+.1f", "gain": "+.2f", "harm": ".2f",
-}  # fmt: skip
-
+TABLE = {  # columns, and their formats
+    "pearson": ".2f",
+    "key_accuracy": ".2f",
+    "leakage": ".2f",
+    "bias_in_state": ".2f",
+    "cosine_bias": ".2f",
+    "expected_cosine": ".2f",
+    "snr": "+.1f",
+    "snr_env": "+.1f",
+    "gain": "+.2f",
+    "harm": ".2f",
+}
 LABELS = {"cosine_bias": "cosine of mean"}
 
 
@@ -57,11 +67,7 @@ class CreditBench(credit_study.CreditStudy):
 
     seeds: Count = 1  # policies, each with its own problems
     tasks: tuple[str, ...] = ("chain_pit", "key_door", "graph_nav")
-    levels: tuple[Inside, ...] = (
-        0.05,
-        0.5,
-        0.95,
-    )  # success of the policies: of all clones on the way, the nearest
+    levels: tuple[Inside, ...] = (0.05, 0.5, 0.95)  # success of the policies, about
 
     claim: ClassVar[str] = (
         "RLOO's expected gradient is the true one, a test of the bench; fine credit helps more "
@@ -104,59 +110,64 @@ class CreditBench(credit_study.CreditStudy):
         ]
 
     def records(self, cell: Record) -> list[Record]:
-        bed = self.make_testbed(
-            named(envs)[cell["task"]](), self.levels, cell["level"], cell["seed"]
-        )
+        task = named(envs)[cell["task"]]()
+        bed = self.make_testbed(task, self.levels, cell["level"], cell["seed"])
         facts = dict(
             success=credit_study.success(bed),
             expected_return=bed.expected_return,
             weights=transformer.num_params(bed.policy_config),
         )
-        rows = {
-            name: testbed.algorithm_with(bed, row.credit, row.values)
-            for name, row in estimators(bed.capacity).items()
-        }
-        return [
-            {"estimator": name} | facts | score_algorithm(bed, row) for name, row in rows.items()
-        ]
+        records = []
+        for name, estimator in estimators(bed.capacity).items():
+            algorithm = testbed.algorithm_with(bed, estimator.credit, estimator.values)
+            records.append({"estimator": name} | facts | score_algorithm(bed, algorithm))
+        return records
 
     def lines(self, records: list[Record]) -> list[Record]:
-        return [
-            {"task": f"{r['task']} at {r['success']:.2f}", "credit": r["estimator"]}
-            | {
-                LABELS.get(name, name.replace("_", " ")): format_cell(r[name], how)
+        lines = []
+        for record in mean_of_seeds(records):
+            columns = {
+                LABELS.get(name, name.replace("_", " ")): format_cell(record[name], how)
                 for name, how in TABLE.items()
             }
-            for r in mean_of_seeds(records)
-        ]
+            task = f"{record['task']} at {record['success']:.2f}"
+            lines.append({"task": task, "credit": record["estimator"]} | columns)
+        return lines
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         middle = self.levels[len(self.levels) // 2]
-        shown = {task: select(records, task=task, level=middle, seed=0) for task in self.tasks}
-        return {"heat_maps": heat_maps(mean_of_seeds(records))} | {
-            f"episode_{task}": episode(some) for task, some in shown.items()
-        }
+        by_name = {"heat_maps": heat_maps(mean_of_seeds(records))}
+        for task in self.tasks:
+            of_policy = select(records, task=task, level=middle, seed=0)
+            by_name[f"episode_{task}"] = episode(of_policy)
+        return by_name
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
         return verdicts(records)
 
 
 def estimators(capacity: int = testbed.CAPACITY) -> dict[str, Algorithm]:
-    """Every credit as it comes, by name; those that read values take the critic's. Then other sources of values."""
-    plain = {name: cls() for name, cls in named(credit).items() if not cls.tells_outcome}
-    found = {name: (one, Critic() if one.reads_value else NoValue()) for name, one in plain.items()}
+    """Returns an algorithm for each estimator by name: every credit, then other sources of values.
+
+    Credits that read values take the critic's.
+    """
+    pairs = {}
+    for name, cls in named(credit).items():
+        if not cls.tells_outcome:
+            estimator = cls()
+            pairs[name] = (estimator, Critic() if estimator.reads_value else NoValue())
     difference, whole = GAE(lambda_=0.0, whiten=False), GAE(lambda_=1.0, whiten=False)
-    found |= {
+    pairs |= {
         "reward_to_go − greedy (ReMax)": (whole, Greedy()),
         "reward_to_go − critic": (whole, Critic()),
-    }
-    found |= {f"{k} fork{'s' * (k > 1)} (VinePPO)": (difference, Forks(k)) for k in (1, 4)}
-    found |= {
+        "1 fork (VinePPO)": (difference, Forks(1)),
+        "4 forks (VinePPO)": (difference, Forks(4)),
         "gae not whitened, exact values": (GAE(whiten=False), Exact(capacity)),
         "oracle": (difference, Exact(capacity)),
     }
     return {
-        name: swap(REINFORCE, credit=one, values=values) for name, (one, values) in found.items()
+        name: swap(REINFORCE, credit=estimator, values=values)
+        for name, (estimator, values) in pairs.items()
     }
 
 
@@ -164,87 +175,125 @@ def format_cell(x: float, how: str) -> str:
     return "–" if np.isnan(x) else format(x, how).replace("inf", "∞")
 
 
-def score_algorithm(bed: testbed.Testbed, row: Algorithm) -> Record:
-    """All measures of a row's credit; the tokens of one episode, what they are credited with, and their true advantage."""
-    credit, steps = testbed.credits(bed, row)
+def score_algorithm(bed: testbed.Testbed, algorithm: Algorithm) -> Record:
+    """Returns all measures of an algorithm's credit, and the tokens of one episode.
+
+    These are stored as JSON, with their credit and their true advantage. The episode is the longest
+    of those that failed, if any did.
+    """
+    credit, steps = testbed.credits(bed, algorithm)
     shape, mask = bed.trajectory.mask.shape, np.asarray(bed.trajectory.mask)
-    written = np.where(bed.trajectory.success, 0, 1000) + mask.sum(
-        (3, 4)
-    )  # the longest of those that failed, if any did
-    index = np.unravel_index(written.argmax(), written.shape)
-    of_episode = lambda x: [round(float(v), 3) for v in x.reshape(shape)[index][mask[index]]]  # noqa: E731
+    preference = np.where(bed.trajectory.success, 0, 1000) + mask.sum((3, 4))
+    index = np.unravel_index(preference.argmax(), preference.shape)
+
+    def of_episode(values):
+        return [round(float(x), 3) for x in values.reshape(shape)[index][mask[index]]]
+
     shown = {
-        "tokens": words(bed, index),
+        "tokens": token_labels(bed, index),
         "credit": of_episode(credit),
         "truth": of_episode(bed.truth),
     }
-    return testbed.score_credit(bed, credit, steps) | {k: json.dumps(x) for k, x in shown.items()}
+    measures = testbed.score_credit(bed, credit, steps)
+    return measures | {name: json.dumps(x) for name, x in shown.items()}
 
 
-def words(bed: testbed.Testbed, index: tuple) -> list[str]:
-    """What was seen and written at each token of an episode."""
+def token_labels(bed: testbed.Testbed, index: tuple) -> list[str]:
+    """Returns a label for each token of an episode: the turn in words at its first token."""
     observation, action, mask = (
         np.asarray(x[index])
         for x in (bed.trajectory.observation, bed.trajectory.action, bed.trajectory.mask)
     )
-    turns = [bed.task.render_turn(o, a[m]) for o, a, m in zip(observation, action, mask) if m.any()]
-    return [turn if i == 0 else "" for turn, m in zip(turns, mask) for i in range(m.sum())]
+    labels = []
+    for seen, written, valid in zip(observation, action, mask):
+        if valid.any():
+            turn = bed.task.render_turn(seen, written[valid])
+            labels += [turn] + [""] * (int(valid.sum()) - 1)
+    return labels
 
 
 def mean_of_seeds(records: list[Record]) -> list[Record]:
-    """One record for each estimator in each task and level, with the SNR per environment step beside; decibels of mean ratios."""
-    found = []
+    """Returns one record for each estimator, task and level.
+
+    The SNR is that of the mean ratios, in decibels, with the SNR per environment step beside it.
+    """
+    means = []
     for task, level in places(records):
-        for name in distinct(records, "estimator"):
-            some = select(records, task=task, level=level, estimator=name)
+        of_place = select(records, task=task, level=level)
+        base = np.mean([r["env_steps"] for r in select(of_place, estimator="leave_one_out")])
+        for name in distinct(of_place, "estimator"):
+            of_seeds = select(of_place, estimator=name)
             mean = {
-                k: np.mean([r[k] for r in some]) if isinstance(x, float) else x
-                for k, x in some[0].items()
+                column: np.mean([r[column] for r in of_seeds]) if isinstance(x, float) else x
+                for column, x in of_seeds[0].items()
             }
-            ratio, steps = (np.mean([r[k] for r in some]) for k in ("signal_to_noise", "env_steps"))
-            base = np.mean(
-                [
-                    r["env_steps"]
-                    for r in select(records, task=task, level=level, estimator="leave_one_out")
-                ]
-            )
+            ratio = np.mean([r["signal_to_noise"] for r in of_seeds])
+            steps = np.mean([r["env_steps"] for r in of_seeds])
             snr = 10 * np.log10(ratio) if ratio > 0 else -np.inf
-            found.append(mean | {"snr": snr, "snr_env": quality.snr_env(snr, steps, base)})
-    return found
+            means.append(mean | {"snr": snr, "snr_env": quality.snr_env(snr, steps, base)})
+    return means
 
 
-# Verdicts: standard errors are jackknifed over batches; the gap of two estimators takes them as independent, though they share batches
+# Verdicts. Standard errors are jackknifed over batches. The difference of two estimators takes them
+# as independent, though they share batches.
 
 
 def verdicts(records: list[Record]) -> list[Verdict]:
-    low, high = min(distinct(records, "level")), max(distinct(records, "level"))
+    """Returns the verdicts of all rules."""
     cells = list(dict.fromkeys((r["task"], r["level"], r["seed"]) for r in records))
-    success = {c: select(records, task=c[0], level=c[1], seed=c[2])[0]["success"] for c in cells}
-    told = {
-        c: f"{c[0]} at {success[c]:.2f}" + f" (seed {c[2]})" * (len(distinct(records, "seed")) > 1)
-        for c in cells
-    }
+    labels = {cell: _label(records, *cell) for cell in cells}
     value = partial(estimate, records)
-    cosine = {
-        (task, seed): difference(
-            difference(value(task, low, seed, "oracle"), value(task, low, seed, "leave_one_out")),
-            difference(value(task, high, seed, "oracle"), value(task, high, seed, "leave_one_out")),
-        )
-        for task, level, seed in cells if level == low
-    }  # fmt: skip
-    vine = {
-        told[c]: difference(per_step(records, *c, VINE), per_step(records, *c, "leave_one_out"))
+
+    bias = {labels[c]: value(*c, "leave_one_out", "projection") for c in cells}
+    forks = {
+        labels[c]: difference(per_step(records, *c, VINE), per_step(records, *c, "leave_one_out"))
         for c in cells
     }
-    recur = {told[c]: difference(value(*c, "gigpo"), value(*c, "centred")) for c in cells}
-    crossover = {f"{task}{f' (seed {seed})' * (seed > 0)}": x for (task, seed), x in cosine.items()}
-    rules = {
-        RARE: (f"The oracle's gain over RLOO at {low} less that at {high}, {COSINE},", crossover),
-        "VinePPO's forks are worth their episodes": ("Signal over noise at RLOO's environment steps, 4 forks minus RLOO", vine),
-        "Groups of recurring states beat groups of episodes": (f"GiGPO's gain over centred returns, {COSINE},", recur),
-    }  # fmt: skip
-    judged = [everywhere(claim, what, found) for claim, (what, found) in rules.items()]
-    return [unbiased({told[c]: value(*c, "leave_one_out", "projection") for c in cells}), *judged]
+    recurring = {labels[c]: difference(value(*c, "gigpo"), value(*c, "centred")) for c in cells}
+    levels = distinct(records, "level")
+    low, high = min(levels), max(levels)
+    return [
+        judge_bias(bias),
+        judge_everywhere(
+            RARE,
+            f"The oracle's gain over RLOO at {low} less that at {high}, {COSINE},",
+            gain_where_rare(records, cells, low, high),
+        ),
+        judge_everywhere(
+            "VinePPO's forks are worth their episodes",
+            "Signal over noise at RLOO's environment steps, 4 forks minus RLOO",
+            forks,
+        ),
+        judge_everywhere(
+            "Groups of recurring states beat groups of episodes",
+            f"GiGPO's gain over centred returns, {COSINE},",
+            recurring,
+        ),
+    ]
+
+
+def _label(records: list[Record], task: str, level: float, seed: int) -> str:
+    success = select(records, task=task, level=level, seed=seed)[0]["success"]
+    several = len(distinct(records, "seed")) > 1
+    return f"{task} at {success:.2f}" + f" (seed {seed})" * several
+
+
+def gain_where_rare(
+    records: list[Record], cells: list[tuple], low: float, high: float
+) -> dict[str, tuple[float, float]]:
+    """Returns, for each task and seed, the oracle's gain over RLOO at `low` less that at `high`."""
+
+    def gain(task, level, seed):
+        oracle = estimate(records, task, level, seed, "oracle")
+        return difference(oracle, estimate(records, task, level, seed, "leave_one_out"))
+
+    return {
+        f"{task}{f' (seed {seed})' * (seed > 0)}": difference(
+            gain(task, low, seed), gain(task, high, seed)
+        )
+        for task, level, seed in cells
+        if level == low
+    }
 
 
 def estimate(
@@ -255,7 +304,7 @@ def estimate(
     name: str,
     column: str = "expected_cosine",
 ) -> tuple[float, float]:
-    """A number and its standard error."""
+    """Returns a number of an estimator, and its standard error."""
     (record,) = select(records, task=task, level=level, seed=seed, estimator=name)
     return record[column], record[f"{column}_se"]
 
@@ -263,7 +312,7 @@ def estimate(
 def per_step(
     records: list[Record], task: str, level: float, seed: int, name: str
 ) -> tuple[float, float]:
-    """Signal over noise that RLOO's environment steps would buy."""
+    """Returns the signal over noise that RLOO's environment steps would buy, and its error."""
     (one,) = select(records, task=task, level=level, seed=seed, estimator=name)
     (base,) = select(records, task=task, level=level, seed=seed, estimator="leave_one_out")
     share = base["env_steps"] / one["env_steps"]
@@ -274,42 +323,39 @@ def difference(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, f
     return a[0] - b[0], float(np.hypot(a[1], b[1]))
 
 
-def unbiased(found: dict[str, tuple[float, float]]) -> Verdict:
-    """Of RLOO in all cells."""
-    errors = scipy.stats.norm.isf(0.025 / len(found))
-    near = [abs(x - 1) + errors * se < MARGIN for x, se in found.values()]
-    off = [abs(x - 1) > errors * se for x, se in found.values()]
-    said = "; ".join(f"{name} {x:.2f} ± {errors * se:.2f}" for name, (x, se) in found.items())
+def judge_bias(projections: dict[str, tuple[float, float]]) -> Verdict:
+    """Returns the verdict on RLOO's expected gradient along the true one, in all cells."""
+    errors = scipy.stats.norm.isf(0.025 / len(projections))
+    is_near = [abs(x - 1) + errors * se < MARGIN for x, se in projections.values()]
+    is_off = [abs(x - 1) > errors * se for x, se in projections.values()]
     rule = (
         f"E g · g* / ‖g*‖² is within {MARGIN} of 1 in every cell, by its interval (an "
         "equivalence test; 95% for all cells together); falsified if one excludes 1."
     )
-    kind = "falsified" if any(off) else "supported" if all(near) else "inconclusive"
-    return Verdict(
-        "RLOO's expected gradient is the true one",
-        rule,
-        kind,
-        f"{sum(near)} of {len(found)} cells can tell. {said}.",
+    kind = "falsified" if any(is_off) else "supported" if all(is_near) else "inconclusive"
+    numbers = "; ".join(
+        f"{cell} {x:.2f} ± {errors * se:.2f}" for cell, (x, se) in projections.items()
     )
+    evidence = f"{sum(is_near)} of {len(projections)} cells can tell. {numbers}."
+    return Verdict("RLOO's expected gradient is the true one", rule, kind, evidence)
 
 
-def everywhere(claim: str, what: str, found: dict[str, tuple[float, float]]) -> Verdict:
-    """Of a quantity in all cells."""
+def judge_everywhere(claim: str, what: str, values: dict[str, tuple[float, float]]) -> Verdict:
+    """Returns the verdict on a quantity that must lie above 0 in every cell."""
     errors = scipy.stats.norm.isf(0.025)
-    each = {name: outcome(x - errors * se, x + errors * se) for name, (x, se) in found.items()}
-    kinds, word = (
-        set(each.values()),
-        {"supported": "above", "falsified": "below", "inconclusive": "unclear"},
-    )
-    said = "; ".join(
-        f"{name} {x:+.2f} ± {errors * se:.2f} ({word[each[name]]})"
-        for name, (x, se) in found.items()
+    words = {"supported": "above", "falsified": "below", "inconclusive": "unclear"}
+    kinds = {cell: outcome(x - errors * se, x + errors * se) for cell, (x, se) in values.items()}
+    evidence = "; ".join(
+        f"{cell} {x:+.2f} ± {errors * se:.2f} ({words[kinds[cell]]})"
+        for cell, (x, se) in values.items()
     )
     rule = (
         f"{what} lies above 0 everywhere (supported) or below 0 everywhere (falsified), by its "
         "95% interval."
     )
-    return Verdict(claim, rule, kinds.pop() if len(kinds) == 1 else "inconclusive", said)
+    different = set(kinds.values())
+    kind = different.pop() if len(different) == 1 else "inconclusive"
+    return Verdict(claim, rule, kind, evidence)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,23 @@
-"""Which parts of DAPO's recipe help, and what is left of it at as many environment steps?
+"""Which parts of DAPO's recipe help, and what is left of that at as many environment steps?
 
     python -m experiments.studies.dapo_recipe
     python -m experiments.studies.dapo_recipe --updates 120 --epochs 4 --seeds 10
 
-Four parts are added to GRPO one at a time, and left out of all four one at a time: a higher upper clip, the mean over tokens, dynamic
-sampling (groups whose attempts all fared alike are drawn again, and charged), and a soft penalty on episodes that fill their turns. A
-part's effect is the mean of what it adds and of what is missed without it. The task is frozen_lake, whose episodes end at the goal, in a
-hole or when time is over, from clones that seldom succeed and, for dynamic sampling alone, from others that succeed more often.
+The recipe adds four parts to GRPO:
+
+- a higher upper clip,
+- the mean over tokens instead of over episodes,
+- dynamic sampling: groups whose attempts all fared alike are drawn again, and are charged,
+- a soft penalty on episodes that use up their turns.
+
+Arms add one part to GRPO, or leave one out of all four. A part's effect on success is the mean of
+what it adds and of what is lost without it. The task is frozen_lake, whose episodes end at the
+goal, in a hole, or when time is over. Arms start from clones that seldom succeed. Two arms, without
+and with dynamic sampling, also start from clones that succeed more often. The rules are about
+effects after equally many updates, and after equally many environment steps.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -37,12 +46,14 @@ from experiments.reports.stats import Record, distinct, select
 from experiments.reports.verdicts import above_zero
 
 LAKE = FrozenLake(size=3, num_turns=8)
-SIZE = Policy(width=32, layers=2, heads=2, mlp=64, context="markov")
+POLICY_CONFIG = Policy(width=32, layers=2, heads=2, mlp=64, context="markov")
 SAMPLING = "dynamic sampling"
 PARTS = {
-    "higher clip": dict(surrogate=ClippedRatio(clip_high=0.28)), "token mean": dict(aggregation="token_mean"),
-    SAMPLING: dict(selection=Informative()), "soft overlong": dict(reward=SoftOverlong()),
-}  # fmt: skip
+    "higher clip": dict(surrogate=ClippedRatio(clip_high=0.28)),
+    "token mean": dict(aggregation="token_mean"),
+    SAMPLING: dict(selection=Informative()),
+    "soft overlong": dict(reward=SoftOverlong()),
+}
 NONE, ALL = "GRPO", "DAPO"
 
 
@@ -53,11 +64,11 @@ class DapoRecipe(training_study.TrainingStudy):
     Adds and leaves out each.
     """
 
-    hard: Probability = 0.9  # noise of the demonstrations, from which clones succeed seldom
-    easy: Probability = 0.4  # and more often
-    updates: Count = 60  # of each arm, on 128 episodes each, and what dynamic sampling draws again
+    hard: Probability = 0.9  # noise of demonstrations from which clones seldom succeed
+    easy: Probability = 0.4  # noise of demonstrations from which they succeed more often
+    updates: Count = 60  # of each arm, on 128 episodes each (more with dynamic sampling)
     clone_updates: Count = 60  # of cloning
-    looks: Count = 6  # evaluations on the way
+    looks: Count = 6  # evaluations during training
     epochs: Count = 2  # passes over each batch, so that the clip matters
     learning_rate: Positive = 1e-3
 
@@ -88,202 +99,197 @@ class DapoRecipe(training_study.TrainingStudy):
 
     @property
     def policy_config(self) -> Policy:
-        return training_study.TINY if self.quick else SIZE
+        return training_study.TINY if self.quick else POLICY_CONFIG
 
     def cells(self) -> list[Record]:
-        arms_ = [NONE, *map("+ {}".format, PARTS), *map("- {}".format, PARTS), ALL]
-        return [dict(start="hard", arm=arm) for arm in arms_] + [
-            dict(start="easy", arm=arm) for arm in (NONE, f"+ {SAMPLING}")
-        ]
+        arms = [NONE, *(f"+ {part}" for part in PARTS), *(f"- {part}" for part in PARTS), ALL]
+        hard = [dict(start="hard", arm=arm) for arm in arms]
+        return hard + [dict(start="easy", arm=arm) for arm in (NONE, f"+ {SAMPLING}")]
 
     def records(self, cell: Record) -> list[Record]:
+        noise = getattr(self, cell["start"])
         start = training_study.clone_policies(
-            LAKE,
-            self.policy_config,
-            self.seeds,
-            self.clone_updates,
-            noise=getattr(self, cell["start"]),
+            LAKE, self.policy_config, self.seeds, self.clone_updates, noise=noise
         )
-        row = swap(
+        algorithm = swap(
             recipe(cell["arm"]),
             problems=16,
             epochs=self.epochs,
             optimizer=Adam(learning_rate=self.learning_rate),
         )
-        rows = training_study.train_policies(
-            start,
-            LAKE,
-            self.policy_config,
-            row,
-            self.updates,
-            self.problems,
-            self.updates // self.looks,
-        )[1]
-        informative, found = 1 - np.mean([r["zero_variance_groups"] for r in rows[1:]], axis=0), []
-        for r in rows[:: self.updates // self.looks]:
-            steps = np.subtract(r["env_steps"], start.budget["env_steps"])
-            columns = {"success": r["eval_success"], "env_steps": steps, "informative": informative}
-            found += [{"update": r["step"]} | record for record in training_study.records(columns)]
-        return found
+        every = self.updates // self.looks
+        _, entries = training_study.train_policies(
+            start, LAKE, self.policy_config, algorithm, self.updates, self.problems, every
+        )
+        uninformative = np.mean([entry["zero_variance_groups"] for entry in entries[1:]], axis=0)
+        records = []
+        for entry in entries[::every]:
+            columns = {
+                "success": entry["eval_success"],
+                "env_steps": np.subtract(entry["env_steps"], start.budget["env_steps"]),
+                "informative": 1 - uninformative,
+            }
+            for record in training_study.records(columns):
+                records.append({"update": entry["step"]} | record)
+        return records
 
     def lines(self, records: list[Record]) -> list[Record]:
-        found = []
+        formats = {"success": ".2f", "env_steps": ",.0f", "informative": ".2f"}
+        lines = []
         for cell in self.cells():
             last = select(records, **cell, update=self.updates)
-            columns = {"success": ".2f", "env_steps": ",.0f", "informative": ".2f"}
-            line = {
+            means = {
                 name.replace("_", " "): sweep.cell(sweep.by_seed(last, name), how)
-                for name, how in columns.items()
+                for name, how in formats.items()
             }
-            found.append(
-                cell
-                | line
-                | {"at as many steps": sweep.cell(success_at_equal_steps(records, **cell), ".2f")}
-            )
-        return found
+            at_equal_steps = sweep.cell(success_at_equal_steps(records, **cell), ".2f")
+            lines.append(cell | means | {"at as many steps": at_equal_steps})
+        return lines
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         return {"dapo_recipe": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
-        both = {
-            ALL: "the success of all parts minus that of none",
-            SAMPLING: f"the effect of {SAMPLING}",
-        }
-        of_all = {
-            how: how(records, "hard", ALL) - how(records, "hard", NONE)
-            for how in (score, success_at_equal_steps)
-        }
-        more = {
-            at: score(records, at, f"+ {SAMPLING}") - score(records, at, NONE)
-            for at in ("hard", "easy")
-        }
-        told = {
-            at: np.mean([r["informative"] for r in select(records, start=at, arm=NONE)])
-            for at in more
-        }
-        few, many = sorted(told, key=told.get)
+        whole_recipe = "the success of all parts minus that of none"
+        gain, gain_at_steps = (
+            measure(records, "hard", ALL) - measure(records, "hard", NONE)
+            for measure in (final_success, success_at_equal_steps)
+        )
         steps = "at as many environment steps"
+        sampling_at_steps = effect(records, SAMPLING, success_at_equal_steps)
         return [
             *(
                 above_zero(
                     f"{part} helps",
                     f"The effect of {part} on success",
-                    effect(records, part, score),
+                    effect(records, part, final_success),
                 )
                 for part in PARTS
             ),
-            above_zero("The recipe beats GRPO", f"At as many updates, {both[ALL]}", of_all[score]),
+            above_zero("The recipe beats GRPO", f"At as many updates, {whole_recipe}", gain),
             above_zero(
-                f"The recipe beats GRPO {steps}",
-                f"A{steps[1:]}, {both[ALL]}",
-                of_all[success_at_equal_steps],
+                f"The recipe beats GRPO {steps}", f"A{steps[1:]}, {whole_recipe}", gain_at_steps
             ),
             above_zero(
                 f"{SAMPLING} helps {steps}",
-                f"A{steps[1:]}, {both[SAMPLING]}",
-                effect(records, SAMPLING, success_at_equal_steps),
+                f"A{steps[1:]}, the effect of {SAMPLING}",
+                sampling_at_steps,
             ),
-            above_zero(
-                f"{SAMPLING} helps more where fewer groups are informative",
-                f"What {SAMPLING} adds to GRPO from the start, hard or easy, where fewer groups "
-                "are informative, minus that from the other",
-                more[few] - more[many],
-                f"Informative are {told[few]:.0%} of the groups from the {few} start, "
-                f"{told[many]:.0%} from the {many} one.",
-            ),
+            judge_sampling(records),
         ]
 
 
+def judge_sampling(records: list[Record]) -> Verdict:
+    """Returns the verdict on whether dynamic sampling helps more where it has more to do."""
+    gain, informative = {}, {}
+    for start in ("hard", "easy"):
+        with_sampling = final_success(records, start, f"+ {SAMPLING}")
+        gain[start] = with_sampling - final_success(records, start, NONE)
+        of_grpo = select(records, start=start, arm=NONE)
+        informative[start] = np.mean([r["informative"] for r in of_grpo])
+    few, many = sorted(informative, key=informative.get)
+    return above_zero(
+        f"{SAMPLING} helps more where fewer groups are informative",
+        f"What {SAMPLING} adds to GRPO from the start, hard or easy, where fewer groups are "
+        "informative, minus that from the other",
+        gain[few] - gain[many],
+        f"Informative are {informative[few]:.0%} of the groups from the {few} start, "
+        f"{informative[many]:.0%} from the {many} one.",
+    )
+
+
 def recipe(arm: str) -> Algorithm:
-    """GRPO with the parts of an arm."""
+    """Returns GRPO with the parts of an arm, such as "+ higher clip"."""
     sign, name = arm[0], arm[2:]
-    chosen = {NONE: (), ALL: PARTS}.get(
-        arm, [name] if sign == "+" else [part for part in PARTS if part != name]
-    )
-    return swap(GRPO, **{k: v for part in chosen for k, v in PARTS[part].items()})
+    if arm == NONE:
+        parts = []
+    elif arm == ALL:
+        parts = list(PARTS)
+    elif sign == "+":
+        parts = [name]
+    else:
+        parts = [part for part in PARTS if part != name]
+    changes = {}
+    for part in parts:
+        changes |= PARTS[part]
+    return swap(GRPO, **changes)
 
 
-def score(records: list[Record], start: str, arm: str) -> Float[np.ndarray, " seeds"]:
-    """Success at the end."""
-    return sweep.by_seed(
-        records, "success", start=start, arm=arm, update=max(distinct(records, "update"))
-    )
+def final_success(records: list[Record], start: str, arm: str) -> Float[np.ndarray, " seeds"]:
+    """Returns the success after the last update."""
+    last = max(distinct(records, "update"))
+    return sweep.by_seed(records, "success", start=start, arm=arm, update=last)
 
 
 def success_at_equal_steps(
     records: list[Record], start: str, arm: str
 ) -> Float[np.ndarray, " seeds"]:
-    """Success when as many environment steps were used as by the thriftiest arm in the end, on the line between evaluations."""
-    own = select(records, start=start)
-    last = max(distinct(own, "update"))
-    least = np.min(
-        [sweep.by_seed(own, "env_steps", arm=a, update=last) for a in distinct(own, "arm")], axis=0
-    )
-    curves = [
-        sorted(select(own, arm=arm, seed=s), key=lambda r: r["update"])
-        for s in sorted(distinct(own, "seed"))
-    ]
-    return np.array(
-        [
-            np.interp(x, *([r[k] for r in c] for k in ("env_steps", "success")))
-            for x, c in zip(least, curves, strict=True)
-        ]
-    )
+    """Returns the success at as many environment steps as the thriftiest arm took in the end.
+
+    It is interpolated linearly between evaluations.
+    """
+    from_start = select(records, start=start)
+    last = select(from_start, update=max(distinct(from_start, "update")))
+    totals = [sweep.by_seed(last, "env_steps", arm=a) for a in distinct(from_start, "arm")]
+    success = []
+    for seed, steps in zip(sorted(distinct(from_start, "seed")), np.min(totals, axis=0)):
+        curve = sorted(select(from_start, arm=arm, seed=seed), key=lambda r: r["update"])
+        x, y = ([r[column] for r in curve] for column in ("env_steps", "success"))
+        success.append(np.interp(steps, x, y))
+    return np.array(success)
 
 
-def effect(records: list[Record], part: str, score) -> Float[np.ndarray, " seeds"]:
-    """Of a part: the mean of what it adds to GRPO and of what DAPO loses without it."""
-    at = {arm: score(records, "hard", arm) for arm in (NONE, f"+ {part}", f"- {part}", ALL)}
-    return (at[f"+ {part}"] - at[NONE] + at[ALL] - at[f"- {part}"]) / 2
+def effect(records: list[Record], part: str, measure: Callable) -> Float[np.ndarray, " seeds"]:
+    """Returns the mean of what a part adds to GRPO and of what DAPO loses without it.
+
+    Args: measure: `final_success` or `success_at_equal_steps`.
+    """
+    added = measure(records, "hard", f"+ {part}") - measure(records, "hard", NONE)
+    lost = measure(records, "hard", ALL) - measure(records, "hard", f"- {part}")
+    return (added + lost) / 2
 
 
 @matplotlib.rc_context(figures.STYLE)
 def plot_results(records: list[Record]) -> Figure:
-    """Each part's effect, and success on the way: means over seeds with Student's 95% interval."""
+    """Plots each part's effect, and success against environment steps."""
     figure, panels = figures.page(1, 2, height=2.6, width_ratios=(1, 1.2))
     left, right = panels[0]
-    shown = {
-        f"effect at as many {what}": how
-        for what, how in (("updates", score), ("environment steps", success_at_equal_steps))
-    }
-    effects = {
-        name: dict(color="black", marker="sx"[i], linestyle="") for i, name in enumerate(shown)
-    }
-    for i, (name, how) in enumerate(shown.items()):
-        figures.bars(
-            left,
-            range(len(PARTS)),
-            [effect(records, part, how) for part in PARTS],
-            effects[name],
-            place=(i, 2),
-            across=True,
-        )
-    left.axvline(0, color=figures.GREY, linewidth=0.8)
-    left.set_yticks(range(len(PARTS)), list(PARTS))
-    left.set(xlabel="effect on success", ylim=(len(PARTS) - 0.5, -0.5))
-    arms_ = {
+    effects = plot_effects(left, records)
+    names = {
         NONE: NONE,
         f"+ {SAMPLING}": f"{NONE} with {SAMPLING}",
         f"- {SAMPLING}": f"{ALL} without {SAMPLING}",
         ALL: ALL,
     }
-    looks = {arm: figures.styles(list(arms_))[arm] for arm in arms_}
-    curves(right, select(records, start="hard"), looks)
+    looks = {arm: figures.styles(list(names))[arm] for arm in names}
+    plot_curves(right, select(records, start="hard"), looks)
     seeds = figures.interval_legend(len(distinct(records, "seed")), "band")
-    return figures.legend(
-        figure, [*figures.entries(effects), *figures.entries(looks, arms_.get), seeds]
-    )
+    handles = [*figures.entries(effects), *figures.entries(looks, names.get), seeds]
+    return figures.legend(figure, handles)
 
 
-def curves(panel: Axes, records: list[Record], looks: dict[str, dict]) -> None:
-    """Success against environment steps, means over seeds."""
+def plot_effects(panel: Axes, records: list[Record]) -> dict[str, dict]:
+    """Plots the effect of each part in two ways, and returns the look of each."""
+    measures = {"updates": final_success, "environment steps": success_at_equal_steps}
+    looks = {}
+    for i, (what, measure) in enumerate(measures.items()):
+        look = dict(color="black", marker="sx"[i], linestyle="")
+        effects = [effect(records, part, measure) for part in PARTS]
+        figures.bars(panel, range(len(PARTS)), effects, look, place=(i, 2), across=True)
+        looks[f"effect at as many {what}"] = look
+    panel.axvline(0, color=figures.GREY, linewidth=0.8)
+    panel.set_yticks(range(len(PARTS)), list(PARTS))
+    panel.set(xlabel="effect on success", ylim=(len(PARTS) - 0.5, -0.5))
+    return looks
+
+
+def plot_curves(panel: Axes, records: list[Record], looks: dict[str, dict]) -> None:
+    """Plots success against environment steps: means over seeds."""
     updates = sorted(distinct(records, "update"))
     for arm, look in looks.items():
-        steps, success = (
-            [sweep.by_seed(records, k, arm=arm, update=u) for u in updates]
-            for k in ("env_steps", "success")
-        )
+        of_arm = select(records, arm=arm)
+        steps = [sweep.by_seed(of_arm, "env_steps", update=u) for u in updates]
+        success = [sweep.by_seed(of_arm, "success", update=u) for u in updates]
         figures.band(panel, np.mean(steps, axis=1), success, look, "share")
     figures.fit([panel], "share")
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))

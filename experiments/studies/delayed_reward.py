@@ -3,10 +3,12 @@
     python -m experiments.studies.delayed_reward                          # 5 seeds
     python -m experiments.studies.delayed_reward --delays 2 8 32 --seeds 2
 
-In key_door a key that is picked at once opens a door after `delay` cells, in two thirds of which an apple pays a little: what happens on
-the way is noise to the credit of the pick. For every delay and seed a policy is cloned until half of its episodes succeed, and the credits
-of its batches are scored against the truth (experiments/ground_truth/testbed.py), also on the pick and the door alone. Then it learns with each of the
-credits, all else being the same.
+In key_door a key that is picked in the first turn opens a door after `delay` cells. In two thirds
+of these an apple pays a little. What happens on the way is noise to the credit of the pick. For
+every delay and seed a policy is cloned until half of its episodes succeed. The credits of its
+batches are scored against the truth (experiments/ground_truth/testbed.py), also on the pick and the
+door alone. Then the policy learns with each of the credits, all else being the same. The rules are about the
+slope of the signal-to-noise ratio against the delay, and about what is learned.
 """
 
 from dataclasses import dataclass
@@ -38,8 +40,8 @@ from experiments.reports.verdicts import above_zero, near_zero
 
 RLOO, ORACLE = "leave_one_out", "oracle"
 LEARNERS = ("leave_one_out", "gigpo", "gae", "oracle")
-SIGNAL = "key_snr"  # of the pick and the door
-FLAT = 1.0  # dB a doubling: no more is no trend
+SIGNAL = "key_snr"  # the signal-to-noise ratio of the pick and the door alone
+FLAT = 1.0  # a smaller slope, in dB per doubling of the delay, is no trend
 
 
 @dataclass(frozen=True)
@@ -79,46 +81,37 @@ class DelayedReward(credit_study.CreditStudy):
     def records(self, cell: Record) -> list[Record]:
         task, seed = KeyDoor(delay=cell["delay"]), cell["seed"]
         bed = self.make_testbed(task, (self.level,), self.level, seed)
-        rows, start, found = (
-            estimators(bed.capacity),
-            cloned_policies.measure_success(task, bed.policy_config, bed.params, seed),
-            [],
-        )
-        for name, row in rows.items():
-            credit, steps = testbed.credits(
-                bed, testbed.algorithm_with(bed, row.credit, row.values)
-            )
-            key = quality.snr(
-                quality.compact(testbed.gradients(bed, credit * bed.is_key), bed.true)[0]
-            )
-            learns = name in LEARNERS and self.updates
-            params = (
-                cloned_policies.train_further(
-                    task, bed.policy_config, row, bed.params, self.updates, seed
+        start = cloned_policies.measure_success(task, bed.policy_config, bed.params, seed)
+        records = []
+        for name, algorithm in estimators(bed.capacity).items():
+            sized = testbed.algorithm_with(bed, algorithm.credit, algorithm.values)
+            credit, steps = testbed.credits(bed, sized)
+            learned = np.nan
+            if self.updates and name in LEARNERS:
+                params = cloned_policies.train_further(
+                    task, bed.policy_config, algorithm, bed.params, self.updates, seed
                 )
-                if learns
-                else None
-            )
-            learned = (
-                cloned_policies.measure_success(task, bed.policy_config, params, seed)
-                if learns
-                else np.nan
-            )
+                learned = cloned_policies.measure_success(task, bed.policy_config, params, seed)
             facts = {
                 "estimator": name,
                 "success": credit_study.success(bed),
                 "before": start,
                 "learned": learned,
-                "key_snr": key,
+                "key_snr": key_snr(bed, credit),
             }
-            found.append(facts | testbed.score_credit(bed, credit, steps))
-        return found
+            records.append(facts | testbed.score_credit(bed, credit, steps))
+        return records
 
     def lines(self, records: list[Record]) -> list[Record]:
         columns = {
-            "success": ".2f", "snr": "+.1f", "key_snr": "+.1f", "expected_cosine": ".2f", "key_accuracy": ".2f", "before": ".2f",
+            "success": ".2f",
+            "snr": "+.1f",
+            "key_snr": "+.1f",
+            "expected_cosine": ".2f",
+            "key_accuracy": ".2f",
+            "before": ".2f",
             "learned": ".2f",
-        }  # fmt: skip
+        }
         return sweep.table(records, "delay", columns)
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
@@ -126,74 +119,77 @@ class DelayedReward(credit_study.CreditStudy):
             "snr": "signal to noise, dB",
             "key_snr": "the same of the pick\nand the door alone",
         }
-        drawn = {
+        by_name = {
             "delayed_reward": sweep.figure(
                 records, "delay", panels, label="delay, turns", same=True
             )
         }
-        taught = [r for r in records if r["estimator"] in LEARNERS]
-        title = {"learned": f"success after {self.updates} updates"}
-        return drawn | (
-            {"delayed_learning": sweep.figure(taught, "delay", title, label="delay, turns")}
-            if self.updates
-            else {}
-        )
+        if self.updates:
+            learners = [r for r in records if r["estimator"] in LEARNERS]
+            title = {"learned": f"success after {self.updates} updates"}
+            by_name["delayed_learning"] = sweep.figure(
+                learners, "delay", title, label="delay, turns"
+            )
+        return by_name
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
-        fall, flat = slope(records, RLOO), slope(records, ORACLE)
         what = (
             "in decibels of the SNR of the pick and the door per doubling of the delay, a "
             "least-squares slope for each seed"
         )
-        found = [
+        verdicts = [
             above_zero(
                 "RLOO's signal drowns as the reward comes later",
                 f"What RLOO loses {what}",
-                -fall,
-                unseen(records, RLOO),
+                -slope(records, RLOO),
+                count_unseen(records, RLOO),
             ),
             near_zero(
                 "The true advantage's signal does not",
                 f"What the oracle gains {what}",
-                flat,
+                slope(records, ORACLE),
                 FLAT,
-                unseen(records, ORACLE),
+                count_unseen(records, ORACLE),
             ),
         ]
         if self.updates:
-            gap = {
-                d: learned(records, ORACLE, d) - learned(records, RLOO, d)
-                for d in (min(self.delays), max(self.delays))
-            }
             what = (
                 "The oracle's success minus RLOO's after learning, at the longest delay minus "
                 "that at the shortest"
             )
-            found.append(
-                above_zero(
-                    "Fine credit helps learning more, the later the reward",
-                    what,
-                    gap[max(gap)] - gap[min(gap)],
-                )
-            )
-        return found
+            claim = "Fine credit helps learning more, the later the reward"
+            gain = {delay: oracle_gain(records, delay) for delay in self.delays}
+            verdicts.append(above_zero(claim, what, gain[max(gain)] - gain[min(gain)]))
+        return verdicts
+
+
+def key_snr(bed: testbed.Testbed, credit: Float[np.ndarray, "R M"]) -> float:
+    """Returns the signal-to-noise ratio of the gradient of the key decisions alone, in decibels."""
+    gradients = testbed.gradients(bed, credit * bed.is_key)
+    return quality.snr(quality.compact(gradients, bed.true)[0])
 
 
 def estimators(capacity: int) -> dict[str, Algorithm]:
-    """By name."""
+    """Returns an algorithm for each credit by name."""
     difference, exact = GAE(lambda_=0.0, whiten=False), Exact(capacity)
-    rows = {
-        "leave_one_out": (LeaveOneOut(), NoValue()), "leave_one_out_to_go": (LeaveOneOutToGo(), NoValue()), "gigpo": (Gigpo(), NoValue()),
-        "gae": (GAE(), Critic()), "oracle": (difference, exact),
-    }  # fmt: skip
+    estimators = {
+        "leave_one_out": (LeaveOneOut(), NoValue()),
+        "leave_one_out_to_go": (LeaveOneOutToGo(), NoValue()),
+        "gigpo": (Gigpo(), NoValue()),
+        "gae": (GAE(), Critic()),
+        "oracle": (difference, exact),
+    }
     return {
         name: swap(algorithms.ORACLE, credit=credit, values=values)
-        for name, (credit, values) in rows.items()
+        for name, (credit, values) in estimators.items()
     }
 
 
 def slope(records: list[Record], estimator: str) -> Float[np.ndarray, " seeds"]:
-    """Decibels per doubling of the delay; NaN for a seed where no signal is seen at the shortest one, so that it cannot fall."""
+    """Returns the slope of the SNR for each seed, in decibels per doubling of the delay.
+
+    It is NaN for a seed without a signal at the shortest delay, where it cannot fall.
+    """
     delays = sorted(distinct(records, "delay"))
     start = sweep.by_seed(records, SIGNAL, estimator=estimator, delay=delays[0])
     snr = [sweep.by_seed(records, SIGNAL, estimator=estimator, delay=d) for d in delays]
@@ -202,17 +198,21 @@ def slope(records: list[Record], estimator: str) -> Float[np.ndarray, " seeds"]:
     )
 
 
-def unseen(records: list[Record], estimator: str) -> str:
-    """How often no signal was seen."""
-    some = select(records, estimator=estimator)
-    count = sum(r[SIGNAL] <= sweep.FLOOR for r in some)
+def count_unseen(records: list[Record], estimator: str) -> str:
+    """Returns in words in how many cells no signal was seen."""
+    of_estimator = select(records, estimator=estimator)
+    count = sum(r[SIGNAL] <= sweep.FLOOR for r in of_estimator)
     return (
-        f"No signal was seen, and {sweep.FLOOR:g} dB taken for it, in {count} of {len(some)} cells"
+        f"No signal was seen, and {sweep.FLOOR:g} dB taken for it, in {count} of "
+        f"{len(of_estimator)} cells"
     )
 
 
-def learned(records: list[Record], estimator: str, delay: int) -> Float[np.ndarray, " seeds"]:
-    return sweep.by_seed(select(records, delay=delay), "learned", estimator=estimator)
+def oracle_gain(records: list[Record], delay: int) -> Float[np.ndarray, " seeds"]:
+    """Returns the oracle's success minus RLOO's after learning."""
+    at_delay = select(records, delay=delay)
+    oracle = sweep.by_seed(at_delay, "learned", estimator=ORACLE)
+    return oracle - sweep.by_seed(at_delay, "learned", estimator=RLOO)
 
 
 if __name__ == "__main__":

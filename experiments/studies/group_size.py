@@ -3,9 +3,12 @@
     python -m experiments.studies.group_size
     python -m experiments.studies.group_size --tasks key_door --attempts 8 32 128 --seeds 10
 
-Every arm takes one gradient step on each batch, from the same clones, and as many environment steps. Outcome-only credit (RLOO) and
-GiGPO's, which also compares equal states, divide them among few large groups or many small ones; a critic needs no group, and forks of
-every state leave room for an eighth of the episodes.
+All arms start from the same clones, take one gradient step on each batch, and use equally many
+environment steps. RLOO gives credit by outcomes alone; GiGPO also compares equal states. Both
+divide a batch into a few large groups or many small ones. A critic needs no group. Forks of every
+state leave room for an eighth of the episodes. Measured is the success at the end. One rule
+compares the largest groups with the smallest. Another asks whether the best arm of RLOO is at most
+.05 behind the best arm of the others.
 """
 
 from dataclasses import dataclass
@@ -36,17 +39,14 @@ from experiments.reports.report import Verdict
 from experiments.reports.stats import Record, distinct, select
 from experiments.reports.verdicts import above_zero
 
-EPISODES = 256  # of a batch, but for the forks'
+EPISODES = 256  # of a batch, without forks
 FORKS = 2  # of every state
-TURNS = 6  # of every episode, whatever is done
+TURNS = 6  # of every episode, whatever the policy does
 TASKS = {"key_door": KeyDoor(delay=TURNS - 2), "chain_pit": ChainPit(num_turns=TURNS, mode="drift")}
-NOISE = {
-    "key_door": 0.7,
-    "chain_pit": 0.4,
-}  # of the demonstrations, so that the clones succeed now and then
+NOISE = {"key_door": 0.7, "chain_pit": 0.4}  # of demonstrations, so that clones seldom succeed
 OUTCOME, STATES, CRITIC, VINE = "rloo", "gigpo", "critic", "forks"
 FINE = (STATES, CRITIC, VINE)
-MARGIN = 0.05  # of success, within which outcomes are enough
+MARGIN = 0.05  # of success, by which outcomes may be behind and are still enough
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,11 @@ class GroupSize(training_study.TrainingStudy):
         check(bool(self.attempts) and fits, f"attempts are divisors of {EPISODES}, one or more.")
 
     def cells(self) -> list[Record]:
-        credits = [(credit, g) for credit in (OUTCOME, STATES) for g in self.attempts] + [
-            (CRITIC, 1),
-            (VINE, 1),
-        ]
+        groups = [(credit, g) for credit in (OUTCOME, STATES) for g in self.attempts]
         return [
-            dict(task=task, credit=credit, attempts=g)
+            dict(task=task, credit=credit, attempts=attempts)
             for task in self.tasks
-            for credit, g in credits
+            for credit, attempts in [*groups, (CRITIC, 1), (VINE, 1)]
         ]
 
     def records(self, cell: Record) -> list[Record]:
@@ -100,127 +97,120 @@ class GroupSize(training_study.TrainingStudy):
         start = training_study.clone_policies(
             task, self.policy_config, self.seeds, self.clone_updates, noise=NOISE[cell["task"]]
         )
-        chosen = swap(
+        algorithm = swap(
             algorithm_for(cell["credit"], cell["attempts"]),
             optimizer=Adam(learning_rate=self.learning_rate),
         )
-        policies, rows = training_study.train_policies(
-            start, task, self.policy_config, chosen, self.updates, self.problems
+        policies, entries = training_study.train_policies(
+            start, task, self.policy_config, algorithm, self.updates, self.problems
         )
-        steps = np.subtract(policies.budget["env_steps"], start.budget["env_steps"])
-        return training_study.records(
-            {
-                "began": rows[0]["eval_success"],
-                "success": rows[-1]["eval_success"],
-                "env_steps": steps,
-            }
-        )
+        columns = {
+            "began": entries[0]["eval_success"],
+            "success": entries[-1]["eval_success"],
+            "env_steps": np.subtract(policies.budget["env_steps"], start.budget["env_steps"]),
+        }
+        return training_study.records(columns)
 
     def lines(self, records: list[Record]) -> list[Record]:
-        found = []
+        lines = []
         for cell in self.cells():
-            own = select(records, **cell)
-            success = {
-                name: sweep.cell(sweep.by_seed(own, column), ".2f")
-                for name, column in (("start", "began"), ("success", "success"))
+            of_cell = select(records, **cell)
+            columns = {
+                "start": sweep.cell(sweep.by_seed(of_cell, "began"), ".2f"),
+                "success": sweep.cell(sweep.by_seed(of_cell, "success"), ".2f"),
+                "env steps": f"{np.mean(sweep.by_seed(of_cell, 'env_steps')):,.0f}",
             }
-            found.append(
-                cell | success | {"env steps": f"{np.mean(sweep.by_seed(own, 'env_steps')):,.0f}"}
-            )
-        return found
+            lines.append(cell | columns)
+        return lines
 
     def figures(self, records: list[Record]) -> dict[str, Figure]:
         return {"group_size": plot_results(records)}
 
     def verdicts(self, records: list[Record]) -> list[Verdict]:
-        judged = []
+        verdicts = []
         for task in self.tasks:
-            own = select(records, task=task)
-            judged.append(enough(own, task))
+            of_task = select(records, task=task)
+            verdicts.append(judge_outcomes(of_task, task))
             if len(self.attempts) > 1:
-                least, most = (
-                    sweep.by_seed(own, "success", credit=OUTCOME, attempts=f(self.attempts))
-                    for f in (min, max)
-                )
-                what = (
-                    f"RLOO's success with {max(self.attempts)} attempts at a problem minus that "
-                    f"with {min(self.attempts)}"
-                )
-                judged.append(
-                    above_zero(
-                        f"On {task}, larger groups learn more from as many episodes",
-                        what,
-                        most - least,
-                    )
-                )
-        return judged
+                verdicts.append(self.judge_groups(of_task, task))
+        return verdicts
+
+    def judge_groups(self, records: list[Record], task: str) -> Verdict:
+        """Returns the verdict on whether RLOO learns more with larger groups."""
+        fewest, most = min(self.attempts), max(self.attempts)
+        of_rloo = select(records, credit=OUTCOME)
+        small = sweep.by_seed(of_rloo, "success", attempts=fewest)
+        large = sweep.by_seed(of_rloo, "success", attempts=most)
+        return above_zero(
+            f"On {task}, larger groups learn more from as many episodes",
+            f"RLOO's success with {most} attempts at a problem minus that with {fewest}",
+            large - small,
+        )
 
 
 def algorithm_for(credit: str, attempts: int) -> Algorithm:
-    """RLOO, or with another credit, on as many environment steps; from each turn a fork plays to the end."""
-    step = TurnGAE(lambda_=0.0, whiten=False)
+    """Returns RLOO, with another credit if need be, on batches of as many environment steps."""
+    if credit == VINE:  # a fork from each turn plays to the end
+        problems = EPISODES // (1 + FORKS * (TURNS + 1) // 2)
+    else:
+        problems = EPISODES // attempts
     parts = {
-        OUTCOME: {}, STATES: dict(credit=Gigpo()), CRITIC: dict(credit=TurnGAE(whiten=False), values=Critic()),
-        VINE: dict(credit=step, values=Forks(FORKS), problems=EPISODES // (1 + FORKS * (TURNS + 1) // 2)),
-    }  # fmt: skip
-    return swap(
-        RLOO,
-        **dict(problems=EPISODES // attempts, attempts=attempts, minibatches=1) | parts[credit],
-    )
+        OUTCOME: {},
+        STATES: dict(credit=Gigpo()),
+        CRITIC: dict(credit=TurnGAE(whiten=False), values=Critic()),
+        VINE: dict(credit=TurnGAE(lambda_=0.0, whiten=False), values=Forks(FORKS)),
+    }
+    return swap(RLOO, problems=problems, attempts=attempts, minibatches=1, **parts[credit])
 
 
 def best(
     records: list[Record], credits: tuple[str, ...]
 ) -> tuple[str, Float[np.ndarray, " seeds"]]:
-    """The arm with the highest mean success of those with such a credit: what it is, and its success."""
-    arms_ = dict.fromkeys((r["credit"], r["attempts"]) for r in records if r["credit"] in credits)
-    each = {
-        f"{c}, {g} attempts" if g > 1 else c: sweep.by_seed(
-            records, "success", credit=c, attempts=g
-        )
-        for c, g in arms_
-    }
-    return max(each.items(), key=lambda item: item[1].mean())
+    """Returns the arm with the highest mean success among these credits: its name and success."""
+    arms = dict.fromkeys((r["credit"], r["attempts"]) for r in records if r["credit"] in credits)
+    success = {}
+    for credit, attempts in arms:
+        name = f"{credit}, {attempts} attempts" if attempts > 1 else credit
+        success[name] = sweep.by_seed(records, "success", credit=credit, attempts=attempts)
+    return max(success.items(), key=lambda item: item[1].mean())
 
 
-def enough(records: list[Record], task: str) -> Verdict:
-    """Whether outcomes tie or beat fine credit."""
-    (plain, ours), (fine, theirs) = best(records, (OUTCOME,)), best(records, FINE)
+def judge_outcomes(records: list[Record], task: str) -> Verdict:
+    """Returns the verdict on whether credit by outcomes alone ties or beats fine credit."""
+    plain, ours = best(records, (OUTCOME,))
+    fine, theirs = best(records, FINE)
     what = (
         f"{MARGIN} of success plus that of RLOO minus that of fine credit ({', '.join(FINE)}), "
         "each at its best arm by the mean over seeds"
     )
-    more = f"{plain} minus {fine}: {np.mean(ours - theirs):+.3f}."
     verdict = above_zero(
-        f"On {task}, credit by outcomes alone is enough", what, MARGIN + ours - theirs, more
+        f"On {task}, credit by outcomes alone is enough",
+        what,
+        MARGIN + ours - theirs,
+        f"{plain} minus {fine}: {np.mean(ours - theirs):+.3f}.",
     )
     room = 1 - ours.mean()
     rule = f"{verdict.rule} Inconclusive if RLOO leaves less room than that below 1."
     if room >= MARGIN:
         return verdict._replace(rule=rule)
-    return verdict._replace(
-        rule=rule,
-        outcome="inconclusive",
-        evidence=f"{verdict.evidence} The room is {room:.3f}.",
-        p=None,
-    )
+    evidence = f"{verdict.evidence} The room is {room:.3f}."
+    return verdict._replace(rule=rule, outcome="inconclusive", evidence=evidence, p=None)
 
 
 @matplotlib.rc_context(figures.STYLE)
 def plot_results(records: list[Record]) -> Figure:
-    """Success against the attempts at a problem, a panel for each task; what has no groups is a level."""
+    """Plots success against the attempts at a problem; an arm without groups is a level line."""
     tasks, credits = distinct(records, "task"), distinct(records, "credit")
-    groups, looks = (
-        sorted(set(distinct(records, "attempts")) - {1}),
-        {c: figures.styles(credits)[c] for c in credits},
-    )
+    groups = sorted(set(distinct(records, "attempts")) - {1})
+    looks = {credit: figures.styles(credits)[credit] for credit in credits}
     figure, panels = figures.page(1, len(tasks), height=2.8, sharey=True)
     for panel, task in zip(panels[0], tasks, strict=True):
         for i, credit in enumerate(credits):
-            own = select(records, task=task, credit=credit)
-            at = groups if set(groups) <= set(distinct(own, "attempts")) else [1] * len(groups)
-            each = [sweep.by_seed(own, "success", attempts=g) for g in at]
-            figures.bars(panel, groups, each, looks[credit], "share", (i, len(credits)))
+            of_arm = select(records, task=task, credit=credit)
+            has_groups = set(groups) <= set(distinct(of_arm, "attempts"))
+            attempts = groups if has_groups else [1] * len(groups)
+            success = [sweep.by_seed(of_arm, "success", attempts=g) for g in attempts]
+            figures.bars(panel, groups, success, looks[credit], "share", (i, len(credits)))
         panel.set_xscale("log", base=2)
         figures.ticks(panel, groups)
         panel.set(title=words(task), xlabel="attempts at a problem")

@@ -14,10 +14,18 @@ from experiments.studies import credit_bench
 from experiments.studies.credit_bench import CreditBench, estimators, mean_of_seeds, verdicts
 
 TASKS, LEVELS = ("chain_pit", "key_door"), (0.05, 0.95)
-COLUMNS = dict(pearson=0.5, snr=0.0, env_steps=1.0, success=0.5) | {
-    column: value for name, x in dict(expected_cosine=0.5, signal_to_noise=1.0, projection=1.0).items()
-    for column, value in ((name, x), (f"{name}_se", 0.01))
-}  # fmt: skip
+COLUMNS = dict(
+    pearson=0.5,
+    snr=0.0,
+    env_steps=1.0,
+    success=0.5,
+    expected_cosine=0.5,
+    expected_cosine_se=0.01,
+    signal_to_noise=1.0,
+    signal_to_noise_se=0.01,
+    projection=1.0,
+    projection_se=0.01,
+)
 EPISODE = dict(
     tokens=json.dumps(["KEY -> n0", "DOOR -> OPEN"]),
     credit=json.dumps([0.5, -1.0]),
@@ -25,49 +33,49 @@ EPISODE = dict(
 )
 
 
-def records(**changes):
-    """All alike, but for {"estimator": {column: value}}, which may depend on the level."""
+def make_records(**changes):
+    """Returns records that are alike but for `changes`: a value, or a function of the level."""
     cells = itertools.product(TASKS, LEVELS, estimators())
-    made = [
+    records = [
         dict(task=task, level=level, seed=0, estimator=name) | COLUMNS | EPISODE
         for task, level, name in cells
     ]
-    for record in made:
+    for record in records:
         for column, x in changes.get(record["estimator"], {}).items():
             record[column] = x(record["level"]) if callable(x) else x
-    return made
+    return records
 
 
 def outcomes(**changes):
-    return [v.outcome for v in verdicts(records(**changes))]
+    return [v.outcome for v in verdicts(make_records(**changes))]
 
 
-def test_where_all_are_alike_nothing_is_decided_but_that_rloo_is_unbiased():
+def test_if_all_are_alike_only_the_rule_on_bias_is_decided():
     assert outcomes() == ["supported", "inconclusive", "inconclusive", "inconclusive"]
 
 
 @pytest.mark.parametrize("sign, outcome", [(1, "supported"), (-1, "falsified")])
 def test_each_rule_can_be_decided_either_way(sign, outcome):
-    found = outcomes(
+    result = outcomes(
         oracle=dict(expected_cosine=lambda level: 0.5 + 0.4 * sign * (level < 0.5)),
         gigpo=dict(expected_cosine=0.5 + 0.4 * sign),
         **{"4 forks (VinePPO)": dict(signal_to_noise=1 + 0.5 * sign)},
     )
-    assert found[1:] == [outcome] * 3
+    assert result[1:] == [outcome] * 3
 
 
-def test_a_biased_rloo_falsifies_the_bench_and_a_noisy_one_tells_nothing():
+def test_a_biased_rloo_falsifies_and_a_noisy_one_is_inconclusive():
     assert outcomes(leave_one_out=dict(projection=0.9))[0] == "falsified"
     assert outcomes(leave_one_out=dict(projection=0.9, projection_se=0.05))[0] == "supported"
     assert outcomes(leave_one_out=dict(projection=0.9, projection_se=0.5))[0] == "inconclusive"
 
 
-def test_what_differs_between_tasks_is_inconclusive():
-    made = records()
-    for record in made:
+def test_a_difference_between_tasks_is_inconclusive():
+    records = make_records()
+    for record in records:
         if record["estimator"] == "4 forks (VinePPO)":
             record["signal_to_noise"] = 2.0 if record["task"] == "key_door" else 0.5
-    assert verdicts(made)[2].outcome == "inconclusive"
+    assert verdicts(records)[2].outcome == "inconclusive"
 
 
 def test_forks_are_charged_in_the_ratio_per_step():
@@ -75,7 +83,7 @@ def test_forks_are_charged_in_the_ratio_per_step():
     assert outcomes(**dear)[2] == "falsified"
     (line,) = [
         r
-        for r in mean_of_seeds(records(**dear))
+        for r in mean_of_seeds(make_records(**dear))
         if r["estimator"] == "4 forks (VinePPO)" and r["task"] == "key_door"
     ][:1]
     assert line["snr"] == pytest.approx(3.01, abs=0.01) and line["snr_env"] == pytest.approx(
@@ -84,23 +92,27 @@ def test_forks_are_charged_in_the_ratio_per_step():
 
 
 def test_seeds_are_averaged_and_a_ratio_below_zero_is_no_signal():
-    both = records() + [r | {"seed": 1, "pearson": 0.1, "signal_to_noise": -3.0} for r in records()]
-    found = mean_of_seeds(both)
+    both = make_records() + [
+        r | {"seed": 1, "pearson": 0.1, "signal_to_noise": -3.0} for r in make_records()
+    ]
+    result = mean_of_seeds(both)
     assert (
-        len(found) == len(records())
-        and {r["pearson"] for r in found} == {0.3}
-        and {r["snr"] for r in found} == {-np.inf}
+        len(result) == len(make_records())
+        and {r["pearson"] for r in result} == {0.3}
+        and {r["snr"] for r in result} == {-np.inf}
     )
 
 
-def test_the_heat_maps_show_every_cell_also_where_nothing_is_measured():
-    figure = heat_maps(mean_of_seeds(records(imitation=dict(pearson=np.nan, signal_to_noise=0.0))))
+def test_heat_maps_show_every_cell_even_without_a_number():
+    figure = heat_maps(
+        mean_of_seeds(make_records(imitation=dict(pearson=np.nan, signal_to_noise=0.0)))
+    )
     texts = [text.get_text() for panel in figure.axes[:4] for text in panel.texts]
     assert len(texts) == 4 * (len(estimators()) * 4 + len(TASKS)) and "–" in texts and "−∞" in texts
 
 
-def test_an_episode_is_drawn_with_its_words_and_the_truth_on_top():
-    panel = episode(records()[: len(estimators())]).axes[0]
+def test_an_episode_shows_its_words_and_the_truth_on_top():
+    panel = episode(make_records()[: len(estimators())]).axes[0]
     assert [x.get_text() for x in panel.get_xticklabels()] == ["KEY -> n0", "DOOR -> OPEN"]
     assert [x.get_text() for x in panel.texts][:4] == ["0", "+0.30", "+0.50", "−1.00"]
     assert panel.get_yticklabels()[0].get_text() == "true advantage"
@@ -135,7 +147,7 @@ def test_the_command_measures_draws_and_judges(study_folder, monkeypatch):
     assert {r["estimator"] for r in report.read_csv(study_folder / "results.csv")} == set(names)
     assert {p.name for p in study_folder.iterdir()} >= {
         "table.md",
-        "made_by.json",
+        "records_by.json",
         "heat_maps.png",
         "heat_maps.svg",
         "episode_chain_pit.png",

@@ -1,4 +1,4 @@
-"""The five questions about credit: each rule gives each of the three verdicts on records made for it, and each command runs."""
+"""The five studies of credit: each rule gives each of the three verdicts, each command runs."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ THREE = [(1, "supported"), (-1, "falsified"), (0, "inconclusive")]
 
 
 def noise(seed):
-    """Differs between seeds and sums to nothing."""
+    """Returns a number that differs between seeds and sums to zero over them."""
     return 0.01 * (seed - 2)
 
 
@@ -45,16 +45,18 @@ def test_delayed_reward(sign, outcome):
             learned=0.5 + learned + wobble * (name == "oracle"),
         )
 
-    made = [record(s, d, n) for s in SEEDS for d in (2, 4, 8) for n in ("leave_one_out", "oracle")]
-    assert outcomes(DelayedReward(delays=(2, 4, 8)), made) == [outcome] * 3
+    records = [
+        record(s, d, n) for s in SEEDS for d in (2, 4, 8) for n in ("leave_one_out", "oracle")
+    ]
+    assert outcomes(DelayedReward(delays=(2, 4, 8)), records) == [outcome] * 3
 
 
 def test_a_seed_without_a_signal_leaves_the_trend_open():
     each = [(s, d, name) for s in SEEDS for d in (2, 4) for name in ("leave_one_out", "oracle")]
-    made = [
+    records = [
         dict(seed=s, delay=d, estimator=name, key_snr=-np.inf, learned=0.5) for s, d, name in each
     ]
-    assert outcomes(DelayedReward(delays=(2, 4)), made)[:2] == ["inconclusive"] * 2
+    assert outcomes(DelayedReward(delays=(2, 4)), records)[:2] == ["inconclusive"] * 2
 
 
 @pytest.mark.parametrize(
@@ -73,14 +75,14 @@ def test_success_crossover(low, high, outcome):
         more = (gap[level] + noise(seed)) * (name == "oracle")
         return dict(task=task, seed=seed, level=level, estimator=name, expected_cosine=0.5 + more)
 
-    made = [
+    records = [
         record(t, s, at, name)
         for t in tasks
         for s in SEEDS
         for at in gap
         for name in ("oracle", "success_only")
     ]
-    assert outcomes(SuccessCrossover(), made) == [outcome] * 2
+    assert outcomes(SuccessCrossover(), records) == [outcome] * 2
 
 
 @pytest.mark.parametrize("sign, outcome", THREE)
@@ -97,8 +99,8 @@ def test_vine_budget(sign, outcome):
             k: v + noise(seed) * (name != RLOO) for k, v in values.items()
         }
 
-    made = [record(s, n) for s in SEEDS for n in ratio]
-    assert outcomes(VineBudget(tasks=("key_door",), counts=(1, 4)), made) == [outcome] * 4
+    records = [record(s, n) for s in SEEDS for n in ratio]
+    assert outcomes(VineBudget(tasks=("key_door",), counts=(1, 4)), records) == [outcome] * 4
 
 
 @pytest.mark.parametrize("sign, outcome", THREE)
@@ -120,9 +122,9 @@ def test_state_recurrence(sign, outcome):
             gain_over_centred=gain,
         )
 
-    made = [record(s, same, g) for s in SEEDS for same in share for g in (2, 4)]
+    records = [record(s, same, g) for s in SEEDS for same in share for g in (2, 4)]
     assert (
-        outcomes(StateRecurrence(tasks=("hidden key_door",), attempts=(2, 4)), made)
+        outcomes(StateRecurrence(tasks=("hidden key_door",), attempts=(2, 4)), records)
         == [outcome] * 2
     )
 
@@ -143,18 +145,20 @@ def test_critic_lambda(sign, outcome):
             "expected_cosine": cosine,
         } | after
 
-    made = [record(s, n, x) for s in SEEDS for n in (EXACT, SHRUNK, NOISY, FITTED) for x in lambdas]
-    assert outcomes(CriticLambda(delays=(8,), lambdas=lambdas), made) == [outcome] * 5
+    records = [
+        record(s, n, x) for s in SEEDS for n in (EXACT, SHRUNK, NOISY, FITTED) for x in lambdas
+    ]
+    assert outcomes(CriticLambda(delays=(8,), lambdas=lambdas), records) == [outcome] * 5
 
 
-def test_by_seed_wants_one_record_for_each():
-    made = [dict(seed=s, x=s * 2, name="a") for s in (1, 0)]
-    assert sweep.by_seed(made, "x", name="a").tolist() == [0, 2]
+def test_by_seed_needs_one_record_for_each_seed():
+    records = [dict(seed=s, x=s * 2, name="a") for s in (1, 0)]
+    assert sweep.by_seed(records, "x", name="a").tolist() == [0, 2]
     with pytest.raises(ValueError, match="one record for each of seeds"):
-        sweep.by_seed(made + made[:1], "x", name="a")
+        sweep.by_seed(records + records[:1], "x", name="a")
 
 
-def test_what_happened_recurs_less_than_what_is_seen():
+def test_histories_recur_less_often_than_observations():
     small_bed = bed(shape=(8, 2, 4))
     state, at, seen, history = (
         coverage(small_bed, same) for same in ("state", "seen at that turn", "seen", "history")
@@ -162,7 +166,7 @@ def test_what_happened_recurs_less_than_what_is_seen():
     assert seen >= at >= state >= history > 0
 
 
-def test_wrong_values_without_an_error_are_the_exact_ones_that_were_earned():
+def test_wrong_values_without_an_error_are_the_exact_ones():
     small_bed = bed()
     right, wrong = (testbed.values(small_bed, source)[0] for source in (Exact(), Wrong()))
     shrunk, noisy = (
@@ -191,11 +195,11 @@ def test_wrong_values_without_an_error_are_the_exact_ones_that_were_earned():
             "tasks names something twice: key_door key_door",
         ),
         (StateRecurrence, dict(tasks=("key_dor",)), "did you mean key_door"),
-        (CriticLambda, dict(lambdas=(0.5,)), "two numbers or more"),
+        (CriticLambda, dict(lambdas=(0.5,)), "two lambdas or more"),
         (CriticLambda, dict(seeds=0), "seeds must be 1 or more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_with_what_to_do(which, flags, words):
+def test_flags_out_of_range_are_refused(which, flags, words):
     with pytest.raises(ConfigError, match=words):
         which(**flags)
 
@@ -204,9 +208,9 @@ def test_what_cannot_be_asked_is_refused_with_what_to_do(which, flags, words):
 @pytest.mark.parametrize("which", STUDIES)
 def test_each_command_measures_draws_and_judges(which, study_folder):
     assert study.run(which(), ["--quick", "--out", str(study_folder)]) == 0
-    made = {p.name for p in study_folder.iterdir()}
-    assert {"results.csv", "table.md", "made_by.json"} < made and any(
-        name.endswith(".png") for name in made
+    files = {p.name for p in study_folder.iterdir()}
+    assert {"results.csv", "table.md", "made_by.json"} < files and any(
+        name.endswith(".png") for name in files
     )
     assert (
         which.claim in (study_folder / "table.md").read_text()
@@ -227,10 +231,10 @@ def test_a_policy_that_is_not_near_its_level_is_refused():
 
 
 @pytest.mark.slow
-def test_clones_succeed_as_often_as_asked_and_a_critic_leaves_what_they_do():
+def test_clones_succeed_as_often_as_asked_also_with_a_critic():
     task = KeyDoor(delay=1)
-    found = cloned_policies.clones(task, credit_study.POLICY_CONFIG, (0.3, 0.8), 0, 2)
-    for level, params in found.items():
+    params_at = cloned_policies.clones(task, credit_study.POLICY_CONFIG, (0.3, 0.8), 0, 2)
+    for level, params in params_at.items():
         bed = testbed.make(
             task,
             credit_study.POLICY_CONFIG,
@@ -240,5 +244,5 @@ def test_clones_succeed_as_often_as_asked_and_a_critic_leaves_what_they_do():
         )
         assert credit_study.success(bed) == pytest.approx(level, abs=0.12)
     assert cloned_policies.measure_success(
-        task, credit_study.POLICY_CONFIG, found[0.8], 0
-    ) > cloned_policies.measure_success(task, credit_study.POLICY_CONFIG, found[0.3], 0)
+        task, credit_study.POLICY_CONFIG, params_at[0.8], 0
+    ) > cloned_policies.measure_success(task, credit_study.POLICY_CONFIG, params_at[0.3], 0)

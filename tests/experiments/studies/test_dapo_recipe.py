@@ -1,4 +1,6 @@
-"""DAPO's parts: what each arm is made of, effects at as many steps, and each rule gives each of its verdicts."""
+"""Arms have the parts of their name, effects are as defined, and each rule gives each verdict."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -14,72 +16,70 @@ from experiments.studies.dapo_recipe import (
     SAMPLING,
     DapoRecipe,
     effect,
+    final_success,
     recipe,
-    score,
     success_at_equal_steps,
 )
 
 OTHERS = [part for part in PARTS if part != SAMPLING]
 
 
-def records(parts=0.05, sampling=0.2, easy=0.05, steps=1.5, informative=(0.3, 0.8)):
-    """Success grows by what an arm's parts are worth, in two looks; with dynamic sampling it costs `steps` times as much.
+def parts_of(arm):
+    if arm in (NONE, ALL):
+        return set(PARTS) if arm == ALL else set()
+    return {arm[2:]} if arm[0] == "+" else set(PARTS) - {arm[2:]}
 
-    Args: informative: share of the groups from the hard start, and from the easy one.
+
+def make_records(parts=0.05, sampling=0.2, easy=0.05, steps=1.5, informative=(0.3, 0.8)):
+    """Returns records in which success grows by what an arm's parts are worth.
+
+    Args:
+      steps: factor of the environment steps with dynamic sampling.
+      informative: share of the groups from the hard start, and from the easy one.
     """
-    worth, found = dict.fromkeys(OTHERS, parts) | {SAMPLING: sampling}, []
+    worth = dict.fromkeys(OTHERS, parts) | {SAMPLING: sampling}
+    records = []
     for cell in DapoRecipe().cells():
-        start, arm = cell["start"], cell["arm"]
-        has = (
-            set(PARTS)
-            if arm == ALL
-            else set()
-            if arm == NONE
-            else {arm[2:]}
-            if arm[0] == "+"
-            else set(PARTS) - {arm[2:]}
-        )
-        gain = sum(worth[part] for part in has) if start == "hard" else easy * len(has)
-        for update in (0, 30, 60):
-            end = 0.2 + (0.2 + gain) * update / 60
+        has, is_easy = parts_of(cell["arm"]), cell["start"] == "easy"
+        gain = easy * len(has) if is_easy else sum(worth[part] for part in has)
+        for update, seed in itertools.product((0, 30, 60), range(5)):
+            success = 0.2 + (0.2 + gain) * update / 60 + 0.001 * (seed - 2) * len(has)
             used = 100 * update * (steps if SAMPLING in has else 1)
-            told = dict(update=update, env_steps=used, informative=informative[start == "easy"])
-            found += [
-                cell | told | dict(seed=s, success=end + 0.001 * (s - 2) * len(has))
-                for s in range(5)
-            ]
-    return found
+            record = dict(update=update, seed=seed, success=success, env_steps=used)
+            records.append(cell | record | dict(informative=informative[is_easy]))
+    return records
 
 
 def outcomes(**changes):
-    return [v.outcome for v in DapoRecipe().verdicts(records(**changes))]
+    return [v.outcome for v in DapoRecipe().verdicts(make_records(**changes))]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes() == ["supported"] * 8
     assert outcomes(parts=-0.1, sampling=-0.2, easy=0.1) == ["falsified"] * 8
     assert outcomes(easy=0.3) == ["supported"] * 7 + ["falsified"]
-    assert outcomes(informative=(0.8, 0.3)) == ["supported"] * 7 + [
-        "falsified"
-    ]  # then the easy start is where it should help more
+    # Here fewer groups are informative from the easy start, so that it should help more there:
+    assert outcomes(informative=(0.8, 0.3)) == ["supported"] * 7 + ["falsified"]
     assert outcomes(parts=0.0, sampling=0.0, easy=0.0, steps=1) == ["inconclusive"] * 8
 
 
-def test_what_is_dearer_is_compared_on_the_way():
-    made = records(parts=0.0, sampling=0.4, steps=2)
-    np.testing.assert_allclose(score(made, "hard", f"+ {SAMPLING}"), 0.8, atol=0.01)
+def test_a_dearer_arm_is_compared_before_its_end():
+    records = make_records(parts=0.0, sampling=0.4, steps=2)
+    np.testing.assert_allclose(final_success(records, "hard", f"+ {SAMPLING}"), 0.8, atol=0.01)
     np.testing.assert_allclose(
-        success_at_equal_steps(made, "hard", f"+ {SAMPLING}"), 0.5, atol=0.01
+        success_at_equal_steps(records, "hard", f"+ {SAMPLING}"), 0.5, atol=0.01
     )  # at half of its own steps
-    np.testing.assert_allclose(success_at_equal_steps(made, "hard", NONE), 0.4)
+    np.testing.assert_allclose(success_at_equal_steps(records, "hard", NONE), 0.4)
 
 
 def test_an_effect_is_the_mean_of_adding_a_part_and_of_leaving_it_out():
-    made = records()
-    for r in made:
+    records = make_records()
+    for r in records:
         r["success"] += 0.1 * (r["arm"] == f"- {OTHERS[0]}")  # which is then missed less
-    np.testing.assert_allclose(effect(made, OTHERS[0], score).mean(), 0.05 - 0.05, atol=1e-9)
-    np.testing.assert_allclose(effect(made, SAMPLING, score).mean(), 0.2, atol=1e-9)
+    np.testing.assert_allclose(
+        effect(records, OTHERS[0], final_success).mean(), 0.05 - 0.05, atol=1e-9
+    )
+    np.testing.assert_allclose(effect(records, SAMPLING, final_success).mean(), 0.2, atol=1e-9)
 
 
 def test_arms_are_grpo_with_some_parts():
@@ -96,7 +96,7 @@ def test_arms_are_grpo_with_some_parts():
         (dict(epochs=0), "epochs must be 1 or more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(flags, words):
+def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         DapoRecipe(**flags)
 

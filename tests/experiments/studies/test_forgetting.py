@@ -1,4 +1,4 @@
-"""Old and new rules: what is right, what is measured of a policy, and each rule gives each of its verdicts."""
+"""The task of old and new rules, what is measured of a policy, and each rule's verdicts."""
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +9,14 @@ from agentic_rl import tokens
 from agentic_rl.config import ConfigError
 from agentic_rl.rollout.rollout import rollout
 from experiments.harness import study, training_study
+from experiments.harness.rules_task import OLD, WORDS, Rules, Teacher, answers
+from experiments.reports.stats import select
 from experiments.studies.forgetting import (
     ARMS,
-    OLD,
-    WORDS,
     Forgetting,
-    Rules,
-    Teacher,
-    answers,
+    drop_at,
     judge_single_curve,
     log_probs,
-    loss,
     measure_forgetting,
     r_squared,
 )
@@ -27,30 +24,24 @@ from experiments.studies.forgetting import (
 DROPS = {"sft": 0.4, "oracle_sft": 0.2, "rft": 0.2, "rloo": 0.2, "rloo_kl": 0.1}
 
 
-def records(noise=0.0, **drops):
-    """Success .7 at the smaller rate and 1 at the larger; the divergence is what the drop is, but for noise."""
-    random, found = np.random.default_rng(0), []
+def make_records(noise=0.0, **drops):
+    """Returns records of success .7 at the smaller rate and 1 at the larger.
+
+    The divergence is equal to the drop, but for noise.
+    """
+    random, records = np.random.default_rng(0), []
     for arm, drop in (DROPS | drops).items():
         for rate, share, success in ((1e-3, 0.5, 0.7), (3e-3, 1.0, 1.0)):
-            for s in range(5):
-                lost = share * (drop + 0.002 * (s - 2) * list(ARMS).index(arm))
-                divergence = (1 - noise) * lost + noise * random.random()
-                found.append(
-                    dict(
-                        arm=arm,
-                        rate=rate,
-                        seed=s,
-                        began=0.5,
-                        success=success,
-                        drop=lost,
-                        divergence=divergence,
-                    )
-                )
-    return found
+            for seed in range(5):
+                lost = share * (drop + 0.002 * (seed - 2) * list(ARMS).index(arm))
+                record = dict(arm=arm, rate=rate, seed=seed, began=0.5, success=success, drop=lost)
+                record["divergence"] = (1 - noise) * lost + noise * random.random()
+                records.append(record)
+    return records
 
 
 def outcomes(*given, **drops):
-    return [v.outcome for v in Forgetting().verdicts(records(*given, **drops))]
+    return [v.outcome for v in Forgetting().verdicts(make_records(*given, **drops))]
 
 
 def test_each_rule_gives_each_of_its_verdicts():
@@ -61,34 +52,35 @@ def test_each_rule_gives_each_of_its_verdicts():
     )
     wide = [
         r | {"divergence": r["divergence"] if r["seed"] < 3 else np.cos(40 * r["drop"])}
-        for r in records()
+        for r in make_records()
     ]
     assert judge_single_curve(wide).outcome == "inconclusive"
 
 
-def test_arms_that_are_not_there_are_not_judged():
+def test_claims_about_absent_arms_are_left_out():
     one = Forgetting(arms=("sft", "rloo"))
-    assert len(one.verdicts([r for r in records() if r["arm"] in one.arms])) == 2
+    assert len(one.verdicts([r for r in make_records() if r["arm"] in one.arms])) == 2
 
 
 def test_arms_are_compared_between_their_learning_rates():
     np.testing.assert_allclose(
-        loss(records(), "sft", 0.85), 0.3, atol=1e-9
+        drop_at(make_records(), "sft", 0.85), 0.3, atol=1e-9
     )  # half way from .2 at .7 to .4 at 1
     assert np.isnan(
-        loss([r | {"success": 0.8 * r["success"]} for r in records()], "sft", 0.9)
+        drop_at([r | {"success": 0.8 * r["success"]} for r in make_records()], "sft", 0.9)
     ).all()
 
 
-def test_arms_are_set_side_by_side_as_far_from_the_old_policy():
-    np.testing.assert_allclose(
-        loss(records(sft=0.4), "sft", 0.1, by="divergence"), 0.1, atol=1e-9
-    )  # here the divergence is the drop
-    apart = [r | {"divergence": 4 * r["divergence"]} if r["arm"] == "sft" else r for r in records()]
+def test_arms_are_compared_at_the_same_divergence():
+    drop = drop_at(make_records(sft=0.4), "sft", 0.1, by="divergence")
+    np.testing.assert_allclose(drop, 0.1, atol=1e-9)  # the drop is the divergence
+    apart = make_records()
+    for record in select(apart, arm="sft"):
+        record["divergence"] *= 4
     assert "the drop is 0.03 by sft, 0.10 by oracle_sft" in judge_single_curve(apart).evidence
 
 
-def test_one_parabola_explains_what_lies_on_it():
+def test_r_squared_is_that_of_a_fitted_parabola():
     points = [dict(seed=0, divergence=x, drop=0.1 + x**2) for x in np.linspace(0, 1, 9)]
     assert r_squared(points)[0] == pytest.approx(1)
     off = [r | {"drop": r["drop"] + 0.2 * (-1) ** i} for i, r in enumerate(points)]
@@ -98,12 +90,12 @@ def test_one_parabola_explains_what_lies_on_it():
     assert r_squared(off)[0] == pytest.approx(1 - (rest**2).sum() / ((y - y.mean()) ** 2).sum())
 
 
-def test_what_is_measured_is_what_enumeration_finds():
+def test_measures_agree_with_enumeration():
     random = np.random.default_rng(0)
     old, new = (
         np.log(random.dirichlet(np.ones(tokens.VOCABULARY), (2, OLD + 1, WORDS))) for _ in range(2)
     )
-    found, task = measure_forgetting(old, new), Rules()
+    measured, task = measure_forgetting(old, new), Rules()
     for s in range(2):
         success, divergence, drop = 0.0, 0.0, 0.0
         for word in range(WORDS):
@@ -112,21 +104,21 @@ def test_what_is_measured_is_what_enumeration_finds():
             divergence += (np.exp(old[s, OLD, word]) * (old - new)[s, OLD, word]).sum() / WORDS
             known = [(rule, word, tokens.value(answers()[rule, word])) for rule in range(OLD)]
             drop += sum(np.exp(old[s][at]) - np.exp(new[s][at]) for at in known) / WORDS / OLD
-        assert found["success"][s] == pytest.approx(success) and found["divergence"][
+        assert measured["success"][s] == pytest.approx(success) and measured["divergence"][
             s
         ] == pytest.approx(divergence)
-        assert found["drop"][s] == pytest.approx(drop)
+        assert measured["drop"][s] == pytest.approx(drop)
     assert task.spec.choices == tuple(range(tokens.VALUE, tokens.VALUE + WORDS))
 
 
 @jax.jit
-def played(teacher):
+def play(teacher):
     return rollout(Rules(new=0.25), teacher, jax.random.key(0), jnp.arange(512), keep_states=True)
 
 
-def test_the_teacher_is_right_under_old_rules_and_as_often_as_asked_under_the_new():
-    assert played(Teacher()).success.all()
-    some = played(Teacher(habit=1.0, right=0.7))
+def test_the_teacher_is_right_as_often_as_asked_under_the_new_rule():
+    assert play(Teacher()).success.all()
+    some = play(Teacher(habit=1.0, right=0.7))
     new = np.array(some.state.rule)[:, 0, 0] == OLD
     assert new.mean() == pytest.approx(0.25, abs=0.06) and np.array(some.success)[~new].all()
     assert np.array(some.success)[new].mean() == pytest.approx(0.7, abs=0.12)
@@ -136,7 +128,7 @@ def test_the_teacher_is_right_under_old_rules_and_as_often_as_asked_under_the_ne
     ).all()
 
 
-def test_the_probabilities_are_those_that_the_policy_acts_by():
+def test_probabilities_are_those_by_which_the_policy_acts():
     policies = training_study.fresh(training_study.TINY, 2)
     exact = log_probs(policies, training_study.TINY)
     some = training_study.play_test_episodes(policies, Rules(new=0.25), training_study.TINY, 32)
@@ -160,7 +152,7 @@ def test_the_probabilities_are_those_that_the_policy_acts_by():
         (dict(clone_updates=0), "clone_updates must be 1 or more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(flags, words):
+def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         Forgetting(**flags)
 

@@ -1,10 +1,9 @@
-"""Groups and fine credit: every arm takes as many environment steps, and each rule gives each of its verdicts."""
+"""Every arm takes as many environment steps, and each rule gives each of its verdicts."""
 
 import numpy as np
 import pytest
 
 from agentic_rl.config import ConfigError
-from agentic_rl.policy.transformer import Policy
 from experiments.harness import study, training_study
 from experiments.studies.group_size import (
     CRITIC,
@@ -22,8 +21,8 @@ from experiments.studies.group_size import (
 )
 
 
-def records(rloo=(0.3, 0.6), gigpo=(0.3, 0.5), critic=0.4, forks=0.4, wobble=0.01):
-    """RLOO and GiGPO with 2 and with 64 attempts, and the others; a little different from seed to seed."""
+def make_records(rloo=(0.3, 0.6), gigpo=(0.3, 0.5), critic=0.4, forks=0.4, wobble=0.01):
+    """Returns records of RLOO and GiGPO with 2 and 64 attempts, and of the other credits."""
     cells = {
         (OUTCOME, 2): rloo[0],
         (OUTCOME, 64): rloo[1],
@@ -32,16 +31,20 @@ def records(rloo=(0.3, 0.6), gigpo=(0.3, 0.5), critic=0.4, forks=0.4, wobble=0.0
         (CRITIC, 1): critic,
         (VINE, 1): forks,
     }
-    return [
-        dict(task="key_door", credit=credit, attempts=g, seed=s, success=x + wobble * (s - 2) * (credit == OUTCOME) * (g == 64))
-        for (credit, g), x in cells.items() for s in range(5)
-    ]  # fmt: skip
+    records = []
+    for (credit, attempts), mean in cells.items():
+        for seed in range(5):
+            varies = credit == OUTCOME and attempts == 64
+            success = mean + wobble * (seed - 2) * varies
+            arm = dict(task="key_door", credit=credit, attempts=attempts)
+            records.append(arm | dict(seed=seed, success=success))
+    return records
 
 
 def outcomes(**changes):
     return [
         v.outcome
-        for v in GroupSize(tasks=("key_door",), attempts=(2, 64)).verdicts(records(**changes))
+        for v in GroupSize(tasks=("key_door",), attempts=(2, 64)).verdicts(make_records(**changes))
     ]
 
 
@@ -51,63 +54,41 @@ def test_each_rule_gives_each_of_its_verdicts():
     assert outcomes(gigpo=(0.3, 0.65), rloo=(0.6, 0.6)) == ["inconclusive"] * 2
 
 
-def test_where_there_is_no_room_to_fall_behind_nothing_is_decided():
-    assert (
-        outcomes(rloo=(0.3, 0.97))[0] == "inconclusive"
-        and outcomes(rloo=(0.3, 0.9))[0] == "supported"
-    )
+def test_without_room_below_1_nothing_is_decided():
+    assert outcomes(rloo=(0.3, 0.97))[0] == "inconclusive"
+    assert outcomes(rloo=(0.3, 0.9))[0] == "supported"
 
 
 def test_the_best_arm_is_the_best_by_its_mean():
-    name, success = best(records(forks=0.7), FINE)
+    name, success = best(make_records(forks=0.7), FINE)
     assert name == VINE and success.tolist() == [0.7] * 5
-    assert best(records(), (OUTCOME,))[0] == "rloo, 64 attempts"
+    assert best(make_records(), (OUTCOME,))[0] == "rloo, 64 attempts"
 
 
 def test_one_number_of_attempts_is_compared_with_no_other():
     asked = GroupSize(tasks=("key_door",), attempts=(64,))
-    assert len(asked.verdicts([r for r in records() if r["attempts"] != 2])) == 1
+    assert len(asked.verdicts([r for r in make_records() if r["attempts"] != 2])) == 1
 
 
 @pytest.mark.parametrize("attempts", [2, 16, 64, 256])
-def test_rows_differ_in_nothing_but_credit_and_groups(attempts):
-    plain, same = algorithm_for(OUTCOME, attempts), algorithm_for(STATES, attempts)
-    assert (
-        plain.problems * plain.attempts
-        == same.problems * same.attempts
-        == algorithm_for(CRITIC, 1).problems
-        == 256
-    )
-    assert (
-        plain.minibatches
-        == same.minibatches
-        == algorithm_for(CRITIC, 1).minibatches
-        == algorithm_for(VINE, 1).minibatches
-        == 1
-    )
-    assert (
-        algorithm_for(VINE, 1).problems * (TURNS + FORKS * TURNS * (TURNS + 1) // 2) == 256 * TURNS
-    )  # an episode, and forks from each turn to the end
+def test_algorithms_differ_only_in_credit_and_groups(attempts):
+    plain, states = algorithm_for(OUTCOME, attempts), algorithm_for(STATES, attempts)
+    critic, forks = algorithm_for(CRITIC, 1), algorithm_for(VINE, 1)
+    assert plain.problems * plain.attempts == states.problems * states.attempts == 256
+    assert critic.problems == 256
+    assert {x.minibatches for x in (plain, states, critic, forks)} == {1}
+    steps = TURNS + FORKS * TURNS * (TURNS + 1) // 2  # an episode, and forks from each turn
+    assert forks.problems * steps == 256 * TURNS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_every_arm_takes_as_many_environment_steps(task):
-    start = training_study.clone_policies(
-        TASKS[task],
-        Policy(width=16, layers=1, heads=2, mlp=32, context="markov"),
-        1,
-        1,
-        noise=NOISE[task],
-    )
-    for credit in (OUTCOME, VINE):
-        after = training_study.train_policies(
-            start,
-            TASKS[task],
-            training_study.TINY,
-            algorithm_for(credit, 1 if credit == VINE else 4),
-            1,
-        )[0]
+    tiny = training_study.TINY
+    start = training_study.clone_policies(TASKS[task], tiny, 1, 1, noise=NOISE[task])
+    for credit, attempts in ((OUTCOME, 4), (VINE, 1)):
+        algorithm = algorithm_for(credit, attempts)
+        after, _ = training_study.train_policies(start, TASKS[task], tiny, algorithm, 1)
         assert np.subtract(after.budget["env_steps"], start.budget["env_steps"]) == 256 * TURNS
 
 
@@ -120,7 +101,7 @@ def test_every_arm_takes_as_many_environment_steps(task):
         (dict(learning_rate=0.0), "learning_rate must be above 0"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(flags, words):
+def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         GroupSize(**flags)
 
