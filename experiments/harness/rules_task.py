@@ -4,9 +4,9 @@ A prompt names a rule and a word. An old rule has one right answer to each word.
 every answer of the word's parity is right.
 
 >>> import jax
->>> state, step = Rules().reset(jax.random.key(0))
->>> Rules().render_prompt(step.observation)
-'rule 3, n15'
+>>> state, _ = Rules().reset(jax.random.key(0))
+>>> Rules().render_prompt(Rules().prompt(state))
+'rule 3, n3'
 """
 
 from typing import NamedTuple
@@ -57,7 +57,7 @@ class Rules(OneTurn):
         rule, word = tokens.VERB + state.rule, tokens.entity(state.word)
         return jnp.stack([jnp.int32(tokens.BOS), rule, word])
 
-    def _right(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " A"]:
+    def _judge(self, state: State, action: Int[Array, " A"]) -> Bool[Array, " A"]:
         number = action - tokens.VALUE
         fits = (number >= 0) & (number < WORDS) & (number % 2 == state.word % 2)
         return jnp.where(state.rule == OLD, fits, action == self.expert(state))

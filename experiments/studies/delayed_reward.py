@@ -7,8 +7,8 @@ In key_door a key that is picked in the first turn opens a door after `delay` ce
 of these an apple pays a little. What happens on the way is noise to the credit of the pick. For
 every delay and seed a policy is cloned until half of its episodes succeed. The credits of its
 batches are scored against the truth (experiments/ground_truth/testbed.py), also on the pick and the
-door alone. Then the policy learns with each of the credits, all else being the same. The rules are about the
-slope of the signal-to-noise ratio against the delay, and about what is learned.
+door alone. Then the policy learns with each of the credits, all else being the same. The rules are
+about the slope of the signal-to-noise ratio against the delay, and about what is learned.
 """
 
 from dataclasses import dataclass
