@@ -8,8 +8,8 @@ gradient of p with a weight c(p). It is computed from all outcomes of a group, a
 on p.
 
 Length: in wait_chain nothing matters after the choice, so waiting should be neither learned nor
-unlearned. The push on it is measured on the episodes of a tabular policy
-(experiments/ground_truth/tabular.py), and computed in closed form (experiments/pages/closed_forms.py).
+unlearned. The push on it is measured on the episodes of a tabular policy, and is computed in closed
+form (experiments/ground_truth/tabular.py, experiments/pages/closed_forms.py).
 
 The rules state how both biases depend on the size of the group.
 """
