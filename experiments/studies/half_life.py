@@ -223,7 +223,7 @@ def judge_rising_rate(records: list[Record]) -> Verdict:
 
 
 def judge_clustering(records: list[Record]) -> Verdict:
-    """Judges whether errors follow errors more in history context than in markov context."""
+    """Judges whether errors cluster more in history context than in markov context."""
     more = {name: clustering(records, name) for name in ALONE}
     means = ", ".join(f"{x.mean():+.2f} in {name} ones" for name, x in more.items())
     return above_zero(

@@ -99,9 +99,8 @@ class Horizon(training_study.TrainingStudy):
             look_up("case", name, TASKS)
         check(len(self.horizons) >= 2, "A slope needs two horizons or more.")
         for name in self.cases:
-            replace(
-                TASKS[name], num_turns=min(self.horizons)
-            )  # refuses a horizon that is too short
+            # the task refuses a horizon that is too short for it
+            replace(TASKS[name], num_turns=min(self.horizons))
 
     def cells(self) -> list[Record]:
         return [

@@ -211,7 +211,7 @@ class ProcessReward(training_study.TrainingStudy):
 
 @config
 class Judged(rewards.Process):
-    """The process reward of a judge, who errs always about the same answers to an observation."""
+    """The process reward of a judge that always errs about the same answers to an observation."""
 
     errors: Probability = 0.0  # share of the answers
 
@@ -225,7 +225,7 @@ class Judged(rewards.Process):
 def misjudged_turns(
     trajectory: Trajectory, errors: Float[Array, ""] | float
 ) -> Bool[Array, "N G T"]:
-    """Returns which turns are misjudged, which depends only on the observation and the action."""
+    """Returns which turns are misjudged; only the observation and the action decide."""
 
     def draw(text):
         key = jax.random.key(0)

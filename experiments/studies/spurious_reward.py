@@ -59,7 +59,7 @@ class Mistaken(Expert):
         return tokens.value((right + 1) % task.num_modes)
 
 
-PRIORS = {"right": Expert, "wrong": Mistaken}  # who is cloned
+PRIORS = {"right": Expert, "wrong": Mistaken}  # whose demonstrations are cloned
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class SpuriousReward(training_study.TrainingStudy):
     favoured: Inside = 0.6  # how often the clones choose the mode that their demonstrations favour
     # J: true minus false positive rate
     youden: tuple[Annotated[float, Range(-1, 1)], ...] = (-0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.4)
-    means: tuple[Probability, ...] = (0.3, 0.5, 0.7)  # of the two rates
+    means: tuple[Probability, ...] = (0.3, 0.5, 0.7)  # of the two rates of rewards
     epochs: Count = 4  # passes over a batch, of 4 minibatches each
     learning_rate: Positive = 3e-4
     updates: Count = 100  # on 64 episodes each

@@ -51,7 +51,7 @@ TASKS = {
     "key_door": KeyDoor(),
     HIDDEN: KeyDoor(hide_inventory=True),
 }
-EXACTLY = ("state", "history")  # what these call the same has the same value
+EXACTLY = ("state", "history")  # anchors that equate only states of equal value
 Same = Literal["state", "seen at that turn", "seen", "history"]
 
 

@@ -101,7 +101,7 @@ class Hasty(Expert):
 
 @config
 class CallCredit(Group):
-    """Returns plus what calls earned, minus the other attempts' mean.
+    """The return plus what calls earned, minus the mean of the other attempts.
 
     Of what was earned before a turn, only a share `past` counts at that turn. With past = 1 this is
     RLOO (2402.14740) on the sum. With past = 0 it is the credit of MT-GRPO (2505.11821), not
@@ -128,7 +128,7 @@ class TurnReward(training_study.TrainingStudy):
     Compares outcomes alone with summed rewards and with credit by turn.
     """
 
-    familiar: tuple[Probability, ...] = (0.1, 0.3, 0.5)  # the chance of a guess
+    familiar: tuple[Probability, ...] = (0.1, 0.3, 0.5)  # probability that the guess is right
     # what a call earns that passes the verifier; a right answer earns 1
     turn_reward_weight: Positive = 0.2
     haste: Probability = 0.5  # share of the demonstrations that guess
