@@ -172,8 +172,8 @@ def test_the_package_imports_itself_by_full_name_and_no_experiments():
 
 def test_credit_knows_no_network_and_environments_know_no_agent():
     wrong = [
-        said
-        for module, imported, said in arrows()
+        sentence
+        for module, imported, sentence in arrows()
         if module in STRICT and imported not in STRICT[module] | {module}
     ]
     assert not wrong, wrong
@@ -181,7 +181,9 @@ def test_credit_knows_no_network_and_environments_know_no_agent():
 
 def test_the_learner_knows_no_environment():
     wrong = [
-        said for module, imported, said in arrows() if (module, imported) == ("training", "envs")
+        sentence
+        for module, imported, sentence in arrows()
+        if (module, imported) == ("training", "envs")
     ]
     assert not wrong, wrong
 

@@ -50,7 +50,7 @@ def checksum(state: PyTree) -> int:
 
 
 def _check_same_model(checkpoint: Path, saved_tree: PyTree, template: PyTree) -> None:
-    """Orbax itself would pad, cut or cast the arrays that do not fit the template."""
+    """Refuses arrays that do not fit the template, which Orbax would pad, cut or cast."""
     saved, expected = _layout(saved_tree), _layout(template)
     odd = sorted(name for name in saved | expected if saved.get(name) != expected.get(name))
     if odd:

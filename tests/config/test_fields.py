@@ -48,8 +48,8 @@ class Quiet:
 
 
 def test_a_field_without_effect_is_named():
-    said = silent(lambda c: c.part.factor**c.part.power, Quiet())
-    assert len(said) == 1 and said[0].startswith("Quiet.unused changes nothing")
+    sentences = silent(lambda c: c.part.factor**c.part.power, Quiet())
+    assert len(sentences) == 1 and sentences[0].startswith("Quiet.unused changes nothing")
     assert silent(lambda c: c.factor, Loud())[0].startswith("Loud.power changes nothing")
 
 
@@ -97,21 +97,21 @@ some_algorithms = pytest.mark.parametrize(
 
 @some_algorithms
 def test_every_number_of_an_algorithm_changes_the_update(name):
-    said = silent(weights_after_update, adversarial(ALL[name]), only=is_float)
-    assert not said, said
+    sentences = silent(weights_after_update, adversarial(ALL[name]), only=is_float)
+    assert not sentences, sentences
 
 
 @pytest.mark.slow  # each value of each field is another program
 @pytest.mark.parametrize("name", ALL)
 def test_every_other_field_of_an_algorithm_changes_the_update(name):
-    said = silent(
+    sentences = silent(
         weights_after_update, adversarial(ALL[name]), only=lambda field: not is_float(field)
     )
-    assert not said, said
+    assert not sentences, sentences
 
 
 def changes_a_number(task: Any, other: Any) -> bool:
-    """Do two configs differ in a number, rather than in a mode or switch?"""
+    """Returns whether two configs differ in a number, rather than in a mode or switch."""
     return any(
         kind(f.type) in (int, float) and getattr(task, f.name) != getattr(other, f.name)
         for f in fields(task)
@@ -120,7 +120,7 @@ def changes_a_number(task: Any, other: Any) -> bool:
 
 @cache
 def trajectory(task: Any) -> Any:
-    """What half-expert, half-random episodes show to a policy and a learner."""
+    """Returns what half-expert, half-random episodes show to a policy and a learner."""
     play = jax.jit(lambda: rollout(task, Expert(noise=0.5), jax.random.key(0), jnp.arange(32)))
     return play()._replace(anchor=(), is_key=())
 
@@ -132,8 +132,8 @@ def test_every_field_of_a_task_changes_its_episodes(name):
     modes = sorted(
         (other for _, other in others(task)), key=lambda other: changes_a_number(task, other)
     )
-    said = silent(trajectory, task, *modes)
-    assert not said, said
+    sentences = silent(trajectory, task, *modes)
+    assert not sentences, sentences
 
 
 @cache
@@ -148,8 +148,8 @@ def predictions(policy_config: Policy) -> Any:
 
 @pytest.mark.slow
 def test_every_field_of_the_policy_changes_its_predictions_except_remat():
-    said = silent(predictions, POLICY)
-    assert len(said) == 1 and said[0].startswith("Policy.remat"), said
+    sentences = silent(predictions, POLICY)
+    assert len(sentences) == 1 and sentences[0].startswith("Policy.remat"), sentences
 
 
 def test_remat_recomputes():

@@ -126,15 +126,15 @@ def test_what_lies_outside_is_refused_by_the_name_of_its_field(cls):
 
 def paths(value, prefix: str = "") -> list[tuple[str, dataclasses.Field]]:
     """Returns flag and field of every number in a config."""
-    found = []
+    flags = []
     for field in dataclasses.fields(value):
         inner, flag = getattr(value, field.name), re.sub(r"_(?=\w)", "-", f"{prefix}{field.name}")
-        found += (
+        flags += (
             paths(inner, f"{flag}.")
             if dataclasses.is_dataclass(inner)
             else [(flag, field)] * bool(number(field.type))
         )
-    return found
+    return flags
 
 
 @pytest.mark.slow

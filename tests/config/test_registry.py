@@ -73,18 +73,18 @@ def add_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_file_is_left_out_in_a_sentence_and_the_others_stay(add_file, what):
-    text, said = BROKEN[what]
+    text, reason = BROKEN[what]
     before = dict(named(credit))
     add_file(credit, "median.py", text)
     with pytest.warns(LeftOut) as warned:
-        found = named(credit)
+        registry = named(credit)
     (sentence,) = {str(w.message) for w in warned}
     assert (
-        sentence.startswith(f"agentic_rl/credit/median.py is left out: {said}")
+        sentence.startswith(f"agentic_rl/credit/median.py is left out: {reason}")
         and sentence.endswith(".")
         and "\n" not in sentence
     )
-    assert found == before
+    assert registry == before
 
 
 @pytest.mark.parametrize("name", ["median", "above_median"])
@@ -118,11 +118,11 @@ def test_a_name_that_two_files_define_stands_for_neither(add_file):
         match="above_median is left out: agentic_rl/credit/median.py and .*/median_copy.py both"
         " define it; rename",
     ):
-        found = named(credit)
+        registry = named(credit)
     assert (
-        "above_median" not in found
-        and "both define it" in found.left_out["above_median"]
-        and "leave_one_out" in found
+        "above_median" not in registry
+        and "both define it" in registry.left_out["above_median"]
+        and "leave_one_out" in registry
     )
 
 
@@ -140,16 +140,16 @@ def test_a_class_that_cannot_be_made_without_arguments_is_left_out(add_file):
     "package, file", [(envs, "maze.py"), (values, "guess.py"), (experiments, "my_study.py")]
 )
 def test_every_folder_that_is_a_registry_holds_when_a_file_breaks(add_file, package, file):
-    def found():
+    def names():
         return reproduce.studies() if package is experiments else named(package)
 
-    before = set(found())
+    before = set(names())
     add_file(package, file, "nonsense(\n")
     with pytest.warns(
         LeftOut,
         match=f"{package.__name__.replace('.', '/')}/{file} is left out: SyntaxError in line 1",
     ):
-        assert set(found()) == before
+        assert set(names()) == before
 
 
 def test_a_study_that_is_broken_or_cannot_be_made_is_named_when_asked_for(add_file):

@@ -41,7 +41,7 @@ def evaluations(result: Result) -> dict[str, Any]:
 
 @cache
 def outcome(run: Run) -> tuple[Any, dict[str, Any]]:
-    """Final state and evaluations of a run without a directory."""
+    """Returns final state and evaluations of a run without a directory."""
     result = train(run)
     return jax.device_get(result.state), evaluations(result)
 

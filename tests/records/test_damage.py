@@ -36,7 +36,7 @@ def run_path(whole, tmp_path):
 
 
 def attempt(act) -> str:
-    """The sentence with which `act` is refused; "" if it is not."""
+    """Returns the sentence with which `act` is refused, or "" if it is not."""
     try:
         act()
     except ConfigError as error:
@@ -46,7 +46,7 @@ def attempt(act) -> str:
 
 
 def read(path: Path) -> None:
-    """Everything that a program may ask a run directory."""
+    """Asks a run directory for everything that a program may ask."""
     run = RunDirectory.open(path)
     for what in (
         lambda: run.metrics,

@@ -33,7 +33,7 @@ time.sleep(100)
 
 @pytest.fixture
 def other(tmp_path):
-    """A process that holds the lock of `tmp_path`."""
+    """Starts a process that holds the lock of `tmp_path`."""
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=root

@@ -21,7 +21,7 @@ from tests.runs import CONFIG, contents, learner, same_bits, write_run
 
 
 def view(path: Path) -> EventAccumulator:
-    """What TensorBoard shows of a run."""
+    """Returns what TensorBoard shows of a run."""
     events = EventAccumulator(str(path / path.name))
     events.Reload()
     return events

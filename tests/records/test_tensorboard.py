@@ -48,7 +48,7 @@ def write(path, run=GRPO, steps=3, finished=False) -> None:
 
 
 def runs(folder) -> dict[str, dict]:
-    """The runs that `tensorboard --logdir FOLDER` finds, and their tags."""
+    """Returns the runs that `tensorboard --logdir FOLDER` finds, and their tags."""
     return EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload().Runs()
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.training.toy_run import trained
+from tests.training.toy_run import train_in
 
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
     """Returns the directory of an uninterrupted run, and its result."""
     path = tmp_path_factory.mktemp("runs") / "whole"
-    return path, trained(path)
+    return path, train_in(path)

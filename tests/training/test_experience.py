@@ -34,21 +34,21 @@ WEIGHTS = Weights(PARAMS, PARAMS, OTHERS)
 
 @cache
 def program(algorithm, devices):
-    def made(weights, first_problem):
+    def collect(weights, first_problem):
         return experience.experience(
             TASK, POLICY, algorithm, weights, jax.random.key(0), first_problem, COUNT
         )
 
-    return parallel.launch(made, parallel.choose(devices), "pmap")
+    return parallel.launch(collect, parallel.choose(devices), "pmap")
 
 
-def made(algorithm, devices=1, first_problem=0):
+def make_experience(algorithm, devices=1, first_problem=0):
     return jax.device_get(program(algorithm, devices)(WEIGHTS, jnp.int32(first_problem)))
 
 
 @cache
-def played(round_=0):
-    """The groups that a round plays if every slot is drawn."""
+def play(round_=0):
+    """Returns the groups that a round plays if every slot is drawn."""
     problem = round_ * COUNT + jnp.arange(COUNT)
     key = jax.random.fold_in(jax.random.key(0), PLAY)
     return jax.device_get(
@@ -77,7 +77,7 @@ several = pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.ma
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in BATCHWISE]
 )
 def test_credit_and_selection_are_the_same_on_one_device_and_on_several(name, devices):
-    one, many = made(BATCHWISE[name]), made(BATCHWISE[name], devices)
+    one, many = make_experience(BATCHWISE[name]), make_experience(BATCHWISE[name], devices)
     assert np.ptp(one.batch.credit) > 0.5
     chex.assert_trees_all_close(one.batch, many.batch, rtol=1e-5, atol=1e-5)
     chex.assert_trees_all_close(one.log | one.costs, many.log | many.costs, rtol=1e-5, atol=1e-5)
@@ -90,40 +90,40 @@ def spread(trajectory):
 
 @pytest.mark.parametrize("rounds", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2)), 3])
 def test_a_slot_keeps_its_first_uneven_group_and_pays_for_all_rounds(rounds):
-    found = made(replace(ALGORITHM, selection=Informative(rounds)))
+    result = make_experience(replace(ALGORITHM, selection=Informative(rounds)))
     chosen, turns = [], 0
     for slot in range(COUNT):
-        kept = [r for r in range(rounds) if spread(played(r))[slot]]
+        kept = [r for r in range(rounds) if spread(play(r))[slot]]
         chosen.append(kept[0] if kept else None)
         turns += sum(
-            played(r).mask[slot].any(-1).sum() for r in range(chosen[-1] + 1 if kept else rounds)
+            play(r).mask[slot].any(-1).sum() for r in range(chosen[-1] + 1 if kept else rounds)
         )
     assert set(chosen) == (
         {0, None} if rounds < 3 else {0, 2}
     )  # a slot is drawn three times before its attempts differ
-    assert found.costs["env_steps"] == turns
-    action = found.batch.target.reshape(COUNT, 2, 3, 3)
-    mask = found.batch.mask.reshape(action.shape)
+    assert result.costs["env_steps"] == turns
+    action = result.batch.target.reshape(COUNT, 2, 3, 3)
+    mask = result.batch.mask.reshape(action.shape)
     for slot, r in enumerate(chosen):
         if r is None:
             assert not mask[slot].any()
         else:
-            np.testing.assert_array_equal(action[slot], played(r).action[slot])
-            np.testing.assert_array_equal(mask[slot], played(r).mask[slot])
-    assert found.log["kept"] == np.mean([r is not None for r in chosen])
+            np.testing.assert_array_equal(action[slot], play(r).action[slot])
+            np.testing.assert_array_equal(mask[slot], play(r).mask[slot])
+    assert result.log["kept"] == np.mean([r is not None for r in chosen])
 
 
 def test_what_is_left_out_is_played_and_charged_but_not_trained_on():
     every, some = (
-        made(replace(ALGORITHM, selection=All())),
-        made(replace(ALGORITHM, selection=TopSpread(0.25))),
+        make_experience(replace(ALGORITHM, selection=All())),
+        make_experience(replace(ALGORITHM, selection=TopSpread(0.25))),
     )
-    assert every.costs["env_steps"] == some.costs["env_steps"] == played().mask.any(-1).sum()
+    assert every.costs["env_steps"] == some.costs["env_steps"] == play().mask.any(-1).sum()
     assert (
         some.costs["trained_tokens"]
         == some.batch.mask.sum()
         < every.costs["trained_tokens"]
-        == played().mask.sum()
+        == play().mask.sum()
     )
     kept = some.batch.mask.any((1, 2)).reshape(COUNT, 2)
     assert (kept.sum(0) == 2).all() and some.log["kept"] == 0.25
@@ -132,7 +132,10 @@ def test_what_is_left_out_is_played_and_charged_but_not_trained_on():
 
 
 def test_success_and_return_are_of_the_task_s_own_reward():
-    plain, costly = made(ALGORITHM), made(replace(ALGORITHM, reward=SoftOverlong(penalty=9.0)))
+    plain, costly = (
+        make_experience(ALGORITHM),
+        make_experience(replace(ALGORITHM, reward=SoftOverlong(penalty=9.0))),
+    )
     assert (
         plain.log["return"] == costly.log["return"]
         and (plain.batch.credit != costly.batch.credit).any()
@@ -140,21 +143,21 @@ def test_success_and_return_are_of_the_task_s_own_reward():
 
 
 def test_only_outcome_conditioning_marks_failures_in_the_prompt():
-    told, plain = (
-        made(replace(algorithms.RVS, problems=COUNT, attempts=2, minibatches=1)),
-        made(ALGORITHM),
+    marked, plain = (
+        make_experience(replace(algorithms.RVS, problems=COUNT, attempts=2, minibatches=1)),
+        make_experience(ALGORITHM),
     )
-    success = played().success.ravel()
+    success = play().success.ravel()
     assert set(success) == {True, False}
     np.testing.assert_array_equal(
-        told.batch.token[:, 0], np.where(success, tokens.BOS, tokens.FAIL)
+        marked.batch.token[:, 0], np.where(success, tokens.BOS, tokens.FAIL)
     )
-    np.testing.assert_array_equal(told.batch.token[:, 1:], plain.batch.token[:, 1:])
+    np.testing.assert_array_equal(marked.batch.token[:, 1:], plain.batch.token[:, 1:])
     assert (plain.batch.token[:, 0] == tokens.BOS).all()
 
 
 def test_lengths_are_reported_of_right_and_of_wrong_episodes():
-    log, length, success = made(ALGORITHM).log, played().mask.sum((2, 3)), played().success
+    log, length, success = make_experience(ALGORITHM).log, play().mask.sum((2, 3)), play().success
     assert log["length_right"] == pytest.approx(length[success].mean()) and log[
         "length_wrong"
     ] == pytest.approx(length[~success].mean())
@@ -163,7 +166,7 @@ def test_lengths_are_reported_of_right_and_of_wrong_episodes():
 def test_in_bfloat16_old_log_probs_come_from_a_pass_as_in_training():
     size, rounded = (
         replace(POLICY, dtype="bfloat16"),
-        played()._replace(log_prob=played().log_prob + 0.25 * played().mask),
+        play()._replace(log_prob=play().log_prob + 0.25 * play().mask),
     )
 
     def reread(params, episodes):
@@ -172,14 +175,14 @@ def test_in_bfloat16_old_log_probs_come_from_a_pass_as_in_training():
         ), experience._log_prob(TASK.spec, size, params, episodes)
 
     f = parallel.launch(reread, parallel.choose(1), "pmap")
-    (found, log), read = jax.device_get(f(PARAMS, rounded))
-    np.testing.assert_array_equal(found.log_prob, np.where(rounded.mask, read, 0.0))
+    (result, log), read = jax.device_get(f(PARAMS, rounded))
+    np.testing.assert_array_equal(result.log_prob, np.where(rounded.mask, read, 0.0))
     assert (
         log["sampler_gap"]
         == pytest.approx(abs(read - rounded.log_prob)[rounded.mask].mean(), rel=1e-5)
         and log["sampler_gap"] > 0.2
     )
-    chex.assert_trees_all_equal(found._replace(log_prob=rounded.log_prob), rounded)
+    chex.assert_trees_all_equal(result._replace(log_prob=rounded.log_prob), rounded)
 
 
 def test_nothing_is_read_again_in_float32_or_where_nothing_compares():
@@ -192,4 +195,4 @@ def test_nothing_is_read_again_in_float32_or_where_nothing_compares():
         experience.needs_reread(half, algorithm)
         for algorithm in (algorithms.SFT, algorithms.DAGGER, algorithms.REINFORCE)
     )
-    assert experience.reread(TASK.spec, POLICY, ALGORITHM, PARAMS, played()) == (played(), {})
+    assert experience.reread(TASK.spec, POLICY, ALGORITHM, PARAMS, play()) == (play(), {})

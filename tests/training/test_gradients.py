@@ -17,7 +17,7 @@ from tests.training.toy_updates import (
     POLICY,
     PPO,
     TASK,
-    played,
+    play,
 )
 
 
@@ -50,10 +50,10 @@ def mean_loss(algorithm, params, batch):
 
 
 @cache
-def differentiated(aggregation):
-    """The gradient of the played batch at other weights, and what is logged of it."""
+def differentiate(aggregation):
+    """Returns the gradient of the batch at other weights, and what is logged of it."""
     algorithm = replace(PPO, aggregation=aggregation)
-    setup, batch = learner.setup(POLICY, algorithm, 4, 2), played()[2]
+    setup, batch = learner.setup(POLICY, algorithm, 4, 2), play()[2]
     f = parallel.launch(
         lambda p, b: gradients.gradient(setup, [TASK.spec], algorithm, p, [b]),
         parallel.choose(2),
@@ -67,16 +67,16 @@ def test_the_gradient_is_that_of_the_mean_loss_which_is_logged(
     aggregation,
 ):
     expected, direct = jax.value_and_grad(
-        lambda p: mean_loss(replace(PPO, aggregation=aggregation), p, played()[2])
+        lambda p: mean_loss(replace(PPO, aggregation=aggregation), p, play()[2])
     )(OTHERS)
-    slope, log = differentiated(aggregation)
+    slope, log = differentiate(aggregation)
     chex.assert_trees_all_close(slope, direct, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(log["loss"], expected, rtol=1e-5)
 
 
 def test_each_diagnostic_is_the_mean_over_tokens_of_what_its_name_says():
     batch = jax.tree.map(
-        lambda x: np.asarray(x, float) if x.dtype == jnp.float32 else np.asarray(x), played()[2]
+        lambda x: np.asarray(x, float) if x.dtype == jnp.float32 else np.asarray(x), play()[2]
     )
     logits, value = (
         np.asarray(x, float)
@@ -102,7 +102,7 @@ def test_each_diagnostic_is_the_mean_over_tokens_of_what_its_name_says():
         "clip_fraction_low": (np.exp(gap) < 0.8) & (batch.credit < 0),
         "clip_fraction_high": (np.exp(gap) > 1.2) & (batch.credit > 0),
     }
-    log = differentiated("sequence_mean")[1]
+    log = differentiate("sequence_mean")[1]
     assert log.keys() == expected.keys() | {"loss"}
     for name, x in expected.items():
         np.testing.assert_allclose(log[name], x[batch.mask].mean(), rtol=1e-4, err_msg=name)

@@ -16,7 +16,7 @@ from tests.training.toy_run import (
     LONG_START,
     RUN,
     assert_same_run,
-    trained,
+    train_in,
     without_clocks,
 )
 
@@ -24,7 +24,7 @@ from tests.training.toy_run import (
 @pytest.mark.parametrize("after", [2, 4])  # checkpoints are due at 4 and 8
 def test_an_interrupted_run_goes_on_bitwise(tmp_path, whole, after):
     steps = []
-    stopped = trained(
+    stopped = train_in(
         tmp_path / "run",
         on_progress=steps.append,
         should_stop=lambda: ("training", after) in [(p.phase, p.step) for p in steps],
@@ -33,7 +33,7 @@ def test_an_interrupted_run_goes_on_bitwise(tmp_path, whole, after):
     assert (
         RunDirectory.open(tmp_path / "run").restore(jax.device_get(stopped.state))[0] == after + 2
     )
-    result = trained(tmp_path / "run")
+    result = train_in(tmp_path / "run")
     assert result.finished
     assert_same_run(tmp_path / "run", result, whole)
 
@@ -94,12 +94,12 @@ def test_a_run_killed_resumes_bitwise_and_logs_nothing_twice(tmp_path, whole, wh
     left = RunDirectory.open(path)
     assert left.restore(jax.device_get(whole[1].state))[0] == newest
     assert left.metrics[-1]["step"] >= logged
-    assert_same_run(path, trained(path), whole)
+    assert_same_run(path, train_in(path), whole)
 
 
 def test_an_interrupted_warm_start_goes_on_bitwise(tmp_path, whole):
     seen = []
-    stopped = trained(
+    stopped = train_in(
         tmp_path / "run",
         LONG_START,
         on_progress=seen.append,
@@ -108,7 +108,7 @@ def test_an_interrupted_warm_start_goes_on_bitwise(tmp_path, whole):
     assert (stopped.finished, stopped.state, stopped.last) == (False, None, {})
     left = RunDirectory.open(tmp_path / "run")
     assert left.metrics == [] and [p.name for p in left.warm_start.folder.iterdir()] == ["2"]
-    result, ended = trained(tmp_path / "run", LONG_START), trained(tmp_path / "whole", LONG_START)
+    result, ended = train_in(tmp_path / "run", LONG_START), train_in(tmp_path / "whole", LONG_START)
     chex.assert_trees_all_equal(jax.device_get(result.state), jax.device_get(ended.state))
     assert without_clocks(tmp_path / "run") == without_clocks(tmp_path / "whole")
     assert (
@@ -119,14 +119,14 @@ def test_an_interrupted_warm_start_goes_on_bitwise(tmp_path, whole):
 
 def test_a_run_whose_warm_start_was_finished_does_not_clone_again(tmp_path, whole):
     path, seen = tmp_path / "run", []
-    stopped = trained(
+    stopped = train_in(
         path, should_stop=lambda: "warm start" in [p.phase for p in seen], on_progress=seen.append
     )
     assert (
         stopped.state is None and RunDirectory.open(path).warm_start.folder.joinpath("2").is_dir()
     )
     seen.clear()
-    result = trained(path, on_progress=seen.append)
+    result = train_in(path, on_progress=seen.append)
     assert [(p.step, p.total) for p in seen if p.phase == "warm start"] == [(2, 2)]
     assert_same_run(path, result, whole)
 
@@ -141,14 +141,14 @@ def test_episodes_before_and_after_training_are_kept_once(whole, tmp_path):
     )
     seen = []
     path = tmp_path / "run"
-    trained(
+    train_in(
         path,
         should_stop=lambda: ("training", 4) in seen,
         on_progress=lambda p: seen.append((p.phase, p.step)),
     )
     assert [entry["step"] for entry in RunDirectory.open(path).episodes] == [0]
     for _ in range(2):  # the second time nothing is left to train
-        trained(path)
+        train_in(path)
         assert [entry["episodes"] for entry in RunDirectory.open(path).episodes] == [
             entry["episodes"] for entry in logged
         ]

@@ -28,15 +28,15 @@ from tests.training.toy_updates import (
     TASK,
     WEIGHTS,
     on_one_device,
-    played,
+    play,
     program,
     start,
-    updated,
+    update_once,
 )
 
 
 def test_the_batch_of_these_tests_is_ragged():
-    mask = np.asarray(played()[0].mask)
+    mask = np.asarray(play()[0].mask)
     assert {1, 2, 3} <= set(mask.sum(-1).ravel()) and len(set(mask.any(-1).sum(-1).ravel())) >= 2
     assert (
         mask.sum(-1)[:4].sum() != mask.sum(-1)[4:].sum()
@@ -48,8 +48,8 @@ several = pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.ma
 
 @several
 def test_an_update_is_the_same_on_one_device_and_on_several(devices):
-    one, log = updated(PPO, reference=OTHERS)
-    many, log_many = updated(PPO, devices, reference=OTHERS)
+    one, log = update_once(PPO, reference=OTHERS)
+    many, log_many = update_once(PPO, devices, reference=OTHERS)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.params, jax.device_get(PARAMS))
     assert max(jax.tree.leaves(moved)) > 0.1
     chex.assert_trees_all_close(one.params, many.params, rtol=0, atol=1e-6)
@@ -59,20 +59,22 @@ def test_an_update_is_the_same_on_one_device_and_on_several(devices):
 @several
 def test_pmap_and_shard_map_agree_bitwise(devices):
     chex.assert_trees_all_equal(
-        updated(PPO, devices, reference=OTHERS),
-        updated(PPO, devices, "shard_map", reference=OTHERS),
+        update_once(PPO, devices, reference=OTHERS),
+        update_once(PPO, devices, "shard_map", reference=OTHERS),
     )
 
 
 def test_micro_batches_change_nothing_but_rounding():
-    whole, _ = updated(PPO, reference=OTHERS)
-    pieces, _ = updated(PPO, micro_batch=3, reference=OTHERS)  # minibatches of 4 batch: pieces of 2
+    whole, _ = update_once(PPO, reference=OTHERS)
+    pieces, _ = update_once(
+        PPO, micro_batch=3, reference=OTHERS
+    )  # minibatches of 4 batch: pieces of 2
     chex.assert_trees_all_close(whole.params, pieces.params, rtol=0, atol=1e-6)
 
 
 def test_the_gradient_s_norm_is_logged_as_it_is_before_clipping():
-    first, log = updated(replace(PPO, **ONE_STEP))
-    clipped, same = updated(
+    first, log = update_once(replace(PPO, **ONE_STEP))
+    clipped, same = update_once(
         replace(PPO, **ONE_STEP, optimizer=Sgd(learning_rate=0.5, max_grad_norm=1e-2))
     )
     moved = [
@@ -87,22 +89,22 @@ def test_the_gradient_s_norm_is_logged_as_it_is_before_clipping():
 
 
 def test_the_first_minibatch_sees_the_ratio_one():
-    _, log = updated(PPO, reference=OTHERS)
+    _, log = update_once(PPO, reference=OTHERS)
     assert abs(log["ratio_first_minibatch"] - 1) < 1e-5 < abs(log["ratio"] - 1)
     assert log["log_prob_gap_first_minibatch"] < 1e-5 < log["log_prob_gap"]
 
 
 def test_kl_to_the_reference_is_zero_only_at_the_first_step_of_a_run():
-    first, log = updated(replace(PPO, **ONE_STEP))
+    first, log = update_once(replace(PPO, **ONE_STEP))
     assert abs(log["kl_reference"]) < 1e-6
-    _, log = updated(replace(PPO, **ONE_STEP), params=first.params)
+    _, log = update_once(replace(PPO, **ONE_STEP), params=first.params)
     assert log["kl_reference"] > 1e-5
 
 
 def test_the_order_of_the_problems_does_not_change_a_full_batch_update():
     algorithm = replace(PPO, **ONE_STEP)
     setup, state = start(algorithm)
-    trajectory, value, _ = played()
+    trajectory, value, _ = play()
     order = jnp.array([3, 1, 7, 0, 2, 6, 5, 4])
 
     def step(trajectory, before, after):
@@ -119,10 +121,10 @@ def test_the_order_of_the_problems_does_not_change_a_full_batch_update():
 
 
 def test_the_share_of_steps_without_a_gradient_is_logged():
-    """One episode a step; a quarter of the episodes was left out, another quarter has no credit."""
+    """Each step has one episode. A quarter is left out, and another quarter has no credit."""
     algorithm = replace(algorithms.REINFORCE, **SMALL, minibatches=16)
     setup, state = start(algorithm)
-    trajectory, value, batch = played(algorithm)
+    trajectory, value, batch = play(algorithm)
     quarter = jnp.arange(16) // 4
     mask = batch.mask & (quarter != 0)[:, None, None]
     batch = batch._replace(
@@ -139,8 +141,8 @@ def test_the_share_of_steps_without_a_gradient_is_logged():
 
 def test_an_update_takes_the_learning_rate_of_its_own_step():
     second = dict(reference=OTHERS, step=jnp.int32(1))
-    rising, _ = updated(replace(PPO, optimizer=Sgd(learning_rate=0.5, warmup=4)), **second)
-    halved, _ = updated(replace(PPO, optimizer=Sgd(learning_rate=0.25)), **second)
+    rising, _ = update_once(replace(PPO, optimizer=Sgd(learning_rate=0.5, warmup=4)), **second)
+    halved, _ = update_once(replace(PPO, optimizer=Sgd(learning_rate=0.25)), **second)
     chex.assert_trees_all_close(rising.params, halved.params, rtol=0, atol=1e-6)
 
 

@@ -32,7 +32,7 @@ MIXTURE = {
 PARAMS = babbler(POLICY)
 
 
-def updated(task, devices=1, algorithm=ALGORITHM):
+def update_once(task, devices=1, algorithm=ALGORITHM):
     setup = learner.setup(POLICY, algorithm, 4, 2)
     state = parallel.place(learner.init(algorithm, PARAMS), parallel.choose(devices))
     f = parallel.launch(
@@ -43,10 +43,10 @@ def updated(task, devices=1, algorithm=ALGORITHM):
     return jax.device_get(f(state))
 
 
-def collected(task, algorithm, count=4):
-    """A batch of the policy's episodes."""
+def collect(task, algorithm, count=4):
+    """Returns a batch of the policy's episodes."""
 
-    def made(params):
+    def make_batch(params):
         return experience(
             task,
             POLICY,
@@ -57,7 +57,7 @@ def collected(task, algorithm, count=4):
             count,
         ).batch
 
-    return on_one_device(made, PARAMS)
+    return on_one_device(make_batch, PARAMS)
 
 
 def on_one_device(f, *inputs):
@@ -68,7 +68,7 @@ def on_one_device(f, *inputs):
 
 
 def test_a_mixture_of_one_is_the_task_itself_bitwise():
-    alone, together = updated(Ragged()), updated({"ragged": Ragged()})
+    alone, together = update_once(Ragged()), update_once({"ragged": Ragged()})
     chex.assert_trees_all_equal(alone, together)
 
 
@@ -80,7 +80,7 @@ def test_the_aggregation_weighs_the_tasks_of_a_mixture(aggregation):
     algorithm = replace(ALGORITHM, aggregation=aggregation)
     setup, tasks = learner.setup(POLICY, algorithm, 4, 0), list(MIXTURE.values())
     batches, specs = (
-        [collected(task, algorithm, count) for task, count in zip(tasks, (4, 2))],
+        [collect(task, algorithm, count) for task, count in zip(tasks, (4, 2))],
         [task.spec for task in tasks],
     )
 
@@ -106,12 +106,12 @@ def test_the_aggregation_weighs_the_tasks_of_a_mixture(aggregation):
 
 @pytest.mark.slow
 def test_an_update_of_a_mixture_is_the_same_on_one_device_and_on_two():
-    one, two = updated(MIXTURE), updated(MIXTURE, devices=2)
+    one, two = update_once(MIXTURE), update_once(MIXTURE, devices=2)
     chex.assert_trees_all_close(one[0].params, two[0].params, rtol=0, atol=1e-6)
 
 
 def test_metrics_are_told_of_each_task_and_costs_add_up():
-    _, log = updated(MIXTURE)
+    _, log = update_once(MIXTURE)
     assert log["success"] == pytest.approx((log["ragged/success"] + log["chain/success"]) / 2)
     assert log["env_steps"] == pytest.approx(8 * (log["ragged/turns"] + log["chain/turns"]))
 

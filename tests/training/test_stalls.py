@@ -57,9 +57,9 @@ STUCK = {
     ids="well nothing solved critic rewarded alike once unkept few idle unselected".split(),
 )
 def test_each_sign_of_a_stall_has_its_warning(changes, words):
-    said = Stalls(algorithms.DAPO).look(entries(**changes))
-    assert [words in sentence for sentence in said] == [True] * (words is not None)
-    assert all("--warm-start" in sentence and sentence.endswith(".") for sentence in said)
+    warnings = Stalls(algorithms.DAPO).look(entries(**changes))
+    assert [words in sentence for sentence in warnings] == [True] * (words is not None)
+    assert all("--warm-start" in sentence and sentence.endswith(".") for sentence in warnings)
 
 
 def test_a_warning_comes_once_and_only_after_a_full_window():
@@ -71,8 +71,8 @@ def test_a_warning_comes_once_and_only_after_a_full_window():
 
 def test_of_several_seeds_those_that_learn_nothing_are_counted():
     both = {name: [x, y] for (name, x), y in zip(STUCK.items(), (0.4, 0.3, 0.3, 0.9, 0.0))}
-    (said,) = Stalls(algorithms.GRPO).look(entries(**both, kept=[1.0, 1.0]))
-    assert "for 1 of 2 seeds" in said
+    (warning,) = Stalls(algorithms.GRPO).look(entries(**both, kept=[1.0, 1.0]))
+    assert "for 1 of 2 seeds" in warning
 
 
 def test_a_seed_that_has_solved_the_task_is_not_stuck():

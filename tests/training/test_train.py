@@ -24,7 +24,7 @@ from tests.training.toy_run import (
     ALGORITHM,
     RUN,
     create,
-    trained,
+    train_in,
     without_clocks,
 )
 
@@ -90,7 +90,7 @@ def test_budgets_add_up_exactly_and_begin_with_the_warm_start(whole):
 
 @pytest.fixture
 def traces(monkeypatch):
-    """Who acts in each update that is traced, and the task of each evaluation."""
+    """Records who acts in each traced update, and the task of each traced evaluation."""
     counts = {"update": [], "evaluate": []}
     update, evaluator = learner.update, evaluate._evaluate
 
@@ -148,10 +148,10 @@ def test_a_run_that_diverges_says_where_and_names_the_last_good_checkpoint(tmp_p
         RUN,
         algorithm=replace(ALGORITHM, optimizer=replace(ALGORITHM.optimizer, learning_rate=3e38)),
     )
-    with pytest.raises(Diverged) as said:
-        trained(tmp_path / "run", wild)
-    assert "loss became nan at update 2 (seed 3)" in str(said.value)
-    assert f"{tmp_path}/run/checkpoints/0" in str(said.value)
+    with pytest.raises(Diverged) as refused:
+        train_in(tmp_path / "run", wild)
+    assert "loss became nan at update 2 (seed 3)" in str(refused.value)
+    assert f"{tmp_path}/run/checkpoints/0" in str(refused.value)
     assert [entry["step"] for entry in RunDirectory.open(tmp_path / "run").metrics] == [0]
 
 
@@ -187,13 +187,13 @@ def test_no_problem_is_drawn_twice_not_even_by_the_warm_start(whole):
 
 
 def test_every_phase_is_named_and_compiling_cannot_lose_anything(tmp_path):
-    told = []
+    reports = []
     programs._program.cache_clear()
     evaluate.evaluator.cache_clear()
-    trained(tmp_path / "run", replace(RUN, checkpoint_every=2), on_progress=told.append)
+    train_in(tmp_path / "run", replace(RUN, checkpoint_every=2), on_progress=reports.append)
     phases = [
         p.phase
-        for p, before in zip(told, [None, *told])
+        for p, before in zip(reports, [None, *reports])
         if before is None or p.phase != before.phase
     ]
     assert phases == [
@@ -212,16 +212,18 @@ def test_every_phase_is_named_and_compiling_cannot_lose_anything(tmp_path):
         "saving",
         "rendering episodes",
     ]
-    assert all(p.loses_nothing for p in told if p.phase.startswith(("compiling", "rendering")))
-    assert [(p.step, p.seconds_left >= 0) for p in told if p.phase == "training"] == [
+    assert all(p.loses_nothing for p in reports if p.phase.startswith(("compiling", "rendering")))
+    assert [(p.step, p.seconds_left >= 0) for p in reports if p.phase == "training"] == [
         (0, False),
         (2, True),
         (4, True),
         (6, True),
         (8, True),
     ]
-    assert not any(p.loses_nothing for p in told if p.phase in ("training", "warm start", "saving"))
-    assert [p.loses_nothing for p in told if p.phase == "evaluating"] == [
+    assert not any(
+        p.loses_nothing for p in reports if p.phase in ("training", "warm start", "saving")
+    )
+    assert [p.loses_nothing for p in reports if p.phase == "evaluating"] == [
         True,
         False,
         False,

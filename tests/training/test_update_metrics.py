@@ -17,16 +17,16 @@ from tests.training.toy_updates import (
     SMALL,
     TASK,
     WEIGHTS,
-    played,
-    updated,
+    play,
+    update_once,
 )
 
 
 def test_fixed_demonstrations_are_paid_for_once():
     sft = replace(algorithms.SFT, **SMALL, actor=Expert(num_demos=12))
-    first, log = updated(sft)
-    state, again = updated(sft, step=first.step, drawn=first.drawn)
-    _, third = updated(sft, step=state.step, drawn=state.drawn)
+    first, log = update_once(sft)
+    state, again = update_once(sft, step=first.step, drawn=first.drawn)
+    _, third = update_once(sft, step=state.step, drawn=state.drawn)
     turns = (
         2 * 3
     )  # attempts x turns: a demonstration never leaves early, and an action is a digit and END
@@ -39,20 +39,20 @@ def test_fixed_demonstrations_are_paid_for_once():
 
 def test_dagger_pays_for_a_label_at_every_turn_the_policy_plays():
     dagger = replace(algorithms.DAGGER, **SMALL)
-    trajectory = played(dagger)[0]
+    trajectory = play(dagger)[0]
     turns = trajectory.mask.any(-1).sum()
-    _, log = updated(dagger)
+    _, log = update_once(dagger)
     assert log["expert_labels"] == 2 * turns == log["trained_tokens"]  # a digit and END
     assert log["env_steps"] == turns < 16 * 3
     assert log["generated_tokens"] == trajectory.mask.sum()
 
 
 def test_reinforcement_learning_pays_for_its_own_steps_and_no_labels():
-    trajectory, _, _ = played()
-    _, log = updated(PPO, reference=OTHERS)
-    turns, said = trajectory.mask.any(-1).sum(), trajectory.mask.sum()
-    assert (log["env_steps"], log["generated_tokens"], log["expert_labels"]) == (turns, said, 0)
-    assert log["trained_tokens"] == 2 * said  # two epochs
+    trajectory, _, _ = play()
+    _, log = update_once(PPO, reference=OTHERS)
+    turns, written = trajectory.mask.any(-1).sum(), trajectory.mask.sum()
+    assert (log["env_steps"], log["generated_tokens"], log["expert_labels"]) == (turns, written, 0)
+    assert log["trained_tokens"] == 2 * written  # two epochs
     played_tokens = 8 * 2 + turns * (1 + 3)  # each prompt once, then observations and actions
     trained = (
         16 * LENGTH * (6 * 2 + 2 * 2)
@@ -61,14 +61,14 @@ def test_reinforcement_learning_pays_for_its_own_steps_and_no_labels():
 
 
 def reward_to_go(trajectory):
-    """The undiscounted reward from each token's turn on, [N, G, T, A]."""
+    """Returns the undiscounted reward from each token's turn on, [N, G, T, A]."""
     return np.cumsum(np.asarray(trajectory.reward)[..., ::-1], -1)[..., ::-1, None].repeat(
         TASK.spec.action_length, -1
     )
 
 
 def test_explained_variance_of_perfect_constant_and_wrong_critics():
-    trajectory, _, _ = played()
+    trajectory, _, _ = play()
     to_go = jnp.asarray(reward_to_go(trajectory))
     critics = (to_go, jnp.full_like(to_go, 3.0), -to_go)
     values = [
@@ -81,17 +81,17 @@ def test_explained_variance_of_perfect_constant_and_wrong_critics():
 
 
 def test_explained_variance_is_zero_where_all_returns_are_alike():
-    trajectory, value, _ = played()
+    trajectory, value, _ = play()
     flat = from_state_values(value.before, jnp.zeros(trajectory.mask.shape), trajectory.mask, 1.0)
     assert explained_variance(flat, trajectory.mask) == 0
 
 
 def test_an_update_logs_the_variance_that_its_critic_explains():
-    trajectory, value, _ = played()
-    _, log = updated(PPO, reference=OTHERS)
+    trajectory, value, _ = play()
+    _, log = update_once(PPO, reference=OTHERS)
     mask, to_go = np.asarray(trajectory.mask), reward_to_go(trajectory)
     error = to_go - np.asarray(value.before)
     np.testing.assert_allclose(
         log["explained_variance"], 1 - error[mask].var() / to_go[mask].var(), rtol=1e-4
     )
-    assert "explained_variance" not in updated(replace(algorithms.DAGGER, **SMALL))[1]
+    assert "explained_variance" not in update_once(replace(algorithms.DAGGER, **SMALL))[1]

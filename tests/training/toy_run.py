@@ -45,7 +45,7 @@ def create(path, run=RUN) -> RunDirectory:
     return RunDirectory.create(path, to_json(run))
 
 
-def trained(path, run=RUN, **options):
+def train_in(path, run=RUN, **options):
     with create(path, run) as directory:
         return train(run, directory, **options)
 

@@ -46,7 +46,7 @@ def start(algorithm, micro_batch=0):
     return setup, learner.init(algorithm, PARAMS)
 
 
-def updated(algorithm, devices=1, launcher="pmap", micro_batch=0, **changes):
+def update_once(algorithm, devices=1, launcher="pmap", micro_batch=0, **changes):
     """Returns state and metrics after an update of the first state with `changes`."""
     setup, state = start(algorithm, micro_batch)
     state = parallel.place(state._replace(**changes), parallel.choose(devices))
@@ -62,7 +62,7 @@ def on_one_device(f, *inputs):
 
 
 @cache
-def played(algorithm=PPO):
+def play(algorithm=PPO):
     """Returns episodes of the first policy, the critic's values, and the batch made of both."""
     problem, key, weights = (
         jnp.arange(algorithm.problems),
