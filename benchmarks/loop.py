@@ -1,9 +1,13 @@
-"""How fast the loop is: `python benchmarks/loop.py` prints a table, as it stands in benchmarks/README.md.
+"""Measures how fast training is: `python benchmarks/loop.py` prints the table of README.md.
 
-One GRPO update on sort_digits: 32 problems x 8 attempts, 16 answer tokens behind 8 tokens of prompt and observation, END ignored,
-one gradient step. The bound is what the matrix products alone would take at this machine's best speed: 2 FLOPs per weight and
-token read or written in the rollout, 6 per weight and token trained on, over the best float32 matrix product measured in the same
-process. Each size runs in a process of its own, with no compiled programs from before; times are medians, ratios within a process.
+It times one GRPO update on sort_digits: 32 problems x 8 attempts, 16 answer tokens after 8 tokens
+of prompt and observation, END ignored, one gradient step.
+
+The bound is the time that the matrix products alone would take at this machine's best speed. They
+are 2 FLOPs per weight and token that the rollout reads or writes, and 6 per weight and token that
+is trained on; the best speed is that of the fastest float32 matrix product in the same process.
+Each size runs in a process of its own, without compiled programs from before. Times are medians,
+and ratios are within one process.
 """
 
 import argparse
@@ -22,11 +26,11 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from agentic_rl import algorithms, parallel
+from agentic_rl import algorithms, parallel  # noqa: E402
 from agentic_rl.envs.sort_digits import SortDigits  # noqa: E402
-from agentic_rl.policy import transformer
+from agentic_rl.policy import transformer  # noqa: E402
 from agentic_rl.policy.transformer import Policy  # noqa: E402
-from agentic_rl.training import experience, learner
+from agentic_rl.training import experience, learner  # noqa: E402
 from agentic_rl.training.run import Run  # noqa: E402
 
 SIZES = {
@@ -34,7 +38,7 @@ SIZES = {
     "small": Policy(width=64, layers=2, heads=4, mlp=256),
 }
 TASK = SortDigits(num_digits=6, answer_length=16, end=False)
-ROW = replace(algorithms.GRPO, minibatches=1)
+ALGORITHM = replace(algorithms.GRPO, minibatches=1)
 CHUNK = 4  # updates per call
 
 
@@ -50,24 +54,17 @@ def main() -> None:
     parallel.prepare(0)
     if arguments.size:
         return print(json.dumps(measure_loop(SIZES[arguments.size], arguments.repeats)))
-    from experiments.reports.report import (
-        markdown,
-    )  # not above: the processes that are measured need no figures
+    # imported late, since the processes that are measured need no figures
+    from experiments.reports.report import markdown
 
     print(f"{os.cpu_count()} cores, jax {jax.__version__}, {time.strftime('%Y-%m-%d')}\n")
-    print(
-        markdown(
-            [
-                {"size": size}
-                | in_fresh_process("--size", size, "--repeats", str(arguments.repeats))
-                for size in SIZES
-            ]
-        )
-    )
+    repeats = ("--repeats", str(arguments.repeats))
+    lines = [{"size": size} | run_in_fresh_process("--size", size, *repeats) for size in SIZES]
+    print(markdown(lines))
 
 
-def in_fresh_process(*flags: str):
-    """What this script prints with `flags`, from a process without compiled programs."""
+def run_in_fresh_process(*flags: str) -> dict:
+    """Returns what this script prints with `flags` in a process without compiled programs."""
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     ended = subprocess.run(
         [sys.executable, __file__, *flags], env=environment, stdout=subprocess.PIPE, check=True
@@ -76,7 +73,7 @@ def in_fresh_process(*flags: str):
 
 
 def median_seconds(f, repeats: int) -> float:
-    """The median time of a call, the first two not counted."""
+    """Returns the median time of a call, without the first two."""
     times = []
     for _ in range(repeats + 2):
         start = time.perf_counter()
@@ -86,75 +83,100 @@ def median_seconds(f, repeats: int) -> float:
 
 
 def matmul_flops(devices) -> float:
-    """The best float32 matrix product, in FLOP/s: on one device alone, and on all at once."""
+    """Returns the speed of the best float32 matrix product, on one device or on all, in FLOP/s."""
+    alone = jax.jit(lambda x: x @ x)
+    together = parallel.launch(lambda x: x @ x, devices, "shard_map")
     best = 0.0
     for n in (256, 512, 1024, 2048):
         x = jnp.ones((n, n))
-        for f, count in (
-            (jax.jit(lambda x: x @ x), 1),
-            (parallel.launch(lambda x: x @ x, devices, "shard_map"), len(devices)),
-        ):
-            times = []
-            for _ in range(20):
-                start = time.perf_counter()
-                jax.block_until_ready(f(x))
-                times.append(time.perf_counter() - start)
-            best = max(best, 2 * n**3 * count / min(times))
+        for product, count in ((alone, 1), (together, len(devices))):
+            best = max(best, 2 * n**3 * count / least_seconds(partial(product, x)))
     return best
 
 
+def least_seconds(f, repeats: int = 20) -> float:
+    """Returns the least time of a call."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(f())
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
 def measure_loop(policy_config: Policy, repeats: int) -> dict:
-    """Seconds per update, its parts, and their ratio to the bound."""
-    devices, spec = parallel.choose(0), TASK.spec
-    setup = learner.setup(policy_config, ROW, 100, Run(TASK, ROW).micro_batch)
+    """Returns the seconds per update, its parts, and their ratio to the bound, as text."""
+    devices = parallel.choose(0)
 
-    def run(task, row, seed, state):
-        return jax.lax.scan(
-            lambda s, _: learner.update(setup, task, row, jax.random.key(seed), s),
-            state,
-            None,
-            length=CHUNK,
-        )
+    @jax.jit
+    def init():
+        return learner.init(ALGORITHM, transformer.init(policy_config, jax.random.key(0)))
 
-    def play(task, row, seed, state):
-        def once(carry, step):
-            problem = parallel.my_part(step * row.problems + jnp.arange(row.problems))
-            weights = experience.Weights(state.params, state.params, None)
-            played, _ = experience.collect(
-                task, policy_config, row, weights, jax.random.key(seed), problem, row.problems
-            )
-            return carry + played.reward.sum(), None
+    state = parallel.place(init(), devices)
 
-        return parallel.total(jax.lax.scan(once, 0.0, jnp.arange(CHUNK))[0])
+    update = partial(parallel.launch(updates(policy_config), devices, "pmap"), TASK, ALGORITHM, 0)
+    update(state)
+    first = time.time() - START  # includes the other updates of the first call
+    seconds = median_seconds(lambda: update(state), repeats) / CHUNK
 
-    state = parallel.place(
-        jax.jit(lambda: learner.init(ROW, transformer.init(policy_config, jax.random.key(0))))(),
-        devices,
-    )
-    program = partial(parallel.launch(run, devices, "pmap"), TASK, ROW, 0)
-    program(state)
-    first = time.time() - START  # the first update of the first chunk, and the others
-    update = median_seconds(lambda: program(state), repeats) / CHUNK
-    playing = (
-        median_seconds(
-            partial(parallel.launch(play, devices, "pmap"), TASK, ROW, 0, state), repeats
-        )
-        / CHUNK
-    )
-    episodes, weights = ROW.problems * ROW.attempts, transformer.num_params(policy_config)
-    read = (
-        ROW.problems * (spec.prompt_length + spec.observation_length)
-        + episodes * spec.action_length
-    )
-    trained = episodes * spec.context_length
-    flops = matmul_flops(devices)
-    bound = weights * (2 * read + 6 * trained) / flops
+    play = partial(parallel.launch(rollouts(policy_config), devices, "pmap"), TASK, ALGORITHM, 0)
+    rollout_seconds = median_seconds(lambda: play(state), repeats) / CHUNK
+
+    num_params, flops = transformer.num_params(policy_config), matmul_flops(devices)
+    num_read, num_trained = tokens_per_update()
+    bound = num_params * (2 * num_read + 6 * num_trained) / flops
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
-        "parameters": f"{weights:,}", "s/update": f"{update:.3f}", "rollout": f"{playing:.3f}", "update": f"{update - playing:.3f}",
-        "trained tokens/s": f"{trained / update:,.0f}", "matmul GFLOP/s": f"{flops / 1e9:.0f}", "bound s": f"{bound:.3f}",
-        "ratio": f"{update / bound:.2f}", "first update, s from start": f"{first - (CHUNK - 1) * update:.1f}",
-        "peak memory MB": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f}",
-    }  # fmt: skip
+        "parameters": f"{num_params:,}",
+        "s/update": f"{seconds:.3f}",
+        "rollout": f"{rollout_seconds:.3f}",
+        "update": f"{seconds - rollout_seconds:.3f}",
+        "trained tokens/s": f"{num_trained / seconds:,.0f}",
+        "matmul GFLOP/s": f"{flops / 1e9:.0f}",
+        "bound s": f"{bound:.3f}",
+        "ratio": f"{seconds / bound:.2f}",
+        "first update, s from start": f"{first - (CHUNK - 1) * seconds:.1f}",
+        "peak memory MB": f"{memory:,.0f}",
+    }
+
+
+def tokens_per_update() -> tuple[int, int]:
+    """Returns how many tokens an update reads or writes in its rollout, and trains on."""
+    spec, episodes = TASK.spec, ALGORITHM.problems * ALGORITHM.attempts
+    shared = ALGORITHM.problems * (spec.prompt_length + spec.observation_length)
+    return shared + episodes * spec.action_length, episodes * spec.context_length
+
+
+def updates(policy_config: Policy):
+    """Returns a function that makes CHUNK updates."""
+    setup = learner.setup(policy_config, ALGORITHM, 100, Run(TASK, ALGORITHM).micro_batch)
+
+    def run(task, algorithm, seed, state):
+        def update(state, _):
+            return learner.update(setup, task, algorithm, jax.random.key(seed), state)
+
+        return jax.lax.scan(update, state, None, length=CHUNK)
+
+    return run
+
+
+def rollouts(policy_config: Policy):
+    """Returns a function that makes CHUNK rollouts."""
+
+    def run(task, algorithm, seed, state):
+        count = algorithm.problems
+
+        def play(carry, step):
+            problem = parallel.my_part(step * count + jnp.arange(count))
+            weights = experience.Weights(state.params, state.params, None)
+            trajectory, _ = experience.collect(
+                task, policy_config, algorithm, weights, jax.random.key(seed), problem, count
+            )
+            return carry + trajectory.reward.sum(), None
+
+        return parallel.total(jax.lax.scan(play, 0.0, jnp.arange(CHUNK))[0])
+
+    return run
 
 
 if __name__ == "__main__":

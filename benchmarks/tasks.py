@@ -1,8 +1,10 @@
-"""How fast the tasks are: `python benchmarks/tasks.py` prints a table, as it stands in benchmarks/README.md.
+"""Measures how fast the tasks are: `python benchmarks/tasks.py` prints the table of README.md.
 
-Environment steps per second in a batch of 4096 episodes: of the task alone, reset included, with uniformly random actions; in a rollout,
-which also asks for the expert's label, the anchor and the key decisions; and in a rollout of a small policy. Beside them two
-environments of gymnax, whose steps reset by themselves, in the same process. Times are medians of `--repeats` calls.
+It counts environment steps per second in a batch of 4096 episodes: of the task alone (`reset` and
+`step` with uniformly random actions); in a rollout, which also asks for the expert's label, the
+anchor and the key decisions; and, if asked, in a rollout of a small policy. Two environments of
+gymnax, whose steps reset by themselves, run in the same process for comparison. Times are medians
+of `--repeats` calls.
 """
 
 import argparse
@@ -45,14 +47,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     baselines = {name: rate(gymnax(name), arguments.repeats)[0] for name in GYMNAX}
-    print(
-        f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}, jax {jax.__version__}, {time.strftime('%Y-%m-%d')}; batch {BATCH}"
-    )
-    print(
-        "steps/s of gymnax: "
-        + ", ".join(f"{name} {x:,.0f}" for name, x in baselines.items())
-        + "\n"
-    )
+    machine = f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}"
+    print(f"{machine}, jax {jax.__version__}, {time.strftime('%Y-%m-%d')}; batch {BATCH}")
+    rates = ", ".join(f"{name} {x:,.0f}" for name, x in baselines.items())
+    print(f"steps/s of gymnax: {rates}\n")
     for i, name in enumerate(arguments.tasks):
         record = measure(name, baselines, arguments.repeats, arguments.policy)
         lines = [list(record), ["---"] * len(record)] * (i == 0) + [list(record.values())]
@@ -62,25 +60,25 @@ def main() -> None:
 def measure(
     name: str, baselines: dict[str, float], repeats: int, with_policy: bool
 ) -> dict[str, str]:
-    """A task's line of the table."""
+    """Returns a task's line of the table."""
     task = named(envs)[name]()
     alone, compiled = rate(steps(task), repeats)
     record = {"task": name, "steps/s": f"{alone:,.0f}", "compiling s": f"{compiled:.1f}"}
-    record |= {
-        f"/ {baseline.split('-')[0]}": f"{alone / x:.2f}" for baseline, x in baselines.items()
-    }
-    actors = {"rollout": Random()} | (
-        {"small policy": Sampler(SMALL, transformer.init(SMALL, jax.random.key(0)))}
-        if with_policy
-        else {}
-    )
-    return record | {
-        who: f"{rate(episodes(task, actor), repeats)[0]:,.0f}" for who, actor in actors.items()
-    }
+    for baseline, x in baselines.items():
+        record[f"/ {baseline.split('-')[0]}"] = f"{alone / x:.2f}"
+    actors = {"rollout": Random()}
+    if with_policy:
+        actors["small policy"] = Sampler(SMALL, transformer.init(SMALL, jax.random.key(0)))
+    for name, actor in actors.items():
+        record[name] = f"{rate(episodes(task, actor), repeats)[0]:,.0f}"
+    return record
 
 
 def rate(play, repeats: int) -> tuple[float, float]:
-    """Steps per second of `play(key) -> (number of steps, what was seen)`, and how long its first call took."""
+    """Returns the steps per second of `play(key) -> (number of steps, results)`.
+
+    The second number is the time of its first call, in seconds.
+    """
     start = time.perf_counter()
     count = int(play(jax.random.key(0))[0])
     first, times = time.perf_counter() - start, []
@@ -92,7 +90,7 @@ def rate(play, repeats: int) -> tuple[float, float]:
 
 
 def steps(task):
-    """A batch of episodes with random actions, played to the last turn: the task's `reset` and `step` alone."""
+    """Returns a function that plays a batch of random episodes with `reset` and `step` alone."""
     choices, spec = jnp.array(task.spec.choices), task.spec
 
     @jax.jit
@@ -110,7 +108,7 @@ def steps(task):
 
 
 def episodes(task, actor):
-    """A rollout of a batch of episodes."""
+    """Returns a function that rolls out a batch of episodes."""
 
     def play(key):
         trajectory = rollout(task, actor, key, jnp.arange(BATCH))
@@ -120,7 +118,7 @@ def episodes(task, actor):
 
 
 def gymnax(name: str):
-    """The same for an environment of gymnax, over TURNS steps."""
+    """Returns the same as `steps` for an environment of gymnax, over TURNS steps."""
     import gymnax
 
     env, params = gymnax.make(name)

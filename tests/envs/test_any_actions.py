@@ -1,4 +1,4 @@
-"""Whatever tokens come as actions, a task keeps its promises; and a task is one file."""
+"""Every task keeps its promises whatever tokens are written as actions."""
 
 from functools import cache
 
@@ -17,17 +17,9 @@ from agentic_rl.config import named
 
 TASKS = {name: cls() for name, cls in named(agentic_rl.envs).items()}
 every_task = pytest.mark.parametrize("name", sorted(TASKS))
-HEAVY = {
-    "sokoban",
-    "hanoi",
-    "points",
-    "graph_nav",
-    "todo",
-    "tool_chase",
-    "frozen_lake",
-    "path_star",
-    "fix_it",
-}  # to compile
+# these take long to compile
+HEAVY = {"sokoban", "hanoi", "points", "graph_nav", "todo"}
+HEAVY |= {"tool_chase", "frozen_lake", "path_star", "fix_it"}
 some_tasks = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in HEAVY)) for n in sorted(TASKS)]
 )
@@ -35,21 +27,18 @@ EPISODES, BEYOND = 64, 2  # turns past the end
 
 
 def play(task, state, key, share):
-    """The time steps [T + BEYOND] of an episode of arbitrary tokens, of which about `share` are sensible."""
+    """Returns the time steps [T + BEYOND] of an episode, of whose tokens `share` are sensible."""
     spec = task.spec
 
     def turn(state, key):
         sensible, any_token, coin = (jax.random.fold_in(key, i) for i in range(3))
         shape = (spec.action_length,)
-        action = jax.random.choice(sensible, jnp.array(spec.choices), shape)
-        action = jnp.where(
-            jax.random.uniform(coin, shape) < share,
-            action,
-            jax.random.randint(any_token, shape, 0, tokens.VOCABULARY),
-        )
+        choice = jax.random.choice(sensible, jnp.array(spec.choices), shape)
+        arbitrary = jax.random.randint(any_token, shape, 0, tokens.VOCABULARY)
+        action = jnp.where(jax.random.uniform(coin, shape) < share, choice, arbitrary)
         after, step = task.step(key, state, action)
-        asked = task.expert(after), task.potential(after), task.anchor(after), task.is_key(after)
-        return after, (step, asked)
+        facts = task.expert(after), task.potential(after), task.anchor(after), task.is_key(after)
+        return after, (step, facts)
 
     return jax.lax.scan(turn, state, jax.random.split(key, spec.num_turns + BEYOND))[1]
 
@@ -60,11 +49,10 @@ def program(name):
         state, first = TASKS[name].reset(key)
         return first, play(TASKS[name], state, key, share)
 
-    return jax.jit(
-        lambda key, share: jax.vmap(whole, in_axes=(0, None))(
-            jax.random.split(key, EPISODES), share
-        )
-    )
+    def batch(key, share):
+        return jax.vmap(whole, in_axes=(0, None))(jax.random.split(key, EPISODES), share)
+
+    return jax.jit(batch)
 
 
 @some_tasks
@@ -78,16 +66,12 @@ def test_arbitrary_tokens_keep_observations_rewards_and_ends_in_order(name, seed
     for token in (first.observation, step.observation, expert):
         assert ((token >= 0) & (token < tokens.VOCABULARY)).all()
     assert np.isfinite(step.reward).all() and np.isfinite(potential).all()
-    alive = (
-        np.cumsum(step.done, axis=1) - step.done == 0
-    )  # before a turn: what comes after the end does not count
+    alive = np.cumsum(step.done, axis=1) - step.done == 0  # what comes after the end does not count
     low, high = task.bounds()
     total = np.where(alive, step.reward, 0).sum(axis=1)
     assert (total >= low - 1e-4).all() and (total <= high + 1e-4).all()
-    assert (
-        step.done[:, task.spec.num_turns - 1].all()
-        and (np.diff(step.done.astype(int), axis=1) >= 0).all()
-    )
+    assert step.done[:, task.spec.num_turns - 1].all()
+    assert (np.diff(step.done.astype(int), axis=1) >= 0).all()
     assert (potential[step.done] == 0).all() and not is_key[step.done].any()
 
 
@@ -101,27 +85,23 @@ def test_a_problem_is_a_function_of_its_key_alone(name):
 
 @pytest.mark.slow
 @every_task
-def test_what_one_fork_of_a_state_does_is_nothing_to_the_other(name):
+def test_forks_of_a_state_do_not_affect_each_other(name):
     task, key = TASKS[name], jax.random.key(1)
     state = jax.tree.map(lambda x: jnp.stack([x, x]), task.reset(key)[0])
-    one, two, three = (
-        jnp.full(task.spec.action_length, token)
-        for token in (task.spec.choices[0], task.spec.choices[-1], tokens.PAD)
-    )
+    some = (task.spec.choices[0], task.spec.choices[-1], tokens.PAD)
+    one, two, three = (jnp.full(task.spec.action_length, token) for token in some)
     step = jax.jit(jax.vmap(lambda state, action: task.step(key, state, action)))
     beside_two, beside_three = (step(state, jnp.stack([one, other])) for other in (two, three))
-    chex.assert_trees_all_equal(
-        *(jax.tree.map(lambda x: x[0], x) for x in (beside_two, beside_three))
-    )
+    first = (jax.tree.map(lambda x: x[0], tree) for tree in (beside_two, beside_three))
+    chex.assert_trees_all_equal(*first)
 
 
 @pytest.mark.slow
 @every_task
 def test_a_million_actions_leave_no_nan_and_no_index_out_of_range(name):
     task, checks, batch = TASKS[name], checkify.index_checks | checkify.nan_checks, 1024
-    reset = jax.jit(
-        jax.vmap(lambda key: task.reset(key)[0])
-    )  # reads no action, and checkify no batched scatter
+    # `reset` is not checked: it reads no action, and checkify knows no batched scatter
+    reset = jax.jit(jax.vmap(lambda key: task.reset(key)[0]))
     one = checkify.checkify(
         lambda state, key: play(task, state, key, 0.7)[0].reward.sum(), errors=checks
     )

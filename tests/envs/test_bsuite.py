@@ -1,4 +1,4 @@
-"""What `key_door` has in common with two tasks of bsuite, step for step, against their ports in gymnax."""
+"""KeyDoor agrees step by step with two tasks of bsuite, in their ports to gymnax."""
 
 import functools
 
@@ -12,18 +12,21 @@ from agentic_rl.envs.key_door import KeyDoor
 
 gymnax = pytest.importorskip("gymnax")
 
-ARMS = 5  # of the discounting chain; arm a pays at step 1, 3, 10, 30 or 100
+NUM_ARMS = 5  # of the discounting chain, which pay at step 1, 3, 10, 30 and 100
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def ours(task, state, actions):
-    """Observation, reward and end of every step."""
+    """Returns observation, reward and end of every step."""
     return jax.lax.scan(lambda s, a: task.step(jax.random.key(0), s, a[None]), state, actions)[1]
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def theirs(env, params, actions, seed=0):
-    """Observation before, reward and end of every step (`step_env`: the step without the reset that gymnax adds at the end)."""
+    """Returns the observation before every step, its reward and its end.
+
+    `step_env` is the step without the reset that gymnax adds at the end.
+    """
 
     def step(state, xs):
         key, action = xs
@@ -32,14 +35,13 @@ def theirs(env, params, actions, seed=0):
         return state, (before, jnp.float32(reward), done)
 
     start = env.reset_env(jax.random.key(seed), params)[1]
-    return jax.lax.scan(
-        step, start, (jax.random.split(jax.random.key(seed), len(actions)), actions)
-    )[1]
+    keys = jax.random.split(jax.random.key(seed), len(actions))
+    return jax.lax.scan(step, start, (keys, actions))[1]
 
 
 @pytest.mark.parametrize("delay", [0, 3, 10])
-def test_an_umbrella_is_a_key_first_choice_and_last_reward_and_the_end_coincide(delay):
-    """Ours are 0 or 1 where theirs are -1 or 1, and where they rain coins of mean 0 on the way, we pay nothing."""
+def test_an_umbrella_is_a_key_with_the_same_choice_reward_and_end(delay):
+    """Ours pays 0 or 1 where theirs pays -1 or 1, and nothing where theirs pays noise of mean 0."""
     task = KeyDoor(delay=delay, apple_reward=0.0)
     length = task.spec.num_turns
     env, params = gymnax.make("UmbrellaChain-bsuite")
@@ -51,10 +53,8 @@ def test_an_umbrella_is_a_key_first_choice_and_last_reward_and_the_end_coincide(
         umbrellas = rng.integers(2, size=length)  # after the first it makes no difference
         key = state.key[0] if umbrellas[0] == need else tokens.WAIT
         actions = jnp.array([key, *rng.choice(task.spec.choices, length - 2), tokens.OPEN])
-        key_door, (_, reward, done) = (
-            ours(task, state, actions),
-            theirs(env, params, jnp.array(umbrellas), problem),
-        )
+        key_door = ours(task, state, actions)
+        _, reward, done = theirs(env, params, jnp.array(umbrellas), problem)
         assert (key_door.done == done).all() and done.tolist() == [False] * (length - 1) + [True]
         assert key_door.reward[-1] == (reward[-1] + 1) / 2 == (umbrellas[0] == need)
         assert (key_door.reward[:-1] == 0).all() and (abs(reward[:-1]) == 1).all()
@@ -67,10 +67,8 @@ def test_the_clock_of_the_conveyor_is_the_umbrella_chains_in_eighths():
     state, first = task.reset(jax.random.key(0))
     actions = jnp.full(16, tokens.WAIT)
     before, _, _ = theirs(env, params, jnp.zeros(16, int))
-    clock = (
-        jnp.append(first.observation[-1], ours(task, state, actions).observation[:-1, -1])
-        - tokens.VALUE
-    )
+    later = ours(task, state, actions).observation[:-1, -1]
+    clock = jnp.append(first.observation[-1], later) - tokens.VALUE
     assert clock.tolist() == np.floor(8 * (1 - before[:, 2])).tolist()
 
 
@@ -81,25 +79,25 @@ def test_rain_on_the_way_has_the_mean_and_deviation_of_noisy_apples():
     state = task.reset(jax.random.key(0))[0]
     state = state._replace(cell=jnp.where(state.cell == tokens.EMPTY, tokens.LEFT, state.cell))
     step = jax.jit(lambda s, xs: task.step(xs[0], s, xs[1][None]))
-    apples = jax.lax.scan(step, state, (jax.random.split(jax.random.key(1), 402), state.cell))[
-        1
-    ].reward[1:-1]
+    keys = jax.random.split(jax.random.key(1), 402)
+    apples = jax.lax.scan(step, state, (keys, state.cell))[1].reward[1:-1]
     rain = theirs(env, params, jnp.zeros(402, int))[1][1:-1]
     for noise in (apples, rain):
         assert abs(noise.mean()) < 4 / np.sqrt(400) and abs(noise.std() - 1) < 0.15
 
 
 @pytest.mark.parametrize("arm, pays_at", [(1, 3), (2, 10), (3, 30), (4, 100)])
-def test_an_arm_of_the_discounting_chain_is_a_key_whose_door_is_as_far_away(arm, pays_at):
-    """The skeleton only: theirs offers all delays in one episode, of which the first choice takes one. The arm that pays at once
-    has no counterpart, since picking the key and opening the door are two turns, and their best arm pays 1.1 where ours all pay 1."""
+def test_an_arm_of_the_discounting_chain_is_a_key_with_a_door_as_far_away(arm, pays_at):
+    """In theirs the first choice takes one of several delays, and the best arm pays 1.1, not 1.
+
+    The arm that pays at once has no counterpart: picking a key and opening a door take two turns.
+    """
     task = KeyDoor(delay=pays_at - 2, apple_reward=0.0)
     env, params = gymnax.make("DiscountingChain-bsuite")
     state, _ = task.reset(jax.random.key(arm))
-    key_door = ours(
-        task, state, jnp.array([state.key[0], *[tokens.WAIT] * task.delay, tokens.OPEN])
-    )
-    chosen = jnp.full(pays_at, ARMS - 1).at[0].set(arm)
+    actions = jnp.array([state.key[0], *[tokens.WAIT] * task.delay, tokens.OPEN])
+    key_door = ours(task, state, actions)
+    chosen = jnp.full(pays_at, NUM_ARMS - 1).at[0].set(arm)
     _, reward, _ = theirs(env, params, chosen)
     assert key_door.reward.tolist() == reward.tolist() == [0.0] * (pays_at - 1) + [1.0]
     for discount in (0.9, 0.99):

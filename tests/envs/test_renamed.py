@@ -1,4 +1,4 @@
-"""Other names for the same things."""
+"""Renamed is the same task under other names."""
 
 import chex
 import jax
@@ -16,15 +16,9 @@ from agentic_rl.types import Environment
 
 def test_names_are_exchanged_within_values_and_within_entities_and_nowhere_else():
     new = Renamed(RunningSum())._new
-    for block, moves in (
-        (range(16), False),
-        (range(16, 32), True),
-        (range(32, 48), True),
-        (range(48, 64), False),
-    ):
-        assert (
-            set(new[list(block)]) == set(block) and (new[list(block)] != list(block)).any() == moves
-        )
+    for start, moves in ((0, False), (16, True), (32, True), (48, False)):
+        block = list(range(start, start + 16))
+        assert set(new[block]) == set(block) and (new[block] != block).any() == moves
 
 
 def test_the_expert_plays_the_same_episodes_in_other_words():
@@ -35,9 +29,7 @@ def test_the_expert_plays_the_same_episodes_in_other_words():
     assert isinstance(Renamed(task), Environment)
     for field in ("prompt", "observation", "action", "label"):
         old, new = (np.asarray(getattr(x, field)) for x in (plain, other))
-        assert (Renamed(task)._new[old] == new)[np.asarray(old) != tokens.PAD].all() and (
-            old != new
-        ).any()
+        assert (Renamed(task)._new[old] == new)[old != tokens.PAD].all() and (old != new).any()
     chex.assert_trees_all_equal(plain.reward, other.reward)
     assert other.success.all()
 
@@ -51,15 +43,14 @@ def test_random_choices_are_understood_by_their_new_names():
 
 def test_people_read_the_old_names():
     task, state = KeyDoor(), KeyDoor().reset(jax.random.key(0))[0]
-    seen, done = task.reset(jax.random.key(0))[1].observation, task.expert(state)
     renamed = Renamed(task)
-    other = renamed.reset(jax.random.key(0))[1].observation
-    assert (np.asarray(other) != np.asarray(seen)).any()
-    assert renamed.render_turn(
-        np.asarray(other), np.asarray(renamed.expert(state))
-    ) == task.render_turn(np.asarray(seen), np.asarray(done))
+    old, new = (np.asarray(t.reset(jax.random.key(0))[1].observation) for t in (task, renamed))
+    old_action, new_action = (np.asarray(t.expert(state)) for t in (task, renamed))
+    assert (new != old).any()
+    assert renamed.render_turn(new, new_action) == task.render_turn(old, old_action)
 
 
 def test_a_longer_renamed_task_keeps_its_names():
-    longer = Renamed(RunningSum(), seed=3).longer(2)
-    assert longer.spec.num_turns == 16 and (longer._new == Renamed(RunningSum(), seed=3)._new).all()
+    task = Renamed(RunningSum(), seed=3)
+    longer = task.longer(2)
+    assert longer.spec.num_turns == 16 and (longer._new == task._new).all()
