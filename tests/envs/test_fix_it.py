@@ -1,4 +1,4 @@
-"""FixIt against the best that can be done without seeing slips, found by a search over what may be known."""
+"""FixIt's expert plays as well as is possible without seeing slips, by a search of all play."""
 
 from dataclasses import fields
 from functools import cache
@@ -28,16 +28,17 @@ def fix(place, digit):
 
 
 def search(length, slip, check_cost):
-    """What may be known, in any play: the best expected return from there, by the probabilities of the slips (unnormalised).
+    """Returns the best expected return for each state of knowledge that any play can reach.
 
-    Known are the turns left, the places written, the places known to be right, whether the next is known to be wrong, and which
-    digits were meant otherwise than the rule says; every action is tried, CHECK before all is written included.
+    Knowledge is the turns left, the places written, the places known to be right, whether the next
+    one is known to be wrong, which digits were not meant as the rule says, and the (unnormalised)
+    probabilities of the slips. Every action is tried, also CHECK before all is written.
     """
-    found_out = {}
+    best_return = {}
 
     @cache
     def best(left, written, known, found, wrong, belief):
-        def put(place, digit_is_wrong):
+        def mark(place, digit_is_wrong):
             return (*wrong[:place], digit_is_wrong, *wrong[place + 1 :])
 
         def first_bad(slips):
@@ -51,23 +52,23 @@ def search(length, slip, check_cost):
         ]
         if written < length:
             options += [
-                best(left - 1, written + 1, known, found, put(written, w), belief)
+                best(left - 1, written + 1, known, found, mark(written, w), belief)
                 for w in (False, True)
             ]
         if found:
-            mended = tuple(((*slips[:known], False, *slips[known + 1 :]), p) for slips, p in belief)
+            fixed = tuple(((*slips[:known], False, *slips[known + 1 :]), p) for slips, p in belief)
             options += [
-                best(left - 1, written, known + (not w), w, put(known, w), mended)
+                best(left - 1, written, known + (not w), w, mark(known, w), fixed)
                 for w in (False, True)
             ]
-        told = {first_bad(slips) for slips, _ in belief}
-        split = {i: tuple((slips, p) for slips, p in belief if first_bad(slips) == i) for i in told}
-        looks = [
+        results = {first_bad(slips) for slips, _ in belief}
+        split = {i: tuple(x for x in belief if first_bad(x[0]) == i) for i in results}
+        checks = [
             best(left - 1, written, written if i is None else i, i is not None, wrong, b)
             for i, b in split.items()
         ]
-        options += [sum(looks) - check_cost * sum(p for _, p in belief)]
-        found_out[left, written, known, found, wrong, belief] = max(options)
+        options += [sum(checks) - check_cost * sum(p for _, p in belief)]
+        best_return[left, written, known, found, wrong, belief] = max(options)
         return max(options)
 
     masks = product((False, True), repeat=length)
@@ -75,11 +76,11 @@ def search(length, slip, check_cost):
         (m, p) for m in masks if (p := slip ** sum(m) * (1 - slip) ** (length - sum(m))) > 0
     )
     best(3 * length + 1, 0, 0, False, (False,) * length, belief)
-    return found_out
+    return best_return
 
 
 def unchecked(**knobs):
-    """The task, also where it would refuse a knob."""
+    """Returns the task, even if it would refuse a knob."""
     task = FixIt(num_digits=knobs["num_digits"], slip=0.15, check_cost=0.0)
     for field in fields(task):
         object.__setattr__(task, field.name, knobs.get(field.name, getattr(task, field.name)))
@@ -87,15 +88,16 @@ def unchecked(**knobs):
 
 
 def compare(length, slip, check_cost):
-    """For everything that may be known: the best expected return, and the expert's by its potential and by its episodes."""
+    """Returns for all knowledge the best expected return, and the expert's two ways.
+
+    The expert's is computed by its potential, and by its episodes.
+    """
     task, known = (
         unchecked(num_digits=length, slip=slip, check_cost=check_cost),
         search(length, slip, check_cost),
     )
-    rows = [(i, *k[:5], slips, p) for i, k in enumerate(known) for slips, p in k[5]]
-    index, left, written, right, found, wrong, slips, p = (
-        np.array(column) for column in zip(*rows)
-    )
+    cases = [(i, *k[:5], slips, p) for i, k in enumerate(known) for slips, p in k[5]]
+    index, left, written, right, found, wrong, slips, p = map(np.array, zip(*cases))
     start, turn = np.full_like(left, 3), task.spec.num_turns - left
     states = State(
         start, start, slips, wrong, *(x.astype(np.int32) for x in (written, right)), found, turn
@@ -132,10 +134,8 @@ def compare(length, slip, check_cost):
         (3, 0.3, 0.0),
     ],
 )
-def test_nothing_that_does_not_see_slips_beats_the_expert_whatever_was_done_before(
-    length, slip, check_cost
-):
-    """In expectation over the slips that what is known leaves possible; the costs go up to where the task refuses them."""
+def test_no_policy_that_does_not_see_slips_beats_the_expert(length, slip, check_cost):
+    """In expectation over the slips that are still possible, whatever was done before."""
     FixIt(num_digits=length, slip=slip, check_cost=check_cost)
     best, potential, episode = compare(length, slip, check_cost)
     assert len(best) >= 20 * length**2
@@ -143,7 +143,7 @@ def test_nothing_that_does_not_see_slips_beats_the_expert_whatever_was_done_befo
     np.testing.assert_allclose(potential, episode, atol=1e-6)
 
 
-def test_where_a_look_costs_more_than_the_task_allows_the_expert_looks_too_often():
+def test_if_a_check_costs_more_than_is_allowed_the_expert_checks_too_often():
     best, potential, _ = compare(3, 0.05, 0.06)
     assert (potential <= best + 1e-6).all() and (potential < best - 1e-4).any()
 
@@ -156,12 +156,11 @@ def test_a_guess_may_beat_the_expert_in_hindsight():
 
 
 def start(task, *slips):
-    """An episode from 3 in steps of 3, whose writes slip at the given places."""
+    """Returns the start of an episode from 3 in steps of 3 that slips at the given places."""
     state, _ = task.reset(KEY)
     three = jnp.int32(3)
-    return state._replace(
-        start=three, stride=three, slip=jnp.isin(jnp.arange(task.num_digits), jnp.array(slips, int))
-    )
+    slip = jnp.isin(jnp.arange(task.num_digits), jnp.array(slips, int))
+    return state._replace(start=three, stride=three, slip=slip)
 
 
 def play(task, state, *actions):
@@ -173,19 +172,16 @@ def play(task, state, *actions):
 
 
 def seen(task, state):
-    """What is shown but the clock."""
+    """Returns the text of an observation without its clock."""
     return tokens.text(task._observe(state)[:3])
 
 
-def test_check_names_the_first_wrong_place_and_only_that_one_can_be_fixed():
+def test_check_names_the_first_wrong_place_which_alone_can_be_fixed():
     task = FixIt()
     state, rewards = play(task, start(task, 1, 3), write(3), write(6), write(9), write(2), CHECK)
     assert (seen(task, state), rewards[-1]) == ("FAIL DONE n1", -0.02)
-    assert (
-        seen(task, play(task, state, fix(3, 2))[0])
-        == seen(task, play(task, state, fix(1, 5))[0])
-        == "FAIL DONE n1"
-    )
+    for useless in (fix(3, 2), fix(1, 5)):
+        assert seen(task, play(task, state, useless)[0]) == "FAIL DONE n1"
     state, rewards = play(task, state, fix(1, 6), fix(3, 2), CHECK, fix(3, 2), SUBMIT)
     assert (seen(task, state), rewards) == ("OK DONE DONE", [0, 0, -0.02, 0, 1])
 
@@ -194,12 +190,10 @@ def test_a_slip_is_not_seen_without_a_check():
     task = FixIt()
     digits = [write(d) for d in (3, 6, 9, 2)]
     slipped, clean = (play(task, start(task, *slips), *digits)[0] for slips in ([2], []))
-    assert (task._observe(slipped) == task._observe(clean)).all() and (
-        task.expert(slipped) == task.expert(clean)
-    ).all()
-    assert task.anchor(slipped) == task.anchor(clean) and task.potential(slipped) < task.potential(
-        clean
-    )
+    assert (task._observe(slipped) == task._observe(clean)).all()
+    assert (task.expert(slipped) == task.expert(clean)).all()
+    assert task.anchor(slipped) == task.anchor(clean)
+    assert task.potential(slipped) < task.potential(clean)
     assert [play(task, state, SUBMIT)[1] for state in (slipped, clean)] == [[0], [1]]
 
 
@@ -210,7 +204,7 @@ def test_a_wrong_digit_is_found_like_a_slip_and_an_early_submit_fails():
     assert play(task, state, fix(1, 6), SUBMIT, CHECK)[1][1] == 0
 
 
-def test_what_is_not_legal_costs_a_turn_and_nothing_else():
+def test_an_illegal_action_costs_a_turn_and_nothing_else():
     task = FixIt()
     for action in (
         IDLE,
@@ -223,14 +217,14 @@ def test_what_is_not_legal_costs_a_turn_and_nothing_else():
         assert rewards == [0] and (seen(task, state), int(state.turn)) == ("OK n0 n0", 1)
 
 
-def test_without_time_to_mend_the_expert_submits_unchecked():
+def test_without_time_to_fix_the_expert_submits_unchecked():
     task = FixIt()
     state, _ = play(task, start(task, 0), *(write(d) for d in (3, 6, 9, 2)))
     for left, verb in ((3, tokens.CHECK), (2, tokens.SUBMIT)):
         assert task.expert(state._replace(turn=jnp.int32(task.spec.num_turns - left)))[0] == verb
 
 
-def test_where_nothing_slips_demonstrations_hold_neither_check_nor_fix():
+def test_if_nothing_slips_demonstrations_have_no_check_and_no_fix():
     for slip, verbs in ((0.0, set()), (0.15, {tokens.CHECK, tokens.FIX})):
         task = FixIt(slip=slip)
 
@@ -238,10 +232,11 @@ def test_where_nothing_slips_demonstrations_hold_neither_check_nor_fix():
             action = task.expert(state)
             return task.step(KEY, state, action)[0], action[0]
 
-        said = jax.jit(jax.vmap(lambda key: jax.lax.scan(turn, task.reset(key)[0], length=8)[1]))(
-            jax.random.split(KEY, 64)
-        )
-        assert set(np.unique(said).tolist()) & {tokens.CHECK, tokens.FIX} == verbs
+        def episode(key):
+            return jax.lax.scan(turn, task.reset(key)[0], length=8)[1]
+
+        written = jax.jit(jax.vmap(episode))(jax.random.split(KEY, 64))
+        assert set(np.unique(written).tolist()) & {tokens.CHECK, tokens.FIX} == verbs
 
 
 def test_slips_are_as_frequent_as_stated_and_drawn_with_the_instance():

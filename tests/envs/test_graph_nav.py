@@ -1,4 +1,4 @@
-"""GraphNav against networkx, on graphs read from the prompt."""
+"""GraphNav agrees with networkx on graphs that are read from the prompt."""
 
 import jax
 import jax.numpy as jnp
@@ -19,32 +19,32 @@ TASKS = [
 
 
 def problems(task, count):
-    """(state, graph without pits, goal) of `count` problems."""
+    """Yields state, graph without pits, and goal of `count` problems."""
     states = jax.jit(jax.vmap(task.reset))(jax.random.split(KEY, count))[0]
     prompts, states = jax.device_get((jax.jit(jax.vmap(task.prompt))(states), states))
     for i, prompt in enumerate(prompts):
         names = [t - tokens.ENTITY if t != tokens.EMPTY else None for t in prompt[1:].tolist()]
-        rows, pits = (
-            np.array(names[1 : 1 + 4 * task.num_nodes]).reshape(-1, 4),
-            names[1 + 4 * task.num_nodes :],
-        )
-        graph = networkx.Graph((a, b) for a, row in enumerate(rows) for b in row if b is not None)
+        end = 1 + 4 * task.num_nodes
+        table, pits = np.array(names[1:end]).reshape(-1, 4), names[end:]
+        edges = [(a, b) for a, slots in enumerate(table) for b in slots if b is not None]
+        graph = networkx.Graph(edges)
         assert set(graph) == set(range(task.num_nodes)) and max(dict(graph.degree).values()) <= 4
         graph.remove_nodes_from(pits)
         yield jax.tree.map(lambda x, i=i: x[i], states), graph, names[0]
 
 
 def walk(task, state, *actions):
-    """(node, heading, reward, done) after each action."""
+    """Returns (node, heading, reward, done) after each action."""
     step, seen = jax.jit(task.step), []
     for action in actions:
-        state, said = step(KEY, state, jnp.array([action]))
-        seen.append((int(state.node), int(state.heading), float(said.reward), bool(said.done)))
+        state, timestep = step(KEY, state, jnp.array([action]))
+        place = int(state.node), int(state.heading)
+        seen.append((*place, float(timestep.reward), bool(timestep.done)))
     return seen
 
 
 def square(task, pit=False):
-    """0 - 1 - 2 - 3 - 0, from 0 to 2; node 1 may be a pit."""
+    """Returns the circle 0 - 1 - 2 - 3 - 0, from 0 to 2. Node 1 may be a pit."""
     neighbour = jnp.array([[1, 3, 0, 0], [0, 2, 1, 1], [1, 3, 2, 2], [0, 2, 3, 3]])
     return jax.jit(task._begin)(
         neighbour, jnp.array([False, pit, False, False]), jnp.int32(0), jnp.int32(2)
@@ -56,7 +56,7 @@ SQUARE = GraphNav(num_nodes=4, num_turns=4, num_pits=1)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=str)
-def test_graphs_are_connected_without_their_pits_too_and_each_pit_is_next_to_another_node(task):
+def test_graphs_are_connected_even_without_their_pits(task):
     for state, graph, goal in problems(task, 200):
         assert networkx.is_connected(graph) and len(graph) == task.num_nodes - task.num_pits
         assert {int(state.node), goal} <= set(graph) and state.node != goal
@@ -64,7 +64,7 @@ def test_graphs_are_connected_without_their_pits_too_and_each_pit_is_next_to_ano
 
 
 @pytest.mark.parametrize("task", TASKS, ids=str)
-def test_values_and_the_experts_ways_are_those_of_shortest_paths_from_every_node(task):
+def test_values_and_the_experts_ways_are_those_of_shortest_paths(task):
     for state, graph, goal in problems(task, 50):
         distance = networkx.shortest_path_length(graph, target=goal)
         for node in set(graph) - {goal}:
@@ -77,7 +77,7 @@ def test_values_and_the_experts_ways_are_those_of_shortest_paths_from_every_node
             assert {distance[int(n)] for n in after} == {distance[node] - 1}
 
 
-def test_one_edge_joins_a_room_to_the_next_and_the_way_crosses_them_all():
+def test_single_edges_join_the_rooms_and_the_way_crosses_all_rooms():
     task = GraphNav(num_nodes=16, num_turns=15, num_loops=8, num_pits=0, num_rooms=4)
     for state, graph, goal in problems(task, 50):
         bridges = {frozenset(edge) for edge in networkx.bridges(graph)}
@@ -85,10 +85,10 @@ def test_one_edge_joins_a_room_to_the_next_and_the_way_crosses_them_all():
         assert sum(frozenset(edge) in bridges for edge in zip(way, way[1:])) >= 3
 
 
-def test_a_slot_leads_to_its_neighbour_an_empty_one_nowhere_and_the_goal_ends_the_episode():
-    assert walk(SQUARE, square(SQUARE), V2, tokens.WAIT, V1, V1, V0) == [
-        (0, 0, 0, False), (0, 0, 0, False), (3, 1, 0, False), (2, 1, 1, True), (2, 1, 1, True),
-    ]  # fmt: skip
+def test_a_slot_leads_to_its_neighbour_and_an_empty_one_nowhere():
+    lost, moved, arrived = (0, 0, 0, False), (3, 1, 0, False), (2, 1, 1, True)
+    walked = walk(SQUARE, square(SQUARE), V2, tokens.WAIT, V1, V1, V0)
+    assert walked == [lost, lost, moved, arrived, arrived]
 
 
 def test_a_pit_ends_the_episode_with_nothing_and_makes_the_decision_key():
@@ -113,27 +113,24 @@ def test_relative_slots_are_counted_from_the_one_taken_last():
     )  # to slot 1
 
 
-def test_potentials_are_the_experts_mean_returns_where_moves_slip():
+def test_potentials_are_the_experts_mean_returns_if_moves_slip():
     task = GraphNav(slip=0.3, num_pits=2)
     state = task.reset(KEY)[0]
 
     def total(key):
         def turn(carry, key):
             state, done, total = carry
-            state, said = task.step(key, state, task.expert(state))
-            return (state, done | said.done, total + said.reward * ~done), None
+            state, timestep = task.step(key, state, task.expert(state))
+            return (state, done | timestep.done, total + timestep.reward * ~done), None
 
         return jax.lax.scan(
             turn, (state, jnp.bool_(False), 0.0), jax.random.split(key, task.num_turns)
         )[0][2]
 
-    returns, value = (
-        np.asarray(jax.jit(jax.vmap(total))(jax.random.split(KEY, 8192))),
-        float(task.potential(state)),
-    )
-    assert 0.2 < value < 0.99 and abs(returns.mean() - value) < 4 * np.sqrt(
-        value * (1 - value) / 8192
-    )
+    returns = np.asarray(jax.jit(jax.vmap(total))(jax.random.split(KEY, 8192)))
+    value = float(task.potential(state))
+    error = np.sqrt(value * (1 - value) / 8192)
+    assert 0.2 < value < 0.99 and abs(returns.mean() - value) < 4 * error
 
 
 def test_longer_has_more_turns_and_up_to_sixteen_nodes():

@@ -1,4 +1,4 @@
-"""Hanoi against a search of all its positions."""
+"""Hanoi agrees with a search of all its positions."""
 
 from itertools import permutations, product
 
@@ -14,7 +14,7 @@ KEY = jax.random.key(0)
 
 
 def after(position, source, target):
-    """The pegs of the disks after a move, by hand; None if it is against the rules."""
+    """Returns the pegs of the disks after a move, and None if it is illegal."""
     on = [[disk for disk, peg in enumerate(position) if peg == p] for p in range(3)]
     if not on[source] or (on[target] and on[target][0] < on[source][0]):
         return None
@@ -22,20 +22,23 @@ def after(position, source, target):
 
 
 def distances(num_disks, goal):
-    """By position; breadth first, by hand (moves can be taken back, so from the goal)."""
-    found, layer = {}, {(goal,) * num_disks}
+    """Returns the moves from each position to the goal, by a breadth-first search.
+
+    It goes from the goal, since moves can be taken back.
+    """
+    distance, layer = {}, {(goal,) * num_disks}
     while layer:
-        found |= dict.fromkeys(layer, len(set(found.values())))
+        distance |= dict.fromkeys(layer, len(set(distance.values())))
         layer = (
             {after(p, *move) for p in layer for move in permutations(range(3), 2)}
-            - set(found)
+            - set(distance)
             - {None}
         )
-    return found
+    return distance
 
 
 def states(task, goal, turn=0):
-    """Every position at this turn: as tuples, and as states."""
+    """Returns every position at this turn, as tuples and as states."""
     positions = list(product(range(3), repeat=task.num_disks))
     many = jnp.full(len(positions), goal)
     return positions, State(many, jnp.array(positions), jnp.full_like(many, turn))
@@ -63,26 +66,24 @@ def test_a_stacked_start_takes_two_to_the_disks_less_one():
     for num_disks in range(1, 11):
         task = Hanoi(num_disks=num_disks, slack=0, stacked=True)
         state = task.reset(KEY)[0]
-        assert (
-            task._plan(state)[0] == 2**num_disks - 1 == task.spec.num_turns
-            and task.potential(state) == 1
-        )
+        assert task._plan(state)[0] == 2**num_disks - 1 == task.spec.num_turns
+        assert task.potential(state) == 1
 
 
 def test_every_move_obeys_the_rules_and_others_change_nothing():
     task = Hanoi(num_disks=3)
     positions, state = states(task, 0)
     for source, target in product(range(4), repeat=2):
-        moved, said = jax.jit(jax.vmap(lambda s, m=move(source, target): task.step(KEY, s, m)))(
-            state
-        )
+        step = jax.jit(jax.vmap(lambda s, m=move(source, target): task.step(KEY, s, m)))
+        moved, timestep = step(state)
         legal = max(source, target) < 3 and source != target
         expected = [(legal and any(p) and after(p, source, target)) or p for p in positions]
         assert list(map(tuple, moved.peg.tolist())) == expected
-        assert said.reward.tolist() == [not any(p) for p in expected] and (moved.turn == 1).all()
+        assert timestep.reward.tolist() == [not any(p) for p in expected]
+        assert (moved.turn == 1).all()
 
 
-def test_potential_and_key_decisions_are_those_of_the_search_when_turns_run_out():
+def test_potential_and_key_decisions_are_those_of_the_search():
     task, distance = Hanoi(num_disks=3, slack=1), distances(3, 2)
     for left in range(task.spec.num_turns + 1):
         positions, state = states(task, 2, task.spec.num_turns - left)
@@ -94,14 +95,14 @@ def test_potential_and_key_decisions_are_those_of_the_search_when_turns_run_out(
 
 
 @pytest.mark.parametrize("stacked, count", [(False, 3 * 26), (True, 3 * 2)])
-def test_starts_are_all_positions_but_the_goals_or_the_stacked_ones(stacked, count):
+def test_starts_are_all_positions_but_the_goal_or_all_stacked_ones(stacked, count):
     state = jax.vmap(Hanoi(stacked=stacked).reset)(jax.random.split(KEY, 2000))[0]
     problems = np.unique(np.column_stack([state.goal, state.peg]), axis=0)
     assert len(problems) == count and not (state.peg == state.goal[:, None]).all(1).any()
     assert not stacked or (problems[:, 1:] == problems[:, 1:2]).all()
 
 
-def test_a_turn_is_drawn_peg_by_peg_from_the_bottom_up():
+def test_a_turn_shows_each_peg_from_the_bottom_up():
     observation = tokens.value(np.array([0, 2, 0]))
     text = Hanoi().render_turn(
         np.array([tokens.OBS, *observation]), np.array([tokens.value(0), tokens.value(1)])
@@ -109,5 +110,5 @@ def test_a_turn_is_drawn_peg_by_peg_from_the_bottom_up():
     assert text == "peg 0: 3 1, peg 1: -, peg 2: 2 -> 0 to 1"
 
 
-def test_longer_has_a_disk_more_for_each_doubling():
+def test_longer_has_one_more_disk_for_each_doubling():
     assert Hanoi().longer(4) == Hanoi(num_disks=5, slack=12)

@@ -1,4 +1,4 @@
-"""PathStar against networkx, on stars read from the prompt."""
+"""PathStar agrees with networkx on stars that are read from the prompt."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ TASK = PathStar(arms=4, length=3)
 
 
 def problems(task, count):
-    """(prompt, expert's answer) of each problem, as labels."""
+    """Returns prompt and expert's answer of each problem, as labels."""
     states = jax.vmap(task.reset)(jax.random.split(KEY, count))[0]
     return zip(
         np.asarray(jax.vmap(task.prompt)(states)) - tokens.VALUE,
@@ -22,11 +22,11 @@ def problems(task, count):
 
 
 def reward(task, answer):
-    """The reward of an answer to the first problem, made of the right one."""
+    """Returns the reward of an answer that is made from the right one."""
     state = task.reset(KEY)[0]
-    after, said = task.step(KEY, state, jnp.array(answer(task.expert(state).tolist())))
-    assert said.done and task.potential(state) == 1 and task.potential(after) == 0
-    return float(said.reward)
+    after, timestep = task.step(KEY, state, jnp.array(answer(task.expert(state).tolist())))
+    assert timestep.done and task.potential(state) == 1 and task.potential(after) == 0
+    return float(timestep.reward)
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -39,7 +39,7 @@ def test_the_answer_is_the_shortest_path_of_networkx(backwards):
         assert answer.tolist() == (way[:0:-1] if backwards else way[1:])
 
 
-def test_the_prompt_is_a_star_with_its_start_at_the_hub_and_its_goal_at_an_end():
+def test_the_prompt_is_a_star_from_its_hub_to_the_end_of_an_arm():
     networkx = pytest.importorskip("networkx")
     for prompt, _ in problems(TASK, 100):
         star = networkx.DiGraph(prompt[1:-2].reshape(-1, 2).tolist())
@@ -51,13 +51,10 @@ def test_the_prompt_is_a_star_with_its_start_at_the_hub_and_its_goal_at_an_end()
 def test_edges_come_in_random_order_under_fresh_labels():
     prompts = np.array([prompt for prompt, _ in problems(TASK, 2000)])
     for place in (1, 12, -1):
-        assert np.abs(
-            np.bincount(prompts[:, place], minlength=16) / 2000 - 1 / 16
-        ).max() < 5 * np.sqrt(1 / 16 / 2000)
-    on_the_way = (prompts[:, 1:-2:2] == prompts[:, -2:-1]).mean(
-        0
-    )  # how often each listed edge begins at the hub
-    assert np.abs(on_the_way - 1 / 3).max() < 5 * np.sqrt(2 / 9 / 2000)
+        share = np.bincount(prompts[:, place], minlength=16) / 2000
+        assert np.abs(share - 1 / 16).max() < 5 * np.sqrt(1 / 16 / 2000)
+    begins_at_hub = (prompts[:, 1:-2:2] == prompts[:, -2:-1]).mean(0)  # for each listed edge
+    assert np.abs(begins_at_hub - 1 / 3).max() < 5 * np.sqrt(2 / 9 / 2000)
 
 
 def test_every_node_must_be_right():
@@ -67,13 +64,11 @@ def test_every_node_must_be_right():
     assert reward(TASK, lambda way: [tokens.value((way[0] + 1) % 16), *way[1:]]) == 0
 
 
-def test_the_other_rule_wants_the_same_way_from_its_end():
-    assert (
-        reward(TASK.other_rule(), lambda way: way) == 1 and TASK.other_rule().other_rule() == TASK
-    )
-    state = TASK.reset(KEY)[0]
-    assert TASK.other_rule().expert(state).tolist() == TASK.expert(state).tolist()[::-1]
-    assert (TASK.other_rule().prompt(state) == TASK.prompt(state)).all()
+def test_the_other_rule_asks_for_the_same_way_from_its_end():
+    state, other = TASK.reset(KEY)[0], TASK.other_rule()
+    assert reward(other, lambda way: way) == 1 and other.other_rule() == TASK
+    assert other.expert(state).tolist() == TASK.expert(state).tolist()[::-1]
+    assert (other.prompt(state) == TASK.prompt(state)).all()
 
 
 def test_longer_arms_bring_the_labels_they_need():

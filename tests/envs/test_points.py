@@ -1,4 +1,4 @@
-"""Points against a search, a scorer and rules written down a second time."""
+"""Points agrees with a search, a scorer and rules that are written a second time."""
 
 from fractions import Fraction
 from functools import cache
@@ -21,19 +21,21 @@ def merge(i, operation, j):
     return [tokens.value(i), operation, tokens.value(j)]
 
 
+def worth(number, rule):
+    """Returns what a number counts."""
+    if number <= FACE:
+        return number
+    return min(number - FACE, 10) if rule == "face10" else number - FACE
+
+
 def after_merge(number, i, operation, j, rule="plain"):
-    """The numbers after a merge, None if it is not legal; by hand."""
+    """Returns the numbers after a merge, and None if it is illegal."""
     if i == j or max(i, j) >= len(number):
         return None
-    a, b = (
-        Fraction(min(n - FACE, 10) if rule == "face10" else n - FACE) if n > FACE else Fraction(n)
-        for n in (number[i], number[j])
-    )
-    sign = (
-        {"+": "-", "-": "+"}.get(SIGN[operation], SIGN[operation])
-        if rule == "op_swap"
-        else SIGN[operation]
-    )
+    a, b = (Fraction(worth(n, rule)) for n in (number[i], number[j]))
+    sign = SIGN[operation]
+    if rule == "op_swap":
+        sign = {"+": "-", "-": "+"}.get(sign, sign)
     if sign == "/" and b == 0:
         return None
     result = {"+": a + b, "-": a - b, "*": a * b}[sign] if sign != "/" else a / b
@@ -44,7 +46,7 @@ def after_merge(number, i, operation, j, rule="plain"):
 
 
 def fewest_turns(stack, target, rule):
-    """The length of the shortest way to success from a stack of merges, found breadth first; None if there is none."""
+    """Returns the fewest turns to success from a stack of merges, and None if it is impossible."""
     layer, seen, turns = {stack}, set(), 1
     while layer:
         if any(s[-1] == (target,) for s in layer):
@@ -56,22 +58,22 @@ def fewest_turns(stack, target, rule):
             for i, j in permutations(range(len(s[-1])), 2)
             for o in SIGN
         }
-        layer = (
-            {s for s in merges if s[-1] is not None} | {s[:-1] for s in layer if len(s) > 1}
-        ) - seen
+        legal, undone = {s for s in merges if s[-1] is not None}, {s[:-1] for s in layer}
+        layer = (legal | undone) - seen - {()}
         turns += 1
     return None
 
 
 @cache
 def steps(task):
-    return jax.jit(task.step), jax.jit(
-        lambda s: (task.expert(s), task.potential(s), task.is_key(s))
-    )
+    def facts(state):
+        return task.expert(state), task.potential(state), task.is_key(state)
+
+    return jax.jit(task.step), jax.jit(facts)
 
 
 def start(task, cards, target):
-    """The state in which an episode with these cards and this target begins."""
+    """Returns the state in which an episode with these cards and this target begins."""
     state = task.reset(KEY)[0]
     cards, target = jnp.array(cards), jnp.int32(target)
     return state._replace(
@@ -82,7 +84,7 @@ def start(task, cards, target):
 
 
 def play(task, state, *actions):
-    """The state and time step after the actions."""
+    """Returns the state and time step after the actions."""
     for action in actions:
         state, step = steps(task)[0](KEY, state, jnp.array(action))
     return state, step
@@ -93,7 +95,7 @@ def numbers(state):
 
 
 def random_walk(task, problem, rng):
-    """States on a way of random legal merges and UNDOs, with the stack of numbers that belongs to each."""
+    """Yields the states after random legal merges and UNDOs, each with its stack of numbers."""
     state = jax.jit(task.reset)(jax.random.fold_in(KEY, problem))[0]
     stack = (numbers(state),)
     for _ in range(rng.integers(task.spec.num_turns)):
@@ -121,7 +123,7 @@ def random_walk(task, problem, rng):
         *(pytest.param(r, marks=pytest.mark.slow) for r in ("plain", "face10", "face_rank")),
     ],
 )
-def test_potential_and_expert_are_those_of_an_independent_search_on_and_off_the_path(rule):
+def test_potential_and_expert_are_those_of_an_independent_search(rule):
     task, rng, dead_ends = Points(num_turns=6, rule=rule), np.random.default_rng(0), 0
     for problem in range(15):
         for state, stack in random_walk(task, problem, rng):
@@ -129,15 +131,12 @@ def test_potential_and_expert_are_those_of_an_independent_search_on_and_off_the_
             fewest = fewest_turns(stack, int(state.target), rule)
             assert potential == (fewest <= task.spec.num_turns - int(state.turn))
             after, step = play(task, state, action)
-            stack = tuple(
-                tuple(n for n in row if n >= 0)
-                for row in np.array(after.number).tolist()[: int(after.depth) + 1]
-            )
-            assert (
-                step.success
-                if fewest == 1
-                else fewest_turns(stack, int(state.target), rule) == fewest - 1
-            )
+            levels = np.array(after.number).tolist()[: int(after.depth) + 1]
+            stack = tuple(tuple(n for n in level if n >= 0) for level in levels)
+            if fewest == 1:
+                assert step.success
+            else:
+                assert fewest_turns(stack, int(state.target), rule) == fewest - 1
             dead_ends += int(state.best[state.depth]) == UNDO
     assert dead_ends >= 5
 
@@ -152,14 +151,11 @@ def test_four_cards_are_searched_as_well():
     assert step.success and start(task, [1, 1, 1, 1], 24).best[0] == UNDO
 
 
-def test_an_expression_is_right_where_reasoning_gym_says_so():
-    """500 ways to merge three cards, written as expressions, half of them on the target."""
+def test_an_expression_is_right_if_reasoning_gym_says_so():
+    """It merges three cards in 500 ways, half of which lead to the target."""
     countdown = pytest.importorskip("reasoning_gym.games.countdown")
-    scorer, task, rng = (
-        countdown.CountdownDataset(countdown.CountdownConfig(size=1)),
-        Points(),
-        np.random.default_rng(0),
-    )
+    scorer = countdown.CountdownDataset(countdown.CountdownConfig(size=1))
+    task, rng = Points(), np.random.default_rng(0)
     actions, cards, targets, expressions = [], [], [], []
     while len(actions) < 500:
         card = number = tuple(rng.integers(1, 11, 3).tolist())
@@ -173,10 +169,8 @@ def test_an_expression_is_right_where_reasoning_gym_says_so():
             del words[max(i, j)]
             played, number = [*played, merge(i, operation, j)], after
         actions, cards = [*actions, [*played, GIVE_IN]], [*cards, card]
-        targets, expressions = (
-            [*targets, number[0] + int(rng.choice([0, rng.integers(1, 9)]))],
-            [*expressions, words[0]],
-        )
+        targets = [*targets, number[0] + int(rng.choice([0, rng.integers(1, 9)]))]
+        expressions = [*expressions, words[0]]
 
     def reward(card, target, action):
         state, _ = task.reset(KEY)
@@ -214,7 +208,7 @@ def test_an_expression_is_right_where_reasoning_gym_says_so():
         ("face_rank", [FACE + 13, 3, 2], merge(0, tokens.PLUS, 1), (16, 2)),
     ],
 )
-def test_the_result_takes_the_first_place_and_what_is_not_legal_changes_nothing(
+def test_a_result_takes_the_first_place_and_illegal_actions_change_nothing(
     rule, cards, action, result
 ):
     task = Points(rule=rule)
@@ -242,18 +236,17 @@ def test_submit_ends_the_episode_and_only_the_target_alone_is_success():
         [GIVE_IN],
     )
     last = [play(task, start(task, [1, 2, 3], 9), *way) for way in ways]
-    assert [(bool(step.done), float(step.reward)) for _, step in last] == [(True, 1.0)] + [
-        (True, 0.0)
-    ] * 3
+    assert all(step.done for _, step in last)
+    assert [float(step.reward) for _, step in last] == [1, 0, 0, 0]
     assert all(task.potential(state) == 0 for state, _ in last)
 
 
-def test_on_the_target_the_choice_matters_only_in_haste():
+def test_on_the_target_the_choice_matters_in_the_last_turns_only():
     task = Points(num_turns=6)
-    state, _ = play(
-        task, start(task, [1, 2, 3], 9), merge(0, tokens.PLUS, 1), merge(0, tokens.TIMES, 1)
-    )
-    is_key = [bool(steps(task)[1](state._replace(turn=jnp.int32(turn)))[2]) for turn in range(2, 7)]
+    merges = merge(0, tokens.PLUS, 1), merge(0, tokens.TIMES, 1)
+    state, _ = play(task, start(task, [1, 2, 3], 9), *merges)
+    _, facts = steps(task)
+    is_key = [bool(facts(state._replace(turn=jnp.int32(turn)))[2]) for turn in range(2, 7)]
     assert is_key == [False, False, True, True, False] and state.best[state.depth] == SUBMIT
 
 
@@ -262,35 +255,22 @@ def test_a_face_card_is_shown_by_its_rank_and_a_number_by_its_digits():
     number = jnp.array([FACE + 11, 11, 9])
     observation = play(task, start(task, number, 24), TAKE_BACK)[1].observation
     assert tokens.text(observation) == "ERR v0 v11 v1 v1 v0 v9"
-    assert (
-        task.render_turn(np.array(observation), np.array(merge(0, tokens.PLUS, 2)))
-        == "illegal; J 11 9 -> J + 9"
-    )
+    text = task.render_turn(np.array(observation), np.array(merge(0, tokens.PLUS, 2)))
+    assert text == "illegal; J 11 9 -> J + 9"
 
 
-def test_face_cards_are_drawn_only_where_a_rule_says_what_they_count():
-    for rule, most in (
-        ("plain", 10),
-        ("op_swap", 10),
-        ("face10", FACE + 13),
-        ("face_rank", FACE + 13),
-    ):
-        drawn = jax.jit(jax.vmap(lambda key: Points(rule=rule).reset(key)[0].number[0]))(
-            jax.random.split(KEY, 200)
-        )
-        assert (drawn.min(), drawn.max()) == (1, most)
+def test_face_cards_are_drawn_only_if_the_rule_says_what_they_count():
+    highest = {"plain": 10, "op_swap": 10, "face10": FACE + 13, "face_rank": FACE + 13}
+    for rule, most in highest.items():
+        draw = jax.jit(jax.vmap(lambda key: Points(rule=rule).reset(key)[0].number[0]))
+        cards = draw(jax.random.split(KEY, 200))
+        assert (cards.min(), cards.max()) == (1, most)
 
 
-def test_the_other_rule_is_told_in_the_prompt_and_longer_gives_more_turns():
-    rules = ("plain", "op_swap", "face10", "face_rank")
-    assert [Points(rule=rule).other_rule().rule for rule in rules] == [
-        "op_swap",
-        "plain",
-        "face_rank",
-        "face10",
-    ]
-    assert len({int(Points(rule=rule).prompt(Points().reset(KEY)[0])[1]) for rule in rules}) == 4
-    assert (Points().longer(2).spec.num_turns, Points(num_turns=5).longer(3).spec.num_turns) == (
-        14,
-        15,
-    )
+def test_the_prompt_names_the_rule_and_longer_gives_more_turns():
+    rules, state = ("plain", "op_swap", "face10", "face_rank"), Points().reset(KEY)[0]
+    others = [Points(rule=rule).other_rule().rule for rule in rules]
+    assert others == ["op_swap", "plain", "face_rank", "face10"]
+    assert len({int(Points(rule=rule).prompt(state)[1]) for rule in rules}) == 4
+    assert Points().longer(2).spec.num_turns == 14
+    assert Points(num_turns=5).longer(3).spec.num_turns == 15

@@ -1,4 +1,4 @@
-"""Scaffolds around a to-do list: what they ask, what they carry out, and what they remember."""
+"""The scaffolds of a to-do list ask, carry out and remember what they should."""
 
 import itertools
 from functools import cache
@@ -20,8 +20,8 @@ TASK = Todo(num_items=3)
 WORD = {name: token for token, name in enumerate(tokens.NAMES)}
 
 
-def said(*words):
-    """An action of these words and, where there is room, END."""
+def action_of(*words):
+    """Returns the action of these words and, if there is room, END."""
     token = [WORD[w] for w in words] + [tokens.END] + [tokens.PAD] * 3
     return jnp.array(token[: TASK.num_items])
 
@@ -36,7 +36,7 @@ def begin(scaffold):
 
 
 def play(scaffold, state, *actions):
-    """The last state and step."""
+    """Returns the last state and time step."""
     for action in actions:
         state, step = compiled(scaffold)[1](jax.random.key(1), state, action)
     return state, step
@@ -50,28 +50,31 @@ def test_the_expert_succeeds_in_each_and_chance_hardly_does(scaffold):
     assert rollout(wrapped, Random(), jax.random.key(0), jnp.arange(256)).success.mean() < 0.2
 
 
-def test_a_list_written_once_fails_where_the_world_adds_to_it_and_a_loop_does_not():
+def test_a_list_written_once_fails_if_an_event_adds_to_it_and_a_loop_does_not():
     task = Todo(num_items=4, events=True)
     assert rollout(Once(task), Expert(), jax.random.key(0), jnp.arange(64)).success.mean() < 0.1
     assert rollout(BabyAGI(task), Expert(), jax.random.key(0), jnp.arange(64)).success.all()
 
 
 def test_a_list_is_carried_out_as_it_stands():
-    """Every list of two items or three: right if, done in its order, each thing finds what it needs, and the goal is among them."""
+    """It tries every list of two or three items.
+
+    A list is right if it holds the goal, and each item comes after its prerequisites.
+    """
     state, _ = begin(Once(TASK))
-    needs = {i: {int(x) for x in row if x < 3} for i, row in enumerate(state.recipe)}
+    needs = {i: {int(x) for x in recipe if x < 3} for i, recipe in enumerate(state.recipe)}
     outcomes = []
     for items in [*itertools.permutations(range(3), 2), *itertools.permutations(range(3), 3)]:
         done = set()
         for i in items:
             done |= {i} if needs[i] <= done else set()
-        success = play(Once(TASK), state, said(*[f"n{i}" for i in items]))[1].success
+        success = play(Once(TASK), state, action_of(*[f"n{i}" for i in items]))[1].success
         outcomes.append(bool(success))
         assert success == (int(state.order[-1]) in done)
     assert True in outcomes and False in outcomes
 
 
-def test_questions_are_of_both_kinds_and_only_the_expert_s_answer_is_right():
+def test_questions_are_of_both_kinds_and_only_the_experts_answer_is_right():
     question = Question(TASK)
     shown = rollout(question, Expert(), jax.random.key(0), jnp.arange(256))
     lists = np.asarray(shown.observation[:, 0, 0, 0]) == tokens.THINK
@@ -84,49 +87,51 @@ def test_questions_are_of_both_kinds_and_only_the_expert_s_answer_is_right():
 
 
 def chained():
-    """A world in which n0 must be done before n1, which is the goal, and n2 is of no use."""
+    """Returns the start of a loop whose goal is n1, which needs n0; n2 is of no use."""
     state, step = begin(BabyAGI(TASK))
     inner = state.inner._replace(
-        order=jnp.array([2, 0, 1]), recipe=jnp.array([[3, 3, 3], [0, 3, 3], [3, 3, 3]]), needed_at_first=jnp.array([True, True, False]),
+        order=jnp.array([2, 0, 1]),
+        recipe=jnp.array([[3, 3, 3], [0, 3, 3], [3, 3, 3]]),
+        needed_at_first=jnp.array([True, True, False]),
         needed=jnp.array([True, True, False]),
-    )  # fmt: skip
+    )
     return state._replace(inner=inner), step
 
 
 def test_the_loop_does_the_first_item_then_asks_again_and_ends_with_its_list():
     loop, (state, _) = BabyAGI(TASK), chained()
-    state, step = play(loop, state, said("n0", "n1"))
+    state, step = play(loop, state, action_of("n0", "n1"))
     assert (
         state.queue.tolist() == [0, 1, 3] and not state.lists and step.observation[2] == WORD["n0"]
     )
-    state, step = play(loop, state, said("n0"))
+    state, step = play(loop, state, action_of("n0"))
     assert state.queue.tolist() == [1, 3, 3] and state.lists and step.observation[0] == tokens.THINK
-    state, step = play(loop, state, said("n1"), said("n1"), said())
+    state, step = play(loop, state, action_of("n1"), action_of("n1"), action_of())
     assert step.done and step.success and state.created == 0
 
 
 def test_new_items_come_first_and_what_was_queued_stays():
     loop, (state, _) = BabyAGI(TASK), chained()
-    state, _ = play(loop, state, said("n0", "n1"), said("n0"), said("n2", "n0"))
+    state, _ = play(loop, state, action_of("n0", "n1"), action_of("n0"), action_of("n2", "n0"))
     assert state.queue.tolist() == [2, 0, 1] and state.created == 2
 
 
 def test_an_item_that_fails_leaves_the_list():
     loop, (state, _) = BabyAGI(TASK), chained()
-    state, step = play(loop, state, said("n1", "n0"), said("n1"))
+    state, step = play(loop, state, action_of("n1", "n0"), action_of("n1"))
     assert state.inner.status == tokens.ERR and state.queue.tolist() == [0, 3, 3] and state.lists
-    state, step = play(loop, state, said(), said("n0"), said())
+    state, step = play(loop, state, action_of(), action_of("n0"), action_of())
     assert step.done and not step.success  # the goal was never named again
 
 
-def test_asking_takes_no_time_of_the_world_and_an_unreadable_list_names_nothing():
+def test_asking_takes_no_turn_and_an_action_that_is_no_list_adds_nothing():
     loop, (state, _) = BabyAGI(TASK), chained()
-    state, _ = play(loop, state, said("n0", "n1"), said("n0"))
-    after, _ = play(loop, state, said("DONE", "n2"))
+    state, _ = play(loop, state, action_of("n0", "n1"), action_of("n0"))
+    after, _ = play(loop, state, action_of("DONE", "n2"))
     assert after.inner.turn == state.inner.turn and after.queue.tolist() == state.queue.tolist()
 
 
-def test_the_loop_s_list_is_what_was_named_then_what_was_left():
+def test_the_list_of_the_loop_is_what_was_named_then_what_was_left():
     loop, random = BabyAGI(Todo(num_items=4)), np.random.default_rng(0)
     merge = jax.jit(loop._merge)
     for _ in range(50):
@@ -135,12 +140,11 @@ def test_the_loop_s_list_is_what_was_named_then_what_was_left():
         action += [tokens.PAD] * (4 - len(action))
         queue = queued + [4] * (4 - len(queued))
         expected = named + [i for i in queued if i not in named]
-        assert merge(jnp.array(action), jnp.array(queue)).tolist() == expected + [4] * (
-            4 - len(expected)
-        )
+        expected += [4] * (4 - len(expected))
+        assert merge(jnp.array(action), jnp.array(queue)).tolist() == expected
 
 
-def test_a_word_alone_is_one_word():
+def test_the_action_of_a_single_word_ends_with_end():
     assert TASK.single_word(jnp.int32(tokens.DONE)).tolist() == [
         tokens.DONE,
         tokens.END,

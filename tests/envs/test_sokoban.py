@@ -1,4 +1,4 @@
-"""Sokoban against rules and a search written down a second time."""
+"""Sokoban agrees with rules and a search that are written a second time."""
 
 from functools import cache
 
@@ -26,7 +26,7 @@ def levels(task, count):
 
 
 def after(wall, player, box, step):
-    """Player and box, as (row, column), after a step; by hand."""
+    """Returns player and box, as (row, column), after a step."""
     side = round(len(wall) ** 0.5)
 
     def is_open(cell):
@@ -40,7 +40,7 @@ def after(wall, player, box, step):
 
 
 def shortest(wall, player, box, target):
-    """Moves to the end; breadth first, by hand. None if there is no way."""
+    """Returns the moves to the end, by a breadth-first search, and None if there is no way."""
     layer, seen, count = {(player, box)}, set(), 0
     while layer:
         if any(b == target for _, b in layer):
@@ -52,7 +52,7 @@ def shortest(wall, player, box, target):
 
 
 def room(rows):
-    """The state of a room drawn with P, B, O and #."""
+    """Returns the state of a room that is drawn with P, B, O and #."""
     cells = "".join(rows.split())
     wall = np.array([c == "#" for c in cells])
     player, box, target = (jnp.int32(cells.index(c)) for c in "PBO")
@@ -60,11 +60,12 @@ def room(rows):
 
 
 def walk(rows, *moves):
-    """(player, box, reward, done) after each move."""
+    """Returns (player, box, reward, done) after each move."""
     state, seen = room(rows), []
     for move in moves:
-        state, said = jax.jit(TASK.step)(KEY, state, jnp.array([move]))
-        seen.append((int(state.player), int(state.box), float(said.reward), bool(said.done)))
+        state, timestep = jax.jit(TASK.step)(KEY, state, jnp.array([move]))
+        places = int(state.player), int(state.box)
+        seen.append((*places, float(timestep.reward), bool(timestep.done)))
     return seen
 
 
@@ -74,41 +75,39 @@ def compiled_facts():
 
 
 def facts(state):
-    """What a state is worth, and whether it is a key decision."""
+    """Returns the potential of a state, and whether it is a key decision."""
     potential, is_key = compiled_facts()(state)
     return float(potential), bool(is_key)
 
 
 @pytest.mark.parametrize("task", [TASK, Sokoban(size=7, num_walls=6, num_turns=24)], ids=str)
-def test_distances_are_those_of_a_search_from_start_and_from_elsewhere(task):
+def test_distances_are_those_of_a_search_from_any_position(task):
     side, rng = task.size - 2, np.random.default_rng(0)
     for state in levels(task, 50):
         free = np.flatnonzero(~state.wall)
         pairs = [(state.player, state.box)] + [rng.choice(free, 2, replace=False) for _ in range(5)]
         for player, box in pairs:
             cells = (divmod(int(c), side) for c in (player, box, state.target))
-            found = shortest(state.wall, *cells)
-            assert state.distance[player * side**2 + box] == (FAR if found is None else found)
+            count = shortest(state.wall, *cells)
+            assert state.distance[player * side**2 + box] == (FAR if count is None else count)
 
 
 @pytest.mark.parametrize(
     "task", [TASK, Sokoban(size=5, num_walls=6, num_turns=4), Sokoban(num_walls=13)], ids=str
 )
-def test_every_level_can_be_solved_in_time_and_holds_what_it_should(task):
+def test_every_level_can_be_solved_in_time_and_has_its_walls(task):
     state = resets(task, 2000)
     distance = state.distance[np.arange(2000), state.player * (task.size - 2) ** 2 + state.box]
     assert (distance >= 1).all() and (distance <= task.num_turns).all()
     places = np.column_stack([state.player, state.box, state.target])
-    assert (state.wall.sum(1) == task.num_walls).all() and not np.take_along_axis(
-        state.wall, places, axis=1
-    ).any()
+    assert (state.wall.sum(1) == task.num_walls).all()
+    assert not np.take_along_axis(state.wall, places, axis=1).any()
     assert (places[:, 0] != places[:, 1]).all() and (places[:, 1] != places[:, 2]).all()
 
 
-def test_levels_ask_for_plans():
-    distance = resets(TASK, 2000).distance[
-        np.arange(2000), resets(TASK, 2000).player * 16 + resets(TASK, 2000).box
-    ]
+def test_half_of_the_levels_take_six_moves_or_more():
+    state = resets(TASK, 2000)
+    distance = state.distance[np.arange(2000), state.player * 16 + state.box]
     assert np.median(distance) >= 6
 
 
@@ -133,24 +132,19 @@ def test_the_box_on_the_target_ends_the_episode():
     ]
 
 
-def test_a_box_stuck_for_good_is_worth_nothing_and_the_push_that_does_it_is_key():
+def test_a_stuck_box_is_worth_nothing_and_the_push_that_does_it_is_key():
     for state in levels(TASK, 50):
         alive = np.flatnonzero((state.distance > 0) & (state.distance < FAR))
         for code in np.random.default_rng(0).choice(alive, 4):
             player, box = divmod(int(code), 16)
             if player == box or state.wall[player] or state.wall[box]:
                 continue
-            nexts = [
-                after(state.wall, divmod(player, 4), divmod(box, 4), step) for step in grid.STEPS
-            ]
-            stuck = any(
-                shortest(state.wall, *cells, divmod(int(state.target), 4)) is None
-                for cells in nexts
-            )
-            here = state._replace(
-                player=jnp.int32(player), box=jnp.int32(box), turn=jnp.int32(-100)
-            )  # turns to spare
-            assert facts(here) == (1, stuck)
+            cells, target = (divmod(player, 4), divmod(box, 4)), divmod(int(state.target), 4)
+            nexts = [after(state.wall, *cells, step) for step in grid.STEPS]
+            stuck = any(shortest(state.wall, *cells, target) is None for cells in nexts)
+            spare = jnp.int32(-100)  # leaves turns to spare
+            now = state._replace(player=jnp.int32(player), box=jnp.int32(box), turn=spare)
+            assert facts(now) == (1, stuck)
 
 
 def test_turns_too_few_are_worth_nothing_and_the_last_spare_one_is_key():

@@ -1,4 +1,4 @@
-"""To-do lists against a plain-python game and networkx, and the rules on episodes written by hand."""
+"""Todo agrees with a game in plain Python, with networkx, and with episodes by hand."""
 
 import functools
 
@@ -23,10 +23,9 @@ def start(task, problem=0):
 
 
 def say(task, *words):
-    """The words as an action, then END where there is room."""
-    return jnp.array([*words, END, *[tokens.PAD] * task.spec.action_length])[
-        : task.spec.action_length
-    ]
+    """Returns the action of these words and, if there is room, END."""
+    length = task.spec.action_length
+    return jnp.array([*words, END, *[tokens.PAD] * length])[:length]
 
 
 def stepper(task):
@@ -34,15 +33,15 @@ def stepper(task):
 
 
 def recipes(task, state, hidden=True):
-    """{item: the set of items it needs}, read off the instance."""
+    """Returns {item: the set of items it needs}, read off the instance."""
     return {
-        i: {int(n) for n in row[: 2 + hidden] if n < task.num_items}
-        for i, row in enumerate(state.recipe.tolist())
+        i: {int(n) for n in recipe[: 2 + hidden] if n < task.num_items}
+        for i, recipe in enumerate(state.recipe.tolist())
     }
 
 
 def fewest_turns(task, state):
-    """By breadth-first search over all items to work on, in plain Python."""
+    """Returns the fewest turns to success, by a breadth-first search over the items."""
     needs, goal = recipes(task, state), int(state.order[-1])
     undoes = not needs[goal] - recipes(task, state, hidden=False)[goal]
     frontier, turns = {(tuple(state.work.tolist()), int(state.finished))}, 1
@@ -68,15 +67,14 @@ def fewest_turns(task, state):
         Todo(3, steps=2, events=True, turn_cost=0.02),
     ],
 )
-def test_the_expert_takes_the_fewest_turns_from_every_state_also_off_its_path(task):
+def test_the_expert_takes_the_fewest_turns_from_any_state(task):
     rng, step, potential = np.random.default_rng(0), stepper(task), compiled(task, "potential")
     for problem in range(50):
         state = start(task, problem)
         for _ in range(5):
             need, left = fewest_turns(task, state), task.spec.num_turns - int(state.turn)
-            np.testing.assert_allclose(
-                potential(state), 1 - 0.02 * need if need <= left else -0.02, rtol=1e-5
-            )
+            value = 1 - 0.02 * need if need <= left else -0.02
+            np.testing.assert_allclose(potential(state), value, rtol=1e-5)
             state, _ = step(state, ITEM(int(rng.integers(task.num_items))))
 
 
@@ -94,9 +92,8 @@ def test_the_experts_return_from_any_state_is_the_potential(task):
     for problem in range(25):
         state, total, done = start(task, problem), 0.0, False
         for _ in range(problem % 4):
-            state, _ = step(
-                state, *ITEM(rng.integers(task.num_items, size=2)).tolist()[: 1 + problem % 2]
-            )
+            items = ITEM(rng.integers(task.num_items, size=2)).tolist()
+            state, _ = step(state, *items[: 1 + problem % 2])
         promised = float(task.potential(state))
         while not done:
             state, (_, reward, done, _) = move(state)
@@ -110,29 +107,24 @@ def test_the_experts_list_is_the_goals_ancestors_in_topological_order():
     expert = compiled(task, "expert")
     for problem in range(50):
         state = start(task, problem)
-        graph = networkx.DiGraph(
-            [(n, i) for i, needs in recipes(task, state).items() for n in needs]
-        )
-        listed = [int(t) - tokens.ENTITY for t in expert(state) if t >= tokens.ENTITY]
+        edges = [(n, i) for i, needs in recipes(task, state).items() for n in needs]
+        graph, goal = networkx.DiGraph(edges), int(state.order[-1])
+        items = [int(t) - tokens.ENTITY for t in expert(state) if t >= tokens.ENTITY]
         assert networkx.is_directed_acyclic_graph(graph)
-        assert {*listed} == networkx.ancestors(graph, int(state.order[-1])) | {
-            listed[-1]
-        } and listed[-1] == state.order[-1]
-        assert all(listed.index(a) < listed.index(b) for a, b in graph.edges if b in listed)
+        assert items[-1] == goal and {*items} == networkx.ancestors(graph, goal) | {goal}
+        assert all(items.index(a) < items.index(b) for a, b in graph.edges if b in items)
 
 
 def by_hand(task, event=0, hidden=3):
-    """n2 is the goal and needs n1, which needs n0; n3 is not needed."""
-    recipe = (
-        jnp.array([[4, 4, 4], [0, 4, 4], [1, 4, hidden], [4, 4, 4]])
-        .at[2, 2]
-        .set(hidden if event and hidden < 4 else 4)
-    )
-    told = jnp.array([True, True, True, False])
-    wanted = told.at[3].set(bool(event) and hidden < 4)
-    order = jnp.array([3, 0, 1, 2])
+    """Returns a start at which n2 is the goal and needs n1, which needs n0; n3 is not needed."""
+    extra = hidden if event else 4
+    needed_at_first = jnp.array([True, True, True, False])
     return start(task)._replace(
-        order=order, recipe=recipe, needed_at_first=told, needed=wanted, event=jnp.int32(event)
+        order=jnp.array([3, 0, 1, 2]),
+        recipe=jnp.array([[4, 4, 4], [0, 4, 4], [1, 4, extra], [4, 4, 4]]),
+        needed_at_first=needed_at_first,
+        needed=needed_at_first.at[3].set(extra < 4),
+        event=jnp.int32(event),
     )
 
 
@@ -159,7 +151,7 @@ def test_done_before_the_goal_is_failure_and_ends_the_episode():
     assert (reward, over, success) == (0, True, False) and task.potential(state) == 0
 
 
-def test_the_list_shows_its_first_item_that_is_not_done_and_replan_rewrites_it_while_it_may():
+def test_observations_show_the_next_item_and_replan_rewrites_the_list():
     task = Todo(num_items=4, max_replan=1)
     step = stepper(task)
     state, (observation, *_) = step(by_hand(task), ITEM(3), ITEM(0), ITEM(1))
@@ -170,7 +162,7 @@ def test_the_list_shows_its_first_item_that_is_not_done_and_replan_rewrites_it_w
     assert tokens.text(observation[:4]) == "ACT ERR n2 v0"
 
 
-def test_a_hidden_prerequisite_is_told_when_it_comes_and_the_expert_rewrites_its_list():
+def test_a_hidden_prerequisite_is_shown_when_it_comes_and_replanned():
     task = Todo(num_items=4, events=True)
     state, step = by_hand(task, event=2), stepper(task)
     state, (observation, *_) = step(state, ITEM(0), ITEM(1), ITEM(2))
@@ -187,25 +179,21 @@ def test_an_item_that_comes_undone_is_next_on_the_list_again():
     state, step = by_hand(task, event=1, hidden=4), stepper(task)
     state, _ = step(state, ITEM(0), ITEM(1), ITEM(2))
     state, (observation, *_) = step(state, ITEM(0))
-    assert (
-        tokens.text(observation[1:3]) == "UNDO n0"
-        and tokens.text(task.expert(state)[:2]) == "n0 END"
-    )
+    assert tokens.text(observation[1:3]) == "UNDO n0"
+    assert tokens.text(task.expert(state)[:2]) == "n0 END"
     assert tokens.text(step(state, ITEM(0))[1].observation[1:3]) == "OK n1"
 
 
 @pytest.mark.parametrize(
     "plan_mode, first", [("free", "EMPTY"), ("none", "EMPTY"), ("given", "n0")]
 )
-def test_who_writes_the_list(plan_mode, first):
+def test_the_mode_decides_who_writes_the_list(plan_mode, first):
     task = Todo(plan_mode=plan_mode)
     observation = task.reset(jax.random.fold_in(jax.random.key(0), 0))[1].observation
     state = start(task)
-    wanted = first if plan_mode != "given" else tokens.text(task.expert(state)[:1])
-    assert (
-        tokens.text([observation[0], observation[2]])
-        == f"{'THINK' if plan_mode == 'free' else 'ACT'} {wanted}"
-    )
+    following = first if plan_mode != "given" else tokens.text(task.expert(state)[:1])
+    marker = "THINK" if plan_mode == "free" else "ACT"
+    assert tokens.text([observation[0], observation[2]]) == f"{marker} {following}"
     assert sorted(start(Todo(plan_mode="random")).plan.tolist()) == [0, 1, 2, 3, 4]
 
 

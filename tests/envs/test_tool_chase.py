@@ -1,4 +1,4 @@
-"""Chases through the hidden table: the expert against a plain-python player, and the rules on a table written by hand."""
+"""ToolChase agrees with a player in plain Python, and with episodes on a table by hand."""
 
 import functools
 import itertools
@@ -34,7 +34,10 @@ def start(task, problem=0):
 
 
 def by_hand(task, fails=()):
-    """n2 leads to n0, which leads to 7 (then 7 + 11 = 2 modulo 16 if a sum is asked for); n1 leads astray."""
+    """Returns a start at which n2 leads to n0, which leads to 7; n1 leads back to n2.
+
+    If a sum is asked for, it is 7 + 11 = 2 modulo 16.
+    """
     entry, addend = jnp.array([VALUE(7), KEY(2), KEY(0)]), jnp.int32(11 * (task.question == "sum"))
     fails = jnp.isin(jnp.arange(task.num_turns), jnp.array(fails, int))
     shown = jnp.array([tokens.OBS, tokens.EMPTY, KEY(2)])
@@ -44,7 +47,7 @@ def by_hand(task, fails=()):
 
 
 def play(task, state, *actions):
-    """The rewards, and the last state and time step."""
+    """Returns the rewards, and the last state and time step."""
     rewards = []
     for words in actions:
         state, timestep = step(task, state, *words)
@@ -70,10 +73,8 @@ def test_a_sum_is_modulo_16_and_only_where_it_is_asked_for():
     _, state, shown = play(SUM, by_hand(SUM), (CALC, VALUE(7), PLUS, VALUE(11)))
     assert tokens.text(shown.observation) == "OBS CALC v2" and state.summed
     assert play(SUM, state, (ANSWER, VALUE(2), END))[0] == [1]
-    assert (
-        tokens.text(play(SMALL, by_hand(SMALL), (CALC, VALUE(7), PLUS, VALUE(11)))[2].observation)
-        == "ERR EMPTY n2"
-    )
+    _, _, shown = play(SMALL, by_hand(SMALL), (CALC, VALUE(7), PLUS, VALUE(11)))
+    assert tokens.text(shown.observation) == "ERR EMPTY n2"
 
 
 def test_a_failing_tool_shows_the_last_result_and_the_expert_asks_again():
@@ -99,7 +100,7 @@ def test_waiting_and_answering_cannot_fail():
         (END,),
     ],
 )
-def test_a_malformed_action_shows_and_changes_nothing_but_the_time(words):
+def test_a_malformed_action_only_costs_a_turn(words):
     before = by_hand(SMALL)
     _, after, shown = play(SMALL, before, words)
     assert tokens.text(shown.observation) == "ERR EMPTY n2"
@@ -107,10 +108,9 @@ def test_a_malformed_action_shows_and_changes_nothing_but_the_time(words):
 
 
 def player(task, state, turn, seen, summed):
-    """The return of one who asks for the first entry of the chain not yet seen, in plain Python."""
-    need = [k for k in state.chain.tolist() if k not in seen] + ["sum"] * (
-        task.question == "sum" and not summed
-    )
+    """Returns the return of asking for the first entry of the chain that is not yet seen."""
+    need = [k for k in state.chain.tolist() if k not in seen]
+    need += ["sum"] * (task.question == "sum" and not summed)
     if turn == task.num_turns:
         return 0.0
     if not need:
@@ -139,12 +139,11 @@ def test_the_potential_is_the_return_of_a_plain_player_from_any_state(task):
             seen=jnp.array([k in seen for k in range(4)]),
             summed=jnp.bool_(summed),
         )
-        np.testing.assert_allclose(
-            potential(state), player(task, state, turn, seen, summed), atol=1e-6
-        )
+        expected = player(task, state, turn, seen, summed)
+        np.testing.assert_allclose(potential(state), expected, atol=1e-6)
 
 
-def test_with_no_turn_to_spare_only_the_two_look_ups_of_the_chain_lead_to_the_answer():
+def test_with_no_turn_to_spare_only_the_look_ups_of_the_chain_succeed():
     task = replace(SMALL, num_turns=3)
     for first, second in itertools.product([(LOOKUP, KEY(k), END) for k in range(3)], repeat=2):
         _, state, _ = play(task, by_hand(task), first, second)
@@ -173,16 +172,13 @@ def test_the_tool_never_fails_so_often_that_time_runs_out():
     assert abs(share - 0.2) < 0.02
 
 
-def test_the_other_rule_exchanges_verbs_and_tells_so_in_the_prompt():
+def test_the_other_rule_exchanges_verbs_and_the_prompt_says_so():
     other = SMALL.other_rule()
     state = by_hand(other)
-    assert (
-        tokens.text(other.prompt(state)) == "BOS n2 ANSWER LOOKUP"
-        and tokens.text(SMALL.prompt(state)) == "BOS n2 LOOKUP ANSWER"
-    )
-    assert play(
-        other, state, (ANSWER, KEY(2), END), (ANSWER, KEY(0), END), (LOOKUP, VALUE(7), END)
-    )[0] == [0, 0, 1]
+    assert tokens.text(other.prompt(state)) == "BOS n2 ANSWER LOOKUP"
+    assert tokens.text(SMALL.prompt(state)) == "BOS n2 LOOKUP ANSWER"
+    actions = (ANSWER, KEY(2), END), (ANSWER, KEY(0), END), (LOOKUP, VALUE(7), END)
+    assert play(other, state, *actions)[0] == [0, 0, 1]
     assert tokens.text(play(other, state, (LOOKUP, KEY(2), END))[2].observation) == "ERR EMPTY n2"
 
 
