@@ -102,7 +102,7 @@ class KeyDoor:
     def outcomes(
         self, state: State, action: Int[Array, " A"]
     ) -> tuple[Float[Array, " M"], State, TimeStep]:
-        """The one thing that happens, with the mean reward of an apple."""
+        """Returns the only outcome, with the mean reward of an apple."""
         return jnp.ones(1), *jax.tree.map(
             lambda x: x[None], self._move(state, action, self.apple_reward)
         )

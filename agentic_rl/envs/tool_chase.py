@@ -144,23 +144,29 @@ class ToolChase:
         num_seen, has_sum = state.seen[state.chain].sum(), state.summed & (self.question == "sum")
         return self._num_calls - num_seen - has_sum
 
-    def step(
-        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
-    ) -> tuple[State, TimeStep]:
+    def _parse(self, action: Int[Array, " A"]) -> tuple[Bool[Array, ""], ...]:
+        """Returns whether an action looks up, sums, answers, or waits; else it is malformed."""
         verb, first, second, third = action
         look_up, answer = self._verbs
-        number, closed = first - tokens.VALUE, second == tokens.END
+        closed = second == tokens.END
         is_key = (first >= tokens.ENTITY) & (first < tokens.ENTITY + self.num_entries)
         looks_up = (verb == look_up) & is_key & closed
         answers = (verb == answer) & _is_value(first) & closed
         are_numbers = _is_value(first) & (second == tokens.PLUS) & _is_value(third)
         sums = (verb == tokens.CALC) & are_numbers & (self.question == "sum")
         waits = (verb == tokens.WAIT) & (first == tokens.END)
+        return looks_up, sums, answers, waits
 
+    def step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, " A"]
+    ) -> tuple[State, TimeStep]:
+        looks_up, sums, answers, waits = self._parse(action)
+        _, first, _, third = action
+        number = first - tokens.VALUE
         works = (looks_up | sums) & ~state.fails[jnp.minimum(state.turn, self.num_turns - 1)]
         slot = jnp.clip(first - tokens.ENTITY, 0, self.num_entries - 1)
         total = tokens.value((number + third - tokens.VALUE) % VALUES)
-        tool = jnp.where(looks_up, look_up, tokens.CALC)
+        tool = jnp.where(looks_up, self._verbs[0], tokens.CALC)
         result = jnp.where(looks_up, state.entry[slot], total)
         shown = jnp.where(works, jnp.stack([tokens.OBS, tool, result]), state.shown)
         shown = shown.at[0].set(jnp.where(works | waits, tokens.OBS, tokens.ERR))
