@@ -1,17 +1,19 @@
-"""Ctrl-C and SIGTERM are answered at once, also while C code holds the main thread, and what can be saved is saved."""
+"""Ctrl-C and SIGTERM are answered at once, also while C code holds the main thread.
+
+What can be saved is saved.
+"""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from experiments.cli import interrupt
+from tests.experiments.program_runs import ROOT
 
-HERE = Path(__file__).parents[3]
 PROGRAM = """
 import hashlib, sys, threading, time
 from agentic_rl.progress import Progress
@@ -48,16 +50,20 @@ except KeyboardInterrupt:
 
 def start(*words):
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE,
-        env=os.environ | {"PYTHONPATH": str(HERE)},
-    )  # fmt: skip
+        [sys.executable, "-c", PROGRAM, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     assert process.stdout.readline() == "busy\n"
     time.sleep(0.3 * (words[-1] == "compile"))  # until it is busy
     return process
 
 
 def stop(process, *signals):
-    """Sends the signals, the later ones when the earlier have been answered, and returns exit code, output and seconds."""
+    """Sends signals, each once the one before is answered; returns exit code, output, seconds."""
     began, said = time.monotonic(), ""
     for i, number in enumerate(signals):
         process.send_signal(number)
@@ -68,12 +74,12 @@ def stop(process, *signals):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_a_compiler_does_not_hold_up_who_loses_nothing(number):
+def test_the_compiler_is_left_at_once_if_nothing_is_lost(number):
     code, out, err, seconds = stop(start("compiling", "0", "saved", "compile"), number)
     assert (code, out, err) == (130, "", "stopped; go on with: again\n") and seconds < 15
 
 
-def test_who_would_lose_something_is_asked_to_stop_and_saves():
+def test_a_program_that_would_lose_something_is_asked_to_stop():
     code, out, err, _ = stop(start("training", "200", "unsaved", "wait"), signal.SIGINT)
     assert (code, out) == (130, "saved\n") and err.startswith(
         "stopping: the updates under way will be finished and saved"
@@ -99,24 +105,24 @@ def test_where_python_runs_or_waits_it_ends_in_order(work, number):
     assert (code, out, err) == (130, "left\n", "stopped; go on with: again\n") and seconds < 15
 
 
-def test_a_main_thread_that_sleeps_over_the_first_signal_is_told_again(monkeypatch):
-    told = []
+def test_a_main_thread_that_misses_the_signal_gets_it_again(monkeypatch):
+    signals = []
 
     def kill(thread, number):
-        told.append(number)
-        if len(told) == 3:  # the first two came just before it began to wait
+        signals.append(number)
+        if len(signals) == 3:  # the first two came just before it began to wait
             interruption.has_raised = True
             interruption.has_ended.set()
 
     interruption = interrupt.Interruption()
     interruption.patience = 0.2
     monkeypatch.setattr(signal, "pthread_kill", kill)
-    monkeypatch.setattr(interrupt.os, "_exit", lambda code: pytest.fail("it was not told again"))
+    monkeypatch.setattr(interrupt.os, "_exit", lambda code: pytest.fail("it got no other signal"))
     interruption.receive()
-    assert told == [signal.SIGINT] * 3
+    assert signals == [signal.SIGINT] * 3
 
 
-def test_who_is_leaving_is_not_interrupted_again():
+def test_a_program_that_is_ending_is_not_interrupted_again():
     interruption = interrupt.Interruption()
     interruption.raise_once(signal.SIGINT, None)  # not yet
     interruption.is_leaving = True
@@ -125,7 +131,10 @@ def test_who_is_leaving_is_not_interrupted_again():
     interruption.raise_once(signal.SIGINT, None)
 
 
-TRAIN = "-m experiments.train grpo running_sum --policy.width 16 --policy.layers 1 --policy.heads 2 --policy.mlp 32 --devices 1".split()
+TRAIN = (
+    "-m experiments.train grpo running_sum --policy.width 16 --policy.layers 1 --policy.heads 2 "
+    "--policy.mlp 32 --devices 1"
+).split()
 
 
 def run(home, *words):
@@ -135,8 +144,8 @@ def run(home, *words):
         [sys.executable, *map(str, words)],
         stdout=log,
         stderr=log,
-        cwd=HERE,
-        env=os.environ | {"HOME": str(home), "PYTHONPATH": str(HERE)},
+        cwd=ROOT,
+        env=os.environ | {"HOME": str(home), "PYTHONPATH": str(ROOT)},
     )
 
 

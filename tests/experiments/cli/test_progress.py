@@ -1,4 +1,7 @@
-"""The line of progress fits its terminal, names what is waited for, and does without control characters in a log."""
+"""The line of progress fits its terminal and names what is waited for.
+
+In a log it has no control characters.
+"""
 
 import io
 import os
@@ -19,7 +22,7 @@ FULL = Progress("training", 60, 200, 150.0, 1.234, 45678.0, 0.417, 40, False)
 
 
 def test_a_line_fits_and_keeps_success_and_phase():
-    parts = fields("running_sum(num_turns=16) 数字", FULL, 5.0, 1.0, PartCounter("row", 9, 3))
+    parts = fields("running_sum(num_turns=16) 数字", FULL, 5.0, 1.0, PartCounter("cell", 9, 3))
     for width in range(20, 200):
         shown = fit(parts, width)
         assert cell_len(shown) <= width
@@ -84,7 +87,7 @@ def test_a_sentence_stands_on_a_line_of_its_own():
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """A terminal's two ends: what is written to the second can be read from the first."""
+    """Yields a terminal's two ends: the first reads what is written to the second."""
     monkeypatch.setenv("TERM", "xterm")
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as stream:
@@ -128,18 +131,18 @@ def test_a_phase_that_takes_long_ticks(terminal, monkeypatch):
 def test_where_a_command_is_and_how_long_all_of_it_takes(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("experiments.cli.part_counter.time.monotonic", lambda: now[0])
-    counter = PartCounter("row", 4)
+    counter = PartCounter("cell", 4)
     counter.begin()
     now[0] = 10.0
-    assert counter.position == "row 1 of 4" and counter.seconds_left(10.0) == 10 + 20 * 3
+    assert counter.position == "cell 1 of 4" and counter.seconds_left(10.0) == 10 + 20 * 3
     now[0] = 30.0
     counter.begin()
     now[0] = 40.0
     assert counter.seconds_left(5.0) == 5 + 30 * 2 and counter.seconds_left() == 20 + 30 * 2
-    now[0] = 80.0  # the second row takes longer than the first
+    now[0] = 80.0  # the second cell takes longer than the first
     assert counter.seconds_left() == 30 * 2
     monkeypatch.setenv(OUTER_POSITION, "study 3 of 25")
-    assert counter.position == "study 3 of 25, row 2 of 4"
+    assert counter.position == "study 3 of 25, cell 2 of 4"
     counter.end()
     counter.begin()
     now[0] = 80.5  # the third was there before

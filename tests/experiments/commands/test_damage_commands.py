@@ -1,4 +1,4 @@
-"""Every command on a run with any of its files damaged: it works or says one sentence, and erases nothing."""
+"""On a run with a damaged file every command works or says one sentence, and erases nothing."""
 
 import shutil
 import sys
@@ -32,7 +32,7 @@ def run_program(capfd, program, *arguments):
 
 
 def complaints(capfd, command: str, path: Path, case: tuple[str, str]) -> list[str]:
-    """What is wrong with how the command takes this damage."""
+    """Returns what is wrong with how the command takes this damage."""
     file, how = case[0].replace("checkpoints/3", "checkpoints/10"), case[1]
     if not (path / file).exists():
         return []

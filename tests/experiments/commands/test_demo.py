@@ -1,4 +1,4 @@
-"""The first command of a newcomer: it says what it stands for, takes further flags, and its success visibly rises."""
+"""The demo says what it stands for, takes further flags, and its success visibly rises."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ def test_only_the_first_word_is_the_demo():
 @pytest.mark.slow
 def test_the_demos_success_rises_from_a_tenth_to_nearly_all():
     run = replace(parse(train.Command, train.DEMO.split()).run, seeds=2, devices=1, eval_every=100)
-    rows = run_training(run).entries
-    assert all(x < 0.3 for x in rows[0]["eval_success"]) and all(
-        x > 0.9 for x in rows[-1]["eval_success"]
+    entries = run_training(run).entries
+    assert all(x < 0.3 for x in entries[0]["eval_success"]) and all(
+        x > 0.9 for x in entries[-1]["eval_success"]
     )

@@ -1,4 +1,7 @@
-"""One episode token by token: its numbers are those computed directly, its page is whole and hides nothing behind a colour."""
+"""One episode token by token.
+
+Its numbers are those computed directly, and its page is complete and hides nothing behind a colour.
+"""
 
 import re
 import sys
@@ -52,7 +55,7 @@ def no_cache(monkeypatch):
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """A function that runs the program, and returns its exit code, stdout and stderr."""
+    """Returns a function that runs the program, and returns exit code, stdout and stderr."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["inspect", *map(str, arguments)])
@@ -64,7 +67,7 @@ def call(monkeypatch, capsys):
 
 
 def stored(path, algorithm, task=DOOR, size=SMALL, reference=None):
-    """The directory of a run that was saved before its first update."""
+    """Returns the directory of a run that was saved before its first update."""
     params = jax.tree.map(lambda x: np.asarray(x)[None], weights(size, likely=LIKELY))
     state = jax.tree.map(np.asarray, jax.vmap(lambda p: learner.init(algorithm, p))(params))
     state = (
@@ -79,7 +82,7 @@ def stored(path, algorithm, task=DOOR, size=SMALL, reference=None):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """The directory of a run of PPO."""
+    """Returns the directory of a run of PPO."""
     return stored(tmp_path_factory.mktemp("inspect") / "run", algorithms.PPO)
 
 
@@ -108,7 +111,7 @@ class Page(HTMLParser):
         return [attributes["title"] for attributes in self.attributes if "title" in attributes]
 
     def cells(self):
-        """{(measure, turn, place): (token, number, error)}, turns and places from 0 on."""
+        """Returns {(measure, turn, place): (token, number, error)}, counted from 0."""
         found = [CELL.fullmatch(title) for title in self.titles]
         return {
             (m[4], int(m[1]) - 1, int(m[2]) - 1): (m[3], float(m[5]), float(m[6] or 0))
@@ -122,7 +125,7 @@ def one(tree, n=0, g=0):
 
 
 def close(number):
-    """As it is, written with three digits."""
+    """Returns a number to compare with one that is written with three digits."""
     return pytest.approx(float(number), rel=6e-3, abs=2e-6)
 
 
@@ -140,7 +143,7 @@ def attempts(task, size, params, seed, problem, count, temperature=1.0):
 
 
 def standardised_gae(reward, value, alive, lambda_):
-    """Σ λᵏ δ of each turn of each attempt [G, T], then minus mean, over standard deviation; one token a turn."""
+    """Returns Σ λᵏ δ of each turn of each attempt [G, T], standardised; turns have one token."""
     credit = np.zeros(reward.shape)
     for g, t in np.argwhere(alive):
         last = alive[g].sum()
@@ -328,7 +331,10 @@ def test_the_log_probability_of_what_was_done_is_the_one_it_was_done_with():
 
 @pytest.fixture(scope="module")
 def ragged():
-    """An episode with turns of several lengths, and a number for each of its tokens; where there is none, an enormous one."""
+    """Returns an episode with turns of several lengths, and a number for each of its tokens.
+
+    Where there is no token, the number is enormous.
+    """
     played = compiled(lambda: rollout(Walk(), Random(), jax.random.key(0), jnp.arange(16)))()
     lengths = np.asarray(played.mask.sum(-1))[:, 0]
     episode = one(played, n=int(np.argmax([len(set(x[x > 0])) + x.sum() / 100 for x in lengths])))
@@ -389,7 +395,7 @@ def test_every_number_stands_in_its_cell_with_its_sign(ragged):
 
 
 def luminance(colour):
-    """Relative luminance of #rrggbb. (WCAG 2)"""
+    """Returns the relative luminance of #rrggbb (WCAG 2)."""
     linear = [
         c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
         for c in (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
@@ -544,7 +550,10 @@ def test_without_a_page_no_folder_is_in_its_way(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_run_that_train_made_is_inspected(call, tmp_path, monkeypatch):
     monkeypatch.setattr(train.parallel, "prepare", lambda devices: None)
-    sizes = "--policy.context markov --policy.width 16 --policy.layers 1 --policy.heads 2 --policy.mlp 16 --task.delay 2 --devices 1"
+    sizes = (
+        "--policy.context markov --policy.width 16 --policy.layers 1 --policy.heads 2 "
+        "--policy.mlp 16 --task.delay 2 --devices 1"
+    )
     assert (
         train.main(
             ["ppo", "key_door", "--quick", *sizes.split(), "--run-dir", str(tmp_path / "run")]

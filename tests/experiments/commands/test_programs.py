@@ -1,4 +1,4 @@
-"""The command `agentic-rl` finds its programs from any folder, answers quickly, and names what it does not know."""
+"""The command `agentic-rl` finds its programs from any folder and answers quickly."""
 
 import os
 import shutil
@@ -21,7 +21,8 @@ from experiments.studies import half_life
 ROOT = Path(agentic_rl.__file__).parents[1]
 START = "import sys; sys.argv[0] = 'agentic-rl'; from agentic_rl.__main__ import main; main()"
 TINY = (
-    "--quick --policy.width 16 --policy.layers 1 --policy.heads 2 --policy.mlp 16 --task.num-turns 2 --devices 1 "
+    "--quick --policy.width 16 --policy.layers 1 --policy.heads 2 --policy.mlp 16 "
+    "--task.num-turns 2 --devices 1 "
     "--algorithm.problems 16 --algorithm.attempts 2 --algorithm.minibatches 1"
 ).split()
 
@@ -29,7 +30,7 @@ TINY = (
 def started(
     folder: Path, *words: str, program=(sys.executable, "-P", "-c", START), path: str = f".:{ROOT}"
 ):
-    """The finished process of `agentic-rl` with these words, begun in a folder that PYTHONPATH names, too."""
+    """Returns the finished process of `agentic-rl`, started in a folder on PYTHONPATH."""
     return subprocess.run(
         [*program, *words],
         cwd=folder,
@@ -42,7 +43,7 @@ def started(
 
 @pytest.fixture
 def occupied(tmp_path) -> Path:
-    """A folder with files named like ours and like Python's own."""
+    """Returns a folder with files named like ours and like Python's own."""
     (tmp_path / "experiments").mkdir()
     for name in ("experiments/__init__.py", "experiments/train.py", "inspect.py", "statistics.py"):
         (tmp_path / name).write_text("raise SystemExit('this is the file of a user')")
@@ -58,7 +59,8 @@ def test_help_lists_every_command_with_what_it_does(occupied):
 
 
 def test_help_does_not_import_jax():
-    code = f"try: {START}\nexcept SystemExit: print('jax' in sys.modules, 'experiments.programs' in sys.modules)"
+    names = "'jax' in sys.modules, 'experiments.programs' in sys.modules"
+    code = f"try: {START}\nexcept SystemExit: print({names})"
     done = subprocess.run(
         [sys.executable, "-c", code, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
@@ -162,7 +164,7 @@ def test_pages_of_the_repository_are_written_in_a_checkout_only(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         ConfigError,
-        match="^results/bias is a place in the repository: run this in a checkout of it, or name another",
+        match="^results/bias is a place in the repository: run this in a checkout of it",
     ):
         bias_page.main([])
     assert not list(tmp_path.iterdir())
@@ -179,7 +181,7 @@ def test_a_home_folder_that_the_shell_left_is_expanded(monkeypatch):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """The script `agentic-rl` of a wheel, installed beside the packages of this environment."""
+    """Returns the script `agentic-rl` of a wheel, installed beside this environment's packages."""
     folder = tmp_path_factory.mktemp("wheel")
     source = shutil.copytree(
         ROOT,

@@ -47,11 +47,14 @@ def test_rows_do_not_depend_on_who_draws_them(name, monkeypatch):
 
 
 SENTENCES = {
-    "graph_color:2": "reasoning-gym's graph_color has no single text as an answer (row 1 has none); choose another generator.",
-    "composite": "composite cannot be drawn as it is by default (AssertionError: Must specify at least one dataset)",
+    "graph_color:2": "reasoning-gym's graph_color has no single text as an answer (row 1 has none);"
+    " choose another generator.",
+    "composite": "composite cannot be drawn as it is by default (AssertionError: Must specify at"
+    " least one dataset)",
     "polynomial_multiplication:3": "has characters that have no token, ^ `, in 3 of 3 pairs",
     "arc_agi:20": "reasoning_gym:arc_agi is too long: the longest question has",
-    "chain_sum:10:5": "There is no reasoning_gym:chain_sum:10:5: write reasoning_gym:NAME or reasoning_gym:NAME:SIZE, such as",
+    "chain_sum:10:5": "There is no reasoning_gym:chain_sum:10:5: write reasoning_gym:NAME or"
+    " reasoning_gym:NAME:SIZE, such as",
     "": "There is no reasoning_gym:: write reasoning_gym:NAME",
     "chain_sum:": "write reasoning_gym:NAME or",
     "chain_sum:many": "write reasoning_gym:NAME or",
@@ -85,7 +88,10 @@ def test_a_process_that_dies_is_said(monkeypatch, tmp_path):
 
 
 def test_ctrl_c_ends_drawing_and_its_processes():
-    words = "from experiments.cli import console; from experiments.own_data import generators; console.main(lambda _: generators.draw('knight_swap', 1000))"
+    words = (
+        "from experiments.cli import console; from experiments.own_data import generators; "
+        "console.main(lambda _: generators.draw('knight_swap', 1000))"
+    )
     process = subprocess.Popen([sys.executable, "-c", words], stderr=subprocess.PIPE, text=True)
     assert process.stderr.readline() == "drawing 1,000 rows of knight_swap ...\n"
     time.sleep(0.5)

@@ -22,7 +22,7 @@ ROW = b'{"prompt": "1+1", "answer": "2"}\n'
 
 @pytest.fixture
 def file(tmp_path):
-    """A function that writes a file, and returns its path."""
+    """Returns a function that writes a file, and returns its path."""
 
     def file(content, name="mine.jsonl"):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -61,11 +61,13 @@ def test_only_a_line_feed_ends_a_line():
 @pytest.mark.parametrize(
     "name, words",
     {
-        "latin1": "row 1 is not UTF-8; convert the file, if it is text, for example with: iconv -f latin1 -t utf-8",
+        "latin1": "row 1 is not UTF-8; convert the file, if it is text, for example with: iconv -f"
+        " latin1 -t utf-8",
         "null_answer": 'row 2 has null as its "answer"; write a text or a number.',
         "chat_prompt": 'row 1 has a list as its "prompt"; write a text or a number.',
         "damaged_third_line": "row 3 is not JSON (Expecting value, column 29)",
-        "two_scripts": "two_scripts.jsonl has characters that have no token, 京 北 東, in 2 of 2 pairs (first in row 1)",
+        "two_scripts": "two_scripts.jsonl has characters that have no token, 京 北 東, in 2 of 2"
+        " pairs (first in row 1)",
         "three_pairs": "3 pairs to train and 0 to test on",
     }.items(),
 )
@@ -82,27 +84,51 @@ WRONG = {
     "no JSON": (ROW + b"\n\nnot json\n", "row 4 is not JSON (Expecting value, column 1)"),
     "two objects in a row": (ROW[:-1] + ROW, "row 1 is not JSON (Extra data"),
     "a carriage return alone": (ROW[:-1] + b"\r" + ROW, "row 1 is not JSON (Extra data"),
-    "a file of one list": (b'[{"prompt": "1", "answer": "2"}]', "row 1 is a list; each row is an object such as"),
+    "a file of one list": (
+        b'[{"prompt": "1", "answer": "2"}]',
+        "row 1 is a list; each row is an object such as",
+    ),
     "a number": (b"3", "row 1 is a number; each row is an object"),
     "a text": (b'"x"', "row 1 is a text; each row is an object"),
     "null": (b"null", "row 1 is null; each row is an object"),
-    "other keys": (b'{"question": "x", "output": "y"}', 'row 1 has no "prompt" (it has: question, output)'),
+    "other keys": (
+        b'{"question": "x", "output": "y"}',
+        'row 1 has no "prompt" (it has: question, output)',
+    ),
     "no keys": (b"{}", 'row 1 has no "prompt" (it has: nothing)'),
     "no answer": (ROW + b'\n{"prompt": "x"}', 'row 3 has no "answer" (it has: prompt)'),
-    "a key twice": (b'{"prompt": "x", "answer": "1", "answer": "2"}', 'row 1 says "answer" 2 times; leave one.'),
-    "an object": (b'{"prompt": {"text": "x"}, "answer": "1"}', 'row 1 has an object as its "prompt"; write a text or a number.'),
+    "a key twice": (
+        b'{"prompt": "x", "answer": "1", "answer": "2"}',
+        'row 1 says "answer" 2 times; leave one.',
+    ),
+    "an object": (
+        b'{"prompt": {"text": "x"}, "answer": "1"}',
+        'row 1 has an object as its "prompt"; write a text or a number.',
+    ),
     "a list": (b'{"prompt": "x", "answer": ["1", "2"]}', 'row 1 has a list as its "answer"'),
     "true": (b'{"prompt": "x", "answer": true}', 'row 1 has true or false as its "answer"'),
     "NaN": (b'{"prompt": "x", "answer": NaN}', 'row 1 has NaN as its "answer"'),
     "infinity": (b'{"prompt": "x", "answer": -Infinity}', 'row 1 has -Infinity as its "answer"'),
-    "an empty answer": (b'{"prompt": "x", "answer": ""}', 'row 1 has an empty "answer"; write a text, or leave out the row.'),
+    "an empty answer": (
+        b'{"prompt": "x", "answer": ""}',
+        'row 1 has an empty "answer"; write a text, or leave out the row.',
+    ),
     "an empty prompt": (b'{"prompt": " \\n", "answer": "1"}', 'row 1 has an empty "prompt"'),
     "deep nesting": (b'{"prompt": ' + b"[" * 100_000, "row 1 is nested too deeply"),
-    "UTF-16": ('{"prompt": "x", "answer": "1"}'.encode("utf-16"), "if it is text, for example with: iconv -f utf-16"),
-    "UTF-16 without a mark": ('{"prompt": "x", "answer": "1"}'.encode("utf-16-le"), "row 1 is not UTF-8"),
-    "no text": (ROW + b"\x1f\x8b\x08\x00\xff", "row 2 is not UTF-8; convert the file, if it is text"),
+    "UTF-16": (
+        '{"prompt": "x", "answer": "1"}'.encode("utf-16"),
+        "if it is text, for example with: iconv -f utf-16",
+    ),
+    "UTF-16 without a mark": (
+        '{"prompt": "x", "answer": "1"}'.encode("utf-16-le"),
+        "row 1 is not UTF-8",
+    ),
+    "no text": (
+        ROW + b"\x1f\x8b\x08\x00\xff",
+        "row 2 is not UTF-8; convert the file, if it is text",
+    ),
     "a zero": (ROW + b'{"prompt": "x\0", "answer": "1"}', "row 2 is not UTF-8"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -176,10 +202,10 @@ def test_a_file_becomes_a_task_with_a_name_that_its_stored_config_keeps(file, ca
 def test_what_changes_silently_otherwise_is_said(file, capsys):
     qa_data.load(file(sums_as_json_lines() + '{"prompt": "1+1=", "answer": "Two"}\n'))
     said = capsys.readouterr().err
-    assert (
-        "; letters lose their case; 1 question has several answers, of which each episode accepts one\n"
-        in said
+    remarks = (
+        "letters lose their case; 1 question has several answers, of which each episode accepts"
     )
+    assert f"; {remarks} one\n" in said
 
 
 def test_pairs_of_one_kind_only_are_refused(file):
@@ -192,10 +218,9 @@ def test_pairs_of_one_kind_only_are_refused(file):
 def test_what_is_too_long_for_an_episode_is_refused_with_its_row(file):
     long = {"prompt": "x" * layout.LIMIT, "answer": 1}
     sentence = refusal(file(sums_as_json_lines() + json.dumps(long) + "\n"))
-    assert (
-        "the longest question has 4,096 characters (row 101) and the longest answer 3 (row 51), together 4,093 at most."
-        in sentence
-    )
+    question, answer = "question has 4,096 characters (row 101)", "answer 3 (row 51)"
+    expected = f"the longest {question} and the longest {answer}, together 4,093 at most."
+    assert expected in sentence
     longest = {"prompt": "x" * 4090, "answer": 1}
     layout.check_length(qa_data.load(file(sums_as_json_lines() + json.dumps(longest) + "\n")).spec)
 
@@ -203,17 +228,14 @@ def test_what_is_too_long_for_an_episode_is_refused_with_its_row(file):
 # Characters
 
 
-ODD = (
-    sums_as_json_lines() + json.dumps({"prompt": "caf\u00e9 100%", "answer": "\u5317\u0007"}) + "\n"
-)
+ODD_PAIR = {"prompt": "caf\u00e9 100%", "answer": "\u5317\u0007"}
+ODD = sums_as_json_lines() + json.dumps(ODD_PAIR) + "\n"
 
 
 def test_characters_without_a_token_are_refused_with_how_to_proceed(file):
     sentence = refusal(file(ODD))
-    assert (
-        "mine.jsonl has characters that have no token, U+0007 é 北, in 1 of 101 pairs (first in row 101)."
-        in sentence
-    )
+    where = "in 1 of 101 pairs (first in row 101)"
+    assert f"mine.jsonl has characters that have no token, U+0007 é 北, {where}." in sentence
     assert (
         "--unknown-characters spell (as in URLs: U+0007 becomes %07) or --unknown-characters drop"
         in sentence
