@@ -1,12 +1,11 @@
 """One episode token by token.
 
-Its numbers are those computed directly, and its page is complete and hides nothing behind a colour.
+Its numbers are those computed directly, and mistakes are refused in one sentence.
 """
 
 import re
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import jax
 import jax.numpy as jnp
@@ -26,14 +25,14 @@ from agentic_rl.policy.sampler import Sampler
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.records.run_directory import RunDirectory
 from agentic_rl.rewards import KlReward
-from agentic_rl.rollout.actors import Random
 from agentic_rl.rollout.rollout import rollout
 from agentic_rl.selection import Informative
 from agentic_rl.training import learner
 from agentic_rl.training.run import Run, load
 from experiments import inspect_episode, train, watch
 from experiments.cli import console
-from experiments.reports import episode_page
+from tests.experiments.episode_html import Page, close, one
+from tests.experiments.program_runs import assert_one_sentence
 from tests.toys import Walk, babbler, compiled, weights
 
 SMALL = Policy(width=16, layers=1, heads=2, mlp=16, context="markov")
@@ -44,8 +43,6 @@ LIKELY = (
     tokens.OPEN,
     *map(tokens.entity, range(4)),
 )  # so that something is earned
-HOSTILE = "<script>alert('&\"')</script>[red]x[/red]"
-CELL = re.compile(r"turn (\d+), token (\d+), (\w+): ([\w ]+) ([-+.\de]+)(?: ± ([.\de-]+))?")
 
 
 @pytest.fixture(autouse=True)
@@ -84,49 +81,6 @@ def stored(path, algorithm, task=DOOR, size=SMALL, reference=None):
 def saved(tmp_path_factory):
     """Returns the directory of a run of PPO."""
     return stored(tmp_path_factory.mktemp("inspect") / "run", algorithms.PPO)
-
-
-class Page(HTMLParser):
-    """The tags, attributes and words of a page; it must close what it opens."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.attributes, self.words, self.open = [], [], "", []
-        self.feed(page)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes.append(dict(attrs))
-        self.open += [tag] if tag not in ("meta", "br") else []
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words += data
-
-    @property
-    def titles(self):
-        return [attributes["title"] for attributes in self.attributes if "title" in attributes]
-
-    def cells(self):
-        """Returns {(measure, turn, place): (token, number, error)}, counted from 0."""
-        found = [CELL.fullmatch(title) for title in self.titles]
-        return {
-            (m[4], int(m[1]) - 1, int(m[2]) - 1): (m[3], float(m[5]), float(m[6] or 0))
-            for m in found
-            if m
-        }
-
-
-def one(tree, n=0, g=0):
-    return jax.tree.map(lambda x: np.asarray(x)[n, g], tree)
-
-
-def close(number):
-    """Returns a number to compare with one that is written with three digits."""
-    return pytest.approx(float(number), rel=6e-3, abs=2e-6)
 
 
 def attempts(task, size, params, seed, problem, count, temperature=1.0):
@@ -195,7 +149,7 @@ def test_every_number_on_the_page_is_the_one_computed_directly(call, saved, tmp_
     ]
 
 
-def test_a_token_adds_to_the_true_value_what_is_earned_and_what_may_still_be(call, saved, tmp_path):
+def test_true_advantage_is_reward_plus_the_change_of_true_value(call, saved, tmp_path):
     call(saved, "--attempts", 2, "--html", tmp_path / "a.html")
     cells = Page((tmp_path / "a.html").read_text()).cells()
     number = lambda name, t: cells[name, t, 0][1] if (name, t, 0) in cells else 0.0  # noqa: E731
@@ -262,9 +216,7 @@ EXPERTS = [
 
 
 @pytest.mark.parametrize(("algorithm", "task", "said"), EXPERTS)
-def test_of_a_run_that_an_expert_acts_in_it_shows_the_policys_own_episode(
-    call, tmp_path, algorithm, task, said
-):
+def test_of_an_experts_run_it_shows_the_policys_own_episode(call, tmp_path, algorithm, task, said):
     path = stored(tmp_path / "run", algorithm, task)
     _, out, _ = call(path, "--attempts", 1, "--forks", 2, "--html", tmp_path / "a.html")
     mine = one(
@@ -317,7 +269,7 @@ def test_a_penalty_for_leaving_the_reference_is_part_of_the_reward(call, tmp_pat
     assert np.abs(played.log_prob - theirs).max() > 0.1
 
 
-def test_the_log_probability_of_what_was_done_is_the_one_it_was_done_with():
+def test_log_prob_is_the_one_that_the_rollout_recorded():
     size, task = Policy(width=16, layers=1, heads=2, mlp=16), Walk()
     params = babbler(size, task)
     played = attempts(task, size, params, 0, 0, 6)
@@ -327,123 +279,6 @@ def test_the_log_probability_of_what_was_done_is_the_one_it_was_done_with():
     np.testing.assert_allclose(
         np.asarray(found)[mask], np.asarray(played.log_prob)[mask], atol=1e-5
     )
-
-
-@pytest.fixture(scope="module")
-def ragged():
-    """Returns an episode with turns of several lengths, and a number for each of its tokens.
-
-    Where there is no token, the number is enormous.
-    """
-    played = compiled(lambda: rollout(Walk(), Random(), jax.random.key(0), jnp.arange(16)))()
-    lengths = np.asarray(played.mask.sum(-1))[:, 0]
-    episode = one(played, n=int(np.argmax([len(set(x[x > 0])) + x.sum() / 100 for x in lengths])))
-    assert 0 < episode.mask.sum() < episode.mask.size
-    return episode, np.where(
-        episode.mask, np.random.default_rng(0).normal(size=episode.mask.shape), 1e9
-    )
-
-
-def test_strips_stand_under_one_another_token_for_token(ragged):
-    episode, x = ragged
-    page = Page(
-        episode_page.strips(
-            Walk(), episode, {"first": x, "second": -x}, {"second": np.full_like(x, 0.5)}
-        )
-    )
-    places = [(int(t), int(a)) for t, a in np.argwhere(episode.mask)]
-    cells = page.cells()
-    assert list(cells) == [(name, *place) for name in ("first", "second") for place in places]
-    for place in places:
-        (word, number, error), (same, opposite, other_error) = (
-            cells["first", *place],
-            cells["second", *place],
-        )
-        assert word == same == tokens.text(
-            [episode.action[place]]
-        ) and number == -opposite == close(x[place])
-        assert (error, other_error) == (0.0, 0.5)
-    spans = [
-        int(attributes["colspan"]) for attributes in page.attributes if "colspan" in attributes
-    ]
-    assert spans == [n for n in episode.mask.sum(-1) if n] and page.tags.count("tr") == 3
-    for t in np.flatnonzero(episode.mask.any(-1)):
-        assert (
-            Walk().render_turn(episode.observation[t], episode.action[t]).replace("->", "→")
-            in page.words
-        )
-
-
-def test_the_strongest_colour_is_that_of_the_largest_number_and_nothing_masked_counts(ragged):
-    episode, x = ragged
-    page = Page(episode_page.strips(Walk(), episode, {"credit": x}))
-    colours = [a["style"].removeprefix("background:") for a in page.attributes if "style" in a]
-    numbers = x[episode.mask]
-    strongest = {1: "#56b4e9", -1: "#e69f00"}[int(np.sign(numbers[np.abs(numbers).argmax()]))]
-    assert colours[np.abs(numbers).argmax()] == strongest and colours.count(strongest) == 1
-    assert f"largest {np.abs(numbers).max():.3g}" in page.words
-    for colour, number in zip(colours, numbers):
-        red, _, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-        assert np.sign(blue - red) == np.sign(number)
-
-
-def test_every_number_stands_in_its_cell_with_its_sign(ragged):
-    episode, x = ragged
-    words = Page(episode_page.strips(Walk(), episode, {"credit": x})).words
-    for number in x[episode.mask]:
-        assert f"{'-' if number < 0 else '+'}{abs(number):.3g}" in words
-
-
-def luminance(colour):
-    """Returns the relative luminance of #rrggbb (WCAG 2)."""
-    linear = [
-        c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
-        for c in (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    ]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def test_text_is_readable_on_every_colour_and_more_is_darker():
-    grid = np.linspace(0, 1, 21)
-    for sign in (1, -1):
-        light = [luminance(episode_page.shade(sign * x, 1.0)) for x in grid]
-        assert all((y + 0.05) / (luminance("#000000") + 0.05) >= 7 for y in light)  # AAA
-        assert all(a > b for a, b in zip(light, light[1:]))
-
-
-def test_nothing_and_nan_have_no_colour():
-    assert (
-        episode_page.shade(0.0, 0.0)
-        == episode_page.shade(float("nan"), 1.0)
-        == episode_page.shade(0.0, 5.0)
-        == "#ffffff"
-    )
-    assert episode_page.shade(1e-9, 1e-9) == "#ffffff"  # rounding
-
-
-class Hostile(Walk):
-    """A task whose words are code."""
-
-    def render_prompt(self, prompt):
-        return HOSTILE
-
-    def render_turn(self, observation, action):
-        return HOSTILE
-
-
-def test_page_and_terminal_take_no_words_for_code(ragged, capsys):
-    episode, x = ragged
-    lines = [Hostile().render_prompt(episode.prompt), HOSTILE]
-    page = Page(
-        episode_page.page(HOSTILE, lines, episode_page.strips(Hostile(), episode, {HOSTILE: x}))
-    )
-    turns = int(episode.mask.any(-1).sum())
-    assert "script" not in page.tags and page.words.count(HOSTILE) == 2 + 2 + turns + 1
-    assert sum(HOSTILE in title for title in page.titles) == episode.mask.sum()
-    inspect_episode.show(
-        HOSTILE, inspect_episode.table(Hostile(), episode, {"credit": x}, {}), lines
-    )
-    assert capsys.readouterr().out.count(HOSTILE) == 3 + turns
 
 
 def test_the_page_needs_no_other_file_and_fits_a_phone(call, saved, tmp_path):
@@ -480,18 +315,6 @@ def test_a_part_of_a_mixture_is_shown_if_it_is_named(call, tmp_path):
     )
     code, out, _ = call(path, "--part", "key_door")
     assert code == 0 and "the forecast is" in out
-
-
-def assert_one_sentence(outcome, *words):
-    code, _, err = outcome
-    assert code == 2
-    assert (
-        err.startswith("error: ")
-        and err.endswith(".\n")
-        and err.count("\n") == 1
-        and "Traceback" not in err
-    ), err
-    assert all(word in err for word in words), err
 
 
 MISTAKES = {
@@ -533,7 +356,7 @@ def test_a_part_of_a_single_task_and_a_group_of_one_are_refused(call, saved, tmp
     )
 
 
-def test_a_run_without_a_checkpoint_and_a_page_that_is_a_folder_are_refused(call, saved, tmp_path):
+def test_a_run_without_checkpoint_and_a_folder_as_page_are_refused(call, saved, tmp_path):
     with RunDirectory.create(tmp_path / "run", to_json(Run(DOOR, algorithms.PPO, SMALL))):
         pass
     assert_one_sentence(call(tmp_path / "run"), "holds no checkpoint yet")
