@@ -1,6 +1,5 @@
 """Flags of other frameworks and of older versions are answered with flags that there are."""
 
-import dataclasses
 import re
 from functools import cache
 
@@ -10,7 +9,7 @@ from agentic_rl import algorithms
 from agentic_rl.config import named
 from agentic_rl.envs.running_sum import RunningSum
 from agentic_rl.training.run import Run
-from experiments import train
+from experiments import sl_vs_rl, train
 from experiments.cli import flags
 from experiments.cli.flag_errors import explain_unknown, flag_names
 from experiments.cli.foreign_flags import NAMES, RENAMED_FLAGS, SAME, answer, plain
@@ -79,16 +78,9 @@ def test_nobody_knows_every_flag():
     assert answer("--num-critics", flags_of(algorithms.PPO)) == ""
 
 
-@dataclasses.dataclass
-class Renamed:
-    """A command with a flag that had another name."""
-
-    algorithms: str = ""
-
-
 def test_the_old_name_of_a_flag_is_answered_with_its_new_name():
     assert RENAMED_FLAGS["rows"] == "algorithms"
-    sentence = explain_unknown("--rows=sft,ppo", Renamed(), flags.PARTS)
+    sentence = explain_unknown("--rows=sft,ppo", sl_vs_rl.Command(), flags.PARTS)
     assert sentence == "There is no flag --rows=sft,ppo here; it is called --algorithms now."
 
 

@@ -91,7 +91,7 @@ def test_where_more_updates_change_a_decaying_learning_rate_that_is_said():
     assert said("cosine", devices=2) == ["--devices was 0 and is 2"]
 
 
-def test_a_finished_cell_of_an_experiment_is_shown_without_the_records_it_keeps(capsys):
+def test_a_finished_cell_of_a_study_is_shown_without_its_records(capsys):
     run = flags.parse(train.Command, ["grpo", "running_sum"]).run
     resume.show_finished("here", run, {"scores": [{"task": "running_sum", "success": 0.5}]})
     assert capsys.readouterr().out.startswith("here is finished: 200 updates\nmore updates: ")

@@ -68,9 +68,7 @@ def break_checkpoint(folder):
     [(train, "--resume"), (watch, "--policy"), (evaluate,)],
     ids=["train", "watch", "evaluate"],
 )
-def test_if_all_checkpoints_are_truncated_they_are_named_and_nothing_is_dropped(
-    call, copy, arguments
-):
+def test_truncated_checkpoints_are_named_and_kept(call, copy, arguments):
     (copy / "result.json").unlink()  # as if the run were unfinished
     for folder in (copy / "checkpoints").iterdir():
         break_checkpoint(folder)
@@ -102,9 +100,7 @@ def test_the_checkpoint_of_another_model_is_refused(call, copy):
     )
 
 
-def test_a_warm_start_from_another_network_is_refused_before_anything_is_written(
-    call, finished, tmp_path
-):
+def test_a_warm_start_from_another_network_is_refused_at_once(call, finished, tmp_path):
     line = [
         "grpo",
         "running_sum",
@@ -327,9 +323,7 @@ def test_runs_of_different_tasks_are_said_not_to_compare(call, finished, copy):
     )
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(
-    call, finished, tmp_path
-):
+def test_a_loss_that_is_not_finite_stops_the_run_with_a_sentence(call, finished, tmp_path):
     path = tmp_path / "run"
     code, _, err = call(
         train, *QUICK, "--algorithm.optimizer.learning-rate", "1e30", "--run-dir", path

@@ -10,7 +10,7 @@ from experiments import train
 from experiments.cli.flags import parse
 
 
-def test_the_demo_prints_the_command_that_it_stands_for_and_takes_further_flags(capsys):
+def test_the_demo_prints_its_command_and_takes_further_flags(capsys):
     assert train.main(["demo", "--seed", "3", "--updates", "200", "--print-config"]) == 0
     said, _, config = capsys.readouterr().out.partition("\n")
     config = json.loads(config[: config.rindex("}") + 1])

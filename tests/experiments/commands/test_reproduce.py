@@ -92,9 +92,7 @@ def test_interrupted_none_begins_any_more(monkeypatch, tmp_path):
     assert began == ["study0"]
 
 
-def test_a_study_runs_in_a_process_of_its_own_and_what_it_says_is_kept_if_it_is_one_of_several(
-    monkeypatch, tmp_path
-):
+def test_a_study_runs_in_its_own_process_and_returns_its_output(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.executable", "echo")
     code, said = reproduce.measure("toy", reproduce.Command(quick=True, jobs=2), tmp_path)
     assert (
