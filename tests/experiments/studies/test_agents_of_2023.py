@@ -8,7 +8,6 @@ import pytest
 from agentic_rl import tokens
 from agentic_rl.config import ConfigError
 from agentic_rl.envs.todo import Todo
-from experiments.harness import study
 from experiments.harness.failure_modes import MODES, after_early_error, off_goal, ratio, repeats
 from experiments.reports import figures, sweep
 from experiments.studies.agents_of_2023 import LOOPS, MORE, RL, SUPERVISED, AgentsOf2023
@@ -121,13 +120,4 @@ def test_names_of_any_length_fit_the_legend():
         page.x0 <= legend.x0
         and legend.x1 <= page.x1
         and figure.axes[0].get_window_extent().height > 0.4 * page.height
-    )
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(AgentsOf2023(), ["--quick", "--out", str(study_folder)]) == 0
-    assert all(
-        (study_folder / name).exists()
-        for name in ("results.csv", "table.md", "agents_of_2023.png", "failures.png")
     )

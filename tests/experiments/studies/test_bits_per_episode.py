@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from agentic_rl.config import ConfigError
-from experiments.harness import study
 from experiments.studies.bits_per_episode import (
     ARMS,
     CLONING,
@@ -107,14 +106,3 @@ def test_updates_are_a_multiple_of_the_evaluation_interval(answers):
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         BitsPerEpisode(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(BitsPerEpisode(), ["--quick", "--out", str(study_folder)]) == 0
-    assert np.all(
-        [
-            (study_folder / name).exists()
-            for name in ("results.csv", "table.md", "bits_per_episode.png")
-        ]
-    )

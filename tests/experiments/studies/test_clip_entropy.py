@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from agentic_rl.config import ConfigError
-from experiments.harness import study
 from experiments.studies.clip_entropy import (
     NO_CLIP,
     SIDES,
@@ -101,11 +100,3 @@ def test_each_side_is_clipped_where_it_says():
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         ClipEntropy(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(ClipEntropy(), ["--quick", "--out", str(study_folder)]) == 0
-    assert np.all(
-        [(study_folder / name).exists() for name in ("results.csv", "table.md", "clip_entropy.png")]
-    )

@@ -1,10 +1,8 @@
 """Each rule of the study on composed skills gives each verdict, and its flags are checked."""
 
-import numpy as np
 import pytest
 
 from agentic_rl.config import ConfigError
-from experiments.harness import study
 from experiments.studies.composition import ARMS, NEW, Composition, gain_on_known_pairs
 
 
@@ -58,11 +56,3 @@ def test_the_gain_is_the_success_minus_that_of_the_base():
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         Composition(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(Composition(), ["--quick", "--out", str(study_folder)]) == 0
-    assert np.all(
-        [(study_folder / name).exists() for name in ("results.csv", "table.md", "composition.png")]
-    )

@@ -7,8 +7,8 @@ from agentic_rl.config import ConfigError
 from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.values.exact import Exact
 from experiments.ground_truth import cloned_policies, testbed
-from experiments.harness import credit_study, study
-from experiments.reports import report, sweep
+from experiments.harness import credit_study
+from experiments.reports import sweep
 from experiments.studies.critic_lambda import EXACT, FITTED, NOISY, SHRUNK, CriticLambda, Wrong
 from experiments.studies.delayed_reward import DelayedReward
 from experiments.studies.state_recurrence import StateRecurrence, coverage
@@ -202,20 +202,6 @@ def test_wrong_values_without_an_error_are_the_exact_ones():
 def test_flags_out_of_range_are_refused(which, flags, words):
     with pytest.raises(ConfigError, match=words):
         which(**flags)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("which", STUDIES)
-def test_each_command_measures_draws_and_judges(which, study_folder):
-    assert study.run(which(), ["--quick", "--out", str(study_folder)]) == 0
-    files = {p.name for p in study_folder.iterdir()}
-    assert {"results.csv", "table.md", "made_by.json"} < files and any(
-        name.endswith(".png") for name in files
-    )
-    assert (
-        which.claim in (study_folder / "table.md").read_text()
-        and len(report.read_csv(study_folder / "results.csv")) > 4
-    )
 
 
 def test_a_policy_that_is_not_near_its_level_is_refused():

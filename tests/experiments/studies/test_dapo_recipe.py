@@ -8,7 +8,6 @@ import pytest
 from agentic_rl.algorithms import DAPO, GRPO, swap
 from agentic_rl.config import ConfigError
 from agentic_rl.rewards import SoftOverlong
-from experiments.harness import study
 from experiments.studies.dapo_recipe import (
     ALL,
     NONE,
@@ -99,11 +98,3 @@ def test_arms_are_grpo_with_some_parts():
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         DapoRecipe(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(DapoRecipe(), ["--quick", "--out", str(study_folder)]) == 0
-    assert all(
-        (study_folder / name).exists() for name in ("results.csv", "table.md", "dapo_recipe.png")
-    )

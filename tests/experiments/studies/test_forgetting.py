@@ -8,7 +8,7 @@ import pytest
 from agentic_rl import tokens
 from agentic_rl.config import ConfigError
 from agentic_rl.rollout.rollout import rollout
-from experiments.harness import study, training_study
+from experiments.harness import training_study
 from experiments.harness.rules_task import OLD, WORDS, Rules, Teacher, answers
 from experiments.reports.stats import select
 from experiments.studies.forgetting import (
@@ -155,11 +155,3 @@ def test_probabilities_are_those_by_which_the_policy_acts():
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         Forgetting(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(Forgetting(), ["--quick", "--out", str(study_folder)]) == 0
-    assert np.all(
-        [(study_folder / name).exists() for name in ("results.csv", "table.md", "forgetting.png")]
-    )

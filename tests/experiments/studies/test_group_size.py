@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agentic_rl.config import ConfigError
-from experiments.harness import study, training_study
+from experiments.harness import training_study
 from experiments.studies.group_size import (
     CRITIC,
     FINE,
@@ -104,11 +104,3 @@ def test_every_arm_takes_as_many_environment_steps(task):
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         GroupSize(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(GroupSize(), ["--quick", "--out", str(study_folder)]) == 0
-    assert all(
-        (study_folder / name).exists() for name in ("results.csv", "table.md", "group_size.png")
-    )

@@ -2,12 +2,10 @@
 
 import itertools
 
-import numpy as np
 import pytest
 
 from agentic_rl.config import ConfigError
 from experiments.ground_truth.objectives import group_weight
-from experiments.harness import study
 from experiments.pages import closed_forms
 from experiments.studies.grpo_biases import CREDITS, GrpoBiases, closed_form, push, weight
 
@@ -74,11 +72,3 @@ def test_each_rule_gives_each_of_its_verdicts():
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         GrpoBiases(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(GrpoBiases(), ["--quick", "--out", str(study_folder)]) == 0
-    assert np.all(
-        [(study_folder / name).exists() for name in ("results.csv", "table.md", "grpo_biases.png")]
-    )

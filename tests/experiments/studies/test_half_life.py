@@ -3,7 +3,6 @@
 import pytest
 
 from agentic_rl.config import ConfigError
-from experiments.harness import study
 from experiments.studies.half_life import HalfLife
 
 
@@ -59,11 +58,3 @@ def test_a_single_context_is_not_compared_with_the_other():
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         HalfLife(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(HalfLife(), ["--quick", "--out", str(study_folder)]) == 0
-    assert all(
-        (study_folder / name).exists() for name in ("results.csv", "table.md", "half_life.png")
-    )

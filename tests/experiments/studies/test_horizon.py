@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from agentic_rl.config import ConfigError
-from experiments.harness import study
 from experiments.reports.stats import select
 from experiments.studies.horizon import Horizon, slope
 
@@ -87,11 +86,3 @@ def test_only_the_requested_cases_are_judged():
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         Horizon(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(Horizon(), ["--quick", "--out", str(study_folder)]) == 0
-    assert all(
-        (study_folder / name).exists() for name in ("results.csv", "table.md", "horizon.png")
-    )

@@ -8,7 +8,6 @@ import pytest
 from agentic_rl.config import ConfigError
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
-from experiments.harness import study
 from experiments.studies.process_reward import (
     LAKE,
     MISJUDGED,
@@ -119,11 +118,3 @@ def test_the_place_pays_what_it_is_worth_in_every_turn():
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         ProcessReward(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(ProcessReward(), ["--quick", "--out", str(study_folder)]) == 0
-    assert all(
-        (study_folder / name).exists() for name in ("results.csv", "table.md", "process_reward.png")
-    )

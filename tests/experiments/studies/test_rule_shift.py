@@ -10,7 +10,6 @@ from agentic_rl.config import ConfigError
 from agentic_rl.envs.tool_chase import ToolChase
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
-from experiments.harness import study
 from experiments.studies.rule_shift import (
     ARMS,
     MORE,
@@ -119,10 +118,3 @@ def test_the_first_fluent_look_counts_or_else_the_last():
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         RuleShift(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(RuleShift(), ["--quick", "--out", str(study_folder)]) == 0
-    files = ("results.csv", "table.md", "rule_shift.png")
-    assert all((study_folder / name).exists() for name in files)

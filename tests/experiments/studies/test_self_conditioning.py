@@ -11,7 +11,7 @@ from agentic_rl.metrics import matches_expert
 from agentic_rl.policy import layout, transformer
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
-from experiments.harness import study, training_study
+from experiments.harness import training_study
 from experiments.studies.self_conditioning import (
     AGENTS,
     Authors,
@@ -117,10 +117,3 @@ def test_flags_out_of_range_are_refused(flags, words):
 
 def test_the_legend_explains_every_agent():
     assert AGENTS.items() <= SelfConditioning.legend.items()
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(SelfConditioning(), ["--quick", "--out", str(study_folder)]) == 0
-    files = ("results.csv", "table.md", "self_conditioning.png")
-    assert all((study_folder / name).exists() for name in files)

@@ -7,7 +7,6 @@ import pytest
 
 from agentic_rl.config import ConfigError
 from agentic_rl.envs.micro import NoisyVerifier
-from experiments.harness import study
 from experiments.studies.spurious_reward import (
     CLIPS,
     COIN,
@@ -123,10 +122,3 @@ def test_mistaken_demonstrations_show_the_mode_that_follows_the_right_one():
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         SpuriousReward(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(SpuriousReward(), ["--quick", "--out", str(study_folder)]) == 0
-    files = ("results.csv", "table.md", "spurious_reward.png")
-    assert all((study_folder / name).exists() for name in files)

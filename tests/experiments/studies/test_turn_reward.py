@@ -10,7 +10,6 @@ from agentic_rl.config import ConfigError
 from agentic_rl.credit.group import LeaveOneOut
 from agentic_rl.rollout.rollout import rollout
 from agentic_rl.types import Value
-from experiments.harness import study
 from experiments.studies.turn_reward import (
     ARMS,
     GUESS,
@@ -167,10 +166,3 @@ def test_use_counts_episodes_with_a_call_and_reading_the_right_calls():
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         TurnReward(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(TurnReward(), ["--quick", "--out", str(study_folder)]) == 0
-    files = ("results.csv", "table.md", "turn_reward.png")
-    assert all((study_folder / name).exists() for name in files)

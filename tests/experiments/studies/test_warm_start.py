@@ -8,7 +8,6 @@ import pytest
 from agentic_rl.config import ConfigError
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
-from experiments.harness import study
 from experiments.studies.warm_start import ALGORITHMS, TASK, WarmStart, better, lead, noise, slope
 
 BEGAN = {0.0: -4.0, 0.1: 1.0, 0.5: 2.0, 0.9: 4.0}  # log odds
@@ -90,11 +89,3 @@ def test_an_expert_that_errs_that_often_succeeds_as_often_as_asked(level):
 def test_flags_out_of_range_are_refused(flags, words):
     with pytest.raises(ConfigError, match=words):
         WarmStart(**flags)
-
-
-@pytest.mark.slow
-def test_the_command_runs(study_folder):
-    assert study.run(WarmStart(), ["--quick", "--out", str(study_folder)]) == 0
-    assert all(
-        (study_folder / name).exists() for name in ("results.csv", "table.md", "warm_start.png")
-    )
