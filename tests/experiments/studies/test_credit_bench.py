@@ -147,7 +147,7 @@ def test_the_command_measures_draws_and_judges(study_folder, monkeypatch):
     assert {r["estimator"] for r in report.read_csv(study_folder / "results.csv")} == set(names)
     assert {p.name for p in study_folder.iterdir()} >= {
         "table.md",
-        "records_by.json",
+        "made_by.json",
         "heat_maps.png",
         "heat_maps.svg",
         "episode_chain_pit.png",
