@@ -5,11 +5,10 @@ import sys
 
 import pytest
 
-import experiments
 from agentic_rl import credit, envs, values
 from agentic_rl.config import ConfigError, from_json, named, to_json
 from agentic_rl.config.registry import LeftOut
-from experiments import reproduce, train
+from experiments import reproduce, studies, train
 from experiments.cli import console, flags
 
 HEAD = "from agentic_rl.config import config\nfrom agentic_rl.credit.group import Group\n\n\n"
@@ -137,11 +136,11 @@ def test_a_class_that_cannot_be_made_without_arguments_is_left_out(add_file):
 
 
 @pytest.mark.parametrize(
-    "package, file", [(envs, "maze.py"), (values, "guess.py"), (experiments, "my_study.py")]
+    "package, file", [(envs, "maze.py"), (values, "guess.py"), (studies, "my_study.py")]
 )
 def test_every_folder_that_is_a_registry_holds_when_a_file_breaks(add_file, package, file):
     def names():
-        return reproduce.studies() if package is experiments else named(package)
+        return reproduce.studies() if package is studies else named(package)
 
     before = set(names())
     add_file(package, file, "nonsense(\n")
@@ -153,14 +152,14 @@ def test_every_folder_that_is_a_registry_holds_when_a_file_breaks(add_file, pack
 
 
 def test_a_study_that_is_broken_or_cannot_be_made_is_named_when_asked_for(add_file):
-    add_file(experiments, "my_study.py", "nonsense(\n")
-    add_file(experiments, "other.py", FAILING_STUDY)
+    add_file(studies, "my_study.py", "nonsense(\n")
+    add_file(studies, "other.py", FAILING_STUDY)
     for name in ("my_study", "other"):
         with (
             pytest.warns(LeftOut),
             pytest.raises(
                 ConfigError,
-                match=f"no study called {name}, because experiments/{name}.py is left out",
+                match=f"no study called {name}, because experiments/studies/{name}.py is left out",
             ),
         ):
             reproduce.main(["--only", name])
