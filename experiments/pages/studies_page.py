@@ -5,7 +5,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import study
+from experiments.harness import outcome, study
 from experiments.reports import overview, report
 from experiments.reports.report import Part, Picture, Section, Verdict
 from experiments.reports.stats import Record, distinct, select
@@ -16,15 +16,15 @@ COUNTS = "How many claims of each study are supported, falsified and inconclusiv
 
 def write(done: dict[str, study.Study], folder: Path) -> None:
     """Writes index.html and README.md on the studies that have results in `folder`."""
-    measured = {name: study.with_measured_flags(one, folder / name) for name, one in done.items()}
+    measured = {name: outcome.with_measured_flags(one, folder / name) for name, one in done.items()}
     records = {name: report.read_csv(folder / name / "results.csv") for name in done}
     sources, sections, lines, seconds = {}, [], [], 0.0
     for name, one in measured.items():
         own = records[name]
-        sources[name] = study.source(one, own, folder / name)
+        sources[name] = outcome.source(one, own, folder / name)
         sections.append(section(one, own, sources[name]))
         lines += verdict_lines(name, one, own)
-        seconds += study.seconds(one, own)
+        seconds += outcome.seconds(one, own)
     summary = summarize(lines, len(measured), seconds)
     answer = [
         f"{summary} {overview.summarize_verdicts(lines)}",
@@ -56,7 +56,7 @@ def verdict_lines(name: str, one: study.Study, records: list[Record]) -> list[Re
 
 def sorted_verdicts(one: study.Study, records: list[Record]) -> list[Verdict]:
     """Returns the study's verdicts as a family, those that are decided first."""
-    return overview.by_outcome(study.family_verdicts(one, records), attrgetter("outcome"))
+    return overview.by_outcome(outcome.family_verdicts(one, records), attrgetter("outcome"))
 
 
 def readme(summary: str, lines: list[Record]) -> str:
@@ -92,7 +92,7 @@ def section(one: study.Study, records: list[Record], source: str) -> Section:
     parts: list[Part] = [about, one.claim, *sorted_verdicts(one, records)]
     for name, figure in one.figures(records).items():
         parts.append(Picture(figure, f"{about} ({name.replace('_', ' ')})"))
-    parts += [lines, ". ".join(study.legend(one, lines)), source]
+    parts += [lines, ". ".join(outcome.legend(one, lines)), source]
     return Section(study.name(one).replace("_", " "), parts)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from agentic_rl.config import ConfigError
 from agentic_rl.records.lock import Lock
-from experiments.harness import study
+from experiments.harness import outcome, study
 from experiments.reports import report
 from tests.experiments.toy_study import MEASURED, Toy
 
@@ -105,8 +105,8 @@ def test_a_study_without_verdicts_says_so(study_folder, monkeypatch, capsys):
     monkeypatch.setattr(Toy, "verdicts", lambda self, records: [])
     assert study.run(Toy(), ["--out", str(study_folder)]) == 0
     assert (
-        study.NO_RULE in capsys.readouterr().out
-        and study.NO_RULE in (study_folder / "table.md").read_text()
+        outcome.NO_RULE in capsys.readouterr().out
+        and outcome.NO_RULE in (study_folder / "table.md").read_text()
     )
 
 
@@ -163,6 +163,6 @@ def test_help_shows_the_outcome_of_the_committed_results(study_folder, monkeypat
 
 
 def test_a_study_without_results_has_no_outcome(tmp_path):
-    assert study.describe_outcome(Toy(), tmp_path).startswith(
+    assert outcome.describe_outcome(Toy(), tmp_path).startswith(
         "No outcome yet. There are no results"
     )
