@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PolyCollection
 
 from experiments import reproduce
-from experiments.harness import study
+from experiments.harness import outcome
 from experiments.reports import comparison_figures, figures, report, sweep
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -161,7 +161,7 @@ def faults(figure, told=True):
 
 def drawn(name):
     """The figures of a study, from the committed numbers."""
-    return study.with_measured_flags(STUDIES[name], RESULTS / name).figures(
+    return outcome.with_measured_flags(STUDIES[name], RESULTS / name).figures(
         report.read_csv(RESULTS / name / "results.csv")
     )
 
