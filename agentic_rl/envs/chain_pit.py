@@ -101,8 +101,9 @@ class ChainPit:
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         symbol, rule, slip = (jax.random.fold_in(key, i) for i in range(3))
         symbol = jax.random.randint(symbol, (self.num_turns,), 0, SYMBOLS)
-        drawn = jax.random.randint(rule, (SYMBOLS,), 0, self.num_values)
-        rule = drawn if self.rule == "prompt" else jnp.array(SCRAMBLED) % self.num_values
+        random_rule = jax.random.randint(rule, (SYMBOLS,), 0, self.num_values)
+        fixed_rule = jnp.array(SCRAMBLED) % self.num_values
+        rule = random_rule if self.rule == "prompt" else fixed_rule
         last_slip = self.num_turns - self.recovery_turns
         if self.mode == "demoed_recover":
             slip = jax.random.randint(slip, (), 1, last_slip + 1)

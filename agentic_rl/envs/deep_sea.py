@@ -65,8 +65,9 @@ class DeepSea:
         return Spec(prompt_length, 1 + 2 * self._digits, 1, self.size, choices, limited=False)
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
-        name, drawn = (jax.random.fold_in(key, i) for i in range(2))
-        rule = drawn if self.rule == "prompt" else jax.random.key(self.scramble)
+        name, rule = (jax.random.fold_in(key, i) for i in range(2))
+        if self.rule == "weights":
+            rule = jax.random.key(self.scramble)
         right = jax.random.bernoulli(rule, 0.5, (self.size, self.size)).astype(jnp.int32)
         state = State(jax.random.randint(name, (2,), 0, 16), right, jnp.int32(0), jnp.int32(0))
         return state, restart(self._observe(state))

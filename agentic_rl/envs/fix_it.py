@@ -129,9 +129,10 @@ class FixIt:
         checks, submits = short & (verb == tokens.CHECK), short & (verb == tokens.SUBMIT)
 
         place = jnp.where(fixes, state.known, state.written)
-        here, right = jnp.arange(self.num_digits) == place, digit == self._digit(state, place)
-        wrong = jnp.where(here & (fixes | writes), ~right, state.wrong)
-        slip, written, mends = state.slip & ~(here & fixes), state.written + writes, fixes & right
+        is_place, right = jnp.arange(self.num_digits) == place, digit == self._digit(state, place)
+        wrong = jnp.where(is_place & (fixes | writes), ~right, state.wrong)
+        slip = state.slip & ~(is_place & fixes)
+        written, mends = state.written + writes, fixes & right
         bad = (wrong | slip) & (jnp.arange(self.num_digits) < written)
         known = jnp.where(
             checks, jnp.where(bad.any(), jnp.argmax(bad), written), state.known + mends
