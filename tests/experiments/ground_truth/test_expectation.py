@@ -1,6 +1,7 @@
-"""Bias, exactly: over all batches of a tiny task, is the expected update the gradient of an objective? And does the page say so?
+"""Over all batches of a tiny task, expected updates are the gradients that docs/bias.md names.
 
-The enumeration is first held against loops in plain numpy, then used; every update goes through the learner's own loss, in float64.
+The enumeration is first held against loops in plain numpy, then used. Every update goes through
+the learner's own loss, in float64.
 """
 
 import itertools
@@ -55,7 +56,7 @@ def in_float64():
 
 
 def measured(algorithm, objective="J", rewards="turns"):
-    """How far the expected update is from the objective's gradient."""
+    """Returns how far the expected update is from the objective's gradient."""
     return compare(update(enumerate_task(rewards), algorithm), gradients(rewards)[objective])
 
 
@@ -125,7 +126,7 @@ def test_the_gradient_of_the_expected_return_is_that_of_differences():
 
 
 def share(lengths, i, how):
-    """A token's weight in the loss of a batch of episodes with these lengths, of at most 4 tokens each."""
+    """Returns a token's weight in the loss of episodes with these lengths, 4 at most."""
     return {
         "token_mean": 1 / sum(lengths),
         "sequence_mean": 1 / len(lengths) / lengths[i],
@@ -134,7 +135,7 @@ def share(lengths, i, how):
 
 
 @pytest.mark.parametrize("how", AGGREGATIONS)
-def test_the_expected_weight_and_credit_are_sums_over_all_ordered_batches(how):
+def test_expected_weights_are_sums_over_all_ordered_batches(how):
     here = enumerate_task("turns")
     total, length = (
         np.asarray(here.trajectory.reward.sum(-1)),
@@ -157,7 +158,7 @@ def test_the_expected_weight_and_credit_are_sums_over_all_ordered_batches(how):
         )
 
 
-def test_of_many_attempts_each_problem_alone_expects_what_both_together_do():
+def test_with_many_attempts_problems_alone_give_the_same_update():
     here, algorithm = enumerate_task("outcome"), algorithm_with(GroupRelative(), 3)
     value = algorithm.values(here, here.trajectory)[0]
     together = expected_weights(here, algorithm, here.trajectory, value)
@@ -171,7 +172,7 @@ def test_of_many_attempts_each_problem_alone_expects_what_both_together_do():
 
 
 @both_rewards
-def test_the_exact_value_is_the_mean_of_what_is_still_to_come_over_the_episodes_with_the_same_past(
+def test_the_exact_value_is_the_mean_to_go_over_episodes_with_the_same_past(
     rewards,
 ):
     here = enumerate_task(rewards)
@@ -272,7 +273,7 @@ def test_group_relative_s_bias_is_the_factor_of_the_closed_form(attempts):
         assert found["direction"] > 0.02 and factor[0] > {4: 1.03, 8: 1.2}[attempts] * factor[1]
 
 
-def test_group_relative_is_biased_by_more_than_a_scale_in_every_setting_that_is_used():
+def test_group_relative_is_biased_by_more_than_a_scale():
     for one in (GroupRelative(), GroupRelative(ddof=0)):
         assert measured(algorithm_with(one, 8), rewards="outcome")["direction"] > 0.1
 
@@ -292,7 +293,7 @@ def test_gae_with_a_wrong_critic_is_biased_unless_lambda_is_1():
     assert error[0] > error[1] > error[2] > 0.01 and error[3] == 0
 
 
-def test_a_lambda_or_a_value_that_depends_on_what_comes_later_is_a_bias_even_with_exact_values():
+def test_a_lambda_or_value_that_depends_on_the_future_is_a_bias():
     for one in (
         LengthAdaptiveGAE(alpha=0.5, whiten=False),
         BiLevelGAE(turn_discount=1.0, whiten=False),
@@ -314,7 +315,7 @@ def test_shaping_is_unbiased_without_a_discount_only():
         assert measured(algorithm_with(one, reward=Shaped(discount=0.95)))["direction"] > 0.01
 
 
-def test_a_prover_s_advantage_in_the_credit_is_a_bias_unless_the_prover_is_the_policy():
+def test_another_policys_advantage_in_the_credit_is_a_bias():
     here = enumerate_task("turns")
     value = EnumeratedValues()(here, here.trajectory)[0].before[..., 0]
     own = here._replace(trajectory=here.trajectory._replace(potential=value))
@@ -331,7 +332,7 @@ def test_a_prover_s_advantage_in_the_credit_is_a_bias_unless_the_prover_is_the_p
     "how, objective",
     [("k1", "J"), ("k2", "J − β KL, visits fixed"), ("k3", "J − β KL(ref‖π), visits fixed")],
 )
-def test_a_kl_in_the_loss_is_the_gradient_of_what_its_estimator_says_only(how, objective):
+def test_a_kl_in_the_loss_gives_the_gradient_of_its_estimator_only(how, objective):
     found = update(
         enumerate_task("turns"), algorithm_with(RewardToGo(), 1, kl=ReferenceKL(BETA, how))
     )
@@ -366,16 +367,14 @@ def test_a_kl_in_the_reward_is_unbiased_as_k1_only():
 @pytest.mark.parametrize(
     "attempts, ratio", [(2, 1.00), (3, 1.00), (4, 1.07), (8, 1.41), (16, 1.93), (64, 3.39)]
 )
-def test_problems_solved_once_in_a_hundred_weigh_more_than_those_solved_half_the_time(
-    attempts, ratio
-):
+def test_problems_that_are_rarely_solved_weigh_more_than_even_ones(attempts, ratio):
     assert group_weight(attempts, 0.01) / group_weight(attempts, 0.5) == pytest.approx(
         ratio, abs=0.005
     )
 
 
 def credited(credit, reward, mask):
-    """The credit of episodes of one token a turn, of which no more is known than rewards and mask [N, G, T]."""
+    """Returns the credit of episodes of one token a turn, from rewards and mask [N, G, T]."""
     zeros = jnp.zeros((*mask.shape, 1))
     made = Trajectory(*[None] * len(Trajectory._fields))._replace(
         reward=jnp.asarray(reward), mask=jnp.asarray(mask)[..., None]
@@ -388,7 +387,7 @@ def credited(credit, reward, mask):
 @pytest.mark.parametrize("p", [0.01, 0.3, 0.5])
 @pytest.mark.parametrize("attempts", [2, 4, 8])
 @pytest.mark.parametrize("one", [EXACT, GroupRelative(eps=0.1)], ids=bias_page.describe)
-def test_the_closed_form_is_what_group_relative_gives_over_all_reward_vectors(attempts, p, one):
+def test_the_closed_form_is_group_relative_over_all_reward_vectors(attempts, p, one):
     """For 0/1 rewards E[credit · ∇ log π] = (E[credit | won] − E[credit | lost]) · ∇p."""
     won = np.array(list(itertools.product([0, 1], repeat=attempts)))
     found, chance = (
@@ -405,7 +404,7 @@ def test_the_closed_form_is_what_group_relative_gives_over_all_reward_vectors(at
         )
 
 
-def test_the_closed_form_tends_to_the_slope_of_twice_the_arcsine_of_the_root():
+def test_the_closed_form_tends_to_the_slope_of_twice_the_arcsine():
     assert group_weight(512, 0.3) == pytest.approx(1 / math.sqrt(0.3 * 0.7), rel=0.01)
     assert group_weight(8, 1e-7) == pytest.approx(math.sqrt(7), rel=1e-4)
 
@@ -418,7 +417,7 @@ PUSH = {
 
 
 @pytest.mark.parametrize("how", AGGREGATIONS)
-def test_after_an_error_waiting_is_pushed_up_and_after_success_down_but_not_by_a_constant(how):
+def test_waiting_is_pushed_up_after_an_error_and_down_after_success(how):
     for attempts, push in zip((2, 8, 32), PUSH[how]):
         assert drift(how, attempts, 0.3, 0.5, 0, False) == pytest.approx(push, abs=0.0005)
         assert drift(how, attempts, 0.3, 0.5, 0, True) == pytest.approx(
@@ -431,7 +430,9 @@ TURNS = 20
 
 @cache
 def waits():
-    """All episodes of wait_chain of up to `TURNS` turns: their trajectory, waits after the choice, whether they stopped, and success."""
+    """All episodes of wait_chain of up to `TURNS` turns: their trajectory, waits after the
+    choice, whether they stopped, and success.
+    """
     task, count = WaitChain(TURNS), np.tile(np.arange(TURNS), 2)
     state, first = task.reset(jax.random.key(0))
     other = tokens.LEFT + tokens.RIGHT - state.side
@@ -453,7 +454,7 @@ def waits():
 
 
 @pytest.mark.parametrize("how", AGGREGATIONS)
-def test_the_push_is_what_centred_and_the_token_weights_give_over_all_pairs_of_wait_chain_s_episodes(
+def test_the_push_is_the_sum_over_all_pairs_of_wait_chain_episodes(
     how,
 ):
     mask, reward, count, stopped, right = waits()
@@ -493,7 +494,8 @@ def verdicts(table, **values):
 def test_the_committed_page_is_current():
     page = (HERE / "docs" / "bias.md").read_text(encoding="utf-8")
     assert page == bias_page.page(records()), (
-        "Run `python -m experiments.pages.bias_page`, commit docs/bias.md and results/bias/bias.csv."
+        "Run `python -m experiments.pages.bias_page`, commit docs/bias.md and "
+        "results/bias/bias.csv."
     )
 
 
@@ -512,8 +514,11 @@ def test_the_page_s_list_of_unbiased_credits_is_the_table_s():
     for rewards, more in (("turns", set()), ("outcome", {"SuccessOnly"})):
         found = verdicts("defaults", rewards=rewards, aggregation="constant")
         assert {name for name, said in found.items() if said == "unbiased"} == more | {
-            "EpisodeReturn", "RewardToGo", "LeaveOneOut", "LeaveOneOutToGo",
-        }  # fmt: skip
+            "EpisodeReturn",
+            "RewardToGo",
+            "LeaveOneOut",
+            "LeaveOneOutToGo",
+        }
     for how in ("token_mean", "sequence_mean"):
         assert set(verdicts("defaults", aggregation=how).values()) == {"biased"}
 

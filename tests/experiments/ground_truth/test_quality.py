@@ -1,4 +1,6 @@
-"""How good a credit is: against loops, numbers worked by hand, closed forms, and simulations whose answer is known."""
+"""How good a credit is: against loops, numbers worked by hand, closed forms, and simulations
+whose answer is known.
+"""
 
 import itertools
 from typing import NamedTuple
@@ -35,7 +37,7 @@ def visits(seed, replicates=R, tokens=M):
 
 
 def naive_bias(credit, data):
-    """The root mean square over visits of the pairs' mean error, noise included."""
+    """Returns the root mean square over visits of the pairs' mean error, noise included."""
     error = (credit - data.truth)[data.mask]
     pair = data.pair[data.mask]
     return (
@@ -61,7 +63,7 @@ def test_the_truth_is_the_best_credit():
     assert quality.key_accuracy(data.truth, data.truth, data.mask, spread) == 1
 
 
-def test_an_affine_map_of_the_truth_is_biased_by_what_it_adds_and_not_after_the_best_map():
+def test_an_affine_map_of_the_truth_has_no_affine_bias():
     data, _ = visits(1)
     truth = data.truth[data.mask]
     raw, affine, left_out = quality.bias(3 * data.truth + 2, data.truth, data.mask, data.pair)
@@ -69,7 +71,7 @@ def test_an_affine_map_of_the_truth_is_biased_by_what_it_adds_and_not_after_the_
     assert affine == pytest.approx(0, abs=1e-6) and left_out == 0
 
 
-def test_crossed_is_the_mean_of_products_over_all_pairs_of_different_replicates():
+def test_the_cross_product_is_a_mean_over_pairs_of_replicates():
     generator = np.random.default_rng(2)
     group, replicate = np.array([5] * 5 + [9] * 4), np.array([0, 0, 1, 2, 2, 1, 1, 1, 2])
     order = generator.permutation(9)
@@ -82,7 +84,7 @@ def test_crossed_is_the_mean_of_products_over_all_pairs_of_different_replicates(
     assert quality.cross_product_mean(x, y, group, replicate) == pytest.approx(total / 9, rel=1e-12)
 
 
-def test_with_one_visit_in_each_replicate_the_mean_square_is_debiased_by_the_variance_over_n():
+def test_with_one_visit_a_replicate_the_variance_over_n_is_subtracted():
     x = np.array([1.0, 2, 6])
     assert quality.cross_product_mean(x, x, np.zeros(3, int), np.arange(3)) == pytest.approx(
         3**2 - 7 / 3, rel=1e-12
@@ -103,8 +105,10 @@ def test_noise_is_no_bias_but_variance():
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_squares_are_right_on_average_also_if_the_noise_is_shared_by_a_replicate(shared):
-    """The error's true mean square is .04; what all tokens of a replicate share does not average out within it."""
+def test_squares_are_right_even_if_a_replicate_shares_noise(shared):
+    """The error's true mean square is .04; what all tokens of a replicate share does not
+    average out within it.
+    """
     squares, naive = [], []
     for seed in range(300):
         data, generator = visits(seed, replicates=5, tokens=60)
@@ -120,8 +124,10 @@ def test_squares_are_right_on_average_also_if_the_noise_is_shared_by_a_replicate
 
 
 @pytest.mark.parametrize("by_state", [False, True])
-def test_independent_noise_has_no_covariance_on_average_and_an_offset_none_at_all(by_state):
-    """The covariance is quadratic: over noise of variance 1 at each visit it averages to the sum of what each visit has with itself."""
+def test_independent_noise_has_no_covariance_on_average(by_state):
+    """The covariance is quadratic: over noise of variance 1 at each visit it averages to the
+    sum of what each visit has with itself.
+    """
     data, generator = visits(24, replicates=4, tokens=20)
     kept, _ = quality.informative_visits(
         data.truth, data.truth, data.mask, data.pair, data.state if by_state else None
@@ -177,21 +183,23 @@ def test_an_offset_of_each_state_is_a_bias_that_its_mean_takes_away():
 
 
 def test_within_states_the_bias_is_what_visits_weigh_it():
-    """One state, two actions: the errors 1, at three visits of four, and 5 are 1 and 3 away from their mean of 2."""
+    """One state, two actions: the errors 1, at three visits of four, and 5 are 1 and 3 away
+    from their mean of 2.
+    """
     pair, state = np.tile([0, 0, 0, 1], (2, 1)), np.zeros((2, 4), int)
     truth, error = np.where(pair == 0, -1.0, 3.0), np.where(pair == 0, 1.0, 5.0)
     within = quality.bias(truth + error, truth, pair >= 0, pair, state)
     assert within.raw == pytest.approx(np.sqrt((3 * 1 + 9) / 4) / np.sqrt(3), rel=1e-9)
 
 
-def test_a_credit_that_tells_nothing_has_bias_one_after_the_best_map_and_no_variance_to_speak_of():
+def test_a_credit_that_tells_nothing_has_an_affine_bias_of_one():
     data, _ = visits(9)
     ones = np.ones_like(data.truth)
     assert quality.bias(ones, data.truth, data.mask, data.pair).affine == pytest.approx(1, rel=0.01)
     assert np.isnan(quality.variance(ones, data.truth, data.mask, data.pair))
 
 
-def test_pairs_of_one_replicate_are_left_out_and_counted_and_one_replicate_alone_is_refused():
+def test_pairs_of_one_replicate_are_left_out_and_counted():
     pair = np.array([[0, 1, 2, 2, 2], [0, 1, 1, 7, 7]])
     truth = np.array([0.0, 1, 9, 9, 9, 9, 9, 9])[pair]
     mask = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 0]], bool)
@@ -252,7 +260,9 @@ def test_what_is_masked_counts_nowhere():
 
 
 def test_correlations_are_those_of_their_sums():
-    """Kendall's tau-b: concordant minus discordant pairs, over the root of the pairs untied in the one times those untied in the other."""
+    """Kendall's tau-b: concordant minus discordant pairs, over the root of the pairs untied in
+    the one times those untied in the other.
+    """
     credit, truth = np.array([[1.0, 2, 2], [0, 3, 3]]), np.array([[1.0, 1, 3], [2, 0, 3]])
     mask = np.array([[True] * 3, [True, True, False]])
     x, y = credit[mask], truth[mask]
@@ -267,7 +277,7 @@ def test_correlations_are_those_of_their_sums():
     assert quality.pearson(credit, truth, mask) == pytest.approx(product, rel=1e-12)
 
 
-def test_offsets_of_states_spoil_correlations_but_not_those_within_states():
+def test_state_offsets_spoil_correlations_but_not_within_states():
     data, _ = visits(12)
     credit = data.truth + np.array([30.0, -10, 40, -10, 50])[data.state // 10]
     for correlation in (quality.pearson, quality.kendall):
@@ -292,7 +302,7 @@ def test_a_constant_has_no_correlation(correlation):
     assert np.isnan(correlation(np.sqrt(data.state), data.truth, data.mask, data.state))
 
 
-def test_noise_in_an_estimated_truth_takes_from_the_correlation_what_its_reliability_gives_back():
+def test_reliability_corrects_the_correlation_with_a_noisy_truth():
     generator = np.random.default_rng(15)
     truth, mask = generator.normal(size=(50, 400)), np.ones((50, 400), bool)
     credit, error = (
@@ -310,7 +320,10 @@ def test_noise_in_an_estimated_truth_takes_from_the_correlation_what_its_reliabi
 
 
 def test_key_accuracy_by_hand():
-    """Of spreads up to 4 those above 1 count: two right, one wrong, a credit of 0; no tie of the truth, no masked token."""
+    """Spreads above 1 of 4 count: two right, one wrong, a credit of 0.
+
+    A tie of the truth and a masked token do not count.
+    """
     spread = np.array([[4.0, 2, 1.1, 3, 4, 1, 0.5, 9]])
     truth = np.array([[1.0, -1, 2, 1, 1e-17, 1, 1, 1]])
     credit = np.array([[0.1, -5, -3, 0, 1, -1, -1, -1]])
@@ -333,8 +346,8 @@ def test_leakage_and_share_by_hand():
 # The gradient
 
 
-def test_signal_and_noise_are_right_on_average_over_all_that_can_be_drawn():
-    """A gradient is one of three, each as likely: over all 27 draws of three replicates."""
+def test_signal_and_noise_are_right_on_average_over_all_samples():
+    """The average is over all 27 draws of three replicates from three equally likely gradients."""
     values = np.array([[1.0, 0], [2, -3], [0, 6]])
     mean = values.mean(0)
     drawn = [
@@ -380,7 +393,7 @@ def test_a_turned_expectation_is_a_cosine_bias_and_no_loss_of_signal():
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_learning_from_successes_alone_has_the_snr_of_a_binomial(p):
-    """k successes among B episodes that all push one way: (B P)² / (B P (1 − P)) = B P / (1 − P)."""
+    """With k of B successes pushing one way it is (B P)² / (B P (1 − P)) = B P / (1 − P)."""
     batch, direction = 32, np.array([1.0, -2, 2])
     k = np.random.default_rng(19).binomial(batch, p, size=1500)
     gradient = k[:, None] * direction
@@ -399,7 +412,7 @@ def test_no_signal_is_minus_infinity_and_has_no_direction():
         quality.snr(opposite[:1])
 
 
-def test_the_expected_cosine_is_the_mean_over_replicates_and_no_gradient_counts_zero():
+def test_the_expected_cosine_is_the_mean_over_replicates():
     gradient, true = np.array([[3.0, 4], [0, 0], [-1, 0]]), np.array([0.0, 2])
     assert quality.expected_cosine(gradient, true) == pytest.approx((4 / 5 + 0 + 0) / 3, rel=1e-12)
     assert quality.expected_cosine(gradient * [[1], [1], [9]], true + [1, 0]) == pytest.approx(

@@ -1,4 +1,4 @@
-"""The bench, on policies that are tables, gives what closed forms say."""
+"""Testbeds of policies that are tables give what closed forms say."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +30,9 @@ def test_a_table_has_the_expected_return_of_its_chances():
 
 
 def test_the_true_gradient_is_the_derivative_by_the_logits():
-    """Of pᵀ by the logit of one turn's right token: pᵀ (1 − p), and of a wrong token: −pᵀ times its chance."""
+    """Of pᵀ by the logit of one turn's right token: pᵀ (1 − p), and of a wrong token: −pᵀ times
+    its chance.
+    """
     bed = tabular.make(ChainPit(num_turns=3), tabular.right_with(0.8), (2, 1, 4))
     found = bed.true[np.abs(bed.true) > 1e-9]
     np.testing.assert_allclose(np.sort(found)[-3:], 0.8**3 * 0.2, rtol=1e-5)
@@ -49,7 +51,7 @@ def test_the_mean_gradient_of_rloo_is_the_true_one():
 
 
 @pytest.mark.parametrize("chance", [0.8, pytest.param(0.95, marks=pytest.mark.slow)])
-def test_rewarding_successes_alone_has_the_snr_of_a_binomial_on_the_pit_chain(chance):
+def test_success_only_has_the_snr_of_a_binomial_on_the_pit_chain(chance):
     """B·P / (1 − P) with B episodes, P = p¹² of which succeed, all by the same tokens."""
     bed = tabular.make(ChainPit(), tabular.right_with(chance), (1024, 1, 32))
     success = chance**12
@@ -59,12 +61,13 @@ def test_rewarding_successes_alone_has_the_snr_of_a_binomial_on_the_pit_chain(ch
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attempts, easy, hard", [(2, 8, 1), (8, 8, 1), (8, 12, 2)])
-def test_what_grpo_multiplies_the_gradient_of_a_prompt_with_is_c(attempts, easy, hard):
-    """c(p) = E[std] / (p (1 − p)) within 1%, for the easy and the hard prompt of two (Dr. GRPO, 2503.20783)."""
+def test_grpo_multiplies_the_gradient_of_a_prompt_by_c(attempts, easy, hard):
+    """c(p) = E[std] / (p (1 − p)) within 1%, for an easy and a hard prompt (2503.20783)."""
     task = TwoPrompt(easy=easy, hard=hard)
-    uniform = lambda task, state: (
-        jnp.zeros(64).at[jnp.array(task.spec.choices)].set(1 / task.num_choices)
-    )  # noqa: E731
+
+    def uniform(task, state):
+        return jnp.zeros(64).at[jnp.array(task.spec.choices)].set(1 / task.num_choices)
+
     bed = tabular.make(task, uniform, (60_000, 4, attempts))
     mean = gradients(bed, GroupRelative(ddof=0, eps=1e-9)).mean(0).reshape(4, -1)
     true = bed.true.reshape(4, -1)
@@ -79,7 +82,9 @@ def test_what_grpo_multiplies_the_gradient_of_a_prompt_with_is_c(attempts, easy,
 @pytest.mark.parametrize("aggregation", ["sequence_mean", "token_mean", "constant"])
 @pytest.mark.parametrize("attempts", [2, 8])
 def test_waiting_after_an_error_drifts_as_lengths_are_averaged(aggregation, attempts):
-    """Nothing matters after the choice, and yet sequence_mean pushes WAIT up after a wrong one (Dr. GRPO, 2503.20783)."""
+    """Nothing matters after the choice, and yet sequence_mean pushes WAIT up after a wrong one
+    (Dr. GRPO, 2503.20783).
+    """
     p, q = 0.3, 0.5
     after = jnp.zeros(64).at[tokens.WAIT].set(q).at[tokens.DONE].set(1 - q)
 

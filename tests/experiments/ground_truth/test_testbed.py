@@ -1,4 +1,6 @@
-"""The bench for credits, held against direct computations, closed forms, and what is known of some estimators."""
+"""The bench for credits, held against direct computations, closed forms, and what is known of
+some estimators.
+"""
 
 from functools import cache
 
@@ -62,7 +64,7 @@ def test_a_batch_s_gradient_is_that_of_its_credited_log_likelihoods():
 
 
 @pytest.mark.slow
-def test_the_oracle_is_the_truth_and_its_mean_gradient_is_the_exact_one():
+def test_the_oracles_mean_gradient_is_the_exact_one():
     here = bed(shape=(64, 1, 16))
     found = testbed.score(here, algorithm_with(here, **ORACLE))
     assert (
@@ -76,7 +78,7 @@ def test_the_oracle_is_the_truth_and_its_mean_gradient_is_the_exact_one():
 
 
 @pytest.mark.slow
-def test_the_mean_gradient_over_very_many_episodes_is_the_exact_one_in_length_too():
+def test_the_mean_gradient_over_very_many_episodes_is_the_exact_one():
     here = bed(shape=(64, 1, 64))
     for one in (dict(credit=LeaveOneOut()), ORACLE):
         gradient = testbed.gradients(here, testbed.credits(here, algorithm_with(here, **one))[0])
@@ -99,7 +101,7 @@ def test_spread_is_what_is_at_stake_and_pairs_share_their_truth():
 
 
 @pytest.mark.parametrize("turns", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_rewarding_successes_alone_has_the_signal_to_noise_of_a_binomial_on_the_pit_chain(turns):
+def test_success_only_has_the_signal_to_noise_of_a_binomial(turns):
     """All successes of a problem are the same tokens: B episodes have an SNR of B·P / (1 − P)."""
     here = bed(ChainPit(num_turns=turns, num_values=2), (512, 1, 8))
     gradient = testbed.gradients(
@@ -143,14 +145,14 @@ def test_with_many_forks_vineppo_tends_to_the_truth():
 
 
 @pytest.mark.slow
-def test_a_step_along_the_exact_gradient_gains_one_and_one_against_it_loses():
+def test_a_step_along_the_exact_gradient_gains_one():
     here = bed()
     gain = testbed.improvements(here, np.stack([here.true, -here.true, 0 * here.true]))
     assert gain[0] == pytest.approx(1, abs=1e-3) and gain[1] < 0 and gain[2] == 0
 
 
 @pytest.mark.slow
-def test_a_step_has_the_divergence_that_it_claims_also_of_a_policy_that_is_nearly_sure():
+def test_a_step_has_its_divergence_even_for_a_nearly_sure_policy():
     task = ChainPit(num_turns=2, num_values=2)
     here = testbed.make(
         task,

@@ -1,4 +1,6 @@
-"""The page on the tasks says what they and the results say now; settings are chosen by their rule, and old numbers are marked."""
+"""The page on the tasks says what they and the results say now; settings are chosen by their
+rule, and old numbers are marked.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -23,10 +25,11 @@ CURVE = {  # learning rate -> {updates: success, the same with every held-out se
 }
 
 
-def searched(
-    name: str = "key_door", curve: dict = CURVE, clones: dict = {1000: 40, 1001: 20}
-) -> list[dict]:  # noqa: B006
-    """Records of a search: of cloning for so many updates, and of GRPO behind it."""
+CLONES = {1000: 40, 1001: 20}  # held-out seed -> updates of cloning
+
+
+def searched(name: str = "key_door", curve: dict = CURVE, clones: dict = CLONES) -> list[dict]:
+    """Returns records of a search: of cloning for so many updates, and of GRPO after it."""
     cloned = [
         task_settings.record(name, seed, Setting(u, 0, 0.0, 0), 0.6 if u == clones[seed] else 0.1)
         for seed in clones
@@ -42,7 +45,7 @@ def searched(
 
 
 def book(tmp_path, search: list[dict] = (), **measured: dict[Setting, list[float]]) -> Book:
-    """A book on key_door: for each who and setting one success per seed."""
+    """Returns a book on key_door with one success per seed, for each player and setting."""
     found = Book(tmp_path, list(search), [])
     for who, cells in measured.items():
         for setting, successes in cells.items():
@@ -83,7 +86,7 @@ def test_of_settings_that_tie_the_shortest_is_chosen():
     )  # .9, .907 and .905 are within .01
 
 
-def test_a_setting_that_is_better_by_more_than_a_tie_is_chosen_though_it_is_longer():
+def test_a_setting_better_by_more_than_a_tie_is_chosen_though_longer():
     better = CURVE | {1e-3: {20: 0.2, 100: 0.93}}
     assert task_settings.choose(searched(curve=better), "key_door") == Setting(40, 0, 1e-3, 100)
 
@@ -108,7 +111,7 @@ def test_the_slowest_held_out_seed_decides_how_long_to_clone():
     assert task_settings.start(searched(clones={1000: 40, 1001: 60}))[1:] == (60, 0)
 
 
-def test_where_fresh_demonstrations_do_not_suffice_a_few_are_tried_and_the_better_clone_is_the_start(
+def test_where_fresh_demonstrations_fail_the_better_clone_is_the_start(
     monkeypatch,
 ):
     def clone(name, task, seed, num_demos, *rest):
@@ -144,7 +147,7 @@ def test_a_search_makes_only_the_runs_that_are_missing(monkeypatch):
     assert asked == [(40, [1e-3], 1000), (40, [1e-4], 1001)]
 
 
-def test_a_line_holds_the_setting_and_the_means_of_what_was_measured_with_it(tmp_path):
+def test_a_line_holds_the_setting_and_its_means(tmp_path):
     chosen = Setting(40, 0, 3e-4, 20)
     found = line(
         book(tmp_path, searched(), sft={chosen: [0.4, 0.5, 0.6]}, grpo={chosen: [0.9, 0.95, 1.0]})
@@ -161,7 +164,7 @@ def test_a_line_holds_the_setting_and_the_means_of_what_was_measured_with_it(tmp
 
 
 @pytest.mark.parametrize("search", [[], searched()], ids=["no search", "another choice"])
-def test_a_number_measured_with_another_setting_than_the_chosen_one_is_marked(tmp_path, search):
+def test_a_number_measured_with_another_setting_is_marked(tmp_path, search):
     found = book(
         tmp_path,
         search,
@@ -176,7 +179,7 @@ def test_a_number_measured_with_another_setting_than_the_chosen_one_is_marked(tm
     assert "† Not measured" in tasks_page.page({"key_door": KeyDoor}, found)
 
 
-def test_a_page_without_old_numbers_does_not_explain_their_mark(tmp_path):
+def test_a_page_without_old_numbers_does_not_explain_the_mark(tmp_path):
     assert "†" not in tasks_page.page({"key_door": KeyDoor}, book(tmp_path, searched()))
 
 
@@ -187,7 +190,7 @@ def test_the_page_shows_at_which_rates_grpo_falls_behind_its_clone():
     )
 
 
-def test_what_a_newcomer_gets_is_marked_once_the_default_flags_are_others(tmp_path):
+def test_newcomer_numbers_are_marked_once_default_flags_change(tmp_path):
     _, today = task_success.newcomer("key_door")
     assert (
         line(book(tmp_path, default={today: [0.5, 0.5]}))["`train grpo`"] == "0.500 [0.500, 0.500]"
@@ -206,7 +209,7 @@ def test_old_numbers_stay_until_as_many_new_ones_are_there(tmp_path):
     assert line(halfway)["SFT, then GRPO"] == "0.900 [0.900, 0.900]" and len(halfway.measured) == 2
 
 
-def test_what_was_measured_is_found_again_by_the_next_process(tmp_path):
+def test_the_next_process_finds_the_measurements(tmp_path):
     before = book(tmp_path, grpo={SETTING: [0.5, 0.6]})
     before.add_search(searched())
     after = Book.read(tmp_path)
@@ -215,7 +218,7 @@ def test_what_was_measured_is_found_again_by_the_next_process(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_measurement_continues_behind_the_last_run(tmp_path, monkeypatch):
+def test_an_interrupted_measurement_continues_after_the_last_run(tmp_path, monkeypatch):
     monkeypatch.setattr(task_settings, "LONGEST", 20)
     monkeypatch.setattr(task_settings, "LENGTH", 20)
     sizes, runs = dict(seeds=2, episodes=32), []
@@ -240,7 +243,7 @@ def test_an_interrupted_measurement_continues_behind_the_last_run(tmp_path, monk
     )  # fresh demonstrations and few; none was made twice
 
 
-def test_the_page_shows_where_few_demonstrations_teach_more_than_fresh_ones():
+def test_the_page_shows_where_repeated_demonstrations_teach_more():
     few = [
         task_settings.record("key_door", seed, Setting(20, task_settings.FEW, 0.0, 0), y)
         for seed, y in zip(HELD_OUT, (0.7, 0.8))

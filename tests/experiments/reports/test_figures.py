@@ -1,4 +1,6 @@
-"""Every figure of every study, drawn from the committed numbers: what can be measured of how it looks."""
+"""Every figure of every study, drawn from the committed numbers: what can be measured of how it
+looks.
+"""
 
 import itertools
 import re
@@ -19,17 +21,22 @@ SHARE, COSINE = (
     re.compile(r"success|share|chance of|pass@|in the\nright order"),
     re.compile("^cosine"),
 )
-OTHER = re.compile(
-    "minus|gain|lead|drop|effect|log odds|episodes until|interval over"
-)  # a difference, or no share at all
-SAME = {  # panels by number, that show the same quantity
-    "rule_shift": [(0, 1)], "delayed_reward": [(0, 1)], "vine_budget": [(1, 2)], "agents_of_2023": [(0, 1, 2)], "half_life": [(0, 1)],
-    "spurious_reward": [(0, 1)], "horizon": [(0, 1, 2, 3)], "group_size": [(0, 1)],
-}  # fmt: skip
+# A difference, or no share at all.
+OTHER = re.compile("minus|gain|lead|drop|effect|log odds|episodes until|interval over")
+SAME = {  # the numbers of panels that show the same quantity
+    "rule_shift": [(0, 1)],
+    "delayed_reward": [(0, 1)],
+    "vine_budget": [(1, 2)],
+    "agents_of_2023": [(0, 1, 2)],
+    "half_life": [(0, 1)],
+    "spurious_reward": [(0, 1)],
+    "horizon": [(0, 1, 2, 3)],
+    "group_size": [(0, 1)],
+}
 
 
 def quantity(panel):
-    """What the y axis shows, in the words of the panel."""
+    """Returns what the y axis shows, in the words of the panel."""
     labels = [one.get_ylabel() for one in panel.get_shared_y_axes().get_siblings(panel)]
     supylabel = getattr(panel.figure, "_supylabel", None)
     return (
@@ -51,7 +58,7 @@ def bounds(panel):
 
 
 def intervals(panel):
-    """The heights of all corners of bands and ends of bars."""
+    """Returns the heights of all corners of bands and ends of bars."""
     bands = [
         path.vertices[:, 1]
         for band in panel.collections
@@ -69,7 +76,9 @@ def intervals(panel):
 
 
 def labels(figure):
-    """All tick labels that stand upright, of all panels; matplotlib keeps some beyond the limits, and does not draw them."""
+    """All tick labels that stand upright, of all panels; matplotlib keeps some beyond the
+    limits, and does not draw them.
+    """
     axes = [
         axis
         for panel in figure.axes
@@ -110,7 +119,7 @@ def texts(figure):
 
 
 def off(panel):
-    """What lies where the quantity cannot be, or is not shown."""
+    """Yields a sentence for each number outside its bounds or outside the panel."""
     (low, high), ends, (bottom, top), what = (
         bounds(panel),
         intervals(panel),
@@ -130,7 +139,7 @@ def off(panel):
 
 
 def crowded(figure):
-    """What lies on something else, or leaves the page."""
+    """Yields a sentence for each text that lies on another one or leaves the page."""
     for one, other in itertools.combinations(labels(figure), 2):
         if one.get_window_extent().padded(1.5).overlaps(other.get_window_extent().padded(1.5)):
             yield f"the ticks {one.get_text()!r} and {other.get_text()!r} touch"
@@ -146,7 +155,7 @@ def crowded(figure):
 
 
 def faults(figure, told=True):
-    """A sentence for each thing that is wrong. `told`: the bands or bars must be said to be 95% intervals, once."""
+    """Returns a sentence for each fault; `told`: one entry must explain the 95% intervals."""
     FigureCanvasAgg(figure).draw()
     found = [
         f"code in {x.get_text()!r}" for x in texts(figure) + labels(figure) if "_" in x.get_text()
@@ -160,7 +169,7 @@ def faults(figure, told=True):
 
 
 def drawn(name):
-    """The figures of a study, from the committed numbers."""
+    """Returns the figures of a study, from the committed numbers."""
     return outcome.with_measured_flags(STUDIES[name], RESULTS / name).figures(
         report.read_csv(RESULTS / name / "results.csv")
     )
@@ -244,7 +253,7 @@ def test_an_interval_of_ratios_is_that_of_their_logarithms():
     )
 
 
-def test_seeds_without_a_number_are_left_out_and_a_point_without_any_is_not_drawn():
+def test_seeds_without_a_number_are_left_out():
     mean, low, high = figures.interval(
         [np.array([np.nan, 0.2, 0.4]), np.array([np.nan, np.nan])], "share"
     )
@@ -271,7 +280,7 @@ def test_equal_lines_stand_side_by_side_and_bars_stay_in_their_panel():
     assert [line.get_xdata().tolist() for line in lines] == [[0, 1]] * 7
 
 
-def test_panels_are_given_the_same_limits_and_shares_their_whole_axis_if_they_fill_it():
+def test_panels_get_equal_limits_and_shares_their_whole_axis():
     figure, panels = figures.page(1, 2, height=2)
     for panel, heights in zip(panels[0], ((0.2, 0.9), (0.5, 0.6))):
         panel.plot([0, 1], heights)

@@ -1,5 +1,8 @@
-"""The pages begin with the answer, made from the records, and show verdicts sorted, counted and in colour."""
+"""The pages begin with the answer, made from the records, and show verdicts sorted, counted and
+in colour.
+"""
 
+import itertools
 import json
 import re
 
@@ -14,7 +17,7 @@ KINDS = {"i": "inconclusive", "s": "supported", "f": "falsified"}
 
 
 def lines(studies):
-    """The verdicts of studies, of each given as a letter for each of its claims."""
+    """Returns verdicts of studies, given as a letter for each of a study's claims."""
     judged = [
         (study, i, KINDS[kind]) for study, kinds in studies.items() for i, kind in enumerate(kinds)
     ]
@@ -30,17 +33,26 @@ LINES = lines({"one_study": "isf", "other": "ii"})
 def records(
     tasks=("running_sum", "key_door"),
     success=None,
-    rows=("warm_start", "sft", "rloo", "grpo", "dagger"),
+    names=("warm_start", "sft", "rloo", "grpo", "dagger"),
 ):
-    """Successes of two seeds around those given by (row, horizon, mode), else .5."""
+    """Returns successes of two seeds around those given by (name, horizon, mode), else .5."""
+    modes = ("sampled", "greedy")
     return [
         dict(
-            task=task, algorithm=row, seed=seed, horizon=h, num_turns=8 * h, decisions=8.0 * h, mode=mode, per_turn=0.75,
-            success=(success or {}).get((row, h, mode), 0.5) + 0.02 * seed - 0.01, env_steps=1000,
-            expert_labels=90 if row == "dagger" else 10,
+            task=task,
+            algorithm=name,
+            seed=seed,
+            horizon=h,
+            num_turns=8 * h,
+            decisions=8.0 * h,
+            mode=mode,
+            per_turn=0.75,
+            success=(success or {}).get((name, h, mode), 0.5) + 0.02 * seed - 0.01,
+            env_steps=1000,
+            expert_labels=90 if name == "dagger" else 10,
         )
-        for task in tasks for row in rows for seed in (0, 1) for h in (1, 2, 4) for mode in ("sampled", "greedy")
-    ]  # fmt: skip
+        for task, name, seed, h, mode in itertools.product(tasks, names, (0, 1), (1, 2, 4), modes)
+    ]
 
 
 def test_verdicts_are_listed_in_colour_with_what_is_decided_first():
@@ -58,7 +70,7 @@ def test_verdicts_are_listed_in_colour_with_what_is_decided_first():
     assert [a["href"] for a in parsed.attributes if "href" in a] == ["#s1"] * 3
 
 
-def test_a_filter_counts_each_kind_and_each_of_its_buttons_has_a_rule_of_style():
+def test_a_filter_counts_each_kind_and_its_buttons_have_a_style():
     page = overview.verdict_list(LINES).html
     assert re.findall(r"(\w+) \((\d+)\)", page) == [
         ("all", "5"),
@@ -73,7 +85,7 @@ def test_a_filter_counts_each_kind_and_each_of_its_buttons_has_a_rule_of_style()
         )
 
 
-def test_the_figure_of_counts_has_a_bar_for_each_kind_of_each_study_and_names_in_words():
+def test_the_figure_of_counts_has_a_bar_for_each_kind_and_study():
     panel = overview.figure(LINES).axes[0]
     assert [x.get_text() for x in panel.get_yticklabels()] == ["one study", "other"]
     bars = sorted(
@@ -130,11 +142,11 @@ def test_the_answer_is_made_from_the_records():
     assert "99% and 99%, in the same order" in found[2] and "at least 80 labels more" in found[2]
 
 
-def test_rows_that_were_not_asked_for_are_not_spoken_of():
-    assert len(comparison_answer.answer(records(rows=("warm_start", "sft")))) == 1
+def test_the_answer_is_about_the_compared_algorithms_only():
+    assert len(comparison_answer.answer(records(names=("warm_start", "sft")))) == 1
 
 
-def test_greedy_acting_is_explained_with_the_task_where_it_differs_most():
+def test_greedy_acting_is_explained_on_the_task_of_most_difference():
     other = records(tasks=("key_door",), success={("warm_start", 1, "greedy"): 0.6})
     said = comparison_answer.greedy(
         other + records(tasks=("running_sum",), success={("warm_start", 1, "greedy"): 0.8})
@@ -149,18 +161,30 @@ def test_greedy_acting_is_explained_with_the_task_where_it_differs_most():
 
 @pytest.fixture
 def measured(tmp_path):
-    """A folder with results of a comparison."""
+    """Returns a folder with results of a comparison."""
     curves = [
-        dict(task=task, algorithm=row, seed=s, update=u, env_steps=9 * u, generated_tokens=9 * u, expert_labels=9, success=0.1 * u)
-        for task in ("running_sum", "key_door") for row in ("sft", "rloo", "grpo", "dagger") for s in (0, 1) for u in range(3)
-    ]  # fmt: skip
+        dict(
+            task=task,
+            algorithm=name,
+            seed=s,
+            update=u,
+            env_steps=9 * u,
+            generated_tokens=9 * u,
+            expert_labels=9,
+            success=0.1 * u,
+        )
+        for task in ("running_sum", "key_door")
+        for name in ("sft", "rloo", "grpo", "dagger")
+        for s in (0, 1)
+        for u in range(3)
+    ]
     report.write_csv(tmp_path / "results.csv", records())
     report.write_csv(tmp_path / "curves.csv", curves)
     report.write(tmp_path / "made_by.json", json.dumps(PROVENANCE))
     return tmp_path
 
 
-def test_the_comparison_is_drawn_and_judged_again_without_measuring(measured):
+def test_the_comparison_is_written_again_without_measuring(measured):
     before = {p.name: p.read_bytes() for p in measured.iterdir()}
     assert sl_vs_rl.main(["--no-measure", "--out", str(measured)]) == 0
     assert {p.name: p.read_bytes() for p in measured.iterdir() if p.name in before} == before

@@ -1,4 +1,4 @@
-"""What an experiment leaves behind: CSVs, tables, figures and the page."""
+"""CSVs read back exactly; tables, figures and pages show what the records say."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ import pytest
 from experiments.reports import comparison_figures, comparison_table, figures, report
 from experiments.reports.display_names import words
 
-ROWS = "sft sft_fresh dagger rft reinforce rloo grpo ppo".split()
+ALGORITHMS = "sft sft_fresh dagger rft reinforce rloo grpo ppo".split()
 PROVENANCE = {
     "command": "python -m x",
     "commit": "abc",
@@ -24,33 +24,49 @@ PROVENANCE = {
 }
 
 
-def results(rows=("warm_start", *ROWS), tasks=("running_sum",), accuracy=0.9):
-    cells = itertools.product(tasks, rows, (0, 1, 2), (1, 2, 4), ("sampled", "greedy"))
+def results(names=("warm_start", *ALGORITHMS), tasks=("running_sum",), accuracy=0.9):
+    cells = itertools.product(tasks, names, (0, 1, 2), (1, 2, 4), ("sampled", "greedy"))
     return [
         {
-            "task": task, "algorithm": row, "seed": seed, "horizon": h, "num_turns": 8 * h, "decisions": 8 * h, "mode": mode,
-            "success": accuracy ** (8 * h) + 0.01 * seed, "per_turn": accuracy - 0.1 * (h > 1),
-            "expert_labels": 1600, "env_steps": 10_000 + seed,
+            "task": task,
+            "algorithm": name,
+            "seed": seed,
+            "horizon": h,
+            "num_turns": 8 * h,
+            "decisions": 8 * h,
+            "mode": mode,
+            "success": accuracy ** (8 * h) + 0.01 * seed,
+            "per_turn": accuracy - 0.1 * (h > 1),
+            "expert_labels": 1600,
+            "env_steps": 10_000 + seed,
         }
-        for task, row, seed, h, mode in cells
-    ]  # fmt: skip
+        for task, name, seed, h, mode in cells
+    ]
 
 
-def curves(rows=ROWS, lengths=(5, 5)):
+def curves(names=ALGORITHMS, lengths=(5, 5)):
     return [
         {
-            "task": "running_sum", "algorithm": row, "seed": seed, "update": u, "env_steps": 100 * u * (row != "sft"), "generated_tokens": 90 * u,
-            "expert_labels": 1600, "success": 0.1 * u + 0.02 * seed,
+            "task": "running_sum",
+            "algorithm": name,
+            "seed": seed,
+            "update": u,
+            "env_steps": 100 * u * (name != "sft"),
+            "generated_tokens": 90 * u,
+            "expert_labels": 1600,
+            "success": 0.1 * u + 0.02 * seed,
         }
-        for row in rows for seed, length in enumerate(lengths) for u in range(length)
-    ]  # fmt: skip
+        for name in names
+        for seed, length in enumerate(lengths)
+        for u in range(length)
+    ]
 
 
 def test_a_csv_reads_back_exactly(tmp_path):
     records = [
-        {"task": "a, \"b\"\r\nc", "seed": 0, "success": 0.1 + 0.2, "flops": 3e21, "note": ""},
+        {"task": 'a, "b"\r\nc', "seed": 0, "success": 0.1 + 0.2, "flops": 3e21, "note": ""},
         {"task": "ü", "seed": -7, "success": 1.0, "flops": math.inf, "note": "x"},
-    ]  # fmt: skip
+    ]
     report.write_csv(tmp_path / "new" / "r.csv", records)
     read = report.read_csv(tmp_path / "new" / "r.csv")
     assert read == records
@@ -75,7 +91,7 @@ def test_no_records_read_back_as_none(tmp_path):
 @pytest.mark.parametrize(
     "bad", [[{"a": "1e5"}], [{"a": " 7 "}], [{"a": None}], [{"a": True}], [{"a": 1}, {"b": 1}]]
 )
-def test_what_would_not_read_back_is_refused_and_the_old_file_stays(tmp_path, bad):
+def test_values_that_would_not_read_back_are_refused(tmp_path, bad):
     path = tmp_path / "r.csv"
     report.write_csv(path, [{"a": 1}])
     with pytest.raises(ValueError, match="read back|columns"):
@@ -83,7 +99,7 @@ def test_what_would_not_read_back_is_refused_and_the_old_file_stays(tmp_path, ba
     assert report.read_csv(path) == [{"a": 1}]
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "r.csv"
     report.write(path, "old")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
@@ -93,7 +109,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
 
 
 def test_the_table_states_the_middle_of_the_seeds_and_its_interval():
-    first = comparison_table.table(results(rows=["grpo"]))[0]
+    first = comparison_table.table(results(names=["grpo"]))[0]
     assert first["per turn"] == "0.900 [0.900, 0.900]"
     assert re.fullmatch(
         r"0\.44 \[0\.43, 0\.45\]", first["success 1x"]
@@ -102,9 +118,9 @@ def test_the_table_states_the_middle_of_the_seeds_and_its_interval():
     assert (first["expert labels"], first["env steps"]) == ("1,600", "10,001 [10,000, 10,002]")
 
 
-def test_the_table_refuses_a_row_that_lacks_a_seed():
+def test_the_table_refuses_an_algorithm_that_lacks_a_seed():
     with pytest.raises(ValueError, match="one record for each"):
-        comparison_table.table(results(rows=["grpo"], tasks=("a", "b"))[1:])
+        comparison_table.table(results(names=["grpo"], tasks=("a", "b"))[1:])
 
 
 def test_a_table_of_few_seeds_says_not_to_trust_its_intervals():
@@ -133,7 +149,7 @@ def test_an_outcome_follows_from_the_interval(low, high, expected):
 
 
 class Page(HTMLParser):
-    """The tags, ids, links and image sources of a page, in order."""
+    """Collects the tags, ids, links and image sources of a page, in order."""
 
     def __init__(self, page):
         super().__init__()
@@ -223,15 +239,15 @@ def test_a_row_looks_the_same_with_and_without_the_warm_start():
 
 def test_curves_stop_at_the_last_update_that_every_seed_has():
     figure = comparison_figures.learning_curves(
-        curves(rows=["grpo"], lengths=(5, 3)), axes=["env_steps"]
+        curves(names=["grpo"], lengths=(5, 3)), axes=["env_steps"]
     )
     (line,) = figure.axes[0].lines
     np.testing.assert_allclose(line.get_xydata(), [[0, 0.01], [100, 0.11], [200, 0.21]])
 
 
-def test_a_row_that_spends_nothing_of_a_budget_is_one_point_at_its_end():
+def test_an_algorithm_that_spends_nothing_is_one_point_at_its_end():
     figure = comparison_figures.learning_curves(
-        curves(rows=["sft"]), axes=["env_steps", "generated_tokens"]
+        curves(names=["sft"]), axes=["env_steps", "generated_tokens"]
     )
     lines = [panel.lines[0].get_xydata() for panel in figure.axes]
     np.testing.assert_allclose(lines[0], [[0, 0.41]])
@@ -251,14 +267,14 @@ def test_the_legend_names_each_row_once_and_lies_above_the_panels():
     )
 
 
-def test_the_thin_curve_is_accuracy_to_the_power_of_turns_measured_at_the_trained_length():
-    panel = comparison_figures.success_against_horizon(results(rows=["grpo"])).axes[0]
+def test_the_thin_curve_is_accuracy_to_the_power_of_turns():
+    panel = comparison_figures.success_against_horizon(results(names=["grpo"])).axes[0]
     curve = panel.lines[1].get_xydata()
     np.testing.assert_allclose(curve[[0, -1]], [[8, 0.9**8], [32, 0.9**32]], rtol=1e-6)
 
 
 def test_the_thin_curve_is_the_mean_over_seeds_of_each_seeds_own_power():
-    records = results(rows=["grpo"])
+    records = results(names=["grpo"])
     for r in records:
         r["per_turn"] = 1.0 if r["seed"] == 0 else 0.5
     share, rest = 1 / len({r["seed"] for r in records}), 1 - 1 / len({r["seed"] for r in records})
@@ -267,7 +283,7 @@ def test_the_thin_curve_is_the_mean_over_seeds_of_each_seeds_own_power():
 
 
 def test_the_horizon_figure_draws_the_asked_mode_only():
-    records = results(rows=["grpo"])
+    records = results(names=["grpo"])
     for r in records:
         r["success"] = float(r["mode"] == "greedy")
     points = (
@@ -283,7 +299,7 @@ def test_a_figure_is_redrawn_to_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         figures.save(
             comparison_figures.success_against_horizon(
-                results(rows=["sft", "grpo"], tasks=("a", "b"))
+                results(names=["sft", "grpo"], tasks=("a", "b"))
             ),
             tmp_path / name,
         )
@@ -292,5 +308,8 @@ def test_a_figure_is_redrawn_to_the_same_bytes(tmp_path):
 
 
 def test_reports_can_be_made_where_jax_is_not_installed():
-    check = "import sys, experiments.reports.report; assert 'jax' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+    check = (
+        "import sys, experiments.reports.report; assert 'jax' not in sys.modules and "
+        "'matplotlib.pyplot' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", check], check=True)

@@ -1,4 +1,6 @@
-"""The statistical protocol, against numbers worked by hand, independent implementations and simulation."""
+"""The statistical protocol, against numbers worked by hand, independent implementations and
+simulation.
+"""
 
 import itertools
 
@@ -47,7 +49,9 @@ def test_on_one_task_the_bootstrap_is_scipys():
 
 
 def test_seeds_are_resampled_within_their_task():
-    """Two tasks far apart, no spread inside either: resampling across tasks would give a wide interval."""
+    """Two tasks far apart, no spread inside either: resampling across tasks would give a wide
+    interval.
+    """
     scores = np.repeat([[0.0], [1.0]], 6, axis=1)
     assert stats.stratified_bootstrap(scores, np.mean, resamples=200) == (0.5, 0.5)
 
@@ -61,7 +65,7 @@ def coverage(num_seeds):
     return np.mean([low <= 0 <= high for low, high in intervals])
 
 
-def test_the_bootstrap_covers_with_many_seeds_but_not_with_five_and_then_we_are_warned():
+def test_the_bootstrap_covers_with_many_seeds_and_warns_at_five():
     assert coverage(40) == pytest.approx(0.94, abs=0.03)
     assert coverage(5) == pytest.approx(0.84, abs=0.05)
     assert "too narrow" in stats.caution(5)
@@ -94,7 +98,7 @@ def test_the_paired_t_test_is_scipys_on_the_two_arms():
     )
 
 
-def test_identical_differences_are_certain_and_none_at_all_is_no_evidence():
+def test_identical_differences_are_certain_and_zero_is_no_evidence():
     assert stats.paired_t(np.full(5, 0.25)) == (0.25, 0.25, 0.25, 0.0)
     assert stats.paired_t(np.zeros(5)) == (0.0, 0.0, 0.0, 1.0)
     with pytest.raises(ValueError, match="two seeds"):
@@ -114,7 +118,9 @@ def test_the_sign_flip_test_counts_every_assignment():
 
 
 def test_holm_by_hand():
-    """Sorted .005, .01, .03, .04 times 4, 3, 2, 1 is .02, .03, .06, .04, and the last may not fall below the one before."""
+    """Sorted .005, .01, .03, .04 times 4, 3, 2, 1 is .02, .03, .06, .04, and the last may not
+    fall below the one before.
+    """
     np.testing.assert_allclose(
         stats.holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02], rtol=1e-12
     )

@@ -1,4 +1,4 @@
-"""Rules stated before a run: synthetic records must yield each verdict."""
+"""Every rule reaches each of its verdicts on synthetic records."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ SEEDS = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
 @pytest.mark.parametrize(
     "shift, outcome", [(0.5, "supported"), (-0.5, "falsified"), (0.01, "inconclusive")]
 )
-def test_a_difference_is_above_zero_if_its_whole_interval_is(shift, outcome):
+def test_above_zero_needs_the_whole_interval_above_zero(shift, outcome):
     verdict = above_zero("a claim", "a minus b", SEEDS + shift, "More.")
     low, high = scipy.stats.t.interval(0.95, 4, shift, scipy.stats.sem(SEEDS))
     assert verdict.outcome == outcome
@@ -31,9 +31,7 @@ def test_a_difference_is_above_zero_if_its_whole_interval_is(shift, outcome):
     "shift, margin, outcome",
     [(0.05, 0.1, "supported"), (0.5, 0.1, "falsified"), (0.1, 0.1, "inconclusive")],
 )
-def test_a_difference_is_near_zero_if_its_whole_interval_is_within_the_margin(
-    shift, margin, outcome
-):
+def test_near_zero_needs_the_whole_interval_within_the_margin(shift, margin, outcome):
     for sign in (1, -1):
         assert near_zero("a claim", "a minus b", sign * (SEEDS + shift), margin).outcome == outcome
 
