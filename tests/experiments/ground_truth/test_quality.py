@@ -1,6 +1,4 @@
-"""How good a credit is: against loops, numbers worked by hand, closed forms, and simulations
-whose answer is known.
-"""
+"""Measures of credit agree with loops, numbers worked by hand, closed forms and simulations."""
 
 import itertools
 from typing import NamedTuple

@@ -1,6 +1,4 @@
-"""The page on the tasks says what they and the results say now; settings are chosen by their
-rule, and old numbers are marked.
-"""
+"""The page on tasks is current, settings follow their rule, and old numbers are marked."""
 
 import dataclasses
 from pathlib import Path

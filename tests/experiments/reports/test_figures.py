@@ -1,6 +1,4 @@
-"""Every figure of every study, drawn from the committed numbers: what can be measured of how it
-looks.
-"""
+"""Every figure of every study, drawn from the committed numbers, can be read."""
 
 import itertools
 import re

@@ -1,6 +1,4 @@
-"""The pages begin with the answer, made from the records, and show verdicts sorted, counted and
-in colour.
-"""
+"""Pages begin with the answer, and show verdicts sorted, counted and in colour."""
 
 import itertools
 import json

@@ -1,6 +1,4 @@
-"""The statistical protocol, against numbers worked by hand, independent implementations and
-simulation.
-"""
+"""Statistics agree with numbers worked by hand, other implementations and simulations."""
 
 import itertools
 
