@@ -30,7 +30,7 @@ def test_a_table_has_the_expected_return_of_its_chances():
 
 
 def test_the_true_gradient_is_the_derivative_by_the_logits():
-    """d pᵀ / d logit is pᵀ (1 − p) for a turn's right token, and −pᵀ times its chance for another."""
+    """It is pᵀ (1 − p) for a turn's right token, and −pᵀ times its chance for a wrong one."""
     bed = tabular.make(ChainPit(num_turns=3), tabular.right_with(0.8), (2, 1, 4))
     found = bed.true[np.abs(bed.true) > 1e-9]
     np.testing.assert_allclose(np.sort(found)[-3:], 0.8**3 * 0.2, rtol=1e-5)
