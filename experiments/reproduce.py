@@ -69,16 +69,16 @@ def has_results(folder: Path) -> bool:
 def studies() -> registry.Registry:
     """Returns every study by its name, with its default flags."""
     loaded, left_out = registry.modules(studies_folder)
-    found = {}
+    by_name = {}
     for module in loaded:
         file = module.__name__.rpartition(".")[2]
         try:
             for one in own_studies(module):
                 if study.name(one) == file:
-                    found[file] = one
+                    by_name[file] = one
         except Exception as error:  # a user's study that cannot be made
             left_out[file] = registry.import_failure(module.__name__, error)
-    return registry.Registry(found, left_out)
+    return registry.Registry(by_name, left_out)
 
 
 def own_studies(module: ModuleType) -> list[study.Study]:

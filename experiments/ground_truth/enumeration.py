@@ -44,21 +44,21 @@ class Enumeration(NamedTuple):
 
 def actions(alphabet: tuple[int, ...], length: int) -> list[tuple]:
     """Returns all actions: tokens up to one that ends the action, at most `length` of them."""
-    found = []
+    sequences = []
     for token in alphabet:
         ends = STOPS[token] or length == 1
-        found += [(token, *rest) for rest in ([()] if ends else actions(alphabet, length - 1))]
-    return found
+        sequences += [(token, *rest) for rest in ([()] if ends else actions(alphabet, length - 1))]
+    return sequences
 
 
 def episodes(alphabet: tuple[int, ...], length: int, turns: int) -> list[tuple]:
     """Returns all sequences of up to `turns` actions; an action without an end is the last."""
-    found = []
+    sequences = []
     for action in actions(alphabet, length):
         goes_on = STOPS[action[-1]] and turns > 1
         following = episodes(alphabet, length, turns - 1) if goes_on else [()]
-        found += [(action, *rest) for rest in following]
-    return found
+        sequences += [(action, *rest) for rest in following]
+    return sequences
 
 
 def all_token_sequences(alphabet: tuple[int, ...], spec: Spec) -> Int[np.ndarray, "G T A"]:

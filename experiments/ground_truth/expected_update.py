@@ -1,4 +1,4 @@
-"""What an algorithm's update is in expectation, over all batches of the enumerated task."""
+"""The expected update of an algorithm, over all batches of the enumerated task."""
 
 import itertools
 import math
@@ -95,12 +95,12 @@ def expectation(
 
         picked, picked_value = jax.tree.map(pick, (trajectory, value))
         batch = training_batch.make_batch(algorithm, picked, picked_value)
-        found = {}
+        sums = {}
         for how in AGGREGATIONS:
             weight = chance * loss_terms.token_weight([batch.mask], how)[0]
             pair = (weight, weight * batch.credit)
-            found[how] = tuple(x.reshape(picked.mask.shape) for x in pair)
-        return found
+            sums[how] = tuple(x.reshape(picked.mask.shape) for x in pair)
+        return sums
 
     zeros = jnp.zeros(trajectory.mask.shape)
     each = jax.vmap(of_batch)(index, chance)

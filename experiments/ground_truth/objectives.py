@@ -50,7 +50,7 @@ def objective_values(enumerated: Enumeration, params: Any) -> dict[str, Float[Ar
     log_ratio = (log_prob - trajectory.reference_log_prob).sum((-2, -1))
     forward = kl_of_episode(trajectory, every, other)
     backward = kl_of_episode(trajectory, other, every)
-    found = {
+    values = {
         "J": expected,
         "P(success)": solved,
         "J, discounted": (chance * reward_to_go(gain, DISCOUNT)[..., 0]).sum(-1),
@@ -62,8 +62,8 @@ def objective_values(enumerated: Enumeration, params: Any) -> dict[str, Float[Ar
     grpo, before = GroupRelative(), (visited * np.asarray(trajectory.success)).sum(-1)
     for g in (2, 3, 4, 8, 16):
         weight = np.array([group_weight(g, p, grpo.eps, grpo.ddof) for p in before])
-        found[f"Σ c(p) ∇p, G = {g}"] = solved * weight
-    return {name: x.mean() for name, x in found.items()}
+        values[f"Σ c(p) ∇p, G = {g}"] = solved * weight
+    return {name: x.mean() for name, x in values.items()}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What one step along a gradient gains in exact expected return, at a fixed KL divergence."""
+"""The gain in exact expected return of one step along a gradient, at a fixed KL divergence."""
 
 from functools import partial
 

@@ -297,7 +297,7 @@ def score_credit(testbed: Testbed, credit: Float[np.ndarray, "R M"], steps: floa
     bias_in_state = quality.bias(*tokens, testbed.pair, testbed.state)
     small, true = quality.compact(gradient, testbed.true)
     gain = improvements(testbed, gradient[:STEPS])
-    found = {
+    scores = {
         "bias": bias.raw,
         "bias_affine": bias.affine,
         "bias_in_state": bias_in_state.affine,
@@ -322,8 +322,8 @@ def score_credit(testbed: Testbed, credit: Float[np.ndarray, "R M"], steps: floa
     }
     for name, measure in measures.items():
         error = float(quality.jackknife(measure, small))
-        found |= {name: measure(small), f"{name}_se": error}
-    return found
+        scores |= {name: measure(small), f"{name}_se": error}
+    return scores
 
 
 def improvements(testbed: Testbed, gradient: Float[np.ndarray, "K W"]) -> Float[np.ndarray, " K"]:

@@ -294,17 +294,17 @@ def differences(algorithm: Algorithm, base: Algorithm = BASE) -> list[str]:
     >>> differences(PRESETS["grpo-trl"]), differences(PRESETS["dr-grpo-verl"])[0]
     (['aggregation token_mean, not sequence_mean'], 'credit centred, not group_relative')
     """
-    found = []
+    texts = []
     for name, cell in cells(algorithm, base).items():
         part, other = getattr(algorithm, name), getattr(base, name)
         if not (dataclasses.is_dataclass(part) and type(part) is type(other)):
-            found.append(f"{name} {cell}, not {describe_part(other)}")
+            texts.append(f"{name} {cell}, not {describe_part(other)}")
             continue
         for field in dataclasses.fields(part):
             mine, its = getattr(part, field.name), getattr(other, field.name)
             if mine != its:
-                found.append(f"{name}.{field.name} {mine}, not {its}")
-    return found
+                texts.append(f"{name}.{field.name} {mine}, not {its}")
+    return texts
 
 
 def page(results: list[Record]) -> str:

@@ -40,7 +40,7 @@ TIE = 0.01  # success rates closer than this count as equal
 
 
 class Setting(NamedTuple):
-    """How a policy is trained on a task."""
+    """The setting with which a policy is trained on a task."""
 
     warm_updates: int  # of cloning 256 demonstrations each
     num_demos: int  # that are drawn from again and again; 0: fresh ones in every update
@@ -63,9 +63,9 @@ def search(name: str, task: Any, known: list[Record], episodes: int) -> Iterator
     for num_demos in (0, FEW):
         for seed in HELD_OUT:
             if not select(known, seed=seed, num_demos=num_demos, updates=0):
-                found = cloning(name, task, seed, num_demos, episodes)
-                known = known + found
-                yield found
+                clone = cloning(name, task, seed, num_demos, episodes)
+                known = known + clone
+                yield clone
         if is_enough(curve(known, num_demos)):
             break
     for seed in HELD_OUT:

@@ -87,15 +87,15 @@ def sections(
     results: list[Record], boxes: list[Record], pictures: dict[str, Picture]
 ) -> list[Section]:
     """Returns the sections of the page below the answer."""
-    found = [Section("Verdicts", [VERDICTS, overview.verdict_list(boxes)])]
+    by_task = [Section("Verdicts", [VERDICTS, overview.verdict_list(boxes)])]
     greedy = [comparison_answer.greedy(results)]
     for task in distinct(results, "task"):
         own = select(results, task=task)
         parts = [comparison_table.table(own), comparison_table.note(own)]
-        found.append(Section(f"Results on {words(task)}", parts))
+        by_task.append(Section(f"Results on {words(task)}", parts))
         greedy += [f"{words(task).capitalize()}:", comparison_table.table(own, "greedy")]
     return [
-        *found,
+        *by_task,
         Section("The comparison", [QUESTION, CAVEATS, pictures["algorithms"]]),
         Section("Success against horizon", [pictures["success_against_horizon"]]),
         Section("Learning curves", [pictures["learning_curves"]]),

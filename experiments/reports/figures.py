@@ -59,14 +59,14 @@ def styles(names: Sequence[str]) -> dict[str, dict]:
     """Returns the colour, marker and line style of each name, distinct for the first 8 beside
     `warm_start`.
     """
-    found = {}
+    looks = {}
     for i, name in enumerate(n for n in names if n != "warm_start"):
-        found[name] = {
+        looks[name] = {
             "color": COLORS[i % 8],
             "marker": MARKERS[i % 9],
             "linestyle": LINES[(i + i // 8) % 4],
         }
-    return found | {"warm_start": {"color": "black", "marker": "*", "linestyle": ":"}}
+    return looks | {"warm_start": {"color": "black", "marker": "*", "linestyle": ":"}}
 
 
 def page(lines: int, columns: int, height: float, **how: Any) -> tuple[Figure, np.ndarray]:

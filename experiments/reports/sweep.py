@@ -52,15 +52,15 @@ def table(
       columns: the columns of the records to show, and the format of each.
       lines: the column that tells the lines apart.
     """
-    found = []
+    table_lines = []
     for at in distinct(records, x):
         for name in distinct(select(records, **{x: at}), lines):
             where = {x: at, lines: name}
             cells = {}
             for column, how in columns.items():
                 cells[column.replace("_", " ")] = cell(by_seed(records, column, **where), how)
-            found.append(where | cells)
-    return found
+            table_lines.append(where | cells)
+    return table_lines
 
 
 def cell(value: Float[np.ndarray, " seeds"], how: str) -> str:
