@@ -22,7 +22,8 @@ from experiments.cli import console, shell
 from experiments.cli.flags import from_flags
 from experiments.cli.tables import print_table
 from experiments.reports import comparison_figures, figures, report
-from experiments.reports.display_names import part_name, task_name, words
+from experiments.reports.config_names import part_name, task_name
+from experiments.reports.display_names import words
 from experiments.reports.stats import Record, distinct, interval
 
 Runs = dict[str, Run]  # by their names in the table

@@ -41,7 +41,8 @@ from experiments.cli.flags import choices, from_flags, parse, take
 from experiments.cli.progress import Line
 from experiments.cli.run_description import describe, without_data
 from experiments.harness.cell import describe_saved
-from experiments.reports.display_names import quantity, task_name
+from experiments.reports.config_names import task_name
+from experiments.reports.display_names import quantity
 
 # The success of seeds 0 to 4 rises from .03 to .13 to .96 or more.
 DEMO = (

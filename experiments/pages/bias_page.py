@@ -153,6 +153,7 @@ def measure(case: Case) -> list[Record]:
 def describe(part: Any) -> str:
     """Returns a config's class, with the fields that are not at their default.
 
+    >>> from agentic_rl.credit.gae import GAE
     >>> describe(GAE(lambda_=0.5))
     'GAE(lambda=0.5)'
     """

@@ -4,12 +4,6 @@ A reader knows RLOO; `leave_one_out`, the class's name, is for the code. A study
 names of its own lists them here, too, so that one thing is called the same in all figures.
 """
 
-import dataclasses
-from typing import Any
-
-from agentic_rl.config import snake_case
-from agentic_rl.types import parts
-
 NAMES = {
     # algorithms
     "warm_start": "warm start",
@@ -87,16 +81,6 @@ def words(name: object) -> str:
     return NAMES.get(str(name), str(name).replace("_", " "))
 
 
-def part_name(part: Any) -> str:
-    """Returns what a reader calls a part of an algorithm, such as its credit.
-
-    >>> from agentic_rl.credit.group import GroupRelative
-    >>> part_name(GroupRelative())
-    'GRPO'
-    """
-    return words(snake_case(type(part).__name__))
-
-
 def quantity(count: int, noun: str) -> str:
     """Returns a count with its noun.
 
@@ -104,25 +88,3 @@ def quantity(count: int, noun: str) -> str:
     ('1 turn', '2,000 turns')
     """
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def task_name(task: Any) -> str:
-    """Returns the task's own title, or its name (a mixture's: its tasks') and those of its
-    knobs that are not at their default.
-
-    >>> from agentic_rl.envs.running_sum import RunningSum
-    >>> task_name(RunningSum(num_turns=16))
-    'running_sum(num_turns=16)'
-    """
-    if isinstance(task, dict):
-        return " + ".join(task_name(part) for part in parts(task).values())
-    if hasattr(task, "title"):
-        return task.title
-    knobs = {
-        f.name: getattr(task, f.name)
-        for f in dataclasses.fields(task)
-        if getattr(task, f.name) != f.default
-    }
-    return snake_case(type(task).__name__) + (
-        f"({', '.join(f'{k}={v}' for k, v in knobs.items())})" if knobs else ""
-    )

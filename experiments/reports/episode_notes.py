@@ -7,7 +7,8 @@ from agentic_rl.exact.true_advantage import Truth
 from agentic_rl.rewards import Outcome
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.types import Environment, Trajectory
-from experiments.reports.display_names import part_name, quantity
+from experiments.reports.config_names import part_name
+from experiments.reports.display_names import quantity
 
 
 def describe_episode(task: Environment, group: Trajectory, problem: int, episode: int) -> str:

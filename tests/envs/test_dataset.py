@@ -21,7 +21,7 @@ from agentic_rl.envs.dataset import (
 from agentic_rl.envs.wrappers.renamed import Renamed
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.rollout.rollout import rollout
-from experiments.reports.display_names import task_name
+from experiments.reports.config_names import task_name
 
 TWO = Dataset(Pairs([("Who?", "me"), ("a longer question", "you")]))
 

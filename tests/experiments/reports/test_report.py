@@ -224,8 +224,8 @@ def test_an_empty_table_is_refused():
         report.html("title", PROVENANCE, [report.Section("s", [[]])])
 
 
-def test_nine_rows_are_told_apart_without_colour_and_with_it():
-    styles = figures.styles(["warm_start", *ROWS])
+def test_nine_algorithms_are_told_apart_with_and_without_colour():
+    styles = figures.styles(["warm_start", *ALGORITHMS])
     assert (
         len({s["color"] for s in styles.values()})
         == len({s["marker"] for s in styles.values()})
@@ -233,8 +233,8 @@ def test_nine_rows_are_told_apart_without_colour_and_with_it():
     )
 
 
-def test_a_row_looks_the_same_with_and_without_the_warm_start():
-    assert figures.styles(ROWS)["ppo"] == figures.styles(["warm_start", *ROWS])["ppo"]
+def test_an_algorithm_looks_the_same_without_the_warm_start():
+    assert figures.styles(ALGORITHMS)["ppo"] == figures.styles(["warm_start", *ALGORITHMS])["ppo"]
 
 
 def test_curves_stop_at_the_last_update_that_every_seed_has():
@@ -254,12 +254,12 @@ def test_an_algorithm_that_spends_nothing_is_one_point_at_its_end():
     assert len(lines[1]) == 5
 
 
-def test_the_legend_names_each_row_once_and_lies_above_the_panels():
+def test_the_legend_names_each_algorithm_once_above_the_panels():
     figure = comparison_figures.learning_curves(curves())
     figures.to_bytes(figure)
     (legend,) = figure.legends
     assert [t.get_text() for t in legend.get_texts()] == [
-        *map(words, ROWS),
+        *map(words, ALGORITHMS),
         "95% interval over 2 seeds",
     ]
     assert legend.get_window_extent().y0 >= max(
