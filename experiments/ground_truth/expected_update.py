@@ -42,7 +42,7 @@ class EnumeratedValues(values.ValueSource):
 
     mistake: Finite = 0.0  # standard deviation of the random number
 
-    known: ClassVar[bool] = True
+    has_values: ClassVar[bool] = True
 
     def __call__(self, enumerated: Enumeration, trajectory: Trajectory) -> tuple[Value, dict]:
         """Returns the mean over all episodes with the same past, and no costs."""
