@@ -1,4 +1,4 @@
-"""The notebooks run from the start, define next to nothing, and are kept as they came out, with nothing that tells where they ran."""
+"""The notebooks run from the start, define next to nothing, and do not tell where they ran."""
 
 import ast
 import json
@@ -11,12 +11,16 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 NAMES = [
-    "01_task_and_agent", "02_supervised_and_where_it_breaks", "03_policy_gradients_and_credit", "04_long_horizons",
-    "05_your_own_task_and_credit", "06_reproduce_a_table",
-]  # fmt: skip
+    "01_task_and_agent",
+    "02_supervised_and_where_it_breaks",
+    "03_policy_gradients_and_credit",
+    "04_long_horizons",
+    "05_your_own_task_and_credit",
+    "06_reproduce_a_table",
+]
 CLASSES = {"05_your_own_task_and_credit"}  # there one writes a task and a credit
 LARGEST, SLOWEST = 300_000, 120  # bytes and seconds
-WITHOUT = "Notebooks are read and run by nbformat, nbclient and ipykernel: python -m pip install -e '.[dev]'"
+WITHOUT = "Notebooks need nbformat, nbclient and ipykernel: python -m pip install -e '.[dev]'"
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 

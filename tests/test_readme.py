@@ -23,8 +23,10 @@ PAGES = [
     ROOT / "benchmarks" / "README.md",
     ROOT / "results" / "README.md",
 ]
-LINE = """grpo key_door --policy.context markov --policy.width 16 --policy.heads 2 --updates 1 --chunk 1
-    --seeds 1 --eval-episodes 8"""
+LINE = """
+    grpo key_door --policy.context markov --policy.width 16 --policy.heads 2
+    --updates 1 --chunk 1 --seeds 1 --eval-episodes 8
+"""
 START = r"(?:python -m experiments\.(?:\w+\.)?|agentic-rl (?:study )?)"
 
 

@@ -1,4 +1,4 @@
-"""Helpers for tests that run programs: a tiny run's flags, and what a user's mistake must end in."""
+"""Helpers for tests that run programs: tiny runs, and what a user's mistake must end in."""
 
 import json
 from pathlib import Path
