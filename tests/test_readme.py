@@ -44,7 +44,10 @@ def typed():
     found = []
     for page in PAGES:
         text = re.sub(
-            r"^```(?:python)?\n.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE
+            r"^```(?:python)?\n.*?^```",
+            "",
+            page.read_text().replace("\\\n", " "),
+            flags=re.DOTALL | re.MULTILINE,
         )  # programs and episodes
         found += re.findall(
             r"^(?:    |\$ )?((?:python -m|agentic-rl|make|tensorboard)\s.*)$", text, re.MULTILINE
