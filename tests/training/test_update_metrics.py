@@ -1,11 +1,14 @@
 """The costs of an update, and how much of the return its values explain."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from agentic_rl import algorithms
+from agentic_rl import algorithms, metrics
+from agentic_rl.budgets import BUDGET
 from agentic_rl.credit.returns import token_rewards
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.training.update_metrics import explained_variance
@@ -20,6 +23,16 @@ from tests.training.toy_updates import (
     play,
     update_once,
 )
+
+
+def test_the_page_of_metrics_explains_what_is_logged_and_nothing_else():
+    page = Path("docs/metrics.md").read_text()
+    lines = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    explained = [name for line in lines for name in re.findall(r"`(\w+)`", line)]
+    trajectory, _, _ = play()
+    evaluated = [f"eval_{name}" for name in metrics.episode_metrics(trajectory)]
+    _, log = update_once(PPO, reference=OTHERS)
+    assert set(explained) == {*log, *BUDGET, *evaluated}
 
 
 def test_fixed_demonstrations_are_paid_for_once():
