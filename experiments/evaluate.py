@@ -65,6 +65,11 @@ class Command:
             f"--episodes ({self.episodes}) must be a multiple of --attempts ({self.attempts}).",
         )
         check(
+            not self.devices or self.problems % self.devices == 0,
+            f"--devices ({self.devices}) must divide the {self.problems} problems of a line, which"
+            f" are --episodes ({self.episodes}) / --attempts ({self.attempts}).",
+        )
+        check(
             all(text.isdecimal() and int(text) for text in self.horizons.split(",")),
             f"--horizons are whole numbers such as 1,2,4, not {self.horizons}.",
         )
@@ -72,6 +77,11 @@ class Command:
             set(self.splits.split(",")) <= set(SPLITS),
             f"--splits are {' and '.join(SPLITS)}, separated by a comma, not {self.splits}.",
         )
+
+    @property
+    def problems(self) -> int:
+        """The number of problems of a line with sampled actions."""
+        return self.episodes // self.attempts
 
 
 class Condition(NamedTuple):
@@ -151,7 +161,9 @@ def measure(command: Command, run: Run, params, variants: Variants) -> list[Reco
     wanted, records = conditions(command, variants), []
     counter = PartCounter("line", len(wanted))
     with Line("", counter) as line:
-        programs = Programs(dataclasses.replace(run, devices=command.devices), line.phase)
+        # Programs choose the most devices that share these problems, too.
+        shared = dict(devices=command.devices, eval_episodes=command.problems)
+        programs = Programs(dataclasses.replace(run, **shared), line.phase)
         params = programs.place(params)
         for condition in wanted:
             counter.begin()

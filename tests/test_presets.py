@@ -30,7 +30,7 @@ PLAIN = algorithms.by_name()
 RESULTS = Path(__file__).parents[1] / "results" / "algorithms" / "results.csv"
 PAGE = Path(__file__).parents[1] / "docs" / "algorithms.md"
 # Together they have a reference, a critic, an entropy bonus, a selection and a ratio of episodes.
-FAST = {"rloo-trl", "ragen-bi-level"}
+FAST = {"rloo-trl"}
 APART = [
     ("grpo-trl", "grpo-verl"),
     ("grpo-deepseek", "grpo-tunix"),

@@ -89,7 +89,7 @@ def forget_programs():
 
 ALGORITHMS = algorithms.by_name()
 ALL = ALGORITHMS | presets.PRESETS | dict(swapped())
-KINDS = {"grpo", "--reward shaped"}
+KINDS = {"grpo"}
 some_algorithms = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in KINDS)) for n in ALL]
 )

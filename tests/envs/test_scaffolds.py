@@ -42,7 +42,9 @@ def play(scaffold, state, *actions):
     return state, step
 
 
-@pytest.mark.parametrize("scaffold", [Once, Question, BabyAGI])
+@pytest.mark.parametrize(
+    "scaffold", [Once, pytest.param(Question, marks=pytest.mark.slow), BabyAGI]
+)
 def test_the_expert_succeeds_in_each_and_chance_hardly_does(scaffold):
     wrapped = scaffold(Todo(num_items=3, steps=2))
     assert isinstance(wrapped, Environment)

@@ -36,7 +36,7 @@ CASES = {
     "long": (LONG, MARKOV, 8),
     "sort_digits": (SortDigits(num_digits=2, base=3), MARKOV, 1),
 }
-SLOW = ("chain_pit", "pit, remembered", "key_door", "long", "sort_digits")
+SLOW = ("chain_pit", "graph_nav", "pit, remembered", "key_door", "long", "sort_digits")
 every_case = pytest.mark.parametrize(
     "case", [pytest.param(case, marks=[pytest.mark.slow] * (case in SLOW)) for case in CASES]
 )

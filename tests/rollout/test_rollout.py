@@ -95,7 +95,11 @@ def turns(trajectory):
 
 @pytest.mark.parametrize(
     "actor",
-    [TINY, replace(TINY, context="markov"), actors.Random()],
+    [
+        TINY,
+        pytest.param(replace(TINY, context="markov"), marks=pytest.mark.slow),
+        actors.Random(),
+    ],
     ids=["history", "markov", "random"],
 )
 def test_an_episode_is_the_same_alone_and_among_others_that_play_on_longer(actor):

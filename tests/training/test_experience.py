@@ -68,7 +68,7 @@ BATCHWISE = {
     ),
     "overlong": replace(ALGORITHM, reward=SoftOverlong(), selection=NotOverlong()),
 }
-FAST = {"whitened, top spread", "batch scale, drawn again"}
+FAST = {"whitened, top spread"}
 several = pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.slow)])
 
 

@@ -71,7 +71,10 @@ directory.wait()
 """
 
 
-@pytest.mark.parametrize("when, newest, logged", [("between saves", 4, 7), ("during a save", 0, 4)])
+@pytest.mark.parametrize(
+    "when, newest, logged",
+    [pytest.param("between saves", 4, 7, marks=pytest.mark.slow), ("during a save", 0, 4)],
+)
 def test_a_run_killed_resumes_bitwise_and_logs_nothing_twice(tmp_path, whole, when, newest, logged):
     path, cache_directory = tmp_path / "run", jax.config.jax_compilation_cache_dir
     command = [

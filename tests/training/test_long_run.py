@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from agentic_rl.training import learner
 from agentic_rl.training.programs import Programs
@@ -43,6 +44,7 @@ class Instant(Programs):
         return run_chunk
 
 
+@pytest.mark.slow
 def test_the_entries_of_a_long_run_do_not_stay_in_memory(tmp_path, monkeypatch):
     sizes = []
 

@@ -27,6 +27,7 @@ def config_of(path: Path) -> dict:
     return json.loads((path / "config.json").read_text())["config"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_bit_by_bit_as_one_of_that_length(call, copy, tmp_path):
     code, out, _ = call(train, "--resume", copy, "--updates", 20)
     assert code == 0 and "--updates was 10 and is 20" in out

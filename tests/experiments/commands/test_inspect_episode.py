@@ -204,7 +204,9 @@ def test_where_the_truth_is_from_forks_it_says_so_with_their_error(call, tmp_pat
 
 
 EXPERTS = [
-    pytest.param(algorithms.SFT, DOOR, "trains on its expert's episodes", id="sft"),
+    pytest.param(
+        algorithms.SFT, DOOR, "trains on its expert's episodes", marks=pytest.mark.slow, id="sft"
+    ),
     pytest.param(
         algorithms.DAGGER,
         SortDigits(answer_length=6),

@@ -232,6 +232,11 @@ READING = {
         "--horizons are whole numbers",
         "1,two",
     ),
+    "devices that cannot share a line's problems": (
+        evaluate,
+        "nowhere --devices 3",
+        "--devices (3) must divide the 128 problems of a line",
+    ),
     "an unknown split": (evaluate, "nowhere --splits validation", "--splits are train and test"),
     "episodes that attempts do not divide": (
         evaluate,

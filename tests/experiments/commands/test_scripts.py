@@ -42,6 +42,7 @@ def run_python(tmp_path, *words):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_train_runs_as_a_file(tmp_path):
     words = FOLDER / "train.py", "grpo", "running_sum", "--print-config"
     assert '"updates": 200' in run_python(tmp_path, *words)

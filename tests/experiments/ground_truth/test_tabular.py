@@ -48,7 +48,8 @@ def test_the_mean_gradient_of_rloo_is_the_true_one():
     )
 
 
-@pytest.mark.parametrize("chance", [0.8, pytest.param(0.95, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("chance", [0.8, 0.95])
 def test_success_only_has_the_snr_of_a_binomial_on_the_pit_chain(chance):
     """B·P / (1 − P) with B episodes, P = p¹² of which succeed, all by the same tokens."""
     bed = tabular.make(ChainPit(), tabular.right_with(chance), (1024, 1, 32))

@@ -39,7 +39,8 @@ def test_chances_are_read_behind_the_requested_share_of_wrong_answers():
     key, params = training_study._keys(policies)[1], jax.tree.map(lambda x: x[1], policies.params)
     shown = rollout(TASK, Expert(noise=0.5), key, jnp.arange(32), split="test")
     token, valid = (x[:, 0] for x in layout.tokens(shown))
-    chance = jax.nn.softmax(transformer.apply(config, params, TASK.spec, token, valid)[0][:, :, 0])
+    logits = transformer.apply(config, params, TASK.spec, token, valid)[0][:, :, 0]
+    chance = np.asarray(jax.nn.softmax(logits))
     label = np.asarray(shown.label[:, 0, :, 0])
     by_hand = [[chance[i, t, label[i, t]] for t in range(6)] for i in range(32)]
     np.testing.assert_allclose(chances[1], np.mean(by_hand, axis=0), rtol=1e-5)
