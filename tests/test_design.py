@@ -6,7 +6,7 @@
 import re
 from pathlib import Path
 
-from tests.test_house import LAYERS
+from tests.layers import LAYERS
 
 PAGE = Path(__file__).parents[1] / "docs" / "design.md"
 PLACE = re.compile(r"(?<=<!-- layers -->\n).*?(?=<!-- /layers -->)", re.DOTALL)

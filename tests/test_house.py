@@ -9,30 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# The layers of each package, from the bottom. A room is a folder, or a file on top. It may import
-# from its own layer and from those below.
-LAYERS = {
-    "agentic_rl": (
-        {"__init__", "config", "types", "tokens", "rng_streams", "budgets", "progress"},
-        {"envs", "policy", "credit", "losses", "optimizer", "metrics", "problems", "parallel"},
-        {"records", "rewards", "selection", "rollout"},
-        {"exact"},
-        {"values"},
-        {"algorithms"},
-        {"presets", "training"},
-        {"__main__"},
-    ),
-    "experiments": (
-        {"__init__", "own_data", "reports"},
-        {"cli", "ground_truth"},
-        {"harness"},
-        {"train", "evaluate", "compare", "watch", "inspect_episode", "sl_vs_rl"},
-        {"pages"},
-        {"studies"},
-        {"reproduce"},
-        {"programs"},
-    ),
-}
+from tests.layers import LAYERS
+
 # All that these rooms may import besides their own files.
 STRICT = {"credit": {"config", "types"}, "envs": {"config", "types", "tokens"}}
 # A leading dot: as an attribute of anything.
@@ -92,7 +70,7 @@ def arrows(package: str = "agentic_rl") -> list[tuple[str, str, str]]:
 def layer(package: str, room: str) -> int:
     places = [i for i, rooms in enumerate(LAYERS[package]) if room in rooms]
     assert places, (
-        f"{package}/{room} is new to this test: list it in LAYERS of tests/test_house.py, no lower"
+        f"{package}/{room} is new to this test: list it in LAYERS of tests/layers.py, no lower"
         " than what it imports."
     )
     return places[0]

@@ -1,7 +1,5 @@
 """Testbeds agree with direct computations, closed forms, and known facts on estimators."""
 
-from functools import cache
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +12,6 @@ from agentic_rl.credit.group import LeaveOneOut
 from agentic_rl.credit.returns import RewardToGo
 from agentic_rl.credit.supervised import SuccessOnly
 from agentic_rl.envs.chain_pit import ChainPit
-from agentic_rl.envs.key_door import KeyDoor
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.rewards import Shaped
 from agentic_rl.training import gradients, learner
@@ -26,16 +23,10 @@ from agentic_rl.values.exact import Exact
 from agentic_rl.values.forks import Forks
 from experiments.ground_truth import cloned_policies, quality, testbed
 from experiments.ground_truth.testbed import algorithm_with
+from tests.experiments.ground_truth.beds import SIZE, TASK, bed
 from tests.toys import weights
 
-SIZE = Policy(width=16, layers=1, heads=2, mlp=16, context="markov")
 ORACLE = dict(credit=GAE(lambda_=0.0, whiten=False), values=Exact())
-TASK = KeyDoor(delay=1)
-
-
-@cache
-def bed(task=TASK, shape=(8, 2, 4), seed=0) -> testbed.Testbed:
-    return testbed.make(task, SIZE, weights(SIZE, likely=task.spec.choices), shape, seed)
 
 
 def test_a_batch_s_gradient_is_that_of_its_credited_log_likelihoods():

@@ -9,7 +9,7 @@ import pytest
 from agentic_rl.config import ConfigError
 from experiments import sl_vs_rl
 from experiments.reports import comparison_answer, overview, report
-from tests.experiments.reports.test_report import PROVENANCE, Page
+from tests.experiments.reports.pages import PROVENANCE, Page
 
 KINDS = {"i": "inconclusive", "s": "supported", "f": "falsified"}
 

@@ -6,22 +6,16 @@ import os
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from experiments.reports import comparison_figures, comparison_table, figures, report
 from experiments.reports.display_names import words
+from tests.experiments.reports.pages import PROVENANCE, Page
 
+HOSTILE = "<script>alert('&\"')</script>"
 ALGORITHMS = "sft sft_fresh dagger rft reinforce rloo grpo ppo".split()
-PROVENANCE = {
-    "command": "python -m x",
-    "commit": "abc",
-    "versions": "numpy",
-    "seeds": "0, 1",
-    "budget": "10 steps",
-}
 
 
 def results(names=("warm_start", *ALGORITHMS), tasks=("running_sum",), accuracy=0.9):
@@ -146,25 +140,6 @@ def test_a_table_prints_as_aligned_text_and_as_markdown():
 )
 def test_an_outcome_follows_from_the_interval(low, high, expected):
     assert report.outcome(low, high) == expected
-
-
-class Page(HTMLParser):
-    """Collects the tags, ids, links and image sources of a page, in order."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.attributes, self.words = [], [], ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes.append(dict(attrs))
-
-    def handle_data(self, data):
-        self.words += data
-
-
-HOSTILE = "<script>alert('&\"')</script>"
 
 
 def page():

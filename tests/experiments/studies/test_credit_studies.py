@@ -14,7 +14,7 @@ from experiments.studies.delayed_reward import DelayedReward
 from experiments.studies.state_recurrence import StateRecurrence, coverage
 from experiments.studies.success_crossover import SuccessCrossover
 from experiments.studies.vine_budget import CRITIC, RLOO, VineBudget
-from tests.experiments.ground_truth.test_testbed import bed
+from tests.experiments.ground_truth.beds import bed
 
 STUDIES = (DelayedReward, SuccessCrossover, VineBudget, StateRecurrence, CriticLambda)
 SEEDS = range(5)
