@@ -10,13 +10,6 @@ from pathlib import Path
 import hypothesis
 import jax
 
-# Without optimisation, compiling takes half the time, and half of that without the newer code
-# generator for fused operations, which later versions of JAX cannot do without.
-FLAGS = ["--xla_backend_optimization_level=0"]
-if jax.__version_info__ < (0, 11):
-    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
-
 jax.config.update("jax_traceback_in_locations_limit", 0)  # names in programs that nobody reads
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".cache" / "jax"))
@@ -26,6 +19,20 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 # ones would make the suite fail by chance.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_configure(config):
+    """Makes compiling cheap: without optimisation it takes half the time.
+
+    The fast tests halve that again by XLA's older code generator for fused operations, which later
+    versions of JAX no longer have. The slow tests, which compare more programs to the bit, use the
+    one that users have.
+    """
+    flags = ["--xla_backend_optimization_level=0"]
+    if config.option.markexpr == "not slow" and jax.__version_info__ < (0, 11):
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
+
 
 # A process on Linux may have 65,530 memory maps. Every compiled program holds some, and a process
 # that needs one too many crashes.

@@ -192,6 +192,12 @@ class Ragged(Environment):
     def is_key(self, state: Repeating) -> Bool[Array, ""]:
         return jnp.bool_(True)
 
+    def render_prompt(self, prompt) -> str:
+        return tokens.text(prompt)
+
+    def render_turn(self, observation, action) -> str:
+        return f"{tokens.text(observation)} -> {tokens.text(action)}"
+
 
 def compiled(function):
     """Returns the function, compiled in a hurry because tests run it once or twice."""
