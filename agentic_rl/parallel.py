@@ -40,7 +40,7 @@ def choose(devices: int) -> list[jax.Device]:
     check(
         devices <= most,
         f"--devices {devices} asks for more than the {most} there are; add --devices {most}, at"
-        " most (also behind --resume).",
+        " most (also after --resume).",
     )
     return available[: devices or most]
 

@@ -13,7 +13,7 @@ all presets, because parts cannot change them:
   minibatches).
 
 Where a paper names no eps, that of the plain algorithm stands. Clamps are part of a preset where
-they change what is learned. Two are left out: verl's clamp of log-ratios to ±20, which behind the
+they change what is learned. Two are left out: verl's clamp of log-ratios to ±20, which after the
 dual clip changes a token's loss by less than 1e-8, and OpenRLHF's of rewards to ±10, which no task
 here reaches. A log-ratio of more than 80 counts as 80 everywhere, where TRL's overflows.
 

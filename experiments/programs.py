@@ -54,7 +54,7 @@ def run(name: str, arguments: list[str], kind: str, known: list[str]) -> NoRetur
 
     Args:
       name: of the program's module.
-      arguments: the words behind the name.
+      arguments: the words after the name.
       kind: "command" or "study", for a sentence about an unknown name.
       known: the names that there are.
     """

@@ -5,7 +5,7 @@
     python -m experiments.reproduce --no-measure --out results      # only the page
 
 Each study runs in a process and a folder of its own. After an interrupt the same command goes on
-behind the last finished cell. With several jobs, a study's output is shown when it is done.
+after the last finished cell. With several jobs, a study's output is shown when it is done.
 """
 
 import inspect

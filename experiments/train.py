@@ -134,7 +134,7 @@ def continue_run(path: str, arguments: list[str]) -> int:
 
 
 def new_folder(name: str) -> str:
-    """Makes an empty folder and returns its name, with a number behind it if the name is taken."""
+    """Makes an empty folder and returns its name, with a number after it if the name is taken."""
     numbered = (f"{name}-{i}" for i in itertools.count(2))
     for free in itertools.chain([name], numbered):
         with contextlib.suppress(FileExistsError):

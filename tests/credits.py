@@ -85,7 +85,7 @@ def other_attempts(i, attempts=G):
 def td_sum(gain, value, discount, lambda_):
     """Returns Σⱼ (γλ)ʲ δₖ₊ⱼ for each step k of a chain, δₖ = gainₖ + γ valueₖ₊₁ − valueₖ.
 
-    The value behind the last step is 0.
+    The value after the last step is 0.
     """
     delta = [
         g + discount * after - before for g, before, after in zip(gain, value, [*value[1:], 0.0])

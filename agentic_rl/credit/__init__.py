@@ -1,4 +1,4 @@
-"""What credit each action gets: the second choice that parts supervised and reinforcement learning.
+"""What credit each action gets: the second choice that separates supervised learning from RL.
 
 A credit is a config with `__call__(trajectory, value) -> credit`: the weight of each action's
 log-likelihood in the loss, as [N, G, T] if all tokens of a turn share it, else [N, G, T, A]. In

@@ -44,8 +44,8 @@ class LeaveOneOut(Group):
 
 @config
 class LeaveOneOutToGo(Group):
-    """The reward to go minus the mean of the other attempts' at the same turn, of those that have
-    not ended by then: Gᵢₜ − mean of Gⱼₜ over j ≠ i. It is unbiased and blind to the past.
+    """The reward to go minus its mean over the other attempts that are still running at that turn:
+    Gᵢₜ − mean of Gⱼₜ over j ≠ i. It is unbiased and ignores earlier rewards.
 
     Where no other attempt is left, there is no baseline.
     """
@@ -126,12 +126,12 @@ class LengthWeighted(Group):
 
 @config
 class OptimalToken(Group):
-    """The reward to go minus a baseline for each number k of a token in its episode,
-    Gᵢₖ − Σⱼ Gⱼₖ Wⱼₖ / Σⱼ Wⱼₖ, where W is the squared length of the logits' gradient up to the
+    """The reward to go minus a baseline for each token index k of an episode,
+    Gᵢₖ − Σⱼ Gⱼₖ Wⱼₖ / Σⱼ Wⱼₖ, where W is the squared norm of the logits' gradient up to the
     token. (OTB, 2602.07078, as in verl)
 
     W is the sum of 1 − 2π + Σ π² over the tokens so far. An episode is part of its own baseline;
-    behind the end of the second longest there is none.
+    after the end of the second longest there is none.
     """
 
     reads_sampler: ClassVar[bool] = True

@@ -53,9 +53,9 @@ def token_to_go(
     """
     gain = token_rewards(trajectory)
     by_turn = reward_to_go(gain.sum(-1), discount)
-    behind = jnp.concatenate([by_turn[..., 1:], jnp.zeros_like(by_turn[..., :1])], axis=-1)
+    later = jnp.concatenate([by_turn[..., 1:], jnp.zeros_like(by_turn[..., :1])], axis=-1)
     within = jnp.cumsum(gain[..., ::-1], axis=-1)[..., ::-1]
-    return jnp.where(trajectory.mask, within + discount * behind[..., None], 0.0)
+    return jnp.where(trajectory.mask, within + discount * later[..., None], 0.0)
 
 
 def whiten(x: Float[Array, "N G T A"], mask: Bool[Array, "N G T A"]) -> Float[Array, "N G T A"]:

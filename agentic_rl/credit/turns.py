@@ -23,7 +23,7 @@ def turn_gae(
 ) -> Float[Array, "N G T"]:
     """Returns Âₖ = δₖ + γλ Âₖ₊₁ with δₖ = gainₖ + γ Vₖ₊₁ − Vₖ, over the turns that were played.
 
-    It is 0 at other turns, and V behind the last turn is 0.
+    It is 0 at other turns, and V after the last turn is 0.
     """
 
     def step(later, now):

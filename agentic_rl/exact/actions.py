@@ -20,10 +20,10 @@ class Actions(NamedTuple):
     last of which is empty.
     """
 
-    token: Int[np.ndarray, "K A"]  # PAD behind the end
-    prefix: Int[np.ndarray, "S A"]  # the longest first; PAD behind
+    token: Int[np.ndarray, "K A"]  # PAD after the end
+    prefix: Int[np.ndarray, "S A"]  # the longest first; PAD after
     length: Int[np.ndarray, " S"]  # tokens of each prefix
-    child: Int[np.ndarray, "S V"]  # the place behind each next token
+    child: Int[np.ndarray, "S V"]  # the place after each next token
 
     @property
     def root(self) -> int:
@@ -67,7 +67,7 @@ def enumerate_actions(spec: Spec, lumped: bool = True) -> Actions:
                 child[i, token] = -prefix_number[written] - 1
             else:
                 child[i, token] = action_number.setdefault(written, len(action_number))
-    # Prefixes were counted from -1 downwards: their places stand behind those of the actions.
+    # Prefixes were counted from -1 downwards: their places stand after those of the actions.
     child = np.where(child < 0, len(action_number) - child - 1, child)
     length = np.array([len(prefix) for prefix in prefixes])
     return Actions(_padded(action_number, spec), _padded(prefixes, spec), length, child)

@@ -2,7 +2,7 @@
 
 The states are enumerated, and values follow by backward induction; all is differentiable by the
 policy's weights. In `markov` context a policy's value is a function of the task's state, so states
-that look alike are one and are read once, behind the prompt's cache. In `history` context the past
+that look alike are one and are read once, after the prompt's cache. In `history` context the past
 is a tree, which fits only where it is small.
 """
 
@@ -25,7 +25,7 @@ from agentic_rl.types import Environment, State, Trajectory, Value
 class ValueTable(NamedTuple):
     """What the policy does in each state, and what that is worth."""
 
-    log_prob: Float[Array, "N T C S V"]  # of the next token, behind each prefix of an action
+    log_prob: Float[Array, "N T C S V"]  # of the next token, after each prefix of an action
     value: Float[Array, "N T C places"]  # expected return from each place; NaN: too many states
 
 
@@ -121,8 +121,8 @@ def visit_probabilities(
     def write(log_prob):
         reach = jnp.zeros((log_prob.shape[0], actions.root + 1)).at[:, actions.root].set(1.0)
         for s in reversed(range(len(actions.prefix))):
-            behind = reach[:, num_actions + s, None] * jnp.exp(log_prob[:, s])
-            reach = reach.at[:, actions.child[s]].add(behind)
+            reached = reach[:, num_actions + s, None] * jnp.exp(log_prob[:, s])
+            reach = reach.at[:, actions.child[s]].add(reached)
         return reach
 
     def turn(probability, now):
@@ -148,8 +148,8 @@ def back_up(
         value = reward + (chance * after[next_]).sum(-1)
         for length in range(actions.token.shape[1] - 1, -1, -1):
             (prefixes,) = (actions.length == length).nonzero()
-            behind = value[:, actions.child[prefixes]]
-            expected = (jnp.exp(log_prob[:, prefixes]) * behind).sum(-1)
+            below = value[:, actions.child[prefixes]]
+            expected = (jnp.exp(log_prob[:, prefixes]) * below).sum(-1)
             value = jnp.concatenate([value, expected], axis=1)
         return value[:, -1], value
 
@@ -172,4 +172,4 @@ def values(solution: Solution, trajectory: Trajectory) -> Value:
         value = jnp.where(places.in_graph[..., None], value, jnp.nan)
         return jnp.where(trajectory.mask, value, 0.0)
 
-    return Value(at(places.before), at(places.behind), jnp.ones((), table.dtype))
+    return Value(at(places.before), at(places.after), jnp.ones((), table.dtype))

@@ -17,7 +17,7 @@ class Places(NamedTuple):
 
     state: Int[Array, "N G T"]  # its number among the turn's
     before: Int[Array, "N G T A"]  # the place before the token
-    behind: Int[Array, "N G T A"]  # and behind it
+    after: Int[Array, "N G T A"]  # and after it
     in_graph: Bool[Array, "N G T"]  # False: the state is not among those enumerated
 
 
@@ -26,12 +26,12 @@ def locate(
 ) -> Places:
     """Returns the places of episodes at the problems of the graphs [N, ...]."""
     actions = alphabet(task, policy_config)
-    before, behind = _walk(actions, trajectory)
-    action = jnp.minimum(behind[..., -1], len(actions.token) - 1)
+    before, after = _walk(actions, trajectory)
+    action = jnp.minimum(after[..., -1], len(actions.token) - 1)
     identity = identify(trajectory.anchor, trajectory.observation)
     follow = jax.vmap(jax.vmap(_follow, (None, 0, 0, 0)))
     state, in_graph = follow(graph, identity, trajectory.mask.any(-1), action)
-    return Places(state, before, behind, in_graph)
+    return Places(state, before, after, in_graph)
 
 
 def _follow(
@@ -54,15 +54,15 @@ def _follow(
 def _walk(
     actions: Actions, trajectory: Trajectory
 ) -> tuple[Int[Array, "N G T A"], Int[Array, "N G T A"]]:
-    """Returns the places before and behind each token; a masked token does not move."""
+    """Returns the places before and after each token; a masked token does not move."""
     num_actions, child = len(actions.token), jnp.asarray(actions.child)
     place = jnp.full(trajectory.mask.shape[:-1], actions.root)
-    before, behind = [], []
+    before, after = [], []
     for a in range(trajectory.mask.shape[-1]):
         before.append(place)
-        # An illegal token completes the action: what is written behind it does not matter.
+        # An illegal token completes the action: what is written after it does not matter.
         goes_on = trajectory.mask[..., a] & (place >= num_actions)
         next_place = child[jnp.maximum(place - num_actions, 0), trajectory.action[..., a]]
         place = jnp.where(goes_on, next_place, place)
-        behind.append(place)
-    return jnp.stack(before, axis=-1), jnp.stack(behind, axis=-1)
+        after.append(place)
+    return jnp.stack(before, axis=-1), jnp.stack(after, axis=-1)

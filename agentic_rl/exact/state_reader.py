@@ -1,4 +1,4 @@
-"""What the policy would write next in every state of a graph: its logits behind each prefix."""
+"""What the policy would write next in every state of a graph: its logits after each prefix."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def read_states(
     graph: Graph,
     chunk: int,
 ) -> Float[Array, "N T C S V"]:
-    """Returns the logits of the next token behind each prefix of an action in each state.
+    """Returns the logits of the next token after each prefix of an action in each state.
 
     `chunk` states are read at a time, which bounds the memory.
     """
@@ -33,7 +33,7 @@ def read_states(
 def _read_markov(
     task, policy_config: Policy, params, actions: Actions, prompt, graph: Graph, chunk: int
 ) -> Float[Array, "N T C S V"]:
-    """Reads each state behind the prompt's cache: the observation, then the tokens so far."""
+    """Reads each state after the prompt's cache: the observation, then the tokens so far."""
     spec = task.spec
     longest = actions.prefix[actions.length == spec.action_length - 1][:, : spec.action_length - 1]
     carrier, end = _carriers(actions, longest)
@@ -46,7 +46,7 @@ def _read_markov(
         begin = jnp.broadcast_to(begin, (len(longest), len(begin)))
         token = jnp.concatenate([begin, longest], axis=1)
         own = jax.tree.map(lambda x: jnp.broadcast_to(x[n], (len(longest), *x.shape[1:])), cache)
-        logits = transformer.logits_behind(
+        logits = transformer.logits_after(
             policy_config, params, own, token, spec.prompt_length - 1, spec.action_length
         )
         return logits[carrier, end]
@@ -78,8 +78,8 @@ def _read_history(
 
     @jax.checkpoint
     def one(item):
-        n, t, behind = item
-        token = jnp.concatenate([prompt[n], behind])[None]
+        n, t, after = item
+        token = jnp.concatenate([prompt[n], after])[None]
         return transformer.apply(policy_config, params, spec, token, token >= 0)[0][0, t]
 
     items = problem.ravel(), turn.ravel(), written.reshape(-1, written.shape[-1])
@@ -87,7 +87,7 @@ def _read_history(
 
 
 def _transcripts(spec: Spec, actions: Actions, graph: Graph) -> Int[Array, "T C L"]:
-    """Returns what stands behind the prompt in each state of a problem, up to its observation."""
+    """Returns what stands after the prompt in each state of a problem, up to its observation."""
     length = spec.observation_length
 
     def turn(before, now):

@@ -28,7 +28,7 @@ class _Ratio:
     uses_ratio: ClassVar[bool] = True  # of the policy to the one that acted
 
     def ratio(self, log_prob: Tokens, old_log_prob: Tokens, mask: Mask) -> Tokens:
-        """Returns the ratio that each token's credit is multiplied with."""
+        """Returns the ratio that each token's credit is multiplied by."""
         return ratio(log_prob, old_log_prob)
 
 
@@ -36,7 +36,7 @@ class _Ratio:
 class LogLikelihood:
     """credit · log π: supervised learning if credit is a weight, REINFORCE if it is an advantage.
 
-    It does not ask who acted.
+    It ignores which policy acted.
     """
 
     uses_ratio: ClassVar[bool] = False
@@ -75,12 +75,12 @@ class PolicyRatio(_Ratio):
 
 @config
 class ClippedRatio(_Ratio):
-    """min(ρ · credit, clip(ρ, 1 − clip_low, 1 + clip_high) · credit) with ρ = π / π_old.
-    (PPO: 1707.06347, eq. 7; two bounds: DAPO, 2503.14476)
+    """PPO's clipped objective, min(ρ · credit, clip(ρ, 1 − clip_low, 1 + clip_high) · credit) with
+    ρ = π / π_old. (PPO: 1707.06347, eq. 7; two bounds: DAPO, 2503.14476)
     """
 
-    clip_low: Distance = 0.2  # the ratio counts from 1 - clip_low
-    clip_high: Distance = 0.2  # to 1 + clip_high
+    clip_low: Distance = 0.2  # the ratio is clipped below at 1 - clip_low
+    clip_high: Distance = 0.2  # and above at 1 + clip_high
     # bound on log ρ, beyond which its gradient is 0 (Tunix: 20; verl's GSPO: 10)
     max_log_ratio: Annotated[float, Range(above=0, high=LARGEST)] = LARGEST
 

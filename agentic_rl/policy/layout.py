@@ -12,7 +12,7 @@ False are seen by nobody.
 
 The expert's labels are branches off the transcript: each label token is predicted from the turn's
 observation and the label tokens before it, while later turns see the action that was taken. The
-branch tokens stand behind the transcript, A-1 for each turn, because the last is never an input.
+branch tokens stand after the transcript, A-1 for each turn, because the last is never an input.
 """
 
 from typing import Literal

@@ -191,7 +191,7 @@ def decode(
     return *network.apply({"params": params}, hidden[:, -1], method="heads"), cache
 
 
-def logits_behind(
+def logits_after(
     policy_config: Policy,
     params: Params,
     cache: Cache,

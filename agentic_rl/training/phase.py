@@ -1,4 +1,4 @@
-"""A phase of a run: updates with one algorithm, each chunk of which is checked, charged and kept.
+"""A phase of a run: updates with one algorithm. Each chunk is checked for NaN, charged and logged.
 
 A run has at most two: its warm start, and its own training.
 """

@@ -11,7 +11,7 @@ from agentic_rl.records.log import Entry
 from agentic_rl.rollout.actors import Learner
 
 WINDOW = 20  # the newest updates, which are looked at
-LITTLE = 0.1  # a selection that keeps less than this share of what it should keeps almost nothing
+LITTLE = 0.1  # below this fraction of the expected share, a selection keeps almost nothing
 IDLE = 0.25  # a larger share of steps without a gradient is too much, if episodes are left out
 ROUNDING = 1e-4  # of the credit where all returns are alike
 EASIER = (

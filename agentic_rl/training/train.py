@@ -52,7 +52,7 @@ def train(
 
 
 class Training(Phase):
-    """The training of a run, behind its warm start."""
+    """The training of a run, after its warm start."""
 
     def __init__(
         self,

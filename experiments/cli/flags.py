@@ -47,7 +47,7 @@ def choices() -> str:
 
 
 def take(arguments: list[str], flag: str) -> tuple[str | None, list[str]]:
-    """Returns the value behind `flag`, None if it is not there, and the other arguments.
+    """Returns the value after `flag`, None if it is not there, and the other arguments.
 
     >>> take(["grpo", "--credit", "gae", "--seeds", "2"], "--credit")
     ('gae', ['grpo', '--seeds', '2'])

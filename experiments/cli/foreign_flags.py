@@ -83,8 +83,8 @@ NAMES: dict[str, tuple[tuple[str, ...], str]] = {
     "save-steps": (("checkpoint-every",), ""),
     "eval-steps": (("eval-every",), ""),
     "resume-from-checkpoint": ((), "--resume RUN_DIR goes on with a run"),
-    "env": ((), "the task is the second word behind train, without a flag"),
-    "algo": ((), "the algorithm is the first word behind train, without a flag"),
+    "env": ((), "the task is the second word after train, without a flag"),
+    "algo": ((), "the algorithm is the first word after train, without a flag"),
     "dataset": ((), "the task dataset takes --data FILE"),
 }  # fmt: skip
 # Other words for the same foreign flag.

@@ -37,7 +37,7 @@ class PartCounter:
 
     @property
     def position(self) -> str:
-        """Which part is under way, such as "cell 2 of 9", behind that of the command around it."""
+        """Which part is under way, such as "cell 2 of 9", after that of the command around it."""
         position = f"{self.part_name} {self.number} of {self.total}"
         outer = os.environ.get(OUTER_POSITION)
         return f"{outer}, {position}" if outer else position

@@ -46,7 +46,7 @@ def read(source: str) -> tuple[str, dict[int, tuple[str, str]]]:
     name, size = form[1], int(form[2] or DEFAULT_SIZE)
     check(
         1 <= size <= MAX_SIZE,
-        f"The size behind {PREFIX}{name}: is a whole number from 1 to {MAX_SIZE:,}, not {form[2]}.",
+        f"The size after {PREFIX}{name}: is a whole number from 1 to {MAX_SIZE:,}, not {form[2]}.",
     )
     check(importlib.util.find_spec("reasoning_gym") is not None, INSTALL)
     return f"{PREFIX}{name}", draw(name, size)

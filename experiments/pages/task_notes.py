@@ -36,7 +36,7 @@ def episodes(module: ModuleType, cls: type) -> str:
 
 
 def fields(cls: type) -> list[Record]:
-    """Returns a task's knobs: name, default, and the comment above the field or behind it."""
+    """Returns a task's knobs: name, default, and the comment above the field or after it."""
     source, knobs = inspect.getsource(cls), []
     for field in dataclasses.fields(cls):
         default = field.default
@@ -48,7 +48,7 @@ def fields(cls: type) -> list[Record]:
 
 
 def comment_on(field: str, source: str) -> str:
-    """Returns the comment above a field or behind it, from the source of its class.
+    """Returns the comment above a field or after it, from the source of its class.
 
     >>> comment_on("size", "class A:\\n    # edge of\\n    # the map\\n    size: int = 4")
     'edge of the map'

@@ -50,12 +50,12 @@ class Recursion:
         width = task.spec.action_length
         self.shape = (tokens.VOCABULARY,) * width
         written = np.stack(np.indices(self.shape), axis=-1).reshape(-1, width)
-        self.action = np.where(behind_end(written), tokens.PAD, written).astype(np.int32)
+        self.action = np.where(after_end(written), tokens.PAD, written).astype(np.int32)
         self.prefix = written[:: tokens.VOCABULARY]
         self.follow, self.read = follower(task), reader(task, policy_config)
 
     def choose(self, past, observation):
-        """Returns the probabilities of next tokens, [V], [V, V], ... behind 0, 1, ... tokens."""
+        """Returns the probabilities of next tokens, [V], [V, V], ... after 0, 1, ... tokens."""
         spec, turn = (
             self.task.spec,
             (len(past) - self.task.spec.prompt_length)
@@ -74,7 +74,7 @@ class Recursion:
         ]
 
     def expect(self, past, state, observation):
-        """Returns the expected sums behind each prefix of the next action.
+        """Returns the expected sums after each prefix of the next action.
 
         Their shapes are [1 + T], [V, 1 + T], [V, V, 1 + T], ...
         """
@@ -102,7 +102,7 @@ class Recursion:
     def distinct(self, chance, later, step):
         """Returns the actions and outcomes that lead to each state from which the episode goes on.
 
-        For a policy with memory the states behind different actions are different.
+        For a policy with memory the states after different actions are different.
         """
         e, m = np.nonzero((chance > 0) & ~step.done)
         identities = np.concatenate(
@@ -122,7 +122,7 @@ class Recursion:
         return [(e[which == i], m[which == i]) for i in range(which.max(initial=-1) + 1)]
 
 
-def behind_end(action):
+def after_end(action):
     """Returns True where an earlier token of the action is END."""
     ends = action == tokens.END
     return np.cumsum(ends, axis=-1) - ends > 0

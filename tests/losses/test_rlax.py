@@ -42,7 +42,7 @@ def ours_by_turn(gain, before, alive, discount, lambda_):
 @compiled
 @jax.vmap
 def theirs(gain, discount, value, lambda_):
-    """Returns rlax's advantages and λ-returns of streams [E, L]; the value behind the end is 0."""
+    """Returns rlax's advantages and λ-returns of streams [E, L]; the value after the end is 0."""
     value = jnp.append(value, 0.0)
     advantage = rlax.truncated_generalized_advantage_estimation(gain, discount, lambda_, value)
     return advantage, rlax.lambda_returns(gain, discount, value[1:], lambda_)
@@ -62,7 +62,7 @@ def streams(x, of):
 
 
 def discounts(of, discount):
-    """Returns the discount between the places of each episode, and 0 behind the last."""
+    """Returns the discount between the places of each episode, and 0 after the last."""
     most = max(len(places) for _, places in of)
     return np.float32(
         [[discount] * (len(places) - 1) + [0.0] * (most - len(places) + 1) for _, places in of]

@@ -55,7 +55,7 @@ def test_the_page_shows_verdicts_figures_and_where_they_come_from(
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_behind_a_study_that_fails_none_begins(monkeypatch, tmp_path, capsys, jobs):
+def test_after_a_study_that_fails_none_begins(monkeypatch, tmp_path, capsys, jobs):
     names, began = [f"study{i}" for i in range(9)], []
     monkeypatch.setattr(reproduce, "studies", lambda: dict.fromkeys(names, Toy()))
     monkeypatch.setattr(
