@@ -11,12 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
+from agentic_rl.records import atomic_files
 from agentic_rl.records.run_directory import RunDirectory
 from experiments import compare, evaluate, train, watch
 from tests.experiments.program_runs import QUICK, ROOT, TINY, assert_one_sentence, contents
@@ -137,7 +137,7 @@ def test_a_disk_that_fills_up_stops_the_run_with_a_sentence(call, finished, tmp_
 
 @pytest.mark.slow
 def test_a_full_disk_costs_the_file_but_not_the_evaluation(call, copy, monkeypatch):
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(atomic_files, "writer", refuse)
     code, out, err = call(evaluate, copy, *EVALUATE)
     assert code == 2 and "pass@4" in out
     assert err.startswith("error: ") and "No space left on device" in err
