@@ -45,15 +45,15 @@ class Algorithm:
     reward: Any = rewards.Outcome()  # which reward is credited
     selection: Any = selection.All()  # which episodes are trained on
     kl: Any = kl.NoKL()  # what holds the policy near the one at the start
-    optimizer: Any = Adam()
+    optimizer: Any = Adam()  # how a gradient becomes a step
     # from tokens to a loss: whether long episodes weigh more
     aggregation: loss_terms.Aggregation = "token_mean"
-    problems: Count = 32  # drawn per update, over all devices
+    problems: Count = 32  # problems drawn in each update, over all devices
     attempts: Count = 8  # episodes at each problem
     epochs: Count = 1  # passes over the batch
     minibatches: Count = 4  # gradient steps per pass; 1: strictly on-policy
     refresh: Count = 1  # updates between renewals of the policy that acts; above 1 it lags behind
-    entropy_coefficient: Finite = 0.0  # of the entropy bonus
+    entropy_coefficient: Finite = 0.0  # coefficient of the entropy bonus
 
     def __post_init__(self):
         episodes = self.problems * self.attempts

@@ -42,10 +42,10 @@ class Adam:
     max_grad_norm: Bound = 0.5
     b1: Memory = 0.9  # memory of the mean gradient
     b2: Memory = 0.95  # memory of the mean squared gradient
-    # Added to the root of the mean squared gradient. At 1e-8 a policy that makes no errors any more
-    # collapses at the next one.
+    # Added to the root of the mean squared gradient. At 1e-8 a policy that no longer makes errors
+    # collapses at its next one.
     eps: Positive = 1e-5
-    weight_decay: NonNegative = 0.0
+    weight_decay: NonNegative = 0.0  # decoupled from the gradient; 0: none
 
     def transform(self, rate: Float[Array, ""]) -> optax.GradientTransformation:
         """Returns the optax transformation at this learning rate."""

@@ -38,7 +38,7 @@ class Shaped(_Reward):
     At discount 1 the best policy and the expected gradient stay as they are.
     """
 
-    weight: Finite = 1.0
+    weight: Finite = 1.0  # weight of the change of potential
     discount: Weight = 1.0  # γ, per turn
 
     def __call__(self, trajectory: Trajectory) -> Trajectory:
@@ -53,7 +53,7 @@ class Process(_Reward):
     (Lightman et al., 2305.20050)
     """
 
-    weight: Finite = 0.1
+    weight: Finite = 0.1  # reward for each action that is the expert's
 
     reads_labels: ClassVar[bool] = True
 
@@ -89,8 +89,8 @@ class KlReward(_Reward):
     that of J − coefficient · KL(π ‖ π_ref). (2009.01325)
     """
 
-    coefficient: NonNegative = 0.01
-    estimator: kl.Estimator = "k1"
+    coefficient: NonNegative = 0.01  # weight of the KL in the reward
+    estimator: kl.Estimator = "k1"  # of the KL divergence, from one sampled token
     clamp: Bound = kl.NO_CLAMP  # a token's estimate counts up to ±clamp (OpenRLHF: 10)
 
     reads_reference: ClassVar[bool] = True

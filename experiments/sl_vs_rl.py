@@ -59,19 +59,19 @@ class Command:
 
     tasks: str = "running_sum"  # names of tasks, separated by commas
     algorithms: str = "sft,sft_fresh,dagger,rft,reinforce,rloo,grpo,ppo"  # which are compared
-    seeds: Annotated[int, Range(2, why="for intervals")] = 5
-    updates: Count = 100
+    seeds: Annotated[int, Range(2, why="for intervals")] = 5  # seeds 0, 1, ... of each algorithm
+    updates: Count = 100  # of each algorithm, after the warm start
     warm_updates: Count = 30  # of cloning, before
     # probability that an action of the fixed demonstrations is random: a start that explores
     demo_noise: Probability = 0.0
     episodes: Count = 1024  # of the final evaluation, for each seed, horizon and mode
-    out: str = "runs/sl_vs_rl"
+    out: str = "runs/sl_vs_rl"  # folder of tables, figures and the page
     full: bool = False  # the three tasks with 10 seeds, into results/sl_vs_rl
     quick: bool = False  # a smoke test: a tiny policy, few updates
     measure: bool = True  # --no-measure: only draw and judge what was measured before
     # its answer depends on the turn at hand alone, so that lengths beyond training are fair
     policy: Policy = Policy(context="markov")
-    devices: Natural = 0
+    devices: Natural = 0  # 0: all accelerators, or one virtual device per CPU core
 
 
 def main(arguments: list[str]) -> int:

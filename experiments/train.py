@@ -62,7 +62,7 @@ class Command:
     the algorithm or to the warm start.
     """
 
-    run: Annotated[Run, tyro.conf.arg(name="")]
+    run: Annotated[Run, tyro.conf.arg(name="")]  # what is trained, and on what
     run_dir: str = ""  # where the records go; default: runs/<algorithm>-<task>-<time>
     print_config: bool = False  # show the resolved run, its size and memory, and stop
     quick: bool = False  # a smoke test: 10 updates, whatever the flags of length say

@@ -36,9 +36,9 @@ ACTORS = {"expert": actors.Expert(), "random": actors.Random()}
 class Command:
     """Print episodes of this task, on problems of the test split."""
 
-    task: Any
+    task: Any  # the task to watch
     policy: str = "expert"  # who acts: expert, random, or the directory of a run (its first seed)
-    episodes: Count = 3
+    episodes: Count = 3  # episodes to show
     seed: Seed = 0  # of the problems and the actions
 
 

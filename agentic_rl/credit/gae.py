@@ -45,7 +45,7 @@ class GAE(Credit):
     the one-step TD error, which is as right as the values are.
     """
 
-    lambda_: Weight = 0.95
+    lambda_: Weight = 0.95  # λ; 0: one-step differences of values, 1: returns minus values
     whiten: bool = True  # normalise over the batch, as PPO does
 
     reads_value: ClassVar[bool] = True
@@ -64,7 +64,7 @@ class LengthAdaptiveGAE(Credit):
     Episodes of 1/alpha tokens or fewer have λ = 0.
     """
 
-    alpha: Positive = 0.05
+    alpha: Positive = 0.05  # λ = 1 - 1 / (alpha · tokens of the episode)
     whiten: bool = True  # normalise over the batch
 
     reads_value: ClassVar[bool] = True

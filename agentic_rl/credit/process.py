@@ -20,7 +20,7 @@ class ProcessAdvantage(Group):
     the end of the episode it is reward shaping, which is not biased (`--reward shaped`).
     """
 
-    alpha: Finite = 1.0
+    alpha: Finite = 1.0  # weight of the prover's advantage
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """Returns the sum of both parts at each turn."""

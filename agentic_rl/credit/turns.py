@@ -47,7 +47,7 @@ class TurnGAE(Credit):
     With values from forks and lambda_ 0 it is VinePPO's step advantage. (2410.01679, eq. 6)
     """
 
-    lambda_: Weight = 0.95
+    lambda_: Weight = 0.95  # λ over turns
     discount: Weight = 1.0  # per turn
     whiten: bool = True  # normalise over the batch's tokens
 

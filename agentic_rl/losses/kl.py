@@ -45,8 +45,8 @@ class ReferenceKL:
     policy near the one at the start of the run. (GRPO: DeepSeekMath, 2402.03300, eq. 3, with k3)
     """
 
-    coefficient: NonNegative = 0.01
-    estimator: Estimator = "k3"
+    coefficient: NonNegative = 0.01  # weight of the penalty in the loss
+    estimator: Estimator = "k3"  # of the KL divergence, from one sampled token
     # bound on a token's estimate, ±; beyond it the gradient is 0 (verl, OpenRLHF, VinePPO: 10)
     clamp: Bound = NO_CLAMP
 

@@ -80,7 +80,7 @@ class ClippedRatio(_Ratio):
     """
 
     clip_low: Distance = 0.2  # the ratio is clipped below at 1 - clip_low
-    clip_high: Distance = 0.2  # and above at 1 + clip_high
+    clip_high: Distance = 0.2  # the ratio is clipped above at 1 + clip_high
     # bound on log ρ, beyond which its gradient is 0 (Tunix: 20; verl's GSPO: 10)
     max_log_ratio: Annotated[float, Range(above=0, high=LARGEST)] = LARGEST
 
@@ -139,9 +139,9 @@ class SequenceRatio(ClippedRatio):
     Without `mean`, ρ is the product of the tokens' ratios, which is the true ratio (TRL's RLOO).
     """
 
-    clip_low: Distance = 3e-4
-    clip_high: Distance = 4e-4
-    level: Literal["turn", "sequence"] = "sequence"
+    clip_low: Distance = 3e-4  # the ratio is clipped below at 1 - clip_low
+    clip_high: Distance = 4e-4  # the ratio is clipped above at 1 + clip_high
+    level: Literal["turn", "sequence"] = "sequence"  # tokens that share a ratio
     mean: bool = True  # over the tokens: the ratio does not depend on length
 
     def log_ratio(self, log_prob: Tokens, old_log_prob: Tokens, mask: Mask) -> Tokens:

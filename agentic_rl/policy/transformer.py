@@ -30,9 +30,9 @@ Params = Any
 class Policy:
     """The size of the network and what it sees; all of it is static."""
 
-    width: Count = 64  # of the residual stream
-    layers: Count = 2
-    heads: Count = 4  # of the attention
+    width: Count = 64  # width of the residual stream
+    layers: Count = 2  # layers of attention and MLP
+    heads: Count = 4  # attention heads
     mlp: Count = 256  # hidden units of each layer's gated MLP
     # what an action sees: the whole episode so far, or the prompt and its own turn
     context: Literal["history", "markov"] = "history"

@@ -63,13 +63,13 @@ class Run:
     The fields from `devices` on change its speed, but its numbers only by rounding.
     """
 
-    task: Any
-    algorithm: Algorithm
-    policy: Policy = Policy()
-    warm_start: WarmStart = WarmStart()
+    task: Any  # the task, or a dictionary of tasks
+    algorithm: Algorithm  # who acts, and what credit each action gets
+    policy: Policy = Policy()  # the network's size and context
+    warm_start: WarmStart = WarmStart()  # a phase of cloning before the run
     updates: Count = 200  # after the warm start; each collects a batch and trains on it
     seeds: Count = 1  # independent runs in one, with seeds `seed`, `seed` + 1, ...
-    seed: Seed = 0  # of initial weights, problems and actions
+    seed: Seed = 0  # decides initial weights, problems and actions
     eval_every: Count = 20  # updates between evaluations on the test split
     eval_episodes: Count = 256  # in each evaluation, one at each problem
     checkpoint_every: Count = 100  # updates between checkpoints

@@ -87,7 +87,7 @@ class Teacher(Expert):
     """
 
     habit: Probability = 0.0  # share of the answers under the new rule that are habitual
-    right: Probability = 0.7
+    right: Probability = 0.7  # share of the habitual answers that are right
 
     def act(self, task: Rules, key: PRNGKeyArray, state: State) -> Int[Array, " A"]:
         """Returns the demonstrated answer."""

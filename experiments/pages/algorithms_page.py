@@ -90,14 +90,14 @@ digits may differ on another, where a clip is active or an episode too long.
 class Command:
     """Measure all algorithms and presets on one batch, and write docs/algorithms.md."""
 
-    task: str = "tool_chase"
+    task: str = "tool_chase"  # the task of the batch that all are compared on
     measure: bool = True  # --no-measure: only write the page
     warm_updates: Natural = 130  # of cloning fresh demonstrations
     updates: Count = 20  # of PPO after it
     step: Positive = 0.001  # learning rate of the one step along grpo's gradient (Adam)
-    seed: Seed = 0
-    out: str = "results/algorithms"
-    page: str = "docs/algorithms.md"
+    seed: Seed = 0  # decides weights and episodes
+    out: str = "results/algorithms"  # folder of the numbers
+    page: str = "docs/algorithms.md"  # the page to write
 
 
 def main(arguments: list[str]) -> int:

@@ -110,8 +110,8 @@ likely as it is now.
 class Command:
     """Compute all expectations, and write them as CSV and as a page."""
 
-    out: str = "results/bias"
-    page: str = "docs/bias.md"
+    out: str = "results/bias"  # folder of the numbers
+    page: str = "docs/bias.md"  # the page to write
 
 
 def main(arguments: list[str]) -> int:

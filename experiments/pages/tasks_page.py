@@ -110,10 +110,10 @@ class Command:
     """Write docs/tasks.md, and measure before if asked."""
 
     measure: str = ""  # names of tasks, separated by commas; all: every task
-    seeds: Annotated[int, Range(2, why="for intervals")] = 5
+    seeds: Annotated[int, Range(2, why="for intervals")] = 5  # seeds 0, 1, ... of each task
     episodes: Count = 1024  # for every number and seed
-    out: str = "results/tasks"
-    page: str = "docs/tasks.md"
+    out: str = "results/tasks"  # folder of the numbers
+    page: str = "docs/tasks.md"  # the page to write
 
 
 def main(arguments: list[str]) -> int:

@@ -241,7 +241,7 @@ def misjudged_turns(
 class Place(rewards.Outcome):
     """r + weight · Φ': the value of the place where a turn led, paid in every turn anew."""
 
-    weight: Finite = 1.0
+    weight: Finite = 1.0  # weight of the place's value in the reward
 
     def __call__(self, trajectory: Trajectory) -> Trajectory:
         """Returns the trajectory with the next place's value added; after the last turn it is 0."""

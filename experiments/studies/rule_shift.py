@@ -67,7 +67,7 @@ class Reworded(Renamed):
     The words that these replace take over the meanings that have become free.
     """
 
-    words: tuple[Word, Word] = SHOWN
+    words: tuple[Word, Word] = SHOWN  # the words for LOOKUP and ANSWER
 
     @property
     def _new(self) -> np.ndarray:

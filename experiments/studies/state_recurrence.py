@@ -161,7 +161,7 @@ class StateRecurrence(study.Study):
 class AnchoredGigpo(Gigpo):
     """GiGPO with a choice of what counts as the same state."""
 
-    same: Same = "state"
+    same: Same = "state"  # what makes two turns the same
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """Returns the credit of each turn."""

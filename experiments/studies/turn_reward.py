@@ -60,10 +60,10 @@ NEVER, ALWAYS = 0.05, 0.95
 class Familiar(ToolChase):
     """One call and an answer, which is v0 with probability `familiar` and else any other value."""
 
-    depth: Count = 1
-    num_turns: Count = 2
-    failure: Probability = 0.0
-    familiar: Probability = 1 / VALUES
+    depth: Count = 1  # look-ups that the answer needs
+    num_turns: Count = 2  # turns of an episode
+    failure: Probability = 0.0  # probability that a call fails
+    familiar: Probability = 1 / VALUES  # probability that the answer is v0
 
     def reset(self, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         pick, other, known = (jax.random.fold_in(key, i) for i in range(3))
@@ -90,7 +90,7 @@ class Familiar(ToolChase):
 class Hasty(Expert):
     """Demonstrates the guess at once in a share `haste` of the episodes, and else is the expert."""
 
-    haste: Probability = 0.5
+    haste: Probability = 0.5  # share of the episodes in which it guesses at once
 
     def act(self, task: Familiar, key: PRNGKeyArray, state: State) -> Int[Array, " A"]:
         """Returns the demonstrated action."""
@@ -110,7 +110,7 @@ class CallCredit(Group):
 
     format: Finite = 0.0  # for a call in the right form
     hop: Finite = 0.0  # for the expert's call
-    past: Finite = 1.0
+    past: Finite = 1.0  # share of what earlier turns earned that counts
 
     def __call__(self, trajectory: Trajectory, value: Value) -> Float[Array, "N G T"]:
         """Returns G/(G−1) · (what counts − its mean over the attempts)."""

@@ -19,7 +19,7 @@ class Renamed:
     Control tokens and verbs keep their meaning.
     """
 
-    task: Any
+    task: Any  # the task that is renamed
     seed: Seed = 0  # seed of the permutations
 
     @property

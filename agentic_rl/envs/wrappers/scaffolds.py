@@ -43,7 +43,7 @@ from agentic_rl.types import Spec, State, TimeStep, restart
 class Scaffold:
     """The base of the scaffolds, which keep the prompt and the words of the inner task."""
 
-    task: Todo = Todo()
+    task: Todo = Todo()  # the list and its items
 
     def __post_init__(self):
         mode = self.task.plan_mode
