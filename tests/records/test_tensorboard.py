@@ -245,3 +245,13 @@ def test_a_run_is_called_after_its_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_name(tmp_path / "my first run") == "my first run"
     assert run_name(tmp_path.__class__("")) == tmp_path.name
+
+
+def test_a_pause_before_resuming_is_no_update_s_time(tmp_path):
+    view, old = TensorBoard(tmp_path), [entry(i) | {"time": 2.0 * i} for i in range(3)]
+    view.rewrite(old, [])
+    for step in (3, 4):
+        view.add_entry(entry(step) | {"time": 1000.0 + 2 * step})
+    view.close()
+    speed = read(view.folder).Scalars("time/seconds_per_update")
+    assert [(e.step, e.value) for e in speed] == [(1, 2.0), (2, 2.0), (4, 2.0)]

@@ -78,6 +78,7 @@ class TensorBoard:
         for entry in episodes:
             self.add_episodes(entry)
         self.close()
+        self._clock = Clock()  # what is added next comes after a pause, which is no update's time
         for file in old:
             file.unlink()
         for folder in [*{file.parent for file in old}, self.directory / "tensorboard"]:
