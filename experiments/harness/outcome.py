@@ -35,9 +35,7 @@ def show(study: Study, records: list[Record], folder: Path) -> None:
 def page(study: Study, records: list[Record], folder: Path) -> str:
     """Returns the page table.md: claim, command, verdicts, table and legend, in Markdown."""
     lines = study.lines(records)
-    verdicts = [verdict._asdict() for verdict in family_verdicts(study, records)]
-    for verdict in verdicts:
-        del verdict["p"]
+    verdicts = verdict_lines(study, records)
     parts = [
         f"# {name(study)}",
         study.claim,
@@ -52,6 +50,12 @@ def page(study: Study, records: list[Record], folder: Path) -> str:
 def family_verdicts(study: Study, records: list[Record]) -> list[Verdict]:
     """Returns the study's verdicts, corrected for their number (Holm, 1979)."""
     return correct_family(study.verdicts(records))
+
+
+def verdict_lines(study: Study, records: list[Record]) -> list[Record]:
+    """Returns the study's verdicts as the lines of a table: claim, rule, outcome, evidence."""
+    columns = ("claim", "rule", "outcome", "evidence")
+    return [{c: getattr(v, c) for c in columns} for v in family_verdicts(study, records)]
 
 
 def with_measured_flags(study: Study, folder: Path) -> Study:
