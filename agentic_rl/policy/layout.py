@@ -12,14 +12,14 @@ False are seen by nobody.
 
 The expert's labels are branches off the transcript: each label token is predicted from the turn's
 observation and the label tokens before it, while later turns see the action that was taken. The
-branch tokens stand after the transcript, A-1 for each turn, because the last is never an input.
+branch tokens stand after their turn's action, A-1 of them, because the last is never an input.
 """
 
 from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, Shaped
 
 from agentic_rl.config import check
 from agentic_rl.types import Spec, Trajectory
@@ -46,34 +46,31 @@ def check_length(spec: Spec) -> None:
 
 def start_of_turn(spec: Spec, turn):
     """Returns the index of the first observation token of `turn`."""
-    return spec.prompt_length + turn * (spec.observation_length + spec.action_length)
+    return spec.prompt_length + turn * turn_length(spec)
 
 
-def _turn_and_offset(spec: Spec) -> tuple[np.ndarray, np.ndarray]:
+def turn_length(spec: Spec, branched: bool = False) -> int:
+    """Returns the number of tokens of a turn, with its label's branch if `branched`."""
+    return spec.observation_length + spec.action_length + branched * (spec.action_length - 1)
+
+
+def _turn_and_offset(spec: Spec, branched: bool) -> tuple[np.ndarray, np.ndarray]:
     """Returns each index's turn (-1: the prompt) and its place in the turn or prompt, both [L]."""
-    block = spec.observation_length + spec.action_length
-    behind = np.arange(spec.context_length) - spec.prompt_length
-    turn = np.where(behind < 0, -1, behind // block)
-    return turn, np.where(behind < 0, behind + spec.prompt_length, behind % block)
-
-
-def _branch(spec: Spec) -> tuple[np.ndarray, np.ndarray]:
-    """Returns each branch token's turn and its place in that turn."""
-    length = spec.action_length - 1
-    turn, a = np.divmod(np.arange(spec.num_turns * length), max(length, 1))
-    return turn, spec.observation_length + a
+    block = turn_length(spec, branched)
+    after = np.arange(spec.num_turns * block)
+    turn = np.concatenate([np.full(spec.prompt_length, -1), after // block])
+    return turn, np.concatenate([np.arange(spec.prompt_length), after % block])
 
 
 def position(spec: Spec, context: Context, branched: bool = False) -> np.ndarray:
     """Returns each index's rotary position, [L].
 
-    It is the index itself or, in `markov` context, what the index would be in the first turn.
+    It is the token's index in the transcript or, in `markov` context, what that would be in the
+    first turn. A label token has the position of the action token that it stands for.
     """
-    turn, offset = _turn_and_offset(spec)
-    if branched:
-        branch_turn, branch_offset = _branch(spec)
-        turn = np.concatenate([turn, branch_turn])
-        offset = np.concatenate([offset, branch_offset])
+    turn, offset = _turn_and_offset(spec, branched)
+    is_branch = (turn >= 0) & (offset >= turn_length(spec))
+    offset = np.where(is_branch, offset - spec.action_length, offset)
     start = start_of_turn(spec, 0 if context == "markov" else turn)
     return np.where(turn < 0, offset, start + offset)
 
@@ -83,13 +80,8 @@ def attention_mask(spec: Spec, context: Context, branched: bool = False) -> np.n
 
     Whether the key's token is valid is not asked here.
     """
-    turn, offset = _turn_and_offset(spec)
-    main = np.ones_like(turn, bool)
-    if branched:
-        branch_turn, branch_offset = _branch(spec)
-        turn = np.concatenate([turn, branch_turn])
-        offset = np.concatenate([offset, branch_offset])
-        main = np.concatenate([main, np.zeros_like(branch_turn, bool)])
+    turn, offset = _turn_and_offset(spec, branched)
+    main = (turn < 0) | (offset < turn_length(spec))
     earlier = (turn[None] < turn[:, None]) & main[None]
     if context == "markov":
         earlier &= turn[None] < 0
@@ -99,14 +91,26 @@ def attention_mask(spec: Spec, context: Context, branched: bool = False) -> np.n
     return earlier | within & (main[None] == main[:, None]) | within & shared
 
 
-def predictor_index(spec: Spec, branched: bool = False) -> np.ndarray:
-    """Returns the index whose output predicts each action token, or each label token, [T, A]."""
-    turn, a = np.meshgrid(np.arange(spec.num_turns), np.arange(spec.action_length), indexing="ij")
-    before_action = start_of_turn(spec, turn) + spec.observation_length - 1
-    if not branched:
-        return before_action + a
-    in_branch = spec.context_length + turn * (spec.action_length - 1) + a - 1
-    return np.where(a == 0, before_action, in_branch)
+def in_parts(spec: Spec, x: Shaped[Array, "B L"], parts: int):
+    """Returns, for each part of the turns, the prompt's elements and its own, [B, parts, S]."""
+    prompt, turns = jnp.split(x, [spec.prompt_length], axis=1)
+    prompt = jnp.broadcast_to(prompt[:, None], (len(x), parts, spec.prompt_length))
+    return jnp.concatenate([prompt, turns.reshape(len(x), parts, -1)], axis=2)
+
+
+def predictors(spec: Spec, x: Shaped[Array | np.ndarray, "B L *d"], branched: bool = False):
+    """Returns what stands where each action token, or each label token, is predicted, [B, T·A, *d].
+
+    These are slices, since on a CPU the derivative of a gather takes much longer.
+    """
+    turns = x[:, spec.prompt_length :]
+    turns = turns.reshape((-1, spec.num_turns, turn_length(spec, branched)) + x.shape[2:])
+    last = spec.observation_length - 1
+    chosen = turns[:, :, last : last + spec.action_length]
+    if branched:
+        branch = turns[:, :, turn_length(spec) :]
+        chosen = jnp.concatenate([turns[:, :, last : last + 1], branch], axis=2)
+    return chosen.reshape((-1, spec.num_turns * spec.action_length) + x.shape[2:])
 
 
 def tokens(
@@ -114,15 +118,19 @@ def tokens(
 ) -> tuple[Int[Array, "N G L"], Bool[Array, "N G L"]]:
     """Returns the episodes as token sequences, and which of their tokens are valid.
 
-    `branched` appends the labels' branches.
+    `branched` puts the labels' branches into them.
     """
-    prompt, action = trajectory.prompt, trajectory.action
-    turns = jnp.concatenate([trajectory.observation, action], axis=-1)
-    valid = jnp.concatenate([jnp.ones_like(trajectory.observation, bool), trajectory.mask], axis=-1)
-    flat = prompt.shape[:2] + (-1,)
-    token = [prompt, turns.reshape(flat)]
-    mask = [jnp.ones_like(prompt, bool), valid.reshape(flat)]
+    prompt, observation = trajectory.prompt, trajectory.observation
+    token, valid = (
+        [observation, trajectory.action],
+        [jnp.ones_like(observation, bool), trajectory.mask],
+    )
     if branched:
-        token.append(trajectory.label[..., :-1].reshape(flat))
-        mask.append(trajectory.label_mask[..., :-1].reshape(flat))
-    return jnp.concatenate(token, axis=-1), jnp.concatenate(mask, axis=-1)
+        token.append(trajectory.label[..., :-1])
+        valid.append(trajectory.label_mask[..., :-1])
+
+    def sequence(prompt, parts):
+        turns = jnp.concatenate(parts, axis=-1)
+        return jnp.concatenate([prompt, turns.reshape(prompt.shape[:2] + (-1,))], axis=-1)
+
+    return sequence(prompt, token), sequence(jnp.ones_like(prompt, bool), valid)

@@ -4,8 +4,8 @@ There are two ways through the same weights: `apply` reads whole sequences (trai
 reads a chunk of new tokens against a cache of the earlier ones (rollout). The cache is a pytree of
 arrays that goes in and comes out. Logits and values are float32.
 
-Shape suffixes: B sequences, L new positions, S positions attended to, D width, H heads, K width of
-a head, F width of the MLP, V vocabulary.
+Shape suffixes: B sequences, L new positions, R of them that are chosen, S positions attended to,
+D width, H heads, K width of a head, F width of the MLP, V vocabulary.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -19,8 +19,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import check, checked
 from agentic_rl.config.ranges import Count
-from agentic_rl.policy import layout
-from agentic_rl.policy.attention import attend, rotate
+from agentic_rl.policy import view
+from agentic_rl.policy.attention import rotate
+from agentic_rl.policy.view import View
 from agentic_rl.types import Spec
 
 Params = Any
@@ -53,8 +54,8 @@ class Policy:
 class Cache(NamedTuple):
     """Keys and values of the tokens read so far, one array per layer."""
 
-    key: tuple[Float[Array, "B S H K"], ...]
-    value: tuple[Float[Array, "B S H K"], ...]
+    key: tuple[Float[Array, "B H S K"], ...]
+    value: tuple[Float[Array, "B H S K"], ...]
     valid: Bool[Array, "B S"]  # False where later tokens may not look
 
 
@@ -65,7 +66,7 @@ class Block(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x_BLD, position_L, mask_BLS, cache, index):
+    def __call__(self, x_BLD, position_L, attend, choose, cache, index):
         c = self.config
         small = nn.initializers.normal(0.02 * (2 * c.layers) ** -0.5)
 
@@ -74,17 +75,18 @@ class Block(nn.Module):
 
         h_BLD = nn.RMSNorm(dtype=self.dtype, name="norm_attention")(x_BLD)
         qkv = dense(3 * c.width, "qkv")(h_BLD)
-        q, k, v = rearrange(qkv, "b l (n h k) -> n b l h k", n=3, h=c.heads)
+        q, k, v = rearrange(qkv, "b l (n h k) -> n b h l k", n=3, h=c.heads)
         q, k = rotate(q, position_L, c.rope_base), rotate(k, position_L, c.rope_base)
         if cache is not None:
-            start = (0, index, 0, 0)
+            start = (0, 0, index, 0)
             k = jax.lax.dynamic_update_slice(cache[0], k, start)
             v = jax.lax.dynamic_update_slice(cache[1], v, start)
-        out_BLD = rearrange(attend(q, k, v, mask_BLS), "b l h k -> b l (h k)")
-        x_BLD = x_BLD + dense(c.width, "out", small)(out_BLD)
-        h_BLD = nn.RMSNorm(dtype=self.dtype, name="norm_mlp")(x_BLD)
-        gate_BLF, up_BLF = jnp.split(dense(2 * c.mlp, "gate_up")(h_BLD), 2, axis=-1)
-        return x_BLD + dense(c.width, "down", small)(nn.silu(gate_BLF) * up_BLF), (k, v)
+        chosen_BHRK = jax.vmap(choose, in_axes=1, out_axes=1)(q)
+        out_BRD = rearrange(attend(chosen_BHRK, k, v), "b h r k -> b r (h k)")
+        x_BRD = choose(x_BLD) + dense(c.width, "out", small)(out_BRD)
+        h_BRD = nn.RMSNorm(dtype=self.dtype, name="norm_mlp")(x_BRD)
+        gate_BRF, up_BRF = jnp.split(dense(2 * c.mlp, "gate_up")(h_BRD), 2, axis=-1)
+        return x_BRD + dense(c.width, "down", small)(nn.silu(gate_BRF) * up_BRF), (k, v)
 
 
 class Transformer(nn.Module):
@@ -105,12 +107,14 @@ class Transformer(nn.Module):
             self.head = nn.Dense(tokens.VOCABULARY, use_bias=False, kernel_init=normal)
         self.value_head = nn.Dense(1, kernel_init=nn.initializers.zeros_init())
 
-    def __call__(self, token_BL, position_L, mask_BLS, caches=None, index=0):
+    def __call__(self, token_BL, seen: View, caches=None, index=0):
         x_BLD = self.embedding(token_BL)
         new = []
         for i, block in enumerate(self.blocks):
+            is_last = i == self.config.layers - 1
+            how = (seen.attend_last, seen.choose) if is_last else (seen.attend, view.EVERY)
             cache = None if caches is None else caches[i]
-            x_BLD, key_and_value = block(x_BLD, position_L, mask_BLS, cache, index)
+            x_BLD, key_and_value = block(x_BLD, seen.position, *how, cache, index)
             new.append(key_and_value)
         return self.norm(x_BLD), new
 
@@ -120,9 +124,9 @@ class Transformer(nn.Module):
         logits_V = x_D @ self.embedding.embedding.T if self.config.tied else self.head(x_D)
         return logits_V, self.value_head(x_D)[..., 0]
 
-    def init_all(self, token_BL, position_L, mask_BLS):
+    def init_all(self, token_BL, seen: View):
         """Touches all weights, so that `init` makes all of them."""
-        return self.heads(self(token_BL, position_L, mask_BLS)[0])
+        return self.heads(self(token_BL, seen)[0])
 
 
 def _network(policy_config: Policy, params: Params = None) -> Transformer:
@@ -133,8 +137,8 @@ def _network(policy_config: Policy, params: Params = None) -> Transformer:
 
 def init(policy_config: Policy, key: PRNGKeyArray) -> Params:
     """Returns fresh weights in float32."""
-    token, position, mask = jnp.zeros((1, 1), int), jnp.zeros(1), jnp.ones((1, 1, 1), bool)
-    variables = _network(policy_config).init(key, token, position, mask, method="init_all")
+    inputs = jnp.zeros((1, 1), int), view.of_first_token()
+    variables = _network(policy_config).init(key, *inputs, method="init_all")
     return variables["params"]
 
 
@@ -156,12 +160,11 @@ def apply(
 
     The sequences are as `layout.tokens` lays them out; with `branched` label tokens are predicted.
     """
-    mask = layout.attention_mask(spec, policy_config.context, branched) & valid[:, None]
-    position = layout.position(spec, policy_config.context, branched)
     network, variables = _network(policy_config, params), {"params": params}
-    hidden, _ = network.apply(variables, token, position, mask)
-    predictors = hidden[:, layout.predictor_index(spec, branched)]
-    return network.apply(variables, predictors, method="heads")
+    seen = view.of_episodes(spec, policy_config.context, valid, branched)
+    hidden, _ = network.apply(variables, token, seen)
+    shape = (-1, spec.num_turns, spec.action_length, policy_config.width)
+    return network.apply(variables, hidden.reshape(shape), method="heads")
 
 
 def empty_cache(policy_config: Policy, params: Params, spec: Spec, batch: int) -> Cache:
@@ -169,7 +172,7 @@ def empty_cache(policy_config: Policy, params: Params, spec: Spec, batch: int) -
     c = policy_config
     block = spec.observation_length + spec.action_length
     length = spec.prompt_length + block * (1 if c.context == "markov" else spec.num_turns)
-    shape = (batch, length, c.heads, c.width // c.heads)
+    shape = (batch, c.heads, length, c.width // c.heads)
     zeros = (jnp.zeros(shape, _network(c, params).dtype),) * c.layers
     return Cache(zeros, zeros, jnp.ones((batch, length), bool))
 
@@ -186,7 +189,7 @@ def decode(
     The new tokens stand at `index`, `index` + 1, ... of the cache. Each sees the valid tokens up
     to its own.
     """
-    hidden, cache = _read(policy_config, params, cache, token, index)
+    hidden, cache = _read(policy_config, params, cache, token, index, 1)
     network = _network(policy_config, params)
     return *network.apply({"params": params}, hidden[:, -1], method="heads"), cache
 
@@ -200,18 +203,17 @@ def logits_after(
     count: int,
 ) -> Float[Array, "B count V"]:
     """Returns the logits after each of the last `count` tokens, which are read as in `decode`."""
-    hidden, _ = _read(policy_config, params, cache, token, index)
+    hidden, _ = _read(policy_config, params, cache, token, index, count)
     network = _network(policy_config, params)
-    return network.apply({"params": params}, hidden[:, -count:], method="heads")[0]
+    return network.apply({"params": params}, hidden, method="heads")[0]
 
 
 def _read(
-    policy_config: Policy, params: Params, cache: Cache, token, index
-) -> tuple[Float[Array, "B L D"], Cache]:
-    """Returns the features of each new token, and the cache with the new tokens."""
-    position, places = index + jnp.arange(token.shape[1]), jnp.arange(cache.valid.shape[1])
-    mask = cache.valid[:, None] & (places <= position[:, None])
+    policy_config: Policy, params: Params, cache: Cache, token, index, count: int
+) -> tuple[Float[Array, "B count D"], Cache]:
+    """Returns the features of the last `count` new tokens, and the cache with all new tokens."""
+    seen = view.of_next_tokens(cache.valid, index, token.shape[1], count)
     layers = list(zip(cache.key, cache.value))
     network = _network(policy_config, params)
-    hidden, new = network.apply({"params": params}, token, position, mask, layers, index)
+    hidden, new = network.apply({"params": params}, token, seen, layers, index)
     return hidden, cache._replace(key=tuple(k for k, _ in new), value=tuple(v for _, v in new))

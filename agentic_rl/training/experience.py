@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
+from jaxtyping import Array, Int, Num, PRNGKeyArray
 
 from agentic_rl import metrics, parallel
 from agentic_rl.algorithms import Algorithm
-from agentic_rl.policy import layout, transformer
+from agentic_rl.policy.episode_pass import read_episodes
 from agentic_rl.policy.sampler import Sampler
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.rng_streams import DEMONSTRATE, PLAY, VALUES
@@ -139,7 +139,7 @@ def collect(
             algorithm, play, problem, count, trajectory, costs, seed_axis
         )
     if algorithm.reads_reference:
-        log_prob = _log_prob(task.spec, policy_config, weights.reference, trajectory)
+        log_prob, _ = read_episodes(policy_config, weights.reference, task.spec, trajectory)
         trajectory = trajectory._replace(reference_log_prob=log_prob)
     return trajectory, costs
 
@@ -195,20 +195,9 @@ def reread(
     """
     if not needs_reread(policy_config, algorithm):
         return trajectory, {}
-    log_prob = _log_prob(spec, policy_config, params, trajectory)
+    log_prob, _ = read_episodes(policy_config, params, spec, trajectory)
     log_prob = jnp.where(trajectory.mask, log_prob, 0.0)
     distance = parallel.total(jnp.abs(log_prob - trajectory.log_prob).sum())
     count = parallel.total(trajectory.mask.sum())
     gap = distance / jnp.maximum(count, 1)
     return trajectory._replace(log_prob=log_prob), {"sampler_gap": gap}
-
-
-def _log_prob(
-    spec: Spec, policy_config: Policy, params: Any, trajectory: Trajectory
-) -> Float[Array, "N G T A"]:
-    """Returns the log-probabilities of the actions taken under these weights."""
-    token, valid = (x.reshape((-1, x.shape[-1])) for x in layout.tokens(trajectory))
-    log_prob = jax.nn.log_softmax(transformer.apply(policy_config, params, spec, token, valid)[0])
-    action = trajectory.action.reshape(log_prob.shape[:-1])
-    chosen = jnp.take_along_axis(log_prob, action[..., None], axis=-1)
-    return chosen.reshape(trajectory.mask.shape)

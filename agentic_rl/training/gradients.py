@@ -15,6 +15,7 @@ from agentic_rl import parallel
 from agentic_rl.algorithms import Algorithm
 from agentic_rl.losses import kl, loss_terms
 from agentic_rl.policy import transformer
+from agentic_rl.policy.episode_pass import log_prob_of, sequences_at_once
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.training.batch import Batch
 from agentic_rl.types import Spec
@@ -25,7 +26,7 @@ class Setup(NamedTuple):
 
     policy_config: Policy
     total: int  # updates of the whole run, for the learning rate's schedule
-    micro_batch: int  # sequences per forward and backward pass at most; 0: all at once
+    micro_batch: int  # sequences per forward and backward pass at most; 0: by their length
     has_entropy: bool  # whether the loss has an entropy term
 
 
@@ -40,9 +41,7 @@ def predict(
     logits, value = transformer.apply(
         setup.policy_config, params, spec, batch.token, batch.valid, on_labels
     )
-    log_prob = jax.nn.log_softmax(logits)
-    target = batch.target[..., None]
-    return jnp.take_along_axis(log_prob, target, axis=-1)[..., 0], logits, value
+    return log_prob_of(logits, batch.target), logits, value
 
 
 def loss(
@@ -135,7 +134,7 @@ def _task_gradient(
     """
     mine = parallel.my_part(tuple(weighted))
     count = len(mine[1])
-    size = _largest_divisor(count, setup.micro_batch or count)
+    size = sequences_at_once(spec.context_length, count, setup.micro_batch)
     pieces = jax.tree.map(lambda x: x.reshape((count // size, size) + x.shape[1:]), mine)
     first = jax.tree.map(lambda x: x[0], pieces)
 
@@ -149,8 +148,3 @@ def _task_gradient(
     shapes = jax.eval_shape(differentiate, params, first)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     return jax.lax.scan(add, zeros, pieces)[0]
-
-
-def _largest_divisor(count: int, most: int) -> int:
-    """Returns the largest divisor of `count` that is at most `most`."""
-    return max(d for d in range(1, count + 1) if count % d == 0 and d <= most)

@@ -8,7 +8,7 @@ from agentic_rl.config import config
 from agentic_rl.config.ranges import Distance, NonNegative, Weight
 from agentic_rl.credit.gae import gae
 from agentic_rl.credit.returns import token_rewards
-from agentic_rl.policy import layout, transformer
+from agentic_rl.policy.episode_pass import read_episodes
 from agentic_rl.types import Trajectory, Value
 from agentic_rl.values import Costs, ValueContext, ValueSource, from_state_values
 
@@ -31,10 +31,9 @@ class Critic(ValueSource):
 
     def __call__(self, context: ValueContext, trajectory: Trajectory) -> tuple[Value, Costs]:
         """Returns the critic's values, from one pass over the episodes."""
-        policy_config, spec = context.policy_config, context.task.spec
-        token, valid = (x.reshape((-1, x.shape[-1])) for x in layout.tokens(trajectory))
-        _, before = transformer.apply(policy_config, context.params, spec, token, valid)
-        before, gain = before.reshape(trajectory.mask.shape), token_rewards(trajectory)
+        network, spec = (context.policy_config, context.params), context.task.spec
+        _, before = read_episodes(*network, spec, trajectory)
+        gain = token_rewards(trajectory)
         return from_state_values(before, gain, trajectory.mask, self.discount), {}
 
     def target(self, value: Value, mask: Bool[Array, "N G T A"]) -> Float[Array, "N G T A"]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from agentic_rl.policy import transformer
+from agentic_rl.policy.episode_pass import sequences_at_once
 from agentic_rl.training.run import Run
 from agentic_rl.types import Spec, parts
 from experiments.reports.display_names import quantity
@@ -35,7 +36,8 @@ def estimate_megabytes(run: Run) -> float:
     sequences = algorithm.problems * algorithm.attempts
     cache = 2 * policy.layers * sequences * length * policy.width
     per_token = policy.layers * (12 * policy.width + 4 * policy.mlp)
-    activations = (run.micro_batch or sequences) * length * per_token
+    at_once = sequences_at_once(length, sequences, run.micro_batch)
+    activations = at_once * length * per_token
     # Weights, gradient and two moments, and what else the algorithm keeps.
     copies = (4 + algorithm.reads_reference + (algorithm.refresh > 1)) * run.seeds
     return 4 * (transformer.num_params(policy) * copies + cache + activations) / 1e6

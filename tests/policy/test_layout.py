@@ -31,13 +31,15 @@ def sequence(spec, branched=False):
     for t in range(spec.num_turns):
         tokens += [Token("observation", t, i) for i in range(spec.observation_length)]
         tokens += [Token("action", t, i) for i in range(spec.action_length)]
-    if branched:
-        tokens += [
-            Token("label", t, i)
-            for t in range(spec.num_turns)
-            for i in range(spec.action_length - 1)
-        ]
+        if branched:
+            tokens += [Token("label", t, i) for i in range(spec.action_length - 1)]
     return tokens
+
+
+def predictor_index(spec, branched=False):
+    """Returns the index whose output predicts each action token, or each label token, [T, A]."""
+    index = np.arange(len(sequence(spec, branched)))[None]
+    return np.reshape(layout.predictors(spec, index, branched), (spec.num_turns, -1))
 
 
 def may_see(query, key, context):
@@ -70,7 +72,7 @@ def test_a_token_sees_what_the_rule_says(spec, context, branched):
 def test_an_action_token_is_predicted_from_the_token_before_it(spec):
     everything = sequence(spec)
     for t, a in itertools.product(range(spec.num_turns), range(spec.action_length)):
-        assert everything[layout.predictor_index(spec)[t, a] + 1] == ("action", t, a)
+        assert everything[predictor_index(spec)[t, a] + 1] == ("action", t, a)
 
 
 @every_spec
@@ -78,7 +80,7 @@ def test_a_label_token_is_predicted_from_the_label_token_before_it(spec):
     everything = sequence(spec, branched=True)
     for t, a in itertools.product(range(spec.num_turns), range(spec.action_length)):
         before = ("label", t, a - 1) if a else ("observation", t, spec.observation_length - 1)
-        assert everything[layout.predictor_index(spec, branched=True)[t, a]] == before
+        assert everything[predictor_index(spec, branched=True)[t, a]] == before
 
 
 @every_spec
@@ -115,8 +117,8 @@ def test_tokens_puts_every_field_in_its_place_and_marks_what_is_valid():
         where = (slice(None), slice(None)) + ((place,) if kind == "prompt" else (turn, place))
         np.testing.assert_array_equal(token[..., i], getattr(episodes, kind)[where])
         np.testing.assert_array_equal(valid[..., i], mask[kind][where])
-    main = task.spec.context_length
-    np.testing.assert_array_equal(layout.tokens(episodes)[0], token[..., :main])
+    main = [token.kind != "label" for token in sequence(task.spec, branched=True)]
+    np.testing.assert_array_equal(layout.tokens(episodes)[0], token[..., main])
     assert not valid.all() and episodes.mask.any()
 
 

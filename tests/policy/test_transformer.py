@@ -10,7 +10,7 @@ import pytest
 
 from agentic_rl import tokens
 from agentic_rl.config import ConfigError
-from agentic_rl.policy import layout, transformer
+from agentic_rl.policy import layout, transformer, view
 from agentic_rl.policy.attention import rotate
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.rollout import actors
@@ -132,14 +132,12 @@ def test_logits_and_values_depend_on_exactly_the_tokens_they_may_see(context, br
     """
     task, policy_config = Walk(num_turns=3), replace(TINY, context=context, tied=False)
     spec, params = task.spec, weights(policy_config)
-    sees, predictor = (
-        layout.attention_mask(spec, context, branched),
-        layout.predictor_index(spec, branched),
-    )
+    sees = layout.attention_mask(spec, context, branched)
     length = len(sees)
-    valid = (
-        jnp.ones((1, length), bool).at[0, layout.predictor_index(spec)[1, 2]].set(False)
-    )  # one token of turn 1 is padding
+    predictor = layout.predictors(spec, np.arange(length)[None], branched).reshape(3, -1)
+    # one token of turn 1 is padding
+    padding = spec.prompt_length + layout.turn_length(spec, branched)
+    valid = jnp.ones((1, length), bool).at[0, padding + spec.observation_length + 1].set(False)
     project = [
         jax.random.normal(jax.random.key(i), shape)
         for i, shape in enumerate([(tokens.VOCABULARY,), ()])
@@ -162,6 +160,25 @@ def test_logits_and_values_depend_on_exactly_the_tokens_they_may_see(context, br
     )  # a token knows itself, even as padding
     assert (influence[..., :length] == 0)[:, ~allowed].all()
     assert (influence[..., :length] > 0)[:, allowed].all()
+
+
+@pytest.mark.parametrize("branched", [False, True])
+@every_task
+def test_in_markov_context_some_turns_at_a_time_give_what_all_turns_at_once_give(
+    task, branched, monkeypatch
+):
+    policy_config = replace(TINY, context="markov")
+    token, valid, mask = sequences(task)[branched]
+
+    def read(part_tokens):
+        monkeypatch.setattr(view, "PART_TOKENS", part_tokens)
+        run = lambda p: transformer.apply(policy_config, p, task.spec, token, valid, branched)  # noqa: E731
+        value = lambda p: sum(jnp.sin(x[mask]).sum() for x in run(p))  # noqa: E731
+        return compiled(lambda p: (run(p), jax.grad(value)(p)))(weights(policy_config))
+
+    at_once, *in_parts = (jax.tree.leaves(read(tokens)) for tokens in (10_000, 1))
+    for x, y in zip(at_once, *in_parts):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5 * np.abs(x).max())
 
 
 def test_in_markov_context_a_turn_is_read_regardless_of_earlier_turns():
@@ -193,14 +210,14 @@ def test_in_history_context_the_turn_matters():
 
 
 def test_attention_scores_depend_on_the_distance_between_positions_alone():
-    q, k = (jax.random.normal(jax.random.key(i), (2, 5, 2, 8)) for i in range(2))
+    q, k = (jax.random.normal(jax.random.key(i), (2, 2, 5, 8)) for i in range(2))
 
     def scores(shift):
         turned = [rotate(x, jnp.array([0, 1, 2, 7, 30]) + shift, 10_000) for x in (q, k)]
-        return jnp.einsum("blhk,bshk->bhls", *turned)
+        return jnp.einsum("bhlk,bhsk->bhls", *turned)
 
     np.testing.assert_allclose(scores(0), scores(50), rtol=1e-4, atol=1e-4)
-    unturned = jnp.einsum("blhk,bshk->bhls", q, k)
+    unturned = jnp.einsum("bhlk,bhsk->bhls", q, k)
     assert jnp.abs(scores(0) - unturned).max() > 0.1
     np.testing.assert_allclose(
         *(jnp.diagonal(x, axis1=-2, axis2=-1) for x in (scores(0), unturned)), rtol=1e-4, atol=1e-5
