@@ -46,6 +46,7 @@ lint: .venv ## Style and formatting
 
 bench: .venv ## How fast the loop, the tasks and exact values are on this machine
 	.venv/bin/python benchmarks/loop.py
+	.venv/bin/python benchmarks/growth.py
 	.venv/bin/python benchmarks/tasks.py
 	.venv/bin/python benchmarks/exact.py
 

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Literal
 
 import jax
+import jax.export
 import numpy as np
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
@@ -89,6 +90,15 @@ class Program:
             lowered = self._mapped(len(inputs)).lower(*self._first, *inputs)
             self._compiled[kind] = lowered.compile(OPTIONS | (CPU_OPTIONS if is_cpu() else {}))
         return self._compiled[kind]
+
+    def export(self, platform: str, *inputs: Any) -> jax.export.Exported:
+        """Returns the program lowered for "cuda" or "tpu", which need not be on this machine.
+
+        The launcher must be shard_map. Inputs may be shapes. Micro-batches are those of this
+        machine.
+        """
+        mapped = self._mapped(len(inputs))
+        return jax.export.export(mapped, platforms=[platform])(*self._first, *inputs)
 
     def forget(self) -> None:
         """Frees all compiled executables."""

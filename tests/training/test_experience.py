@@ -15,6 +15,7 @@ import pytest
 from agentic_rl import algorithms, parallel, tokens
 from agentic_rl.credit.group import BatchRelative, Centred
 from agentic_rl.credit.returns import RewardToGo
+from agentic_rl.policy.episode_pass import read_episodes
 from agentic_rl.policy.sampler import Sampler
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.rewards import KlReward, SoftOverlong
@@ -170,9 +171,9 @@ def test_in_bfloat16_old_log_probs_come_from_a_pass_as_in_training():
     )
 
     def reread(params, episodes):
-        return experience.reread(
-            TASK.spec, size, ALGORITHM, params, episodes
-        ), experience._log_prob(TASK.spec, size, params, episodes)
+        return experience.reread(TASK.spec, size, ALGORITHM, params, episodes), read_episodes(
+            size, params, TASK.spec, episodes
+        )[0]
 
     f = parallel.launch(reread, parallel.choose(1), "pmap")
     (result, log), read = jax.device_get(f(PARAMS, rounded))
