@@ -18,8 +18,8 @@ CACHE_TOKENS = 320
 def log_prob_of(logits: Float[Array, "*b V"], token: Int[Array, "*b"]) -> Float[Array, "*b"]:
     """Returns the log-probability of each token.
 
-    The token's logit is picked by a comparison, because on a CPU the derivative of a gather, a
-    scatter, takes longer than all else here.
+    The token's logit is picked by a comparison, because the derivative of a gather is a scatter,
+    which is slow on a CPU.
     """
     is_token = jnp.arange(logits.shape[-1]) == token[..., None]
     return jnp.where(is_token, logits, 0.0).sum(-1) - jax.nn.logsumexp(logits, axis=-1)
