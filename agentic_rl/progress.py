@@ -66,7 +66,8 @@ class Pace:
     """Measures the speed of a phase, and predicts when it ends."""
 
     def __init__(self, total: int, every: int = 0, evaluation: float = 0.0):
-        """
+        """Begins to measure, at the first of `total` updates.
+
         Args:
           every: updates between evaluations; 0: there are none.
           evaluation: seconds that one evaluation takes, until another is measured.

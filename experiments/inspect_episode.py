@@ -28,7 +28,8 @@ from agentic_rl.config import check, checked
 from agentic_rl.config.ranges import Count, Natural, NonNegative, Seed, Several
 from agentic_rl.credit.returns import token_rewards
 from agentic_rl.exact.true_advantage import Truth, true_advantage
-from agentic_rl.policy import layout, transformer
+from agentic_rl.policy import transformer
+from agentic_rl.policy.episode_pass import read_episodes
 from agentic_rl.policy.sampler import Sampler
 from agentic_rl.rng_streams import VALUES
 from agentic_rl.rollout.rollout import rollout
@@ -163,8 +164,8 @@ def play(
         )
         scored = trajectory
         if algorithm.reward.reads_reference:
-            reference_log_prob = log_prob(task, policy_config, reference, trajectory)
-            scored = trajectory._replace(reference_log_prob=reference_log_prob)
+            theirs, _ = read_episodes(policy_config, reference, task.spec, trajectory)
+            scored = trajectory._replace(reference_log_prob=theirs)
         credited = algorithm.reward(scored)
         value_key = jax.random.fold_in(key, VALUES)
         context = ValueContext(task, policy_config, params, problem, value_key)
@@ -175,19 +176,6 @@ def play(
         return Group(trajectory, token_rewards(credited), value.before, credit, kept)
 
     return jax.jit(program)(params, reference)
-
-
-def log_prob(
-    task: Environment,
-    policy_config: transformer.Policy,
-    params: transformer.Params,
-    trajectory: Trajectory,
-) -> Float[Array, "1 G T A"]:
-    """Returns the log-probability of each action token at one problem, by these weights."""
-    token, valid = (x[0] for x in layout.tokens(trajectory))
-    logits, _ = transformer.apply(policy_config, params, task.spec, token, valid)
-    log_probs = jax.nn.log_softmax(logits)
-    return jnp.take_along_axis(log_probs[None], trajectory.action[..., None], axis=-1)[..., 0]
 
 
 def measure_tokens(algorithm: Algorithm, chosen: Group, truth: Truth) -> Measures:

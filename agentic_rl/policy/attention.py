@@ -1,8 +1,7 @@
 """Rotary positions and attention, as functions of arrays.
 
 Shape suffixes: B sequences, H heads, L new positions, S positions attended to, R queries, K width
-of a head. Heads come before positions, as the matrix products want them: with the two swapped,
-decoding takes two to five times as long on a CPU.
+of a head. Heads come before positions: with the two swapped, decoding takes longer on a CPU.
 """
 
 import jax

@@ -11,8 +11,8 @@ from agentic_rl.policy import layout, transformer
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.types import Spec, Trajectory
 
-# With about this many tokens at a time, a pass and its derivative stay in a processor's cache.
-CACHE_TOKENS = 320
+# Tokens in one pass on a CPU, where many more or far fewer at a time take longer.
+CPU_TOKENS = 320
 
 
 def log_prob_of(logits: Float[Array, "*b V"], token: Int[Array, "*b"]) -> Float[Array, "*b"]:
@@ -31,9 +31,9 @@ def sequences_at_once(length: int, count: int, most: int = 0) -> int:
     It is a divisor of `count`.
 
     Args:
-      most: at most so many; 0: what fits into the cache of a CPU, and all of them elsewhere.
+      most: at most so many; 0: as many as have CPU_TOKENS on a CPU, and all of them elsewhere.
     """
-    most = most or (max(1, CACHE_TOKENS // length) if parallel.is_cpu() else count)
+    most = most or (max(1, CPU_TOKENS // length) if parallel.is_cpu() else count)
     return max(d for d in range(1, min(most, count) + 1) if count % d == 0)
 
 

@@ -34,12 +34,11 @@ def check_length(spec: Spec) -> None:
 
     Raises: ConfigError with the episode's length and what to shorten.
     """
-    block = spec.observation_length + spec.action_length
     turns = f"{spec.num_turns} turn{'s' * (spec.num_turns > 1)}"
     check(
         spec.context_length <= LIMIT,
         f"An episode has {spec.context_length} tokens ({spec.prompt_length} of prompt and"
-        f" {turns} of {block}), more than the {LIMIT} that dense attention can"
+        f" {turns} of {turn_length(spec)}), more than the {LIMIT} that dense attention can"
         " handle; ask for fewer turns, a shorter prompt or a shorter horizon.",
     )
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from agentic_rl import tokens
 from agentic_rl.config import check, checked
 from agentic_rl.config.ranges import Count
-from agentic_rl.policy import view
+from agentic_rl.policy import layout, view
 from agentic_rl.policy.attention import rotate
 from agentic_rl.policy.view import View
 from agentic_rl.types import Spec
@@ -170,8 +170,8 @@ def apply(
 def empty_cache(policy_config: Policy, params: Params, spec: Spec, batch: int) -> Cache:
     """Returns a cache for `batch` episodes, in `markov` context of the prompt and one turn."""
     c = policy_config
-    block = spec.observation_length + spec.action_length
-    length = spec.prompt_length + block * (1 if c.context == "markov" else spec.num_turns)
+    turns = 1 if c.context == "markov" else spec.num_turns
+    length = spec.prompt_length + turns * layout.turn_length(spec)
     shape = (batch, c.heads, length, c.width // c.heads)
     zeros = (jnp.zeros(shape, _network(c, params).dtype),) * c.layers
     return Cache(zeros, zeros, jnp.ones((batch, length), bool))

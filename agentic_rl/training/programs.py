@@ -31,7 +31,10 @@ def _program(
     def run_chunk(task, algorithm, seed, state):
         def run_seed(seed_and_state, seed_axis):
             key = jax.random.key(seed_and_state[0])
-            update = lambda state, _: learner.update(setup, task, algorithm, key, state, seed_axis)  # noqa: E731
+
+            def update(state, _):
+                return learner.update(setup, task, algorithm, key, state, seed_axis)
+
             return jax.lax.scan(update, seed_and_state[1], None, length=chunk)
 
         return parallel.over_seeds(run_seed, (seed, state), at_once)

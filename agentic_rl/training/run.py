@@ -78,8 +78,8 @@ class Run:
     # 0: all accelerators, or one virtual device per CPU core (as many as share the batch evenly).
     devices: Natural = 0
     launcher: parallel.Launcher = "pmap"  # runs one program on all devices
-    # Sequences per forward and backward pass on a device; 0: on a CPU as many as have 320 tokens,
-    # which its cache holds, and all at once elsewhere.
+    # Sequences per forward and backward pass on a device; 0: as many as have 320 tokens on a CPU,
+    # and all at once elsewhere.
     micro_batch: Natural = 0
     seeds_at_once: Natural = 0  # 0: one on a CPU, all elsewhere
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from agentic_rl.algorithms import Algorithm
 from agentic_rl.credit.gae import gae
+from agentic_rl.policy import layout
 from agentic_rl.rollout.actors import Expert
 from agentic_rl.training.batch import Batch
 from agentic_rl.types import Spec, Trajectory, Value
@@ -55,7 +56,7 @@ def update_costs(
 
     A demonstration that was seen before costs no new steps and no new labels. FLOPs are counted as
     2 per weight and token read or written in a rollout, and 6 per weight and token trained on,
-    context included.
+    context included. What the last layer leaves out (`policy/view.py`) is counted as well.
 
     Args:
       extra: what was played besides the batch, such as forks or groups that were drawn again.
@@ -69,8 +70,8 @@ def update_costs(
         is_new = first_problem + jnp.arange(count) < algorithm.actor.num_demos
     turns = jnp.where(is_new[:, None, None], alive, False).sum()
     labels = jnp.where(is_new[:, None, None, None], trajectory.label_mask, False).sum()
-    turn_length = spec.observation_length + spec.action_length
-    played = spec.prompt_length * count + (alive.sum() + extra["env_steps"]) * turn_length
+    turns_played = alive.sum() + extra["env_steps"]
+    played = spec.prompt_length * count + turns_played * layout.turn_length(spec)
     passes = algorithm.values.learned + algorithm.reads_reference + rereads
     trained = batch.token.size * (6 * algorithm.epochs + 2 * passes)
     num_params = sum(x.size for x in jax.tree.leaves(params))

@@ -63,7 +63,7 @@ def take(arguments: list[str], flag: str) -> tuple[str | None, list[str]]:
 
 
 def look_up(kind: str, name: str, known: dict[str, Any]) -> Any:
-    """Returns `known[name]`.
+    """Returns what has this name.
 
     Raises: ConfigError with the nearest name and all others, if there is no such name.
     """

@@ -13,7 +13,8 @@ class PartCounter:
     """Counts the parts that have begun, and keeps how long the finished ones took."""
 
     def __init__(self, part_name: str, total: int, number: int = 0):
-        """
+        """Begins to count, before the first part.
+
         Args:
           part_name: what a part is called, such as "cell".
           total: number of parts.

@@ -31,7 +31,8 @@ class Line:
         is_logged: bool = True,
         stream: Any = None,
     ):
-        """
+        """Takes what the line is to show; nothing is written yet.
+
         Args:
           title: what is running.
           counter: the parts of the command, if it has several.

@@ -19,6 +19,7 @@ from agentic_rl.budgets import BUDGET, Budget
 from agentic_rl.config.ranges import Count
 from agentic_rl.losses import loss_terms
 from agentic_rl.policy import layout, transformer
+from agentic_rl.policy.episode_pass import log_prob_of
 from agentic_rl.policy.sampler import Sampler
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.rng_streams import EVALUATE, INIT
@@ -195,9 +196,8 @@ def _expert_log_probs(policy_config, problems, task, expert, keys, params):
         arrays = (*layout.tokens(demos), demos.label, demos.label_mask)
         token, valid, label, mask = (x[:, 0] for x in arrays)
         logits, _ = transformer.apply(policy_config, params, task.spec, token, valid)
-        log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), label[..., None], axis=-1)
-        entropy = loss_terms.entropy(logits)
-        return tuple(jnp.where(mask, x, 0.0) for x in (log_prob[..., 0], entropy))
+        measured = log_prob_of(logits, label), loss_terms.entropy(logits)
+        return tuple(jnp.where(mask, x, 0.0) for x in measured)
 
     return jax.lax.map(read, (keys, params))
 

@@ -172,12 +172,17 @@ def test_in_markov_context_some_turns_at_a_time_give_what_all_turns_at_once_give
 
     def read(part_tokens):
         monkeypatch.setattr(view, "PART_TOKENS", part_tokens)
-        run = lambda p: transformer.apply(policy_config, p, task.spec, token, valid, branched)  # noqa: E731
-        value = lambda p: sum(jnp.sin(x[mask]).sum() for x in run(p))  # noqa: E731
-        return compiled(lambda p: (run(p), jax.grad(value)(p)))(weights(policy_config))
 
-    at_once, *in_parts = (jax.tree.leaves(read(tokens)) for tokens in (10_000, 1))
-    for x, y in zip(at_once, *in_parts):
+        def run(params):
+            return transformer.apply(policy_config, params, task.spec, token, valid, branched)
+
+        def number(params):
+            return sum(jnp.sin(x[mask]).sum() for x in run(params))
+
+        return compiled(lambda p: (run(p), jax.grad(number)(p)))(weights(policy_config))
+
+    at_once, in_parts = (jax.tree.leaves(read(length)) for length in (10_000, 1))
+    for x, y in zip(at_once, in_parts):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5 * np.abs(x).max())
 
 

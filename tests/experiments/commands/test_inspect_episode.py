@@ -21,6 +21,7 @@ from agentic_rl.envs.sort_digits import SortDigits
 from agentic_rl.envs.wait_chain import WaitChain
 from agentic_rl.exact.true_advantage import true_advantage
 from agentic_rl.policy import layout, transformer
+from agentic_rl.policy.episode_pass import read_episodes
 from agentic_rl.policy.sampler import Sampler
 from agentic_rl.policy.transformer import Policy
 from agentic_rl.records.run_directory import RunDirectory
@@ -33,7 +34,7 @@ from experiments import inspect_episode, train, watch
 from experiments.cli import console
 from tests.experiments.episode_html import Page, close, one
 from tests.experiments.program_runs import assert_one_sentence
-from tests.toys import Walk, babbler, compiled, weights
+from tests.toys import weights
 
 SMALL = Policy(width=16, layers=1, heads=2, mlp=16, context="markov")
 DOOR = KeyDoor(delay=4, apple_reward=1.0)
@@ -258,7 +259,7 @@ def test_a_penalty_for_leaving_the_reference_is_part_of_the_reward(call, tmp_pat
     _, out, _ = call(path, "--attempts", 2, "--html", tmp_path / "a.html")
     assert "with the run's own reward (kl reward); the truth is about the task's own" in out
     played = attempts(DOOR, SMALL, jax.tree.map(lambda x: x[0], load(str(path))[1].params), 0, 0, 2)
-    theirs = inspect_episode.log_prob(DOOR, SMALL, other, played)
+    theirs, _ = read_episodes(SMALL, other, DOOR.spec, played)
     expected = one(played.reward[..., None] - 0.5 * (played.log_prob - theirs))
     found = {
         (t, a): number
@@ -269,18 +270,6 @@ def test_a_penalty_for_leaving_the_reference_is_part_of_the_reward(call, tmp_pat
         number == close(expected[place]) for place, number in found.items()
     )
     assert np.abs(played.log_prob - theirs).max() > 0.1
-
-
-def test_log_prob_is_the_one_that_the_rollout_recorded():
-    size, task = Policy(width=16, layers=1, heads=2, mlp=16), Walk()
-    params = babbler(size, task)
-    played = attempts(task, size, params, 0, 0, 6)
-    found = compiled(lambda: inspect_episode.log_prob(task, size, params, played))()
-    mask = np.asarray(played.mask)
-    assert not mask.all()
-    np.testing.assert_allclose(
-        np.asarray(found)[mask], np.asarray(played.log_prob)[mask], atol=1e-5
-    )
 
 
 def test_the_page_needs_no_other_file_and_fits_a_phone(call, saved, tmp_path):

@@ -493,7 +493,10 @@ def test_order_is_counted_within_states_where_much_is_at_stake():
         np.array([[0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.1]]),
     )
     spread, mask = np.array([[1.0, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1]]), np.ones((1, 7), bool)
-    right = lambda estimate: quality.right_order(np.array([estimate]), truth, mask, state, spread)  # noqa: E731
+
+    def right(estimate):
+        return quality.right_order(np.array([estimate]), truth, mask, state, spread)
+
     assert right([0.0, 5.0, 6.0, 9.0, 10.0, 1.0, 0.0]) == 1  # the last state does not count
     assert right([0.0, -1.0, 1.0, 0.0, 1.0, 0.0, 1.0]) == pytest.approx((1 / 2 + 1) / 2)
     assert right([1.0] * 7) == 0.5  # ties
